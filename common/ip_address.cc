@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/ip_address.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+#include "fmt/format.h"
+#include "common/check.h"
+
+namespace mesh {
+namespace {
+
+constexpr std::array<uint8_t, 12> kV4Prefix = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+bool ParseInt(std::string_view text, int* out) {
+  const char* end = text.data() + text.size();
+  auto [at, error] = std::from_chars(text.data(), end, *out);
+  return error == std::errc() && at == end;
+}
+
+}  // namespace
+
+absl::StatusOr<IpAddress> IpAddress::Parse(std::string_view text) {
+  const std::string copy(text);
+  IpAddress out;
+  in_addr v4;
+  if (inet_pton(AF_INET, copy.c_str(), &v4) == 1) return V4(ntohl(v4.s_addr));
+  if (inet_pton(AF_INET6, copy.c_str(), out.bytes_.data()) == 1) return out;
+  return absl::InvalidArgumentError(fmt::format("\"{}\" is not an IP address", text));
+}
+
+IpAddress IpAddress::V4(uint32_t value) {
+  IpAddress out;
+  std::copy(kV4Prefix.begin(), kV4Prefix.end(), out.bytes_.begin());
+  for (int i = 0; i < 4; ++i) out.bytes_[12 + i] = static_cast<uint8_t>(value >> (24 - 8 * i));
+  return out;
+}
+
+IpAddress IpAddress::FromBytes(const std::array<uint8_t, 16>& bytes) {
+  IpAddress out;
+  out.bytes_ = bytes;
+  return out;
+}
+
+bool IpAddress::is_v4() const {
+  return std::equal(kV4Prefix.begin(), kV4Prefix.end(), bytes_.begin());
+}
+
+uint32_t IpAddress::v4() const {
+  MESH_CHECK(is_v4()) << ToString();
+  uint32_t out = 0;
+  for (int i = 0; i < 4; ++i) out = out << 8 | bytes_[12 + i];
+  return out;
+}
+
+std::string IpAddress::ToString() const {
+  char text[INET6_ADDRSTRLEN];
+  if (is_v4()) return inet_ntop(AF_INET, &bytes_[12], text, sizeof text);
+  return inet_ntop(AF_INET6, bytes_.data(), text, sizeof text);
+}
+
+absl::StatusOr<IpPrefix> IpPrefix::Parse(std::string_view text) {
+  const size_t slash = text.find('/');
+  int length = -1;
+  if (slash == std::string_view::npos || !ParseInt(text.substr(slash + 1), &length))
+    return absl::InvalidArgumentError(fmt::format("\"{}\" is not an address range", text));
+  auto base = IpAddress::Parse(text.substr(0, slash));
+  if (!base.ok()) return base.status();
+  const int bits = base->is_v4() ? 32 : 128;
+  if (length < 0 || length > bits)
+    return absl::InvalidArgumentError(
+        fmt::format("\"{}\": prefix length must be between 0 and {}", text, bits));
+  IpPrefix out;
+  out.base_ = *base;
+  out.length_ = length;
+  const int first_host_bit = 128 - bits + length;
+  for (int bit = first_host_bit; bit < 128; ++bit) {
+    if (base->bytes()[bit / 8] & (0x80 >> (bit % 8)))
+      return absl::InvalidArgumentError(
+          fmt::format("\"{}\" has bits set beyond its prefix length", text));
+  }
+  return out;
+}
+
+bool IpPrefix::Contains(const IpAddress& address) const {
+  if (address.is_v4() != base_.is_v4()) return false;
+  const int bits = (base_.is_v4() ? 96 : 0) + length_;
+  if (std::memcmp(address.bytes().data(), base_.bytes().data(), bits / 8) != 0) return false;
+  if (bits % 8 == 0) return true;
+  const uint8_t mask = static_cast<uint8_t>(0xff << (8 - bits % 8));
+  return ((address.bytes()[bits / 8] ^ base_.bytes()[bits / 8]) & mask) == 0;
+}
+
+std::optional<IpAddress> IpPrefix::At(uint64_t index) const {
+  if (!base_.is_v4() || index >= size()) return std::nullopt;
+  return IpAddress::V4(base_.v4() + static_cast<uint32_t>(index));
+}
+
+uint64_t IpPrefix::size() const {
+  const int host_bits = (base_.is_v4() ? 32 : 128) - length_;
+  return uint64_t{1} << std::min(host_bits, 63);
+}
+
+std::string IpPrefix::ToString() const { return fmt::format("{}/{}", base_.ToString(), length_); }
+
+}  // namespace mesh
