@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The node's network as the rest of the agent sees it: the dataplane, the CNI server and the
+// resolver, on a thread of their own ("net").
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/state/node_state.h"
+#include "mesh/v1/node.pb.h"
+
+namespace mesh::agent {
+
+struct NetworkOptions {
+  std::string node_name;
+  std::string node_ip;              // tunnel source, an address of this network namespace
+  std::string run_dir;              // <run_dir>/cni.sock (0600), kept attachments
+  std::string bpf_root = "/sys/fs/bpf";
+  std::string cni_bin_dir = "/opt/cni/bin";
+  std::string cni_conf_dir = "/etc/cni/net.d";
+  std::string cni_binary;           // the mesh-cni to install; empty: beside this executable
+  std::string resolv_conf = "/etc/resolv.conf";  // for upstream name servers
+};
+
+// Thread-safe. Pods of the node keep their network when this is destroyed.
+class Network {
+ public:
+  // Starts the thread and the CNI server at once (STATUS answers 50 until the first Apply). With a
+  // checkpointed state given, the dataplane is brought up from it before this returns.
+  // FAILED_PRECONDITION names the missing kernel feature or privilege and the way out.
+  static absl::StatusOr<std::unique_ptr<Network>> Start(NetworkOptions options, NodeStatePtr initial);
+  virtual ~Network() = default;
+
+  // Programs the maps and the resolver with `state` (states that arrive while one is being applied
+  // are coalesced to the newest). `done` runs on the net thread with the revision the maps then hold.
+  virtual void Apply(NodeStatePtr state,
+                     std::function<void(int64_t revision, absl::Status)> done) = 0;
+
+  // Name server address for pods (the gateway); empty until configured.
+  virtual std::string PodNameServer() const = 0;
+  // True when CNI ADD can be served.
+  virtual bool Ready() const = 0;
+  // Rows of the kernel maps, with the names known from the state. Blocks up to some milliseconds.
+  virtual v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest& request) = 0;
+};
+
+}  // namespace mesh::agent

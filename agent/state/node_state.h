@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this node must do, merged from the updates of the sync stream: a value. The checkpoint on
+// disk is its serialized form, so that a node starts its pods and keeps its dataplane without meshd.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mesh/v1/node_sync.pb.h"
+
+namespace mesh::agent {
+
+struct NodeState {
+  int64_t revision = 0;
+  // A full update has been merged (now or before the checkpoint was written).
+  bool complete = false;
+  v1::Welcome config;  // ranges and names; empty node_name until the first Welcome
+  std::map<std::string, v1::Pod> pods;              // by uid
+  std::map<std::string, v1::ServiceState> services; // by "namespace/name"
+  std::map<std::string, v1::PeerNode> nodes;        // by name, without this node
+  std::map<uint32_t, v1::NamespaceState> namespaces;
+
+  // Merging is associative. INVALID_ARGUMENT for an increment without a full update before it.
+  absl::Status Merge(const v1::NodeUpdate& update);
+};
+
+using NodeStatePtr = std::shared_ptr<const NodeState>;
+
+// Whole file, written aside, fsynced and renamed; DATA_LOSS when it does not parse.
+absl::Status SaveCheckpoint(const NodeState& state, const std::string& path);
+// NOT_FOUND when there is none.
+absl::StatusOr<NodeState> LoadCheckpoint(const std::string& path);
+
+}  // namespace mesh::agent

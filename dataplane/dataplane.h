@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// The packet path of one node, as the agent sees it.
+//
+// Implementations: KernelDataplane (kernel_dataplane.h), FakeDataplane (fake_dataplane.h).
+// Thread: one, the caller's; calls block on syscalls (microseconds to a few milliseconds).
+// Restart: maps and programs are pinned under <pin_root>/mesh/v<ABI>; Open() adopts them, so packets
+// flow while no agent lives. Nothing is removed before a complete DesiredState has been applied.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "dataplane/model/state.h"
+
+namespace mesh::dataplane {
+
+// How a pod's network namespace is to be wired.
+struct AttachRequest {
+  std::string netns;         // path, for example /proc/123/ns/net or /run/netns/x
+  std::string ifname;        // inside, for example "eth0"
+  IpAddress ip;              // of the pod; its mask is /32, its gateway NodeConfig::gateway
+  uint32_t identity = 0;
+  std::string ns, pod, container_id;  // for people and for finding it again
+};
+
+struct ServiceRow {
+  IpAddress vip;
+  uint16_t port = 0;
+  Protocol protocol = Protocol::kTcp;
+  uint32_t service_id = 0;
+  std::string ns, name;  // empty when the agent does not know the id
+  std::vector<uint32_t> backend_ids;
+};
+
+struct BackendRow {
+  uint32_t backend_id = 0;
+  Backend backend;
+  Protocol protocol = Protocol::kTcp;
+  std::string ns, service;
+};
+
+struct ConntrackRow {
+  Protocol protocol = Protocol::kTcp;
+  IpAddress source, destination;  // as the client dialled
+  uint16_t source_port = 0, destination_port = 0;
+  bool translated = false;
+  IpAddress backend;
+  uint16_t backend_port = 0;
+  std::string state;  // see mesh.v1.ConntrackRow.state
+  absl::Duration expires_in;
+  uint64_t packets = 0, bytes = 0;  // both directions
+};
+
+struct MetricRow {
+  std::string reason;     // drop reason in lower case, or "forwarded"
+  std::string direction;  // "egress" (from a pod), "ingress" (to a pod)
+  uint64_t packets = 0, bytes = 0;
+};
+
+struct MapUsage {
+  uint32_t entries = 0, max_entries = 0;
+};
+
+class Dataplane {
+ public:
+  virtual ~Dataplane() = default;
+
+  // Brings the maps to `desired`. Safe to repeat; referents are written before references and
+  // removed after. On error the rest is still applied and the first error returned.
+  virtual absl::Status Apply(const DesiredState& desired) = 0;
+
+  // Creates the veth pair, moves one end into the namespace, sets addresses, routes and neighbours,
+  // attaches the programs and enters the endpoint. The pod can send when it returns.
+  // ALREADY_EXISTS: the interface name is taken there. Costs less than 5 ms.
+  virtual absl::StatusOr<Endpoint> Attach(const AttachRequest& request) = 0;
+  // Idempotent: removes endpoint, flows of its address and veth, whatever of them still exists.
+  virtual absl::Status Detach(const std::string& container_id, const std::string& ifname) = 0;
+  // Compares interface, address, routes, programs and map entry with what Attach made.
+  virtual absl::Status Check(const AttachRequest& request) = 0;
+
+  // Read from the kernel, not from memory.
+  virtual absl::StatusOr<std::vector<Endpoint>> Endpoints() const = 0;
+  virtual absl::StatusOr<std::vector<ServiceRow>> Services() const = 0;
+  virtual absl::StatusOr<std::vector<BackendRow>> Backends() const = 0;
+  virtual absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const = 0;
+  virtual absl::StatusOr<std::vector<Peer>> Tunnels() const = 0;
+  virtual absl::StatusOr<std::vector<MetricRow>> Metrics() const = 0;
+  enum class Table : uint8_t { kService, kBackend, kConntrack, kEndpoint, kTunnel };
+  virtual absl::StatusOr<MapUsage> Usage(Table table) const = 0;
+
+  // Ends flows whose time is over; call it every second. Returns how many went.
+  virtual absl::StatusOr<int> CollectGarbage() = 0;
+};
+
+}  // namespace mesh::dataplane

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the dataplane must do, in host terms: typed addresses, host byte order, names. The tables
+// (dataplane/tables) turn it into map bytes.
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/ip_address.h"
+
+namespace mesh::dataplane {
+
+enum class Protocol : uint8_t { kTcp = 6, kUdp = 17 };
+
+// Identities below 256 are reserved.
+inline constexpr uint32_t kIdentityHost = 1;   // processes of a node
+inline constexpr uint32_t kIdentityWorld = 2;  // outside the cluster
+// Attachments made by hand (no pod of the control plane): may talk to each other and their node.
+inline constexpr uint32_t kIdentityUnmanaged = 3;
+
+using MacAddress = std::array<uint8_t, 6>;
+
+// Fixed for the life of the node.
+struct NodeConfig {
+  std::string node_name;
+  IpAddress node_ip;     // tunnel source
+  IpPrefix pod_cidr;     // of this node
+  IpPrefix cluster_cidr; // all pods
+  IpPrefix service_cidr;
+  IpAddress gateway;     // first address of pod_cidr: the node itself, as pods see it
+  int uplink_mtu = 1500; // pods get this less 50 for VXLAN
+};
+
+enum class BackendState : uint8_t { kActive = 1, kDraining = 2 };
+
+struct Backend {
+  IpAddress ip;
+  uint16_t port = 0;
+  BackendState state = BackendState::kActive;
+  std::string node;
+  std::string pod;
+  friend auto operator<=>(const Backend&, const Backend&) = default;
+};
+
+struct ServicePort {
+  std::string name;
+  Protocol protocol = Protocol::kTcp;
+  uint16_t port = 0;
+  std::vector<Backend> backends;  // sorted by (ip, port)
+  friend auto operator<=>(const ServicePort&, const ServicePort&) = default;
+};
+
+struct Service {
+  std::string ns;
+  std::string name;
+  IpAddress cluster_ip;
+  uint32_t identity = 0;  // of its namespace
+  std::vector<ServicePort> ports;
+  friend auto operator<=>(const Service&, const Service&) = default;
+};
+
+// A pod of this node with its veth.
+struct Endpoint {
+  IpAddress ip;
+  int ifindex = 0;       // host side of the veth
+  std::string interface; // its name
+  MacAddress pod_mac{};
+  MacAddress host_mac{};
+  uint32_t identity = 0;
+  std::string ns;        // names for people; empty for an attachment made by hand
+  std::string pod;
+  std::string container_id;
+  friend auto operator<=>(const Endpoint&, const Endpoint&) = default;
+};
+
+struct Peer {
+  std::string name;
+  IpAddress ip;
+  IpPrefix pod_cidr;
+  friend auto operator<=>(const Peer&, const Peer&) = default;
+};
+
+enum class Isolation : uint8_t { kDefault = 0, kOpen = 1, kClosed = 2 };
+
+struct NamespacePolicy {
+  std::string name;
+  Isolation isolation = Isolation::kDefault;
+  friend auto operator<=>(const NamespacePolicy&, const NamespacePolicy&) = default;
+};
+
+// Everything but endpoints, which follow CNI calls. Maps are ordered: plans are deterministic.
+struct DesiredState {
+  int64_t revision = 0;
+  // False until the control plane (or the checkpoint) has told the whole state once: nothing is
+  // removed from the maps before.
+  bool complete = false;
+  std::map<std::string, Service> services;            // by "namespace/name"
+  std::map<std::string, Peer> peers;                  // by name
+  std::map<uint32_t, NamespacePolicy> namespaces;     // by identity
+};
+
+}  // namespace mesh::dataplane
