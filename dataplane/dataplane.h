@@ -3,8 +3,9 @@
 //
 // Implementations: KernelDataplane (kernel_dataplane.h), FakeDataplane (fake_dataplane.h).
 // Thread: one, the caller's; calls block on syscalls (microseconds to a few milliseconds).
-// Restart: maps and programs are pinned under <pin_root>/mesh/v<ABI>; Open() adopts them, so packets
-// flow while no agent lives. Nothing is removed before a complete DesiredState has been applied.
+// Restart: maps and programs are pinned under <pin_root>/mesh/v<ABI>; Open() adopts them, so
+// packets flow while no agent lives. Nothing is removed before a complete DesiredState has been
+// applied.
 #pragma once
 
 #include <memory>
@@ -21,9 +22,9 @@ namespace mesh::dataplane {
 
 // How a pod's network namespace is to be wired.
 struct AttachRequest {
-  std::string netns;         // path, for example /proc/123/ns/net or /run/netns/x
-  std::string ifname;        // inside, for example "eth0"
-  IpAddress ip;              // of the pod; its mask is /32, its gateway NodeConfig::gateway
+  std::string netns;   // path, for example /proc/123/ns/net or /run/netns/x
+  std::string ifname;  // inside, for example "eth0"
+  IpAddress ip;        // of the pod; its mask is /32, its gateway NodeConfig::gateway
   uint32_t identity = 0;
   std::string ns, pod, container_id;  // for people and for finding it again
 };

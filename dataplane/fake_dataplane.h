@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dataplane/dataplane.h"
+
+namespace mesh::dataplane {
+
+// A dataplane in memory, for simulation and tests of what stands above it. Rows are what the kernel
+// would show; ids are handed out in order of first sight.
+class FakeDataplane : public Dataplane {
+ public:
+  explicit FakeDataplane(NodeConfig config) : config_(std::move(config)) {}
+
+  // Called with the name of a method ("Apply", "Attach", "Detach", "Check", "CollectGarbage")
+  // before it acts; a status that is not OK becomes its answer.
+  std::function<absl::Status(const std::string& method)> fault;
+
+  const DesiredState& desired() const { return desired_; }
+  int applies() const { return applies_; }
+
+  absl::Status Apply(const DesiredState& desired) override;
+  absl::StatusOr<Endpoint> Attach(const AttachRequest& request) override;
+  absl::Status Detach(const std::string& container_id, const std::string& ifname) override;
+  absl::Status Check(const AttachRequest& request) override;
+  absl::StatusOr<std::vector<Endpoint>> Endpoints() const override;
+  absl::StatusOr<std::vector<ServiceRow>> Services() const override;
+  absl::StatusOr<std::vector<BackendRow>> Backends() const override;
+  absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const override;
+  absl::StatusOr<std::vector<Peer>> Tunnels() const override;
+  absl::StatusOr<std::vector<MetricRow>> Metrics() const override;
+  absl::StatusOr<MapUsage> Usage(Table table) const override;
+  absl::StatusOr<int> CollectGarbage() override;
+
+ private:
+  absl::Status Fault(const char* method) const;
+
+  NodeConfig config_;
+  DesiredState desired_;
+  int applies_ = 0;
+  int next_ifindex_ = 100;
+  std::map<std::pair<std::string, std::string>, Endpoint> endpoints_;  // by (container, ifname)
+  std::map<std::pair<std::string, std::string>, std::string> netns_;
+};
+
+}  // namespace mesh::dataplane

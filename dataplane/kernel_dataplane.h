@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/dataplane.h"
+
+namespace mesh::dataplane {
+
+// The dataplane of the network namespace the caller is in.
+//
+// Owns, by name, so that a restarted agent knows them: the pins under <bpf_root>/mesh/v<ABI>/, the
+// links mesh_vxlan, mesh_host and mesh_net, links whose name begins with "mesh" and whose alias is
+// "mesh:...", and the tc filters with handle 1, priority 1 on all of these.
+class KernelDataplane : public Dataplane {
+ public:
+  struct Options {
+    // A mounted bpffs; two nodes on one machine need one each (or a folder each).
+    std::string bpf_root = "/sys/fs/bpf";
+  };
+
+  // Makes the node's links, loads and pins (or adopts) maps, loads the programs and puts them in
+  // the place of the running ones, on existing endpoints too. Idempotent; costs some 30 ms.
+  // FAILED_PRECONDITION names a missing privilege, filesystem or kernel feature and the way out;
+  // INVALID_ARGUMENT an impossible `config`.
+  static absl::StatusOr<std::unique_ptr<KernelDataplane>> Open(const NodeConfig& config,
+                                                               Options options);
+  static absl::StatusOr<std::unique_ptr<KernelDataplane>> Open(const NodeConfig& config) {
+    return Open(config, Options());
+  }
+  // Takes everything away that Open() and Attach() made in this network namespace. Idempotent.
+  static absl::Status Remove(const Options& options);
+
+  ~KernelDataplane() override;
+
+  absl::Status Apply(const DesiredState& desired) override;
+  absl::StatusOr<Endpoint> Attach(const AttachRequest& request) override;
+  absl::Status Detach(const std::string& container_id, const std::string& ifname) override;
+  absl::Status Check(const AttachRequest& request) override;
+  absl::StatusOr<std::vector<Endpoint>> Endpoints() const override;
+  absl::StatusOr<std::vector<ServiceRow>> Services() const override;
+  absl::StatusOr<std::vector<BackendRow>> Backends() const override;
+  absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const override;
+  absl::StatusOr<std::vector<Peer>> Tunnels() const override;
+  absl::StatusOr<std::vector<MetricRow>> Metrics() const override;
+  absl::StatusOr<MapUsage> Usage(Table table) const override;
+  absl::StatusOr<int> CollectGarbage() override;
+
+ private:
+  class Impl;
+  explicit KernelDataplane(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mesh::dataplane
