@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// All commands of meshctl, one function per file.
+#pragma once
+
+#include "cli/command.h"
+
+namespace mesh::cli {
+
+// The tree that main runs.
+Command RootCommand();
+
+Command ApiResourcesCommand();
+Command ApplyCommand();
+Command BpfCommand();
+Command CompletionCommand();
+Command DeleteCommand();
+Command DescribeCommand();
+Command EventsCommand();
+Command ExecCommand();
+Command GetCommand();
+Command LocalCommand();  // cli/local
+Command LogsCommand();
+Command RolloutCommand();
+Command ScaleCommand();
+Command VersionCommand();
+Command WaitCommand();
+
+}  // namespace mesh::cli
