@@ -39,6 +39,8 @@ struct ClusterState {
 
   // Inserts or replaces by namespace and name.
   void Put(const v1::Resource& resource);
+  // The same without a copy.
+  void Put(std::shared_ptr<const v1::Resource> resource);
   void Remove(v1::Kind kind, const ObjectKey& key);
   // nullptr when absent.
   std::shared_ptr<const v1::Resource> Find(v1::Kind kind, const ObjectKey& key) const;

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/state/cluster_state.h"
+
+#include <utility>
+
+#include "common/check.h"
+
+namespace mesh::controlplane {
+namespace {
+
+// Calls `visit` with the typed object of `resource` (const or not). REQUIRES: a kind is set.
+template <typename R, typename Visit>
+decltype(auto) Visited(R& resource, Visit visit) {
+  switch (resource.kind_case()) {
+    case v1::Resource::kNode:
+      return visit(resource.node());
+    case v1::Resource::kPod:
+      return visit(resource.pod());
+    case v1::Resource::kReplicaSet:
+      return visit(resource.replica_set());
+    case v1::Resource::kDeployment:
+      return visit(resource.deployment());
+    case v1::Resource::kService:
+      return visit(resource.service());
+    case v1::Resource::kEndpointSlice:
+      return visit(resource.endpoint_slice());
+    case v1::Resource::kEvent:
+      return visit(resource.event());
+    case v1::Resource::kNamespace:
+      return visit(resource.namespace_());
+    case v1::Resource::KIND_NOT_SET:
+      break;
+  }
+  MESH_CHECK(false) << "a resource without a kind";
+  __builtin_unreachable();
+}
+
+template <typename T>
+void PutShared(ObjectMap<T>& map, const std::shared_ptr<const v1::Resource>& resource,
+               const T& object) {
+  // Shares ownership of the whole, points at the part.
+  map[KeyOf(*resource)] = std::shared_ptr<const T>(resource, &object);
+}
+
+template <typename T, typename Set>
+std::shared_ptr<const v1::Resource> Wrapped(const ObjectMap<T>& map, const ObjectKey& key,
+                                            Set set) {
+  auto it = map.find(key);
+  if (it == map.end()) return nullptr;
+  auto out = std::make_shared<v1::Resource>();
+  *set(*out) = *it->second;
+  return out;
+}
+
+}  // namespace
+
+void ClusterState::Put(const v1::Resource& resource) {
+  Put(std::make_shared<const v1::Resource>(resource));
+}
+
+void ClusterState::Put(std::shared_ptr<const v1::Resource> resource) {
+  switch (resource->kind_case()) {
+    case v1::Resource::kNamespace:
+      return PutShared(namespaces, resource, resource->namespace_());
+    case v1::Resource::kNode:
+      return PutShared(nodes, resource, resource->node());
+    case v1::Resource::kPod:
+      return PutShared(pods, resource, resource->pod());
+    case v1::Resource::kReplicaSet:
+      return PutShared(replica_sets, resource, resource->replica_set());
+    case v1::Resource::kDeployment:
+      return PutShared(deployments, resource, resource->deployment());
+    case v1::Resource::kService:
+      return PutShared(services, resource, resource->service());
+    case v1::Resource::kEndpointSlice:
+      return PutShared(endpoint_slices, resource, resource->endpoint_slice());
+    case v1::Resource::kEvent:
+      return PutShared(events, resource, resource->event());
+    case v1::Resource::KIND_NOT_SET:
+      break;
+  }
+  MESH_CHECK(false) << "a resource without a kind";
+}
+
+void ClusterState::Remove(v1::Kind kind, const ObjectKey& key) {
+  switch (kind) {
+    case v1::KIND_NAMESPACE:
+      namespaces.erase(key);
+      break;
+    case v1::KIND_NODE:
+      nodes.erase(key);
+      break;
+    case v1::KIND_POD:
+      pods.erase(key);
+      break;
+    case v1::KIND_REPLICA_SET:
+      replica_sets.erase(key);
+      break;
+    case v1::KIND_DEPLOYMENT:
+      deployments.erase(key);
+      break;
+    case v1::KIND_SERVICE:
+      services.erase(key);
+      break;
+    case v1::KIND_ENDPOINT_SLICE:
+      endpoint_slices.erase(key);
+      break;
+    case v1::KIND_EVENT:
+      events.erase(key);
+      break;
+    default:
+      break;
+  }
+}
+
+std::shared_ptr<const v1::Resource> ClusterState::Find(v1::Kind kind, const ObjectKey& key) const {
+  using R = v1::Resource;
+  switch (kind) {
+    case v1::KIND_NAMESPACE:
+      return Wrapped(namespaces, key, [](R& r) { return r.mutable_namespace_(); });
+    case v1::KIND_NODE:
+      return Wrapped(nodes, key, [](R& r) { return r.mutable_node(); });
+    case v1::KIND_POD:
+      return Wrapped(pods, key, [](R& r) { return r.mutable_pod(); });
+    case v1::KIND_REPLICA_SET:
+      return Wrapped(replica_sets, key, [](R& r) { return r.mutable_replica_set(); });
+    case v1::KIND_DEPLOYMENT:
+      return Wrapped(deployments, key, [](R& r) { return r.mutable_deployment(); });
+    case v1::KIND_SERVICE:
+      return Wrapped(services, key, [](R& r) { return r.mutable_service(); });
+    case v1::KIND_ENDPOINT_SLICE:
+      return Wrapped(endpoint_slices, key, [](R& r) { return r.mutable_endpoint_slice(); });
+    case v1::KIND_EVENT:
+      return Wrapped(events, key, [](R& r) { return r.mutable_event(); });
+    default:
+      return nullptr;
+  }
+}
+
+const v1::ObjectMeta& MetaOf(const v1::Resource& resource) {
+  return Visited(resource,
+                 [](const auto& object) -> const v1::ObjectMeta& { return object.metadata(); });
+}
+
+v1::ObjectMeta* MutableMetaOf(v1::Resource* resource) {
+  switch (resource->kind_case()) {
+    case v1::Resource::kNamespace:
+      return resource->mutable_namespace_()->mutable_metadata();
+    case v1::Resource::kNode:
+      return resource->mutable_node()->mutable_metadata();
+    case v1::Resource::kPod:
+      return resource->mutable_pod()->mutable_metadata();
+    case v1::Resource::kReplicaSet:
+      return resource->mutable_replica_set()->mutable_metadata();
+    case v1::Resource::kDeployment:
+      return resource->mutable_deployment()->mutable_metadata();
+    case v1::Resource::kService:
+      return resource->mutable_service()->mutable_metadata();
+    case v1::Resource::kEndpointSlice:
+      return resource->mutable_endpoint_slice()->mutable_metadata();
+    case v1::Resource::kEvent:
+      return resource->mutable_event()->mutable_metadata();
+    case v1::Resource::KIND_NOT_SET:
+      break;
+  }
+  MESH_CHECK(false) << "a resource without a kind";
+  return nullptr;
+}
+
+v1::Kind KindOf(const v1::Resource& resource) {
+  return static_cast<v1::Kind>(resource.kind_case());
+}
+
+ObjectKey KeyOf(const v1::Resource& resource) {
+  const v1::ObjectMeta& meta = MetaOf(resource);
+  return {.ns = meta.namespace_(), .name = meta.name()};
+}
+
+}  // namespace mesh::controlplane
