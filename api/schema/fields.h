@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Kubernetes knows and mesh does not: the table behind "not supported yet", against a typing
+// error or a field in the wrong place. Generated from the published schema (gen_known_fields.py).
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "google/protobuf/descriptor.h"
+#include "mesh/v1/resource.pb.h"
+
+namespace mesh::schema {
+
+// Why `field` is not a field of `message` at `path` (of the message; "" at the top):
+//   not supported yet
+//   unknown field; did you mean "replicas"?
+//   unknown field; "replicas" belongs in spec
+//   unknown field
+std::string ExplainUnknownField(v1::Kind kind, const google::protobuf::Descriptor& message,
+                                std::string_view path, std::string_view field);
+
+// True when `field` of `message` with this scalar text asks for exactly what mesh does anyway
+// (sessionAffinity: None, hostNetwork: false): accepted without effect.
+bool IsImpliedValue(const google::protobuf::Descriptor& message, std::string_view field,
+                    std::string_view scalar);
+
+// The kind is one that Kubernetes or its usual extensions have.
+bool IsKnownForeignKind(std::string_view kind);
+const std::vector<std::string>& ForeignKinds();
+
+// Field of `message` by its JSON name; null for unknown and (internal) ones.
+const google::protobuf::FieldDescriptor* FindField(const google::protobuf::Descriptor& message,
+                                                   std::string_view json_name);
+
+}  // namespace mesh::schema

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks of one object: the field options of options.proto by reflection, then the rules of its
+// kind (rules_*.cc). Wording follows Kubernetes: path `spec.replicas`, message `Invalid value: -1:
+// must be greater than or equal to 0`.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mesh/v1/resource.pb.h"
+
+namespace mesh::schema {
+
+struct Problem {
+  // JSON names: "spec.template.spec.containers[0].ports[1].containerPort"; an entry of a map is
+  // "metadata.labels[app]".
+  std::string path;
+  std::string message;
+
+  std::string ToString() const { return path + ": " + message; }
+  friend bool operator==(const Problem&, const Problem&) = default;
+};
+
+// Everything wrong with the object, in the order of its fields; empty when it is valid. Meant for
+// an object after ApplyDefaults (indexes in paths are those of the manifest all the same); fields
+// that the system writes (status, uid, ...) are not checked.
+std::vector<Problem> Validate(const v1::Resource& resource);
+
+// What may not change: immutable fields, and a Pod's spec. `live` and `next` have the same kind;
+// both after ApplyDefaults.
+std::vector<Problem> ValidateUpdate(const v1::Resource& live, const v1::Resource& next);
+
+// Legal but surely not meant, seen from the object alone (a label selector without labels, a limit
+// below what a container needs to start, ...).
+std::vector<Problem> Warnings(const v1::Resource& resource);
+
+// "path: message; path: message (and N more)", for one status line.
+std::string JoinProblems(const std::vector<Problem>& problems, size_t limit = 5);
+
+// Text rules, each returning what is wrong or an empty string; in Kubernetes' words.
+std::string CheckDnsLabel(std::string_view text);
+std::string CheckDnsLabel1035(std::string_view text);
+std::string CheckDnsSubdomain(std::string_view text);
+std::string CheckPortName(std::string_view text);
+std::string CheckEnvName(std::string_view text);
+// [prefix/]name, as in label and annotation keys.
+std::string CheckQualifiedName(std::string_view text);
+std::string CheckLabelValue(std::string_view text);
+// [registry[:port]/]path[:tag][@digest].
+std::string CheckImageReference(std::string_view text);
+
+}  // namespace mesh::schema
