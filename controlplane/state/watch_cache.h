@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeps a ClusterState current from a watch of the store, and tells subscribers every change in
+// order.
+//
+// Thread: one event loop owns it; only Read(), revision() and Find() may be called elsewhere.
+// Restart: Start() reads everything anew; the ring of recent changes begins empty.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "common/event_loop.h"
+#include "controlplane/controllers/controller.h"
+#include "controlplane/state/cluster_state.h"
+#include "controlplane/store/store.h"
+
+namespace mesh::controlplane {
+
+// All changes of one revision.
+struct ChangeBatch {
+  Revision revision = 0;
+  std::vector<Change> changes;
+};
+
+class WatchCache {
+ public:
+  struct Options {
+    // Revisions kept for ChangesAfter(): a client that was away for longer lists again.
+    size_t ring_revisions = 10'000;
+  };
+  using Subscriber = std::function<void(const ChangeBatch&)>;
+
+  // Ends with its destruction. Must be destroyed on the loop, before the cache.
+  class Subscription {
+   public:
+    Subscription() = default;
+    Subscription(Subscription&& other) noexcept
+        : cache_(std::exchange(other.cache_, nullptr)), id_(other.id_) {}
+    Subscription& operator=(Subscription&& other) noexcept;
+    ~Subscription() { Reset(); }
+    void Reset();
+
+   private:
+    friend class WatchCache;
+    Subscription(WatchCache* cache, uint64_t id) : cache_(cache), id_(id) {}
+    WatchCache* cache_ = nullptr;
+    uint64_t id_ = 0;
+  };
+
+  // Both outlive this.
+  WatchCache(EventLoop& loop, Store& store);
+  WatchCache(EventLoop& loop, Store& store, Options options);
+  // Runs on the loop's thread, after the loop has stopped running tasks or inside one.
+  ~WatchCache();
+  WatchCache(const WatchCache&) = delete;
+  WatchCache& operator=(const WatchCache&) = delete;
+
+  // Reads the store (blocks) and follows it from there. Once, before use. DATA_LOSS when a value
+  // does not parse.
+  absl::Status Start();
+
+  // Loop only. The reference stays valid; its content changes between tasks.
+  const ClusterState& state() const { return state_; }
+  // Loop only. nullptr when absent.
+  std::shared_ptr<const v1::Resource> Find(v1::Kind kind, const ObjectKey& key) const;
+
+  // Thread-safe: calls `read(const ClusterState&)` under a reader lock and returns its result. Keep it
+  // short: copy pointers out, work on them after.
+  template <typename F>
+  auto Read(F read) const {
+    absl::ReaderMutexLock lock(&mutex_);
+    return read(static_cast<const ClusterState&>(state_));
+  }
+  // Thread-safe.
+  Revision revision() const { return revision_.load(std::memory_order_acquire); }
+
+  // Loop only. Called on the loop after the state has the change, once per revision, in order. A
+  // subscriber may unsubscribe itself or others inside the call.
+  [[nodiscard]] Subscription Subscribe(Subscriber subscriber);
+
+  // Loop only. Every batch of a revision > `after`. OUT_OF_RANGE when the ring does not reach back
+  // that far.
+  absl::StatusOr<std::vector<std::shared_ptr<const ChangeBatch>>> ChangesAfter(
+      Revision after) const;
+
+  // Loop only. Runs `task` on the loop once revision() >= `revision`; never inside this call.
+  void WhenAtLeast(Revision revision, Task task);
+
+ private:
+  void OnBatch(const StoreBatch& batch);
+  absl::StatusOr<std::shared_ptr<const v1::Resource>> Decode(const KeyValue& kv) const;
+
+  EventLoop& loop_;
+  Store& store_;
+  const Options options_;
+  // Written on the loop under the lock; read on the loop without, elsewhere with it.
+  mutable absl::Mutex mutex_;
+  ClusterState state_;
+  std::map<std::pair<v1::Kind, ObjectKey>, std::shared_ptr<const v1::Resource>> objects_;
+  std::atomic<Revision> revision_ = 0;
+  Revision ring_floor_ = 0;  // every revision above it is in the ring
+  std::deque<std::shared_ptr<const ChangeBatch>> ring_;
+  uint64_t next_subscriber_ = 1;
+  std::map<uint64_t, std::shared_ptr<Subscriber>> subscribers_;
+  std::multimap<Revision, Task> waiting_;
+  std::shared_ptr<WatchCache*> self_;  // tasks posted by the watch look here whether we still live
+  std::unique_ptr<StoreWatch> watch_;
+};
+
+}  // namespace mesh::controlplane
