@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rules of one kind each, on top of the field options; private to validate.cc.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/schema/validate.h"
+#include "fmt/format.h"
+#include "mesh/v1/resource.pb.h"
+
+namespace mesh::schema::internal {
+
+using Problems = std::vector<Problem>;
+
+template <typename... Args>
+void Add(Problems* problems, std::string path, fmt::format_string<Args...> format, Args&&... args) {
+  problems->push_back({std::move(path), fmt::format(format, std::forward<Args>(args)...)});
+}
+
+// Kubernetes' forms.
+std::string InvalidText(std::string_view value, std::string_view why);
+std::string DuplicateText(std::string_view value);
+
+// `path` is that of the value: "spec" or "spec.template.spec".
+void CheckPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems);
+void CheckSelector(const v1::LabelSelector& selector, const std::string& path, Problems* problems);
+void CheckReplicaSet(const v1::ReplicaSet& object, Problems* problems);
+void CheckDeployment(const v1::Deployment& object, Problems* problems);
+void CheckService(const v1::Service& object, Problems* problems);
+
+void WarnPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems);
+void WarnService(const v1::Service& object, Problems* problems);
+
+}  // namespace mesh::schema::internal

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/schema/schema.h"
+
+#include <algorithm>
+#include <cctype>
+#include <utility>
+
+#include "api/schema/fields.h"
+#include "common/check.h"
+#include "fmt/format.h"
+
+namespace mesh::schema {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+// The enum is the oneof's field number.
+static_assert(int{v1::KIND_NAMESPACE} == v1::Resource::kNamespace);
+static_assert(int{v1::KIND_NODE} == v1::Resource::kNode);
+static_assert(int{v1::KIND_POD} == v1::Resource::kPod);
+static_assert(int{v1::KIND_REPLICA_SET} == v1::Resource::kReplicaSet);
+static_assert(int{v1::KIND_DEPLOYMENT} == v1::Resource::kDeployment);
+static_assert(int{v1::KIND_SERVICE} == v1::Resource::kService);
+static_assert(int{v1::KIND_ENDPOINT_SLICE} == v1::Resource::kEndpointSlice);
+static_assert(int{v1::KIND_EVENT} == v1::Resource::kEvent);
+
+// apiVersions that name the same thing, from before the kind was stable.
+struct OldVersion {
+  v1::Kind kind;
+  std::string_view api_version;
+};
+constexpr OldVersion kOldVersions[] = {
+    {v1::KIND_DEPLOYMENT, "extensions/v1beta1"},
+    {v1::KIND_DEPLOYMENT, "apps/v1beta1"},
+    {v1::KIND_DEPLOYMENT, "apps/v1beta2"},
+    {v1::KIND_REPLICA_SET, "extensions/v1beta1"},
+    {v1::KIND_REPLICA_SET, "apps/v1beta2"},
+    {v1::KIND_ENDPOINT_SLICE, "discovery.k8s.io/v1beta1"},
+};
+
+// kubectl's short names of what mesh does not have.
+constexpr std::pair<std::string_view, std::string_view> kForeignShortNames[] = {
+    {"cm", "ConfigMap"},
+    {"cj", "CronJob"},
+    {"crd", "CustomResourceDefinition"},
+    {"ds", "DaemonSet"},
+    {"ep", "Endpoints"},
+    {"hpa", "HorizontalPodAutoscaler"},
+    {"ing", "Ingress"},
+    {"limits", "LimitRange"},
+    {"netpol", "NetworkPolicy"},
+    {"pc", "PriorityClass"},
+    {"pdb", "PodDisruptionBudget"},
+    {"pv", "PersistentVolume"},
+    {"pvc", "PersistentVolumeClaim"},
+    {"quota", "ResourceQuota"},
+    {"rc", "ReplicationController"},
+    {"sa", "ServiceAccount"},
+    {"sc", "StorageClass"},
+    {"sts", "StatefulSet"},
+};
+
+std::string Lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return out;
+}
+
+std::string PluralOf(std::string_view kind) {
+  std::string word = Lower(kind);
+  if (word == "endpoints") return word;
+  if (word.ends_with("s") || word.ends_with("x")) return word + "es";
+  if (word.ends_with("y") && word.size() > 1 &&
+      std::string_view("aeiou").find(word[word.size() - 2]) == std::string_view::npos) {
+    word.pop_back();
+    return word + "ies";
+  }
+  return word + "s";
+}
+
+// A group that an extension brought, as against those of Kubernetes itself.
+bool IsCustomGroup(std::string_view api_version) {
+  const size_t slash = api_version.find('/');
+  if (slash == std::string_view::npos) return false;
+  const std::string_view group = api_version.substr(0, slash);
+  return group.find('.') != std::string_view::npos;
+}
+
+size_t EditDistance(std::string_view a, std::string_view b) {
+  // Optimal string alignment: a swap of neighbours counts as one.
+  std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
+  for (size_t j = 0; j <= b.size(); ++j) d[0][j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t cost = a[i - 1] == b[j - 1] ? 0 : 1;
+      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + cost});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+      }
+    }
+  }
+  return d[a.size()][b.size()];
+}
+
+const FieldDescriptor* BodyField(v1::Kind kind) {
+  const FieldDescriptor* field = v1::Resource::descriptor()->FindFieldByNumber(kind);
+  MESH_CHECK(field != nullptr) << "no kind " << int{kind};
+  return field;
+}
+
+}  // namespace
+
+const std::vector<KindInfo>& AllKinds() {
+  static const auto* kinds = new std::vector<KindInfo>{
+      {v1::KIND_NAMESPACE, "v1", "", "Namespace", "namespaces", "namespace", "ns", false},
+      {v1::KIND_NODE, "v1", "", "Node", "nodes", "node", "no", false},
+      {v1::KIND_POD, "v1", "", "Pod", "pods", "pod", "po", true},
+      {v1::KIND_REPLICA_SET, "apps/v1", "apps", "ReplicaSet", "replicasets", "replicaset", "rs",
+       true},
+      {v1::KIND_DEPLOYMENT, "apps/v1", "apps", "Deployment", "deployments", "deployment", "deploy",
+       true},
+      {v1::KIND_SERVICE, "v1", "", "Service", "services", "service", "svc", true},
+      {v1::KIND_ENDPOINT_SLICE, "discovery.k8s.io/v1", "discovery.k8s.io", "EndpointSlice",
+       "endpointslices", "endpointslice", "", true},
+      {v1::KIND_EVENT, "v1", "", "Event", "events", "event", "ev", true},
+  };
+  return *kinds;
+}
+
+const KindInfo& Info(v1::Kind kind) {
+  MESH_CHECK(kind > v1::KIND_UNSPECIFIED && static_cast<size_t>(kind) <= AllKinds().size())
+      << "no kind " << int{kind};
+  return AllKinds()[static_cast<size_t>(kind) - 1];
+}
+
+std::string PluralWithGroup(v1::Kind kind) {
+  const KindInfo& info = Info(kind);
+  return info.group.empty() ? std::string(info.plural)
+                            : fmt::format("{}.{}", info.plural, info.group);
+}
+
+std::string SingularWithGroup(v1::Kind kind) {
+  const KindInfo& info = Info(kind);
+  return info.group.empty() ? std::string(info.singular)
+                            : fmt::format("{}.{}", info.singular, info.group);
+}
+
+std::string ObjectText(const v1::Resource& resource) {
+  return fmt::format("{}/{}", SingularWithGroup(KindOf(resource)), MetaOf(resource).name());
+}
+
+absl::StatusOr<const KindInfo*> FindResourceType(std::string_view name) {
+  const std::string word = Lower(name);
+  const size_t dot = word.find('.');
+  const std::string resource = word.substr(0, dot);
+  // "deployments.apps" or "deployments.v1.apps".
+  const std::string suffix = dot == std::string::npos ? "" : word.substr(dot + 1);
+
+  std::vector<std::string> words;
+  for (const KindInfo& info : AllKinds()) {
+    const std::string version(info.api_version.substr(info.api_version.rfind('/') + 1));
+    const bool group_fits = suffix.empty() || suffix == info.group || suffix == version + "." ||
+                            suffix == fmt::format("{}.{}", version, info.group);
+    if (group_fits && (resource == info.plural || resource == info.singular ||
+                       (!info.short_name.empty() && resource == info.short_name))) {
+      return &info;
+    }
+    words.emplace_back(info.plural);
+    words.emplace_back(info.singular);
+  }
+  for (const auto& [short_name, kind] : kForeignShortNames) {
+    if (resource == short_name) {
+      return absl::InvalidArgumentError(fmt::format(
+          "the server doesn't have a resource type \"{}\": {} is not supported yet", name, kind));
+    }
+  }
+  for (const std::string& kind : ForeignKinds()) {
+    if (resource == Lower(kind) || resource == PluralOf(kind)) {
+      return absl::InvalidArgumentError(fmt::format(
+          "the server doesn't have a resource type \"{}\": {} is not supported yet", name, kind));
+    }
+  }
+  std::string message = fmt::format("the server doesn't have a resource type \"{}\"", name);
+  if (const auto near = NearestWord(resource, words)) {
+    message += fmt::format("; did you mean \"{}\"?", *near);
+  }
+  return absl::InvalidArgumentError(message);
+}
+
+absl::StatusOr<ManifestType> FindManifestType(std::string_view api_version, std::string_view kind) {
+  std::vector<std::string> words;
+  for (const KindInfo& info : AllKinds()) {
+    words.emplace_back(info.name);
+    if (info.name != kind) continue;
+    if (info.api_version == api_version) return ManifestType{&info, ""};
+    for (const OldVersion& old : kOldVersions) {
+      if (old.kind != info.kind || old.api_version != api_version) continue;
+      return ManifestType{&info, fmt::format("{} {} is deprecated; it is read as {} {}",
+                                             api_version, kind, info.api_version, kind)};
+    }
+    if (IsCustomGroup(api_version)) break;  // a Service of another world
+    return absl::InvalidArgumentError(fmt::format("kind {} has apiVersion \"{}\", not \"{}\"", kind,
+                                                  info.api_version, api_version));
+  }
+  for (const std::string& word : words) {
+    if (word != kind && Lower(word) == Lower(kind)) {
+      return absl::InvalidArgumentError(
+          fmt::format("unknown kind \"{}\"; did you mean \"{}\"?", kind, word));
+    }
+  }
+  if (IsKnownForeignKind(kind)) {
+    return absl::InvalidArgumentError(fmt::format("kind {} is not supported yet", kind));
+  }
+  if (IsCustomGroup(api_version)) {
+    return absl::InvalidArgumentError(
+        fmt::format("kind {} of apiVersion \"{}\" is not supported yet", kind, api_version));
+  }
+  std::string message = fmt::format("unknown kind \"{}\"", kind);
+  auto near = NearestWord(kind, words);
+  if (!near) near = NearestWord(kind, ForeignKinds());
+  if (near) message += fmt::format("; did you mean \"{}\"?", *near);
+  return absl::InvalidArgumentError(message);
+}
+
+v1::Kind KindOf(const v1::Resource& resource) {
+  return static_cast<v1::Kind>(resource.kind_case());
+}
+
+const Message& BodyOf(const v1::Resource& resource) {
+  return resource.GetReflection()->GetMessage(resource, BodyField(KindOf(resource)));
+}
+
+Message* MutableBodyOf(v1::Resource* resource) {
+  return resource->GetReflection()->MutableMessage(resource, BodyField(KindOf(*resource)));
+}
+
+const v1::ObjectMeta& MetaOf(const v1::Resource& resource) {
+  const Message& body = BodyOf(resource);
+  const FieldDescriptor* field = body.GetDescriptor()->FindFieldByName("metadata");
+  return static_cast<const v1::ObjectMeta&>(body.GetReflection()->GetMessage(body, field));
+}
+
+v1::ObjectMeta* MutableMetaOf(v1::Resource* resource) {
+  Message* body = MutableBodyOf(resource);
+  const FieldDescriptor* field = body->GetDescriptor()->FindFieldByName("metadata");
+  return static_cast<v1::ObjectMeta*>(body->GetReflection()->MutableMessage(body, field));
+}
+
+v1::Resource NewResource(v1::Kind kind) {
+  v1::Resource resource;
+  resource.GetReflection()->MutableMessage(&resource, BodyField(kind));
+  return resource;
+}
+
+std::optional<std::string> NearestWord(std::string_view word,
+                                       const std::vector<std::string>& candidates) {
+  if (word.size() > 64) return std::nullopt;
+  const std::string lower = Lower(word);
+  // A third of the word may be wrong, at most three letters.
+  size_t best = std::min<size_t>(3, std::max<size_t>(1, word.size() / 3)) + 1;
+  std::optional<std::string> found;
+  for (const std::string& candidate : candidates) {
+    const size_t distance = EditDistance(lower, Lower(candidate));
+    if (distance < best) {
+      best = distance;
+      found = candidate;
+    }
+  }
+  return found;
+}
+
+}  // namespace mesh::schema
