@@ -16,21 +16,24 @@
 //             }};
 //   }
 //
-// Rules that keep kubectl's habits: every repeated flag takes its last value; a list flag (`-f a -f b`)
-// needs `->allow_extra_args(false)` so that it does not swallow the arguments after it. The global
-// flags (-n, --server, ...) are declared for every leaf command and stand in context.flags.
-// What follows `--` arrives in the positional arguments.
+// Rules that keep kubectl's habits: every repeated flag takes its last value; a list flag (`-f a -f
+// b`) needs `->allow_extra_args(false)` so that it does not swallow the arguments after it. The
+// global flags (-n, --server, ...) are declared for every leaf command and stand in context.flags.
+// What follows `--` arrives in the positional arguments, or untouched in context.after_dash when
+// the command has `takes_dash`.
 #pragma once
 
 #include <functional>
 #include <iosfwd>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 namespace CLI {
@@ -70,6 +73,8 @@ class Context {
   GlobalFlags flags;
   // Wall clock; ages count from it.
   std::function<absl::Time()> now = [] { return absl::Now(); };
+  // Arguments after `--`, for commands with takes_dash; nullopt when there was none.
+  std::optional<std::vector<std::string>> after_dash;
 
  private:
   std::shared_ptr<ControlClient> client_;
@@ -97,12 +102,12 @@ struct Command {
   std::function<Action(CLI::App&, Context&)> define;
   std::vector<Command> children;
   std::vector<std::string> aliases;
-  // Flags stop at the first argument, the rest is taken as it is ("local exec NODE cmd -x").
-  bool raw_arguments = false;
+  // What follows `--` goes to Context::after_dash instead of the positional arguments (exec).
+  bool takes_dash = false;
 };
 
-// Finds the command of `args` (without the program's name), reads its flags and runs it. Prints help
-// and errors; returns the exit code.
+// Finds the command of `args` (without the program's name), reads its flags and runs it. Prints
+// help and errors; returns the exit code.
 int RunCommandLine(const Command& root, std::vector<std::string> args, Context& context);
 
 // How an error reads on the terminal: `error: <message>`, `Error from server (NotFound): <message>`
@@ -119,6 +124,7 @@ absl::Status PlainError(absl::StatusCode code, std::string_view message);
 absl::Status AlreadyPrinted();
 // A wrong use: the message, then "See 'meshctl <command> --help' for usage."
 absl::Status UsageError(std::string_view message);
+bool IsUsageError(const absl::Status& status);
 
 // Payload of a server error: the bytes of mesh.v1.ValidationFailure, when the server sent one.
 inline constexpr char kValidationPayload[] = "mesh.v1.ValidationFailure";

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// JSON and YAML of what is no Resource (rows of maps, Endpoints).
+#pragma once
+
+#include <string>
+
+#include "google/protobuf/message.h"
+
+namespace mesh::cli {
+
+// The message with its JSON names, fields without a value included.
+std::string MessageJson(const google::protobuf::Message& message);
+
+// A JSON document as YAML, in the same order, in kubectl's style (lists not indented below their
+// key). REQUIRES: valid JSON.
+std::string YamlFromJson(const std::string& json);
+// Indented by four. REQUIRES: valid JSON.
+std::string PrettyJson(const std::string& json);
+
+}  // namespace mesh::cli
