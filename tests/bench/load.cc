@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/bench/load.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <utility>
+#include <vector>
+
+#include "common/status.h"
+#include "common/unique_fd.h"
+#include "fmt/format.h"
+
+namespace mesh::bench {
+namespace {
+
+double NowSeconds() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+}
+
+// For children: the rest of the process lives in `netns`, on `cpu`, and ends with its parent.
+void EnterOrDie(const std::string& netns, int cpu) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  UniqueFd ns(open(netns.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!ns || setns(ns.get(), CLONE_NEWNET) != 0) _exit(3);
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  sched_setaffinity(0, sizeof set, &set);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+void SetOption(int fd, int level, int name, int value) {
+  setsockopt(fd, level, name, &value, sizeof value);
+}
+
+// Never returns. Tells `ready` when it listens.
+[[noreturn]] void Serve(uint16_t port, int ready) {
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  SetOption(listener, SOL_SOCKET, SO_REUSEADDR, 1);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  if (bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) _exit(4);
+  if (listen(listener, 4096) != 0) _exit(4);
+  const int epoll = epoll_create1(0);
+  epoll_event event{.events = EPOLLIN, .data = {.fd = listener}};
+  epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
+  if (write(ready, "r", 1) != 1) _exit(4);
+  for (;;) {
+    epoll_event events[64];
+    const int count = epoll_wait(epoll, events, 64, -1);
+    for (int i = 0; i < count; ++i) {
+      const int fd = events[i].data.fd;
+      if (fd == listener) {
+        for (int c; (c = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK)) >= 0;) {
+          SetOption(c, IPPROTO_TCP, TCP_NODELAY, 1);
+          epoll_event added{.events = EPOLLIN, .data = {.fd = c}};
+          epoll_ctl(epoll, EPOLL_CTL_ADD, c, &added);
+        }
+        continue;
+      }
+      char buffer[4096];
+      if (read(fd, buffer, sizeof buffer) <= 0 || write(fd, buffer, 1) != 1) close(fd);
+    }
+  }
+}
+
+int Connect(const sockaddr_in& address, bool reset_on_close) {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  const timeval patience{.tv_sec = 2, .tv_usec = 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  SetOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (reset_on_close) {
+    // No TIME_WAIT: a run makes more connections than there are ports.
+    const linger abortive{.l_onoff = 1, .l_linger = 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &abortive, sizeof abortive);
+  }
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return fd;
+  close(fd);
+  return -1;
+}
+
+LoadResult Load(const sockaddr_in& address, LoadKind kind, double seconds) {
+  constexpr int kMaxErrors = 20;
+  const bool per_request = kind == LoadKind::kConnectRequestResponse;
+  std::vector<double> latencies;
+  latencies.reserve(1 << 20);
+  LoadResult result;
+  int fd = -1;
+  const double begin = NowSeconds(), end = begin + seconds;
+  while (NowSeconds() < end && result.errors < kMaxErrors) {
+    double start = NowSeconds();
+    if (fd < 0) {
+      fd = Connect(address, per_request);
+      if (fd < 0) {
+        ++result.errors;
+        continue;
+      }
+      if (!per_request) start = NowSeconds();
+    }
+    char answer;
+    const bool ok = write(fd, "x", 1) == 1 && read(fd, &answer, 1) == 1;
+    if (!ok) ++result.errors;
+    if (per_request || !ok) {
+      close(fd);
+      fd = -1;
+    }
+    if (ok) latencies.push_back((NowSeconds() - start) * 1e6);
+  }
+  if (fd >= 0) close(fd);
+  if (latencies.empty()) return result;
+  result.operations_per_second = static_cast<double>(latencies.size()) / (NowSeconds() - begin);
+  std::sort(latencies.begin(), latencies.end());
+  result.p50_us = latencies[latencies.size() / 2];
+  result.p99_us = latencies[latencies.size() * 99 / 100];
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<EchoServer> EchoServer::Start(const std::string& netns, uint16_t port, int cpu) {
+  int pipe_fds[2];
+  if (pipe2(pipe_fds, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
+  UniqueFd reader(pipe_fds[0]), writer(pipe_fds[1]);
+  const pid_t pid = fork();
+  if (pid < 0) return ErrnoStatus(errno, "fork");
+  if (pid == 0) {
+    EnterOrDie(netns, cpu);
+    Serve(port, writer.get());
+  }
+  writer.reset();
+  EchoServer server(pid);
+  char ready;
+  if (read(reader.get(), &ready, 1) != 1)
+    return absl::UnavailableError(fmt::format("no server on port {} in {}", port, netns));
+  return server;
+}
+
+EchoServer::EchoServer(EchoServer&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}
+
+EchoServer::~EchoServer() {
+  if (pid_ < 0) return;
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+}
+
+absl::StatusOr<LoadResult> RunLoad(const std::string& netns, const std::string& address,
+                                   uint16_t port, LoadKind kind, double seconds, int cpu) {
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(port);
+  if (inet_pton(AF_INET, address.c_str(), &to.sin_addr) != 1)
+    return absl::InvalidArgumentError(fmt::format("\"{}\" is not an IPv4 address", address));
+  int pipe_fds[2];
+  if (pipe2(pipe_fds, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
+  UniqueFd reader(pipe_fds[0]), writer(pipe_fds[1]);
+  const pid_t pid = fork();
+  if (pid < 0) return ErrnoStatus(errno, "fork");
+  if (pid == 0) {
+    EnterOrDie(netns, cpu);
+    const LoadResult result = Load(to, kind, seconds);
+    _exit(write(writer.get(), &result, sizeof result) == sizeof result ? 0 : 5);
+  }
+  writer.reset();
+  LoadResult result;
+  const bool complete = read(reader.get(), &result, sizeof result) == sizeof result;
+  int status = 0;
+  waitpid(pid, &status, 0);
+  if (!complete || result.operations_per_second == 0)
+    return absl::UnavailableError(fmt::format("no answer from {}:{} ({} errors, exit status {})",
+                                              address, port, result.errors, status));
+  return result;
+}
+
+}  // namespace mesh::bench

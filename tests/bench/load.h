@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// TCP load between two network namespaces: a server that answers each byte, and a client that
+// either keeps one connection (request/response) or makes one per request
+// (connect/request/response). Both are processes of their own on one core, so that wake-ups between
+// cores do not hide the path.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace mesh::bench {
+
+enum class LoadKind : uint8_t { kRequestResponse, kConnectRequestResponse };
+
+struct LoadResult {
+  double operations_per_second = 0;
+  double p50_us = 0;
+  double p99_us = 0;
+  int64_t errors = 0;
+};
+
+// Ends with this object.
+class EchoServer {
+ public:
+  // Listens on `port`, all addresses, inside the namespace at path `netns`, pinned to `cpu`.
+  static absl::StatusOr<EchoServer> Start(const std::string& netns, uint16_t port, int cpu);
+  EchoServer(EchoServer&& other) noexcept;
+  EchoServer& operator=(EchoServer&&) = delete;
+  ~EchoServer();
+
+ private:
+  explicit EchoServer(pid_t pid) : pid_(pid) {}
+  pid_t pid_;
+};
+
+// Loads `address`:`port` from inside `netns` for `seconds`. UNAVAILABLE when no request succeeded.
+absl::StatusOr<LoadResult> RunLoad(const std::string& netns, const std::string& address,
+                                   uint16_t port, LoadKind kind, double seconds, int cpu);
+
+}  // namespace mesh::bench
