@@ -3,7 +3,8 @@
 //
 // 1. Level-triggered: a change only marks keys dirty; Reconcile reads the whole state anew.
 // 2. Fixpoint: after its writes are applied, Reconcile of the same key writes nothing.
-// 3. Idempotent: each write is safe to repeat; the runtime commits each with the resource_version it
+// 3. Idempotent: each write is safe to repeat; the runtime commits each with the resource_version
+// it
 //    was computed from, and reconciles again when that is stale.
 // 4. No I/O, clock, randomness or unordered iteration inside. Names that must be unique derive from
 //    the inputs (owner uid, ordinal, template hash), never from a generator.
@@ -29,7 +30,7 @@ struct Write {
     kUpdateStatus,  // status only
     kDelete,        // graceful, as a user's delete would be
     kRemove,        // out of the store at once (the pod is known to be gone)
-    kBind,          // pod: spec.node_name, status.pod_ip, status.identity and condition PodScheduled
+    kBind,  // pod: spec.node_name, status.pod_ip, status.identity and condition PodScheduled
   };
   Type type = Type::kCreate;
   // Carries metadata.resource_version of the snapshot for all but kCreate.
@@ -64,7 +65,8 @@ class Controller {
   virtual ~Controller() = default;
   virtual std::string_view name() const = 0;
   // Keys that a change may concern, for example the ReplicaSet that owns a pod. May be generous.
-  virtual std::vector<ObjectKey> Affected(const ClusterState& state, const Change& change) const = 0;
+  virtual std::vector<ObjectKey> Affected(const ClusterState& state,
+                                          const Change& change) const = 0;
   virtual ReconcileResult Reconcile(const ClusterState& state, const ObjectKey& key,
                                     absl::Time now) const = 0;
 };

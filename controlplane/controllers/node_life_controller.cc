@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/controllers/node_life_controller.h"
+
+#include <algorithm>
+
+#include "controlplane/controllers/objects.h"
+#include "fmt/format.h"
+
+namespace mesh::controlplane {
+namespace {
+
+constexpr char kSilentReason[] = "NodeStatusUnknown";
+constexpr char kSilentMessage[] = "Agent stopped posting node status.";
+
+absl::Time LastHeartbeat(const v1::Node& node) {
+  return ToTime(node.status().has_last_heartbeat() ? node.status().last_heartbeat()
+                                                   : node.metadata().creation_timestamp());
+}
+
+bool AnyNodeReady(const ClusterState& state) {
+  return std::any_of(state.nodes.begin(), state.nodes.end(),
+                     [](const auto& entry) { return IsNodeReady(*entry.second); });
+}
+
+}  // namespace
+
+std::vector<ObjectKey> NodeLifeController::Affected(const ClusterState& state,
+                                                    const Change& change) const {
+  std::vector<ObjectKey> keys;
+  ForEachSide(change, [&](const v1::Resource& side) {
+    if (side.has_node()) keys.push_back(KeyOf(side));
+    // A pod that was bound while its node fell silent.
+    if (side.has_pod() && !side.pod().spec().node_name().empty() &&
+        !IsNodeHeard(state, side.pod().spec().node_name()))
+      keys.push_back({"", side.pod().spec().node_name()});
+  });
+  // The first node that answers makes the others' silence count.
+  const NodeFlip flip = NodeFlipOf(change.before.get(), change.after.get());
+  if (flip.flipped) {
+    for (const auto& [key, node] : state.nodes) keys.push_back(key);
+  }
+  return keys;
+}
+
+ReconcileResult NodeLifeController::Reconcile(const ClusterState& state, const ObjectKey& key,
+                                              absl::Time now) const {
+  ReconcileResult result;
+  const v1::Node* node = FindObject(state.nodes, key);
+  if (node == nullptr) return result;
+  const absl::Time last = LastHeartbeat(*node);
+  const absl::Time silent_at = std::max(last + options_.grace, options_.not_before);
+  v1::Node updated = *node;
+  auto* conditions = updated.mutable_status()->mutable_conditions();
+  bool changed = false;
+  if (now < silent_at) {
+    result.requeue_at = silent_at;
+    // Types that we set Unknown; what the agent says of itself is left alone.
+    for (v1::Condition& condition : *conditions)
+      if (condition.status() == "Unknown" && condition.reason() == kSilentReason)
+        changed |= SetCondition(conditions, condition.type(), "True", "AgentReady",
+                                "Agent is posting node status.", now);
+    if (changed) {
+      result.writes.push_back({Write::Type::kUpdateStatus, Wrap(updated), {}});
+      result.events.push_back({ReferenceTo("v1", "Node", node->metadata()), "Normal", "NodeReady",
+                               fmt::format("Node {} status is now: NodeReady", key.name)});
+    }
+    return result;
+  }
+  for (const char* type : {"Ready", "NetworkReady"}) {
+    const bool present = FindCondition(*conditions, type) != nullptr;
+    if (present || std::string_view(type) == "Ready")
+      changed |= SetCondition(conditions, type, "Unknown", kSilentReason, kSilentMessage, now);
+  }
+  if (changed) {
+    result.writes.push_back({Write::Type::kUpdateStatus, Wrap(updated), {}});
+    result.events.push_back({ReferenceTo("v1", "Node", node->metadata()), "Normal", "NodeNotReady",
+                             fmt::format("Node {} status is now: NodeNotReady", key.name)});
+  }
+  const absl::Time evict_at = std::max(last + options_.evict_after, silent_at);
+  if (now < evict_at) {
+    Earlier(&result.requeue_at, evict_at);
+  } else if (AnyNodeReady(state)) {
+    Evict(state, *node, now, &result);
+  }
+  return result;
+}
+
+void NodeLifeController::Evict(const ClusterState& state, const v1::Node& node, absl::Time now,
+                               ReconcileResult* result) const {
+  for (const auto& [key, pod] : state.pods) {
+    if (pod->spec().node_name() != node.metadata().name() || IsTerminating(pod->metadata()))
+      continue;
+    // A bare pod would not come back elsewhere: it waits for its node.
+    if (ControllerOf(pod->metadata()) == nullptr) continue;
+    if (static_cast<int>(result->writes.size()) >= kMaxWritesPerStep) {
+      result->requeue_at = now;
+      return;
+    }
+    result->writes.push_back({Write::Type::kDelete, Wrap(*pod), {}});
+    result->events.push_back({ReferenceTo("v1", "Pod", pod->metadata()), "Warning", "NodeNotReady",
+                              "Node is not ready"});
+  }
+}
+
+}  // namespace mesh::controlplane
