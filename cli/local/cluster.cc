@@ -1,0 +1,513 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/local/cluster.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <ostream>
+#include <set>
+#include <thread>
+
+#include "absl/time/clock.h"
+#include "cli/local/cgroups.h"
+#include "cli/local/containerd_config.h"
+#include "cli/local/image_archive.h"
+#include "cli/local/node.h"
+#include "cli/local/process.h"
+#include "cli/local/requirements.h"
+#include "common/status.h"
+#include "common/unique_fd.h"
+#include "fmt/format.h"
+
+namespace mesh::cli::local {
+namespace {
+
+constexpr char kNetnsDir[] = "/run/netns";
+constexpr char kShimMountPoint[] = "/run/containerd";
+constexpr char kSandboxImage[] = "localhost/mesh-pause:1";
+constexpr char kImageNamespace[] = "k8s.io";  // the CRI's
+constexpr absl::Duration kKillTimeout = absl::Seconds(20);
+
+// Where the programs and the sandbox image of this build are.
+struct Build {
+  std::string bin;
+
+  std::string Program(const char* name) const { return fmt::format("{}/{}", bin, name); }
+  std::string PauseArchive() const { return fmt::format("{}/mesh-pause.tar", bin); }
+  std::vector<std::string> Files() const {
+    return {Program("meshd"), Program("mesh-agent"), Program("mesh-cni"), PauseArchive()};
+  }
+};
+
+absl::StatusOr<Build> FindBuild() {
+  char path[4096];
+  const ssize_t size = ::readlink("/proc/self/exe", path, sizeof path);
+  if (size <= 0) return ErrnoStatus(errno, "read /proc/self/exe");
+  const std::string_view self(path, static_cast<size_t>(size));
+  return Build{std::string(self.substr(0, self.rfind('/')))};
+}
+
+// Held while the cluster changes. The file goes with the last `down`.
+absl::StatusOr<UniqueFd> Lock(const Layout& layout) {
+  RETURN_IF_ERROR(MakeDirectories("/run/mesh"));
+  while (true) {
+    UniqueFd fd(::open(layout.LockFile().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+    if (!fd) return ErrnoStatus(errno, "open " + layout.LockFile());
+    if (::flock(fd.get(), LOCK_EX) != 0) return ErrnoStatus(errno, "lock " + layout.LockFile());
+    // Another `down` may have removed the file while we waited for it.
+    struct stat ours {
+    }, named{};
+    if (::fstat(fd.get(), &ours) == 0 && ::stat(layout.LockFile().c_str(), &named) == 0 &&
+        ours.st_ino == named.st_ino) {
+      return fd;
+    }
+  }
+}
+
+std::vector<std::string> ListDirectory(const std::string& path) {
+  std::vector<std::string> names;
+  DIR* directory = ::opendir(path.c_str());
+  if (directory == nullptr) return names;
+  while (const dirent* entry = ::readdir(directory)) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  ::closedir(directory);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<std::string> OwnNetns(const Layout& layout) {
+  std::vector<std::string> own;
+  for (const std::string& name : ListDirectory(kNetnsDir)) {
+    if (layout.OwnsNetns(name)) own.push_back(name);
+  }
+  return own;
+}
+
+std::string NetnsPath(const std::string& name) { return fmt::format("{}/{}", kNetnsDir, name); }
+
+bool Exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+// Nodes that have a description, in their order: n1, n2, ..., n10.
+std::vector<std::string> KnownNodes(const Layout& layout) {
+  std::vector<std::string> nodes;
+  for (int i = 0; i < kMaxNodes; ++i) {
+    const std::string node = Layout::NodeName(i);
+    if (Exists(layout.NodeRunDir(node) + "/node.json")) nodes.push_back(node);
+  }
+  return nodes;
+}
+
+pid_t ReadPid(const std::string& path) {
+  const auto text = ReadFile(path);
+  pid_t pid = 0;
+  if (text.ok()) std::from_chars(text->data(), text->data() + text->size(), pid);
+  return pid;
+}
+
+// The node's first process; 0 when it does not run. A PID that was given to another process since
+// is told by its network namespace.
+pid_t NodeInitPid(const Layout& layout, const std::string& node) {
+  const pid_t pid = ReadPid(fmt::format("{}/{}", layout.NodeRunDir(node), kInitPidFile));
+  struct stat netns {};
+  if (pid == 0 || !IsAlive(pid) || ::stat(NetnsPath(layout.NetnsName(node)).c_str(), &netns) != 0 ||
+      NamespaceInode(pid, "net") != netns.st_ino) {
+    return 0;
+  }
+  return pid;
+}
+
+// --- network ------------------------------------------------------------------------------------
+
+absl::Status CreateNetwork(const Layout& layout, int nodes) {
+  const std::string fabric = layout.FabricNetns();
+  std::string outside = fmt::format("netns add {}\n", fabric);
+  std::string inside =
+      "link set lo up\nlink add br0 type bridge forward_delay 0\nlink set br0 up\n";
+  for (int i = 0; i < nodes; ++i) {
+    const std::string node = Layout::NodeName(i);
+    outside +=
+        fmt::format("netns add {0}\nlink add eth0 netns {0} type veth peer name {1} netns {2}\n",
+                    layout.NetnsName(node), node, fabric);
+    inside += fmt::format("link set {0} master br0 up\n", node);
+  }
+  // Fails here, with a clear word, on a kernel that cannot carry traffic between nodes.
+  inside += "link add vxlan-check type vxlan external dstport 4789\nlink del vxlan-check\n";
+  RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "-batch", "-"}, outside).status(),
+                           "create the nodes' network namespaces"));
+  RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "-netns", fabric, "-batch", "-"}, inside).status(),
+                           "create the network between the nodes"));
+  for (int i = 0; i < nodes; ++i) {
+    const std::string commands = fmt::format(
+        "link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\n", Layout::NodeAddress(i));
+    const std::string netns = layout.NetnsName(Layout::NodeName(i));
+    RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "-netns", netns, "-batch", "-"}, commands).status(),
+                             "set up node " + Layout::NodeName(i)));
+  }
+  return absl::OkStatus();
+}
+
+// --- nodes --------------------------------------------------------------------------------------
+
+NodeSpec DescribeNode(const Layout& layout, const UpOptions& options, const Build& build,
+                      int index) {
+  const std::string node = Layout::NodeName(index);
+  const std::string run = layout.NodeRunDir(node), data = layout.NodeDataDir(node);
+  const std::string log = layout.LogDir(node);
+  const std::string server = fmt::format("{}:{}", Layout::NodeAddress(0), kServerPort);
+  NodeSpec spec{.name = node,
+                .netns = NetnsPath(layout.NetnsName(node)),
+                .cgroup = layout.NodeCgroup(node),
+                .run_dir = run,
+                .log_file = log + "/node-init.log",
+                .shim_dir = run + "/shims",
+                .services = {}};
+  if (index == 0) {
+    spec.services.push_back(
+        {"meshd",
+         {build.Program("meshd"), "--data-dir", layout.DataDir() + "/meshd", "--listen", server,
+          "--unix-socket", layout.Socket(), "--cluster-cidr", options.cluster_cidr,
+          "--service-cidr", options.service_cidr, "--cluster-domain", options.cluster_domain,
+          "--log-level", options.log_level},
+         log + "/meshd.log"});
+  }
+  spec.services.push_back({"containerd",
+                           {FindProgram("containerd").value_or("containerd"), "--config",
+                            run + "/containerd.toml", "--log-level", "warn"},
+                           log + "/containerd.log"});
+  spec.services.push_back({"agent",
+                           {build.Program("mesh-agent"),
+                            "--node-name",
+                            node,
+                            "--node-ip",
+                            Layout::NodeAddress(index),
+                            "--server",
+                            server,
+                            "--listen",
+                            fmt::format("{}:{}", Layout::NodeAddress(index), kAgentPort),
+                            "--containerd-socket",
+                            layout.ContainerdSocket(node),
+                            "--run-dir",
+                            run,
+                            "--state-dir",
+                            data + "/agent",
+                            "--log-dir",
+                            data + "/pods",
+                            "--bpf-root",
+                            "/sys/fs/bpf",
+                            "--cni-bin-dir",
+                            data + "/cni/bin",
+                            "--cni-conf-dir",
+                            data + "/cni/conf",
+                            "--log-level",
+                            options.log_level},
+                           log + "/agent.log"});
+  return spec;
+}
+
+absl::Status PrepareNode(const Layout& layout, const UpOptions& options, const Build& build,
+                         int index) {
+  const NodeSpec spec = DescribeNode(layout, options, build, index);
+  const std::string run = layout.NodeRunDir(spec.name), data = layout.NodeDataDir(spec.name);
+  for (const std::string& folder :
+       {spec.shim_dir, layout.LogDir(spec.name), data + "/containerd", data + "/agent",
+        data + "/pods", data + "/cni/bin", data + "/cni/conf"}) {
+    RETURN_IF_ERROR(MakeDirectories(folder));
+  }
+  ContainerdOptions containerd{.root = data + "/containerd",
+                               .state = run + "/containerd",
+                               .socket = layout.ContainerdSocket(spec.name),
+                               .cni_bin_dir = data + "/cni/bin",
+                               .cni_conf_dir = data + "/cni/conf",
+                               .sandbox_image = kSandboxImage};
+  containerd.runtime = options.runtime;
+  RETURN_IF_ERROR(WriteFile(run + "/containerd.toml", ContainerdConfig(containerd)));
+  return WriteFile(run + "/node.json", NodeSpecToJson(spec));
+}
+
+// Calls `step` for all nodes at once; the first error by node order.
+absl::Status ForAll(const std::vector<std::string>& nodes,
+                    const std::function<absl::Status(const std::string&)>& step) {
+  std::vector<absl::Status> results(nodes.size());
+  std::vector<std::thread> threads;
+  threads.reserve(nodes.size());
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    threads.emplace_back([&, i] { results[i] = Annotate(step(nodes[i]), "node " + nodes[i]); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::Status& result : results) RETURN_IF_ERROR(result);
+  return absl::OkStatus();
+}
+
+std::string LastLines(const std::string& path, int lines) {
+  const auto text = ReadFile(path);
+  if (!text.ok() || text->empty()) return "";
+  size_t start = text->size() - 1;
+  while (start > 0 && lines > 0) {
+    start = text->rfind('\n', start - 1);
+    if (start == std::string::npos) return *text;
+    --lines;
+  }
+  return text->substr(start == 0 ? 0 : start + 1);
+}
+
+absl::Status Import(const Layout& layout, const std::string& node, const std::string& archive) {
+  return RunOrFail({"ctr", "--address", layout.ContainerdSocket(node), "--namespace",
+                    kImageNamespace, "images", "import", archive})
+      .status();
+}
+
+absl::Status StartNodeProcess(const Layout& layout, const std::string& node, absl::Time deadline) {
+  RETURN_IF_ERROR(
+      RunOrFail({"/proc/self/exe", "local", "node-start", layout.NodeRunDir(node) + "/node.json"})
+          .status());
+  const bool up = WaitUntil(deadline, [&] {
+    return SocketAccepts(layout.ContainerdSocket(node)) || NodeInitPid(layout, node) == 0;
+  });
+  if (NodeInitPid(layout, node) == 0) {
+    return absl::InternalError(fmt::format("the node ended while it started: {}",
+                                           LastLines(layout.LogDir(node) + "/node-init.log", 3)));
+  }
+  if (!up) {
+    return absl::DeadlineExceededError(fmt::format(
+        "containerd does not answer: {}", LastLines(layout.LogDir(node) + "/containerd.log", 3)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WaitReady(const Layout& layout, const std::vector<std::string>& nodes,
+                       const ReadyNodes& ready, absl::Time deadline, std::ostream& out) {
+  std::set<std::string> seen;
+  absl::Status last;
+  const bool all = WaitUntil(deadline, [&] {
+    const auto names = ready("unix:" + layout.Socket());
+    last = names.status();
+    if (!names.ok()) return false;
+    for (const std::string& name : *names) {
+      if (seen.insert(name).second) out << "node " << name << " is ready" << std::endl;
+    }
+    return std::all_of(nodes.begin(), nodes.end(),
+                       [&](const std::string& node) { return seen.count(node) > 0; });
+  });
+  if (all) return absl::OkStatus();
+  if (!last.ok()) {
+    return Annotate(last, fmt::format("meshd does not answer (its log: {}/meshd.log)",
+                                      layout.LogDir(Layout::NodeName(0))));
+  }
+  for (const std::string& node : nodes) {
+    if (seen.count(node) > 0) continue;
+    return absl::DeadlineExceededError(fmt::format(
+        "node {} is not ready; its agent's log: {}/agent.log", node, layout.LogDir(node)));
+  }
+  return absl::OkStatus();
+}
+
+// --- removal ------------------------------------------------------------------------------------
+
+// The folder that the machine's own containerd uses too: only when it is empty.
+void RemoveIfEmpty(const std::string& path) { ::rmdir(path.c_str()); }
+
+absl::Status Remove(const Layout& layout) {
+  ASSIGN_OR_RETURN(const std::vector<Hierarchy> hierarchies, HostHierarchies());
+  std::set<pid_t> inits;
+  for (const std::string& node : KnownNodes(layout)) {
+    if (const pid_t init = NodeInitPid(layout, node); init != 0) inits.insert(init);
+  }
+  RETURN_IF_ERROR(KillAndWait(inits, kKillTimeout));
+  // Whatever is left in the cluster's groups: a node whose description was lost, `local exec`.
+  const absl::Time deadline = absl::Now() + kKillTimeout;
+  while (true) {
+    const std::set<int> left = CgroupProcesses(hierarchies, layout.ClusterCgroup());
+    if (left.empty()) break;
+    if (absl::Now() >= deadline) {
+      return absl::DeadlineExceededError(fmt::format(
+          "{} processes of the cluster do not end, for example {}", left.size(), *left.begin()));
+    }
+    RETURN_IF_ERROR(KillAndWait(std::set<pid_t>(left.begin(), left.end()), kKillTimeout));
+  }
+  RETURN_IF_ERROR(RemoveCgroup(hierarchies, layout.ClusterCgroup()));
+  std::string commands;
+  for (const std::string& name : OwnNetns(layout)) commands += fmt::format("netns del {}\n", name);
+  if (!commands.empty()) RETURN_IF_ERROR(RunOrFail({"ip", "-batch", "-"}, commands).status());
+  RETURN_IF_ERROR(RemoveTree(layout.RunDir()));
+  RETURN_IF_ERROR(RemoveTree(layout.DataDir()));
+  RemoveIfEmpty(kShimMountPoint);
+  RemoveIfEmpty("/var/lib/mesh");
+  return absl::OkStatus();
+}
+
+bool AnythingLeft(const Layout& layout) {
+  if (Exists(layout.RunDir()) || Exists(layout.DataDir()) || !OwnNetns(layout).empty()) return true;
+  const auto hierarchies = HostHierarchies();
+  return hierarchies.ok() &&
+         std::any_of(hierarchies->begin(), hierarchies->end(), [&](const Hierarchy& hierarchy) {
+           return Exists(fmt::format("{}/{}", hierarchy.mount_point, layout.ClusterCgroup()));
+         });
+}
+
+}  // namespace
+
+absl::Status Up(const Layout& layout, const UpOptions& given, const ReadyNodes& ready,
+                std::ostream& out) {
+  UpOptions options = given;
+  if (options.nodes < 1 || options.nodes > kMaxNodes) {
+    return absl::InvalidArgumentError(
+        fmt::format("--nodes {}: give a number from 1 to {}", options.nodes, kMaxNodes));
+  }
+  ASSIGN_OR_RETURN(const Build build, FindBuild());
+  RETURN_IF_ERROR(CheckRequirements(ReadMachineFacts(build.Files())));
+  if (options.runtime.empty()) options.runtime = FindProgram("runc") ? "runc" : "crun";
+  if (!FindProgram(options.runtime)) {
+    return absl::FailedPreconditionError(
+        fmt::format("runtime \"{}\" is not installed", options.runtime));
+  }
+  ASSIGN_OR_RETURN(const UniqueFd lock, Lock(layout));
+  ASSIGN_OR_RETURN(const ClusterStatus status, GetStatus(layout));
+  const absl::Time deadline = absl::Now() + options.timeout;
+  std::vector<std::string> nodes;
+  for (int i = 0; i < options.nodes; ++i) nodes.push_back(Layout::NodeName(i));
+
+  if (status.running) {
+    if (status.nodes.size() != nodes.size()) {
+      return absl::FailedPreconditionError(
+          fmt::format("cluster runs with {} nodes, not {}: run `meshctl local down` first",
+                      status.nodes.size(), nodes.size()));
+    }
+    out << fmt::format("cluster is already running ({} nodes)", nodes.size()) << std::endl;
+    return absl::OkStatus();
+  }
+  if (status.leftovers) {
+    out << "removing what an earlier cluster left behind" << std::endl;
+    RETURN_IF_ERROR(Remove(layout));
+  }
+
+  const absl::Time start = absl::Now();
+  out << fmt::format("creating {} nodes: {} ... {} on {}", nodes.size(), nodes.front(),
+                     nodes.back(), layout.FabricNetns())
+      << std::endl;
+  RETURN_IF_ERROR(MakeDirectories(kShimMountPoint));
+  RETURN_IF_ERROR(MakeDirectories(layout.DataDir() + "/meshd"));
+  for (int i = 0; i < options.nodes; ++i) {
+    RETURN_IF_ERROR(PrepareNode(layout, options, build, i));
+  }
+  RETURN_IF_ERROR(CreateNetwork(layout, options.nodes));
+  RETURN_IF_ERROR(ForAll(
+      nodes, [&](const std::string& node) { return StartNodeProcess(layout, node, deadline); }));
+  out << fmt::format("containerd runs on every node ({})", options.runtime) << std::endl;
+  RETURN_IF_ERROR(ForAll(
+      nodes, [&](const std::string& node) { return Import(layout, node, build.PauseArchive()); }));
+  if (options.wait) {
+    RETURN_IF_ERROR(WaitReady(layout, nodes, ready, deadline, out));
+  }
+  out << fmt::format("cluster is {} ({} nodes, {:.1f} s)", options.wait ? "ready" : "started",
+                     nodes.size(), absl::ToDoubleSeconds(absl::Now() - start))
+      << std::endl;
+  return absl::OkStatus();
+}
+
+absl::Status Down(const Layout& layout, std::ostream& out) {
+  if (::geteuid() != 0) return absl::FailedPreconditionError("this needs root: run it with sudo");
+  {
+    ASSIGN_OR_RETURN(const UniqueFd lock, Lock(layout));
+    if (AnythingLeft(layout)) {
+      RETURN_IF_ERROR(Remove(layout));
+      out << "cluster removed" << std::endl;
+    } else {
+      out << "no cluster is running" << std::endl;
+    }
+    ::unlink(layout.LockFile().c_str());
+  }
+  RemoveIfEmpty("/run/mesh");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ClusterStatus> GetStatus(const Layout& layout) {
+  ClusterStatus status;
+  status.leftovers = AnythingLeft(layout);
+  const std::vector<ProcessInfo> processes = ListProcesses();
+  status.running = true;
+  for (int i = 0; i < kMaxNodes; ++i) {
+    const std::string node = Layout::NodeName(i);
+    const std::string run = layout.NodeRunDir(node);
+    if (!Exists(run + "/node.json")) continue;
+    ASSIGN_OR_RETURN(const std::string json, ReadFile(run + "/node.json"));
+    ASSIGN_OR_RETURN(const NodeSpec spec, NodeSpecFromJson(json));
+    NodeStatus& row = status.nodes.emplace_back();
+    row.name = node;
+    row.address = Layout::NodeAddress(i);
+    row.netns = layout.NetnsName(node);
+    row.containerd_socket = layout.ContainerdSocket(node);
+    const pid_t init = NodeInitPid(layout, node);
+    if (init == 0) {
+      status.running = false;
+      continue;
+    }
+    row.pids["node-init"] = init;
+    for (const ServiceSpec& service : spec.services) {
+      const pid_t inner = ReadPid(ServicePidFile(run, service.name));
+      for (const ProcessInfo& process : processes) {
+        if (process.parent == init && process.inner_pid == inner)
+          row.pids[service.name] = process.pid;
+      }
+    }
+  }
+  if (status.nodes.empty()) status.running = false;
+  return status;
+}
+
+absl::StatusOr<int> Exec(const Layout& layout, const std::string& node,
+                         const std::vector<std::string>& argv) {
+  if (::geteuid() != 0) return absl::FailedPreconditionError("this needs root: run it with sudo");
+  const std::vector<std::string> known = KnownNodes(layout);
+  if (std::find(known.begin(), known.end(), node) == known.end()) {
+    std::string names;
+    for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
+    return absl::NotFoundError(known.empty()
+                                   ? "no cluster is running: start one with `meshctl local up`"
+                                   : fmt::format("node \"{}\" not found; nodes: {}", node, names));
+  }
+  const pid_t init = NodeInitPid(layout, node);
+  if (init == 0) {
+    return absl::FailedPreconditionError(fmt::format(
+        "node \"{}\" is down: run `meshctl local down`, then `meshctl local up`", node));
+  }
+  return ExecInNode(init, layout.NodeCgroup(node), argv);
+}
+
+absl::Status LoadImage(const Layout& layout, const std::string& archive,
+                       const std::vector<std::string>& names, std::ostream& out) {
+  ASSIGN_OR_RETURN(const ArchiveIndex index, ReadArchiveIndex(archive));
+  const absl::StatusOr<NamedArchive> named = NameImages(index, names);
+  if (!named.ok()) return Annotate(named.status(), archive);
+  const std::vector<std::string> nodes = KnownNodes(layout);
+  if (nodes.empty()) {
+    return absl::FailedPreconditionError(
+        "no cluster is running: start one with `meshctl local up`");
+  }
+  const std::string renamed = fmt::format("{}/load-{}.tar", layout.DataDir(), ::getpid());
+  {
+    const UniqueFd fd(::open(renamed.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (!fd) return ErrnoStatus(errno, "create " + renamed);
+    if (absl::Status status = WriteRenamedArchive(archive, named->index, fd.get()); !status.ok()) {
+      ::unlink(renamed.c_str());
+      return status;
+    }
+  }
+  const absl::Status imported =
+      ForAll(nodes, [&](const std::string& node) { return Import(layout, node, renamed); });
+  ::unlink(renamed.c_str());
+  RETURN_IF_ERROR(imported);
+  for (const std::string& name : named->names) {
+    out << fmt::format("{} loaded on {} nodes", name, nodes.size()) << std::endl;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace mesh::cli::local

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// A cluster of nodes on this machine, made of namespaces.
+//
+// It touches nothing of the machine's own network: every interface is created inside a namespace of
+// the cluster, and every address is used there only.
+#pragma once
+
+#include <functional>
+#include <iosfwd>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "cli/local/layout.h"
+
+namespace mesh::cli::local {
+
+struct NodeStatus {
+  std::string name;
+  std::string address;
+  std::string netns;  // as `ip netns` lists it
+  std::string containerd_socket;
+  // Host view: "node-init", "containerd", "agent", "meshd" (first node). Only what runs.
+  std::map<std::string, pid_t> pids;
+  bool ready = false;
+};
+
+struct ClusterStatus {
+  // Every node's first process lives.
+  bool running = false;
+  // Something of it is there: processes, namespaces, control groups or folders.
+  bool leftovers = false;
+  std::vector<NodeStatus> nodes;
+};
+
+// Names of the nodes that the control plane reports Ready. Errors mean "not yet".
+using ReadyNodes =
+    std::function<absl::StatusOr<std::vector<std::string>>(const std::string& server)>;
+
+struct UpOptions {
+  int nodes = 3;
+  bool wait = true;
+  absl::Duration timeout = absl::Seconds(60);
+  // "runc", "crun"; empty: runc when it is there, else crun.
+  std::string runtime;
+  std::string log_level = "info";
+  std::string cluster_cidr = "10.244.0.0/16";
+  std::string service_cidr = "10.96.0.0/16";
+  std::string cluster_domain = "cluster.local";
+};
+
+// Starts the cluster and, with `wait`, returns when all nodes are Ready. Progress goes to `out`. OK
+// when a cluster of the same size runs already. What a crash left behind is removed first.
+absl::Status Up(const Layout& layout, const UpOptions& options, const ReadyNodes& ready,
+                std::ostream& out);
+// Ends every process and removes namespaces, control groups and folders. OK when there is nothing.
+absl::Status Down(const Layout& layout, std::ostream& out);
+absl::StatusOr<ClusterStatus> GetStatus(const Layout& layout);
+std::string StatusToJson(const Layout& layout, const ClusterStatus& status);
+
+// Runs a command in a node; see ExecInNode. NOT_FOUND when the node does not run.
+absl::StatusOr<int> Exec(const Layout& layout, const std::string& node,
+                         const std::vector<std::string>& argv);
+// Imports an image archive on every node, under its own names and those of `names`.
+absl::Status LoadImage(const Layout& layout, const std::string& archive,
+                       const std::vector<std::string>& names, std::ostream& out);
+
+}  // namespace mesh::cli::local
