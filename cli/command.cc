@@ -65,7 +65,9 @@ void PrintChildren(const Command& command, const std::string& path, std::ostream
     }
   } else {
     out << "Available commands:\n";
-    for (const Command& child : command.children) line(child);
+    for (const Command& child : command.children) {
+      if (!child.hidden) line(child);
+    }
     out << "\n";
   }
   out << fmt::format("Usage:\n  {} [flags] COMMAND\n\n", path);

@@ -104,6 +104,8 @@ struct Command {
   std::vector<std::string> aliases;
   // What follows `--` goes to Context::after_dash instead of the positional arguments (exec).
   bool takes_dash = false;
+  // Left out of lists of commands.
+  bool hidden = false;
 };
 
 // Finds the command of `args` (without the program's name), reads its flags and runs it. Prints

@@ -173,8 +173,9 @@ Command ExecCommandInNode() {
         auto words = std::make_shared<std::vector<std::string>>();
         app.add_option("node", *words);
         return [name, words, &context]() -> absl::StatusOr<int> {
-          std::vector<std::string> command = context.after_dash;
-          if (words->size() != 1 || command.empty()) {
+          const std::vector<std::string> command = context.after_dash.value_or(
+              std::vector<std::string>(words->begin() + (words->empty() ? 0 : 1), words->end()));
+          if (words->empty() || command.empty()) {
             return UsageError("give a node and a command: NODE -- COMMAND [ARG...]");
           }
           ASSIGN_OR_RETURN(const Layout layout, Layout::Create(*name));
