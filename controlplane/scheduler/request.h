@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a pod asks of a node, as numbers.
+#pragma once
+
+#include <cstdint>
+
+#include "mesh/v1/core.pb.h"
+
+namespace mesh::controlplane {
+
+struct Request {
+  int64_t cpu_milli = 0;
+  int64_t memory_bytes = 0;
+};
+
+// Sum over the containers; a container without request counts with its limit. Quantities that do
+// not parse count as 0 (admission refuses them).
+Request RequestOf(const v1::PodSpec& spec);
+
+}  // namespace mesh::controlplane

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/scheduler/scheduler.h"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+
+#include "controlplane/controllers/objects.h"
+#include "controlplane/scheduler/fit.h"
+#include "fmt/format.h"
+
+namespace mesh::controlplane {
+namespace {
+
+// What pods of one owner (with one set of labels) share: computed once per pass.
+struct Group {
+  std::vector<uint8_t> eligible;      // by node: ready, schedulable, selected
+  std::vector<int32_t> same_owner;    // pods of the owner, by node
+  std::vector<int32_t> same_service;  // pods behind the same Services, by node
+};
+
+class Pass {
+ public:
+  Pass(const ClusterState& state, absl::Time now, AddressPool::Cursors* cursors)
+      : state_(state),
+        now_(now),
+        table_(NodeTable::Build(state)),
+        addresses_(state, table_, cursors) {}
+
+  void Place(const v1::Pod& pod) {
+    const v1::Namespace* ns = FindObject(state_.namespaces, {"", pod.metadata().namespace_()});
+    // Without an identity nobody may talk to it; the namespace's own creation wakes us.
+    if (ns == nullptr || ns->status().identity() == 0) return;
+    const Request request = RequestOf(pod.spec());
+    Group& group = GroupOf(pod);
+    const int node = Choose(pod, request, group);
+    if (node < 0) {
+      Reject(pod);
+      return;
+    }
+    table_.Add(node, request);
+    ++group.same_owner[node];
+    ++group.same_service[node];
+    Bind(pod, node, ns->status().identity());
+  }
+
+  ReconcileResult Take() { return std::move(result_); }
+  int bound() const { return bound_; }
+
+ private:
+  Group& GroupOf(const v1::Pod& pod) {
+    const v1::OwnerReference* owner = ControllerOf(pod.metadata());
+    const std::string key = owner != nullptr ? "owner " + owner->uid() + " " + SelectorText(pod)
+                                             : "pod " + pod.metadata().uid();
+    std::unique_ptr<Group>& group = groups_[key];
+    if (group == nullptr) group = std::make_unique<Group>(BuildGroup(pod, owner));
+    return *group;
+  }
+
+  static std::string SelectorText(const v1::Pod& pod) {
+    std::map<std::string, std::string> sorted(pod.spec().node_selector().begin(),
+                                              pod.spec().node_selector().end());
+    std::string out = pod.spec().node_name();
+    for (const auto& [key, value] : sorted) out += fmt::format(" {}={}", key, value);
+    return out;
+  }
+
+  Group BuildGroup(const v1::Pod& pod, const v1::OwnerReference* owner) const {
+    Group out;
+    out.eligible.resize(table_.size());
+    out.same_owner.resize(table_.size());
+    out.same_service.resize(table_.size());
+    for (size_t i = 0; i < table_.size(); ++i) {
+      out.eligible[i] =
+          table_.ready[i] && table_.schedulable[i] &&
+          MatchesLabels(pod.spec().node_selector(), table_.nodes[i]->metadata().labels());
+    }
+    const std::string& ns = pod.metadata().namespace_();
+    std::vector<const v1::Service*> services;
+    for (const auto& [key, service] : InNamespace(state_.services, ns))
+      if (!service->spec().selector().empty() &&
+          MatchesLabels(service->spec().selector(), pod.metadata().labels()))
+        services.push_back(service.get());
+    if (owner == nullptr && services.empty()) return out;
+    for (const auto& [key, other] : InNamespace(state_.pods, ns)) {
+      if (!IsBound(*other) || !IsActive(*other)) continue;
+      const int node = table_.IndexOf(other->spec().node_name());
+      if (node < 0) continue;
+      const v1::OwnerReference* other_owner = ControllerOf(other->metadata());
+      if (owner != nullptr && other_owner != nullptr && other_owner->uid() == owner->uid())
+        ++out.same_owner[node];
+      out.same_service[node] += std::any_of(services.begin(), services.end(),
+                                            [&, &labels = other->metadata().labels()](auto* s) {
+                                              return MatchesLabels(s->spec().selector(), labels);
+                                            });
+    }
+    return out;
+  }
+
+  bool HasRoom(size_t i, const Request& request) const {
+    return table_.cpu_used[i] + request.cpu_milli <= table_.cpu_allocatable[i] &&
+           table_.memory_used[i] + request.memory_bytes <= table_.memory_allocatable[i] &&
+           table_.pods_used[i] < table_.pods_allocatable[i] &&
+           addresses_.HasFree(static_cast<int>(i));
+  }
+
+  // Share of the node that is allocated, in thousandths, cpu and memory together.
+  int64_t Allocated(size_t i) const {
+    const int64_t cpu =
+        table_.cpu_weighed[i] * 500 / std::max<int64_t>(table_.cpu_allocatable[i], 1);
+    const int64_t memory = table_.memory_weighed[i] / 1024 * 500 /
+                           std::max<int64_t>(table_.memory_allocatable[i] / 1024, 1);
+    return std::min<int64_t>(cpu + memory, (1 << 20) - 1);
+  }
+
+  // -1 when none fits.
+  int Choose(const v1::Pod& pod, const Request& request, const Group& group) const {
+    if (!pod.spec().node_name().empty()) {
+      // The user chose; only what the kernel or the datapath cannot do is refused.
+      const int node = table_.IndexOf(pod.spec().node_name());
+      return node >= 0 && addresses_.HasFree(node) && table_.nodes[node] != nullptr &&
+                     MatchesLabels(pod.spec().node_selector(),
+                                   table_.nodes[node]->metadata().labels())
+                 ? node
+                 : -1;
+    }
+    int best = -1;
+    int64_t best_score = std::numeric_limits<int64_t>::max();
+    for (size_t i = 0; i < table_.size(); ++i) {
+      if (!group.eligible[i]) continue;
+      const int64_t spread =
+          (int64_t{group.same_owner[i]} << 42) + (int64_t{group.same_service[i]} << 21);
+      if (spread >= best_score || !HasRoom(i, request)) continue;
+      const int64_t score = spread + Allocated(i);
+      if (score >= best_score) continue;
+      best_score = score;
+      best = static_cast<int>(i);
+    }
+    return best;
+  }
+
+  void Bind(const v1::Pod& pod, int node, uint32_t identity) {
+    v1::Pod bound = pod;
+    const std::string ip = addresses_.Take(node).ToString();
+    bound.mutable_spec()->set_node_name(table_.names[node]);
+    bound.mutable_status()->set_pod_ip(ip);
+    bound.mutable_status()->clear_pod_ips();
+    bound.mutable_status()->add_pod_ips()->set_ip(ip);
+    bound.mutable_status()->set_identity(identity);
+    if (bound.status().phase().empty()) bound.mutable_status()->set_phase("Pending");
+    SetCondition(bound.mutable_status()->mutable_conditions(), "PodScheduled", "True", "", "",
+                 now_);
+    result_.events.push_back(
+        {ReferenceTo("v1", "Pod", pod.metadata()), "Normal", "Scheduled",
+         fmt::format("Successfully assigned {}/{} to {}", pod.metadata().namespace_(),
+                     pod.metadata().name(), table_.names[node])});
+    result_.writes.push_back({Write::Type::kBind, Wrap(bound), {}});
+    ++bound_;
+  }
+
+  void Reject(const v1::Pod& pod) {
+    const std::string message = Explain(table_, addresses_, pod.spec()).ToString();
+    v1::Pod rejected = pod;
+    if (!SetCondition(rejected.mutable_status()->mutable_conditions(), "PodScheduled", "False",
+                      "Unschedulable", message, now_))
+      return;
+    result_.writes.push_back({Write::Type::kUpdateStatus, Wrap(rejected), {}});
+    result_.events.push_back(
+        {ReferenceTo("v1", "Pod", pod.metadata()), "Warning", "FailedScheduling", message});
+  }
+
+  const ClusterState& state_;
+  const absl::Time now_;
+  NodeTable table_;
+  AddressPool addresses_;
+  std::map<std::string, std::unique_ptr<Group>> groups_;
+  int bound_ = 0;
+  ReconcileResult result_;
+};
+
+}  // namespace
+
+std::string Rejections::ToString() const {
+  if (nodes == 0) return "no nodes available to schedule pods";
+  std::string list;
+  for (const auto& [reason, count] : reasons)
+    list += fmt::format("{}{} {}", list.empty() ? "" : ", ", count, reason);
+  return fmt::format("0/{} nodes are available: {}.", nodes, list);
+}
+
+Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v1::PodSpec& spec) {
+  Rejections out;
+  out.nodes = static_cast<int>(table.size());
+  const Request request = RequestOf(spec);
+  for (size_t i = 0; i < table.size(); ++i) {
+    if (!spec.node_name().empty() && spec.node_name() != table.names[i]) {
+      ++out.reasons["node(s) didn't match the requested node name"];
+      continue;
+    }
+    if (!MatchesLabels(spec.node_selector(), table.nodes[i]->metadata().labels())) {
+      ++out.reasons["node(s) didn't match Pod's node affinity/selector"];
+      continue;
+    }
+    if (spec.node_name().empty() && !table.schedulable[i]) {
+      ++out.reasons["node(s) were unschedulable"];
+      continue;
+    }
+    if (spec.node_name().empty() && !table.ready[i]) {
+      ++out.reasons["node(s) were not ready"];
+      continue;
+    }
+    if (spec.node_name().empty()) {
+      if (table.cpu_used[i] + request.cpu_milli > table.cpu_allocatable[i])
+        ++out.reasons["Insufficient cpu"];
+      if (table.memory_used[i] + request.memory_bytes > table.memory_allocatable[i])
+        ++out.reasons["Insufficient memory"];
+      if (table.pods_used[i] >= table.pods_allocatable[i]) ++out.reasons["Too many pods"];
+    }
+    if (!addresses.HasFree(static_cast<int>(i))) ++out.reasons["node(s) had no free pod address"];
+  }
+  return out;
+}
+
+bool AwaitsScheduling(const v1::Pod& pod) {
+  return !IsBound(pod) && !IsFinished(pod) && !IsTerminating(pod.metadata());
+}
+
+ReconcileResult Scheduler::Schedule(const ClusterState& state, absl::Time now, int limit) {
+  std::vector<const v1::Pod*> waiting;
+  for (const auto& [key, pod] : state.pods)
+    if (AwaitsScheduling(*pod)) waiting.push_back(pod.get());
+  if (waiting.empty()) return {};
+  std::stable_sort(waiting.begin(), waiting.end(), [](const v1::Pod* a, const v1::Pod* b) {
+    return ToTime(a->metadata().creation_timestamp()) < ToTime(b->metadata().creation_timestamp());
+  });
+  Pass pass(state, now, &cursors_);
+  bool all = true;
+  for (const v1::Pod* pod : waiting) {
+    if (pass.bound() >= limit) {
+      all = false;
+      break;
+    }
+    pass.Place(*pod);
+  }
+  ReconcileResult result = pass.Take();
+  if (!all) result.requeue_at = now;
+  return result;
+}
+
+bool Scheduler::Concerns(const Change& change) {
+  const v1::Resource* before = change.before.get();
+  const v1::Resource* after = change.after.get();
+  const v1::Resource& any = after != nullptr ? *after : *before;
+  if (any.has_namespace_())
+    return before == nullptr || after == nullptr ||
+           before->namespace_().status().identity() != after->namespace_().status().identity();
+  if (any.has_pod()) {
+    if (after == nullptr) return true;  // its room and address are free
+    if (AwaitsScheduling(after->pod())) return true;
+    return before != nullptr && IsFinished(after->pod()) != IsFinished(before->pod());
+  }
+  if (!any.has_node()) return false;
+  if (before == nullptr || after == nullptr) return true;
+  // Heartbeats change nothing here.
+  const v1::Node& a = before->node();
+  const v1::Node& b = after->node();
+  return IsNodeReady(a) != IsNodeReady(b) || CanonicalBytes(a.spec()) != CanonicalBytes(b.spec()) ||
+         !MatchesLabels(a.metadata().labels(), b.metadata().labels()) ||
+         !MatchesLabels(b.metadata().labels(), a.metadata().labels()) || [&] {
+           v1::NodeStatus x, y;
+           *x.mutable_allocatable() = a.status().allocatable();
+           *y.mutable_allocatable() = b.status().allocatable();
+           return CanonicalBytes(x) != CanonicalBytes(y);
+         }();
+}
+
+}  // namespace mesh::controlplane

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chooses a node and an address for each pod that has none.
+//
+// Filters: node ready and schedulable, spec.nodeName, spec.nodeSelector, cpu, memory, number of
+// pods, a free address. Scores: fewest pods of the same owner, then fewest of the same Services,
+// then the least allocated node; the name decides between equals.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "controlplane/controllers/controller.h"
+#include "controlplane/scheduler/node_table.h"
+
+namespace mesh::controlplane {
+
+// Why each node cannot take a pod, by kind of obstacle.
+struct Rejections {
+  int nodes = 0;
+  // Reason -> number of nodes; a node may have several.
+  std::map<std::string, int> reasons;
+  // "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were not ready."
+  std::string ToString() const;
+};
+
+class Scheduler {
+ public:
+  // Places pods that wait, in order of creation; at most `limit` bindings, the rest on the next
+  // call (requeue_at = now). Pods that fit nowhere get the condition PodScheduled=False with the
+  // reasons, and an event when these have changed.
+  // Not const only for the rounds of addresses, which a restart begins anew.
+  ReconcileResult Schedule(const ClusterState& state, absl::Time now, int limit = 5000);
+
+  // True when the change may let a waiting pod be placed, or brings one.
+  static bool Concerns(const Change& change);
+
+ private:
+  AddressPool::Cursors cursors_;
+};
+
+// Waits for the scheduler: not placed, not finished, not on its way out.
+bool AwaitsScheduling(const v1::Pod& pod);
+
+// Reasons of every node against one pod, on the given table.
+Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v1::PodSpec& spec);
+
+}  // namespace mesh::controlplane
