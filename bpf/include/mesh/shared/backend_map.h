@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+#include "mesh/shared/base.h"
+#include "mesh/shared/limits.h"
+
+#define MESH_BACKEND_MAP_NAME "mesh_backend"
+
+struct mesh_backend_key {
+	__u32 backend_id;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_backend_key) == 4, "ABI");
+
+#define MESH_BACKEND_ACTIVE   1
+#define MESH_BACKEND_DRAINING 2 /* in no slot; keeps its flows */
+
+/* A backend belongs to one Service port; the same pod behind two has two rows. */
+struct mesh_backend_value {
+	__be32 ip;
+	__be16 port;
+	__u8 proto;
+	__u8 state; /* MESH_BACKEND_* */
+	__u32 service_id;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_backend_value) == 12, "ABI");

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What both compilers (clang -target bpf and the host's C++ compiler) read. */
+#pragma once
+
+#include <linux/types.h>
+
+/*
+ * Part of the pin path. Raise it when the meaning or layout of a map changes: a newer agent then
+ * makes new maps beside the old ones instead of reading foreign bytes.
+ */
+#define MESH_ABI_VERSION 1
+
+#ifdef __cplusplus
+#define MESH_SHARED_ASSERT(condition, why) static_assert(condition, why)
+#else
+#define MESH_SHARED_ASSERT(condition, why) _Static_assert(condition, why)
+#endif
+
+/* Identities known to the datapath; namespaces begin at 256. */
+#define MESH_IDENTITY_HOST	1 /* processes of a node */
+#define MESH_IDENTITY_WORLD	2 /* outside the cluster */
+#define MESH_IDENTITY_UNMANAGED 3 /* attached by hand */
+
+/*
+ * The 24-bit VNI of a packet between nodes: the identity of its source, and one bit that says that
+ * it came through a Service (the destination node no longer sees the address the client dialled).
+ */
+#define MESH_VNI_IDENTITY_MASK 0x7fffff
+#define MESH_VNI_SERVICE       0x800000
+
+/*
+ * Source of a pod's connection to itself through its Service, as the pod sees it (169.254.64.1,
+ * host order): its own address there would make the reply stay inside the pod.
+ */
+#define MESH_HAIRPIN_ADDRESS 0xa9fe4001
+/* Next hop of the node's routes into the pod network (169.254.64.2, host order); never on a wire.
+ */
+#define MESH_NEXT_HOP 0xa9fe4002

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#pragma once
+
+#include "mesh/shared/base.h"
+#include "mesh/shared/limits.h"
+
+#define MESH_ENDPOINT_MAP_NAME	    "mesh_endpoint"
+#define MESH_ENDPOINT_NAME_MAP_NAME "mesh_ep_name"
+
+/* A pod of this node. */
+struct mesh_endpoint_key {
+	__be32 ip;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_endpoint_key) == 4, "ABI");
+
+struct mesh_endpoint_value {
+	__u32 ifindex; /* host side of the veth */
+	__u32 identity;
+	__u8 pod_mac[6];
+	__u8 host_mac[6];
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_endpoint_value) == 20, "ABI");
+
+/* For people and for a restarted agent; no program reads it. Zero-padded. */
+struct mesh_endpoint_name {
+	char container_id[128];
+	char ifname[16];
+	char ns[64];
+	char pod[256];
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_endpoint_name) == 464, "ABI");

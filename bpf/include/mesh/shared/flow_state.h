@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The life of a flow, computed from its two entries. Pure; the programs and the collector read the
+ * same lines.
+ */
+#pragma once
+
+#include "mesh/shared/flow_map.h"
+
+#define MESH_SECOND_NS 1000000000ULL
+
+#define MESH_TIMEOUT_TCP_NEW_S	       60
+#define MESH_TIMEOUT_TCP_ESTABLISHED_S 8000
+#define MESH_TIMEOUT_TCP_HALF_CLOSED_S 300
+#define MESH_TIMEOUT_TCP_CLOSING_S     10
+#define MESH_TIMEOUT_UDP_UNREPLIED_S   30
+#define MESH_TIMEOUT_UDP_REPLIED_S     180
+#define MESH_TIMEOUT_ICMP_S	       30
+
+enum mesh_flow_state {
+	MESH_FLOW_STATE_NEW,	     /* TCP: no complete handshake */
+	MESH_FLOW_STATE_ESTABLISHED, /* TCP */
+	MESH_FLOW_STATE_HALF_CLOSED, /* TCP: one side has sent FIN */
+	MESH_FLOW_STATE_CLOSING,     /* TCP: both sides, or a reset */
+	MESH_FLOW_STATE_UNREPLIED,
+	MESH_FLOW_STATE_REPLIED,
+};
+
+static inline enum mesh_flow_state mesh_flow_state(__u8 proto,
+						   const struct mesh_flow_value *forward,
+						   const struct mesh_flow_value *reply)
+{
+	if (proto != 6)
+		return reply->packets ? MESH_FLOW_STATE_REPLIED : MESH_FLOW_STATE_UNREPLIED;
+	if (forward->tcp_rst || reply->tcp_rst || (forward->tcp_fin && reply->tcp_fin))
+		return MESH_FLOW_STATE_CLOSING;
+	if (forward->tcp_fin || reply->tcp_fin)
+		return MESH_FLOW_STATE_HALF_CLOSED;
+	if (forward->tcp_data && reply->packets)
+		return MESH_FLOW_STATE_ESTABLISHED;
+	return MESH_FLOW_STATE_NEW;
+}
+
+static inline __u64 mesh_flow_timeout_ns(__u8 proto, enum mesh_flow_state state)
+{
+	switch (state) {
+	case MESH_FLOW_STATE_NEW:
+		return MESH_TIMEOUT_TCP_NEW_S * MESH_SECOND_NS;
+	case MESH_FLOW_STATE_ESTABLISHED:
+		return MESH_TIMEOUT_TCP_ESTABLISHED_S * MESH_SECOND_NS;
+	case MESH_FLOW_STATE_HALF_CLOSED:
+		return MESH_TIMEOUT_TCP_HALF_CLOSED_S * MESH_SECOND_NS;
+	case MESH_FLOW_STATE_CLOSING:
+		return MESH_TIMEOUT_TCP_CLOSING_S * MESH_SECOND_NS;
+	case MESH_FLOW_STATE_UNREPLIED:
+		break;
+	case MESH_FLOW_STATE_REPLIED:
+		if (proto == 17)
+			return MESH_TIMEOUT_UDP_REPLIED_S * MESH_SECOND_NS;
+		break;
+	}
+	return (proto == 17 ? MESH_TIMEOUT_UDP_UNREPLIED_S : MESH_TIMEOUT_ICMP_S) * MESH_SECOND_NS;
+}
+
+/* Either entry may come first; the flags tell which is which. */
+static inline __u64 mesh_flow_last_seen_ns(const struct mesh_flow_value *a,
+					   const struct mesh_flow_value *b)
+{
+	return a->last_seen_ns > b->last_seen_ns ? a->last_seen_ns : b->last_seen_ns;
+}
+
+static inline int mesh_flow_expired(__u8 proto, const struct mesh_flow_value *forward,
+				    const struct mesh_flow_value *reply, __u64 now_ns)
+{
+	__u64 last_seen_ns = mesh_flow_last_seen_ns(forward, reply);
+
+	return now_ns > last_seen_ns &&
+	       now_ns - last_seen_ns >
+		       mesh_flow_timeout_ns(proto, mesh_flow_state(proto, forward, reply));
+}

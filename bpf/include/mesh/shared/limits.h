@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Every size of a map, with its arithmetic. */
+#pragma once
+
+/* 10,000 Services of up to 6 ports. */
+#define MESH_SERVICE_MAX_ENTRIES 65536
+/* Backends of all Service ports: 65,536 ports x 4, or 10,000 x 26. */
+#define MESH_BACKEND_MAX_ENTRIES 262144
+/* Slots exist twice while a Service changes. */
+#define MESH_SLOT_MAX_ENTRIES 524288
+/* Pods of one node: a /20 of addresses. */
+#define MESH_ENDPOINT_MAX_ENTRIES 4096
+/* Other nodes. */
+#define MESH_TUNNEL_MAX_ENTRIES	   8192
+#define MESH_NAMESPACE_MAX_ENTRIES 65536
+/*
+ * Two entries per flow: 131,072 flows of one node. Not preallocated; 200 bytes per entry with the
+ * kernel's header, 52 MB when full.
+ */
+#define MESH_FLOW_MAX_ENTRIES 262144

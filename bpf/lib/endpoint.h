@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns the map mesh_endpoint: the pods of this node. */
+#pragma once
+
+#include "lib/common.h"
+#include "mesh/shared/endpoint_map.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MESH_ENDPOINT_MAX_ENTRIES);
+	__type(key, struct mesh_endpoint_key);
+	__type(value, struct mesh_endpoint_value);
+} mesh_endpoint SEC(".maps");
+
+static __always_inline struct mesh_endpoint_value *mesh_endpoint_lookup(__be32 ip)
+{
+	struct mesh_endpoint_key key = {.ip = ip};
+
+	return bpf_map_lookup_elem(&mesh_endpoint, &key);
+}

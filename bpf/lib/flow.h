@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns the map mesh_flow: connection tracking. */
+#pragma once
+
+#include "lib/checksum.h"
+#include "lib/common.h"
+#include "mesh/shared/flow_map.h"
+#include "mesh/shared/flow_state.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MESH_FLOW_MAX_ENTRIES);
+	__type(key, struct mesh_flow_key);
+	__type(value, struct mesh_flow_value);
+} mesh_flow SEC(".maps");
+
+/* Key of the other direction: this one as it leaves, swapped. */
+static __always_inline void mesh_flow_partner_key(const struct mesh_flow_value *flow, __u8 proto,
+						  struct mesh_flow_key *out)
+{
+	__builtin_memset(out, 0, sizeof(*out));
+	out->saddr = flow->daddr;
+	out->daddr = flow->saddr;
+	out->sport = flow->dport;
+	out->dport = flow->sport;
+	out->proto = proto;
+}
+
+static __always_inline int mesh_flow_key_equal(const struct mesh_flow_key *a,
+					       const struct mesh_flow_key *b)
+{
+	return a->saddr == b->saddr && a->daddr == b->daddr && a->sport == b->sport &&
+	       a->dport == b->dport && a->proto == b->proto;
+}
+
+/* Whether the flow's time is over. A half whose other half is gone is over. */
+static __always_inline int mesh_flow_over(const struct mesh_flow_value *flow, __u8 proto,
+					  __u64 now_ns)
+{
+	struct mesh_flow_value *partner;
+	struct mesh_flow_key key;
+
+	mesh_flow_partner_key(flow, proto, &key);
+	partner = bpf_map_lookup_elem(&mesh_flow, &key);
+	if (!partner)
+		return 1;
+	if (flow->flags & MESH_FLOW_REPLY)
+		return mesh_flow_expired(proto, partner, flow, now_ns);
+	return mesh_flow_expired(proto, flow, partner, now_ns);
+}
+
+/* Whether a new connection may take the flow's place: it is closing, or over. */
+static __always_inline int mesh_flow_finished(const struct mesh_flow_value *flow, __u8 proto,
+					      __u64 now_ns)
+{
+	struct mesh_flow_value *partner;
+	struct mesh_flow_key key;
+
+	if (flow->tcp_rst)
+		return 1;
+	mesh_flow_partner_key(flow, proto, &key);
+	partner = bpf_map_lookup_elem(&mesh_flow, &key);
+	if (!partner || partner->tcp_rst || (flow->tcp_fin && partner->tcp_fin))
+		return 1;
+	return mesh_flow_over(flow, proto, now_ns);
+}
+
+/* Both entries. `flow` is not valid afterwards. */
+static __always_inline void mesh_flow_delete(const struct mesh_flow_key *key,
+					     const struct mesh_flow_value *flow)
+{
+	struct mesh_flow_key partner;
+
+	mesh_flow_partner_key(flow, key->proto, &partner);
+	bpf_map_delete_elem(&mesh_flow, &partner);
+	bpf_map_delete_elem(&mesh_flow, key);
+}
+
+/* Fills the checksum differences between `key` and what leaves. */
+static __always_inline void mesh_flow_set_diffs(const struct mesh_flow_key *key,
+						struct mesh_flow_value *flow)
+{
+	flow->address_diff = 0;
+	flow->port_diff = 0;
+	if (flow->saddr != key->saddr || flow->daddr != key->daddr)
+		flow->address_diff = mesh_csum_fold32(mesh_csum_replace(key->saddr, flow->saddr) +
+						      mesh_csum_replace(key->daddr, flow->daddr));
+	if (flow->sport != key->sport || flow->dport != key->dport)
+		flow->port_diff = mesh_csum_fold32(mesh_csum_replace(key->sport, flow->sport) +
+						   mesh_csum_replace(key->dport, flow->dport));
+}

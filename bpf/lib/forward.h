@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The fast path: one lookup, one rewrite, one delivery. */
+#pragma once
+
+#include "lib/checksum.h"
+#include "lib/common.h"
+#include "lib/flow.h"
+#include "lib/metrics.h"
+#include "lib/open.h"
+#include "lib/packet.h"
+#include "lib/state.h"
+
+/*
+ * Two differences, because a packet whose checksum the hardware is to fill in (CHECKSUM_PARTIAL)
+ * holds the sum of the pseudo header only: addresses belong to it, ports do not.
+ */
+static __always_inline int mesh_rewrite_l4_checksum(struct __sk_buff *skb, __u8 proto,
+						    __u32 address_diff, __u32 port_diff)
+{
+	int offset = MESH_L4_OFFSET + (int)offsetof(struct tcphdr, check);
+	__u64 flags = 0;
+
+	if (proto == IPPROTO_UDP) {
+		offset = MESH_L4_OFFSET + (int)offsetof(struct udphdr, check);
+		flags = BPF_F_MARK_MANGLED_0; /* no checksum stays no checksum */
+	}
+	if (address_diff &&
+	    bpf_l4_csum_replace(skb, offset, 0, address_diff, flags | BPF_F_PSEUDO_HDR))
+		return MESH_REASON_KERNEL;
+	if (port_diff && bpf_l4_csum_replace(skb, offset, 0, port_diff, flags))
+		return MESH_REASON_KERNEL;
+	return 0;
+}
+
+/*
+ * An ICMP error goes the way of the flow it reports about, and what it quotes is put back to what
+ * the receiver has sent. The quoted IP header keeps its sum (its own checksum takes up the change
+ * of the addresses), so the ICMP checksum sees the ports only.
+ */
+static __always_inline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
+						   const struct mesh_packet *packet,
+						   const struct mesh_flow_value *flow)
+{
+	void *data = (void *)(long)skb->data;
+	void *data_end = (void *)(long)skb->data_end;
+	struct iphdr *ip = data + MESH_L3_OFFSET;
+	struct mesh_icmp *icmp = data + MESH_L4_OFFSET;
+	struct iphdr *inner = (void *)(icmp + 1);
+	__be16 *ports = (void *)(inner + 1);
+	__u64 diff = mesh_csum_replace(ip->daddr, flow->daddr);
+
+	if ((void *)(ports + 4) > data_end)
+		return MESH_REASON_INVALID;
+	/* Of the answering side itself, not of a router on the way. */
+	if (ip->saddr == packet->key.saddr) {
+		diff += mesh_csum_replace(ip->saddr, flow->saddr);
+		ip->saddr = flow->saddr;
+	}
+	ip->daddr = flow->daddr;
+	ip->check = mesh_csum_apply(ip->check, mesh_csum_fold32(diff));
+	inner->saddr = flow->daddr;
+	inner->daddr = flow->saddr;
+	inner->check = mesh_csum_apply(inner->check, flow->address_diff);
+	if (packet->key.proto != IPPROTO_ICMP && flow->port_diff) {
+		ports[0] = flow->dport;
+		ports[1] = flow->sport;
+		icmp->checksum = mesh_csum_apply(icmp->checksum, flow->port_diff);
+	}
+	return 0;
+}
+
+/* Writes the flow's addresses into the packet. */
+static __always_inline int mesh_rewrite(struct __sk_buff *skb, const struct mesh_packet *packet,
+					const struct mesh_flow_value *flow)
+{
+	void *data, *data_end;
+	struct iphdr *ip;
+	__be16 *ports;
+
+	if (packet->icmp_error)
+		return mesh_rewrite_icmp_error(skb, packet, flow);
+	if (packet->key.proto != IPPROTO_ICMP &&
+	    mesh_rewrite_l4_checksum(skb, packet->key.proto, flow->address_diff, flow->port_diff))
+		return MESH_REASON_KERNEL;
+	data = (void *)(long)skb->data;
+	data_end = (void *)(long)skb->data_end;
+	ip = data + MESH_L3_OFFSET;
+	ports = data + MESH_L4_OFFSET;
+	if ((void *)(ports + 2) > data_end)
+		return MESH_REASON_INVALID;
+	ip->saddr = flow->saddr;
+	ip->daddr = flow->daddr;
+	ip->check = mesh_csum_apply(ip->check, flow->address_diff);
+	if (packet->key.proto != IPPROTO_ICMP) {
+		ports[0] = flow->sport;
+		ports[1] = flow->dport;
+	}
+	return 0;
+}
+
+static __always_inline int mesh_write_macs(struct __sk_buff *skb,
+					   const struct mesh_flow_value *flow)
+{
+	void *data = (void *)(long)skb->data;
+	void *data_end = (void *)(long)skb->data_end;
+
+	if (data + ETH_HLEN > data_end)
+		return MESH_REASON_INVALID;
+	/* Destination and source, in the order of the wire. */
+	__builtin_memcpy(data, flow->destination_mac, 12);
+	return 0;
+}
+
+/* Sends the packet off and counts it. Returns the program's verdict. */
+static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh_flow_value *flow,
+					__u32 direction)
+{
+	struct bpf_tunnel_key tunnel;
+	__u32 ifindex = flow->out_ifindex;
+
+	switch (flow->target) {
+	case MESH_TARGET_POD:
+		if (mesh_write_macs(skb, flow))
+			return mesh_drop(skb, MESH_REASON_INVALID, direction);
+		/* Frames of the overlay are addressed to nobody here. */
+		if (skb->pkt_type != 0 /* PACKET_HOST */)
+			bpf_skb_change_type(skb, 0);
+		mesh_count(skb, MESH_REASON_FORWARDED, direction);
+		return bpf_redirect_peer(ifindex, 0);
+	case MESH_TARGET_TUNNEL:
+		__builtin_memset(&tunnel, 0, sizeof(tunnel));
+		tunnel.tunnel_id = flow->vni;
+		tunnel.remote_ipv4 = bpf_ntohl(flow->out_peer);
+		tunnel.local_ipv4 = bpf_ntohl(mesh_config.node_ip);
+		tunnel.tunnel_ttl = 64;
+		if (bpf_skb_set_tunnel_key(skb, &tunnel, sizeof(tunnel), BPF_F_ZERO_CSUM_TX))
+			return mesh_drop(skb, MESH_REASON_KERNEL, direction);
+		mesh_count(skb, MESH_REASON_FORWARDED, direction);
+		return bpf_redirect(ifindex, 0);
+	case MESH_TARGET_HOST:
+		if (mesh_write_macs(skb, flow))
+			return mesh_drop(skb, MESH_REASON_INVALID, direction);
+		mesh_count(skb, MESH_REASON_FORWARDED, direction);
+		return bpf_redirect(ifindex, BPF_F_INGRESS);
+	}
+	return mesh_drop(skb, MESH_REASON_INVALID, direction);
+}
+
+/* Notes the packet in its flow. */
+static __always_inline void mesh_flow_note(struct __sk_buff *skb, const struct mesh_packet *packet,
+					   struct mesh_flow_value *flow)
+{
+	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
+	__sync_fetch_and_add(&flow->packets, 1);
+	__sync_fetch_and_add(&flow->bytes, skb->len);
+	if (packet->key.proto != IPPROTO_TCP || packet->icmp_error)
+		return;
+	if (unlikely(packet->tcp_flags & (MESH_TCP_FIN | MESH_TCP_RST))) {
+		if (packet->tcp_flags & MESH_TCP_FIN)
+			flow->tcp_fin = 1;
+		else
+			flow->tcp_rst = 1;
+	}
+	if (unlikely(!flow->tcp_data) && !(packet->tcp_flags & MESH_TCP_SYN))
+		flow->tcp_data = 1;
+}
+
+/* The whole way of an IPv4 packet. */
+static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_source *source,
+					__u32 direction)
+{
+	struct mesh_flow_value *flow;
+	struct mesh_packet packet;
+	int reason;
+
+	reason = mesh_parse(skb, &packet);
+	if (unlikely(reason))
+		return mesh_drop(skb, reason, direction);
+	flow = bpf_map_lookup_elem(&mesh_flow, &packet.key);
+	if (unlikely(!flow || flow->generation != mesh_generation() ||
+		     flow->in_ifindex != source->ifindex || flow->in_peer != source->peer ||
+		     mesh_packet_opens(&packet))) {
+		reason = mesh_flow_open(&packet, source);
+		if (reason == MESH_REASON_TO_STACK) {
+			mesh_count(skb, MESH_REASON_TO_STACK, direction);
+			return TC_ACT_OK;
+		}
+		if (reason)
+			return mesh_drop(skb, reason, direction);
+		flow = bpf_map_lookup_elem(&mesh_flow, &packet.key);
+		if (!flow)
+			return mesh_drop(skb, MESH_REASON_NO_FLOW, direction);
+	}
+	mesh_flow_note(skb, &packet, flow);
+	if (flow->address_diff || flow->port_diff || packet.icmp_error) {
+		reason = mesh_rewrite(skb, &packet, flow);
+		if (unlikely(reason))
+			return mesh_drop(skb, reason, direction);
+	}
+	return mesh_deliver(skb, flow, direction);
+}

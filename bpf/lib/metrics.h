@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns the map mesh_metrics: every packet is counted once, with the reason of its fate. */
+#pragma once
+
+#include "lib/common.h"
+#include "mesh/shared/metrics_map.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MESH_METRICS_MAX_ENTRIES);
+	__type(key, __u32);
+	__type(value, struct mesh_metrics_value);
+} mesh_metrics SEC(".maps");
+
+static __always_inline void mesh_count(const struct __sk_buff *skb, __u32 reason, __u32 direction)
+{
+	__u32 index = MESH_METRICS_INDEX(reason, direction);
+	struct mesh_metrics_value *value = bpf_map_lookup_elem(&mesh_metrics, &index);
+
+	if (value) {
+		value->packets++;
+		value->bytes += skb->len;
+	}
+}
+
+/* Returns the verdict, so that a program can end with it. */
+static __always_inline int mesh_drop(const struct __sk_buff *skb, __u32 reason, __u32 direction)
+{
+	/* Isolation is the destination's decision, wherever it is taken. */
+	mesh_count(skb, reason,
+		   reason == MESH_REASON_ISOLATION ? MESH_DIRECTION_INGRESS : direction);
+	return TC_ACT_SHOT;
+}

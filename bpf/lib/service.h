@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns the maps mesh_service, mesh_svc_slot and mesh_backend: from what a client dials to who
+ * answers. */
+#pragma once
+
+#include "lib/common.h"
+#include "mesh/shared/backend_map.h"
+#include "mesh/shared/service_map.h"
+#include "mesh/shared/slot_map.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MESH_SERVICE_MAX_ENTRIES);
+	__type(key, struct mesh_service_key);
+	__type(value, struct mesh_service_value);
+} mesh_service SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MESH_SLOT_MAX_ENTRIES);
+	__type(key, struct mesh_slot_key);
+	__type(value, struct mesh_slot_value);
+} mesh_svc_slot SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MESH_BACKEND_MAX_ENTRIES);
+	__type(key, struct mesh_backend_key);
+	__type(value, struct mesh_backend_value);
+} mesh_backend SEC(".maps");
+
+static __always_inline struct mesh_backend_value *mesh_backend_lookup(__u32 backend_id)
+{
+	struct mesh_backend_key key = {.backend_id = backend_id};
+
+	return bpf_map_lookup_elem(&mesh_backend, &key);
+}
+
+struct mesh_selection {
+	__u32 service_id;
+	__u32 backend_id;
+	__be32 ip;
+	__be16 port;
+};
+
+/*
+ * Picks an active backend at random. Returns 0 or a reason. Twice at most: the slots of a
+ * generation go away after the Service's value has moved to the next one, so a reader of the old
+ * value may miss once.
+ */
+static __always_inline int mesh_service_select(__be32 vip, __be16 port, __u8 proto,
+					       struct mesh_selection *out)
+{
+	struct mesh_service_key key = {.vip = vip, .port = port, .proto = proto};
+	struct mesh_backend_value *backend;
+	struct mesh_service_value *service;
+	struct mesh_slot_value *slot;
+	struct mesh_slot_key slot_key;
+	__u32 count;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 2; i++) {
+		service = bpf_map_lookup_elem(&mesh_service, &key);
+		if (!service)
+			return MESH_REASON_NO_SERVICE;
+		count = service->count;
+		if (!count)
+			return MESH_REASON_NO_BACKEND;
+		slot_key.service_id = service->service_id;
+		slot_key.generation = service->generation;
+		slot_key.index = ((__u64)bpf_get_prandom_u32() * count) >> 32;
+		slot = bpf_map_lookup_elem(&mesh_svc_slot, &slot_key);
+		if (!slot)
+			continue;
+		backend = mesh_backend_lookup(slot->backend_id);
+		if (!backend)
+			continue;
+		out->service_id = slot_key.service_id;
+		out->backend_id = slot->backend_id;
+		out->ip = backend->ip;
+		out->port = backend->port;
+		return 0;
+	}
+	return MESH_REASON_NO_BACKEND;
+}
