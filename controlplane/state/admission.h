@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an object must get, or must satisfy against the rest of the cluster, before it is stored:
-// its namespace, a Service's cluster IP, a Namespace's identity.
+// its namespace, a Service's cluster IP, a Namespace's identity, a Node's range of pod addresses.
 //
 // Addresses and identities handed to writes that are still on their way are remembered, so that two
 // writes in flight never get the same one. Thread: loop only.
@@ -8,7 +8,6 @@
 
 #include <cstdint>
 #include <map>
-#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -32,32 +31,31 @@ class Admission {
   // REQUIRES: the ranges parse (main.cc checked them).
   explicit Admission(const AdmissionOptions& options);
 
-  // Completes and checks `next` before it is created (`before` null) or replaced. What is taken is held for
-  // the object until Release().
+  // Completes and checks `next` before it is created (`before` null) or replaced. What is taken is
+  // held for `holder`, a number of the caller's, until Release().
   // NOT_FOUND `namespaces "x" not found`; FAILED_PRECONDITION when it is terminating or a range is
   // used up (RESOURCE_EXHAUSTED); INVALID_ARGUMENT for a cluster IP outside the range or in use.
-  absl::Status Admit(const ClusterState& state, const v1::Resource* before, v1::Resource* next);
-  void Release(v1::Kind kind, const ObjectKey& key);
-
-  // The /24 of a node: what it has, or the lowest free one. RESOURCE_EXHAUSTED.
-  absl::StatusOr<std::string> PodCidrFor(const ClusterState& state, const std::string& node);
+  absl::Status Admit(const ClusterState& state, uint64_t holder, const v1::Resource* before,
+                     v1::Resource* next);
+  void Release(uint64_t holder);
 
   const IpPrefix& service_range() const { return service_range_; }
   const IpPrefix& cluster_range() const { return cluster_range_; }
 
  private:
-  absl::Status AdmitService(const ClusterState& state, const v1::Resource* before,
+  absl::Status AdmitService(const ClusterState& state, uint64_t holder, const v1::Resource* before,
                             v1::Service* service);
-  absl::Status AdmitNamespace(const ClusterState& state, const v1::Resource* before,
-                              v1::Namespace* ns);
+  absl::Status AdmitNamespace(const ClusterState& state, uint64_t holder, v1::Namespace* ns);
+  absl::Status AdmitNode(const ClusterState& state, uint64_t holder, v1::Node* node);
 
   IpPrefix service_range_;
   IpPrefix cluster_range_;
   uint64_t next_ip_index_ = 16;
   uint32_t next_identity_ = kIdentityMin;
-  std::map<ObjectKey, std::string> held_ips_;
-  std::map<ObjectKey, uint32_t> held_identities_;
-  std::map<ObjectKey, std::string> held_cidrs_;
+  // By holder.
+  std::map<uint64_t, std::string> held_ips_;
+  std::map<uint64_t, uint32_t> held_identities_;
+  std::map<uint64_t, std::string> held_cidrs_;
 };
 
 }  // namespace mesh::controlplane

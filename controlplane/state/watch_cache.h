@@ -74,8 +74,8 @@ class WatchCache {
   // Loop only. nullptr when absent.
   std::shared_ptr<const v1::Resource> Find(v1::Kind kind, const ObjectKey& key) const;
 
-  // Thread-safe: calls `read(const ClusterState&)` under a reader lock and returns its result. Keep it
-  // short: copy pointers out, work on them after.
+  // Thread-safe: calls `read(const ClusterState&)` under a reader lock and returns its result. Keep
+  // it short: copy pointers out, work on them after.
   template <typename F>
   auto Read(F read) const {
     absl::ReaderMutexLock lock(&mutex_);

@@ -32,7 +32,7 @@ struct Intent {
 };
 
 struct Written {
-  // As stored; for a removal the last state. Never null.
+  // As stored; for a removal the last state; null when there was nothing to remove.
   std::shared_ptr<const v1::Resource> resource;
   bool created = false;
   bool changed = false;  // false: the object was like this already
@@ -50,7 +50,9 @@ class Writer {
     size_t max_events = 4096;
   };
   using Done = std::function<void(absl::StatusOr<Written>)>;
-  // Decides from the present object (null when absent) what to write; runs again when it lost a race.
+  // Decides from the present object (null when absent) what to write; runs again when it lost a
+  // race. A new object gets its uid and so on from the writer; a changed one comes whole
+  // (object_rules.h).
   using Decide = std::function<absl::StatusOr<Intent>(
       const ClusterState& state, const std::shared_ptr<const v1::Resource>& current)>;
 
@@ -60,8 +62,8 @@ class Writer {
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
-  // Executes a controller's write. ABORTED: the snapshot it was computed from is stale. NOT_FOUND: the
-  // object is gone (done, for kDelete and kRemove: they succeed). `done` may be empty.
+  // Executes a controller's write. ABORTED: the snapshot it was computed from is stale. NOT_FOUND:
+  // the object is gone (done, for kDelete and kRemove: they succeed). `done` may be empty.
   void Submit(Write write, Done done);
 
   // Records an event: a new object, or one more on the count of the same (object, reason, message).
@@ -72,7 +74,8 @@ class Writer {
 
   // Creates; ALREADY_EXISTS `pods "x" already exists`.
   void Create(v1::Resource resource, Done done);
-  // Graceful delete as the API has it. NOT_FOUND `pods "x" not found`; ABORTED when `uid` is another's.
+  // Graceful delete as the API has it. NOT_FOUND `pods "x" not found`; ABORTED when `uid` is
+  // another's.
   struct DeleteOptions {
     std::optional<int64_t> grace_period_seconds;
     std::string uid;
@@ -91,7 +94,8 @@ class Writer {
   void Run(std::shared_ptr<Job> job);
   void Finish(const std::shared_ptr<Job>& job, absl::StatusOr<Written> result);
   void ExpireEvents();
-  void FlushNote(const std::string& name);
+  void FlushNote(const ObjectKey& key);
+  std::string NewUid();
 
   EventLoop& loop_;
   WatchCache& cache_;
@@ -107,6 +111,7 @@ class Writer {
   };
   std::map<ObjectKey, PendingNote> notes_;
   TimerId expire_timer_ = 0;
+  uint64_t next_job_ = 1;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

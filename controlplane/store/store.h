@@ -67,8 +67,8 @@ struct RangeResult {
 struct StoreEvent {
   enum class Type : uint8_t { kPut, kDelete };
   Type type = Type::kPut;
-  KeyValue kv;                        // kDelete: key and mod_revision of the delete
-  std::optional<KeyValue> previous;   // before this change, when it existed
+  KeyValue kv;                       // kDelete: key and mod_revision of the delete
+  std::optional<KeyValue> previous;  // before this change, when it existed
 };
 
 // The events of one revision, all of them.
@@ -90,7 +90,18 @@ class Store {
   virtual ~Store() = default;
 
   // Durable when it returns. UNAVAILABLE: nothing is known about the outcome; read and compare.
-  virtual absl::StatusOr<CommitResult> Commit(const Transaction& transaction) = 0;
+  // INVALID_ARGUMENT: a key in two operations; NOT_FOUND: a lease that has ended.
+  // A transaction that changes nothing (no operation, or only deletes of absent keys) succeeds at
+  // the current revision.
+  absl::StatusOr<CommitResult> Commit(const Transaction& transaction) {
+    return CommitAll({transaction})[0];
+  }
+
+  // Each transaction for itself, in order, every one that writes at a revision of its own; the
+  // whole costs one wait for the disk. An entry fails alone when it is invalid, all fail when the
+  // disk does.
+  virtual std::vector<absl::StatusOr<CommitResult>> CommitAll(
+      const std::vector<Transaction>& transactions) = 0;
 
   // Keys that start with `prefix` (a whole key names one). NOT_FOUND is not an error here.
   virtual absl::StatusOr<RangeResult> Range(std::string_view prefix) const = 0;

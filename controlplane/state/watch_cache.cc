@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/state/watch_cache.h"
+
+#include <utility>
+
+#include "common/check.h"
+#include "common/status.h"
+#include "controlplane/store/keys.h"
+#include "fmt/format.h"
+
+namespace mesh::controlplane {
+
+WatchCache::Subscription& WatchCache::Subscription::operator=(Subscription&& other) noexcept {
+  if (this != &other) {
+    Reset();
+    cache_ = std::exchange(other.cache_, nullptr);
+    id_ = other.id_;
+  }
+  return *this;
+}
+
+void WatchCache::Subscription::Reset() {
+  if (cache_ != nullptr) std::exchange(cache_, nullptr)->subscribers_.erase(id_);
+}
+
+WatchCache::WatchCache(EventLoop& loop, Store& store) : WatchCache(loop, store, Options()) {}
+
+WatchCache::WatchCache(EventLoop& loop, Store& store, Options options)
+    : loop_(loop), store_(store), options_(options), self_(std::make_shared<WatchCache*>(this)) {}
+
+WatchCache::~WatchCache() {
+  watch_.reset();
+  *self_ = nullptr;
+}
+
+absl::StatusOr<std::shared_ptr<const v1::Resource>> WatchCache::Decode(const KeyValue& kv) const {
+  auto resource = std::make_shared<v1::Resource>();
+  if (!resource->ParseFromString(kv.value) || resource->kind_case() == v1::Resource::KIND_NOT_SET) {
+    return absl::DataLossError(fmt::format("value of key \"{}\" at revision {} is not a resource",
+                                           kv.key, kv.mod_revision));
+  }
+  MutableMetaOf(resource.get())->set_resource_version(std::to_string(kv.mod_revision));
+  return resource;
+}
+
+absl::Status WatchCache::Start() {
+  MESH_CHECK(watch_ == nullptr) << "started twice";
+  ASSIGN_OR_RETURN(RangeResult range, store_.Range(kRootPrefix));
+  {
+    absl::MutexLock lock(&mutex_);
+    for (KeyValue& kv : range.items) {
+      const std::optional<StoreKey> key = DecodeKey(kv.key);
+      if (!key) continue;  // of a kind that a newer version knows
+      ASSIGN_OR_RETURN(std::shared_ptr<const v1::Resource> resource, Decode(kv));
+      kv = {};
+      objects_[{key->kind, key->object}] = resource;
+      state_.Put(std::move(resource));
+    }
+    state_.revision = range.revision;
+  }
+  revision_ = range.revision;
+  ring_floor_ = range.revision;
+  // All keys, so that revision() passes the revisions of others' keys too.
+  ASSIGN_OR_RETURN(watch_, store_.Watch("", range.revision,
+                                        [&loop = loop_, self = self_](const StoreBatch& batch) {
+                                          loop.Post([self, batch] {
+                                            if (*self != nullptr) (*self)->OnBatch(batch);
+                                          });
+                                        }));
+  return absl::OkStatus();
+}
+
+std::shared_ptr<const v1::Resource> WatchCache::Find(v1::Kind kind, const ObjectKey& key) const {
+  auto it = objects_.find({kind, key});
+  return it == objects_.end() ? nullptr : it->second;
+}
+
+void WatchCache::OnBatch(const StoreBatch& batch) {
+  MESH_CHECK(batch.revision > revision_) << "revision " << batch.revision << " after " << revision_;
+  auto changes = std::make_shared<ChangeBatch>();
+  changes->revision = batch.revision;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const StoreEvent& event : batch.events) {
+      const std::optional<StoreKey> key = DecodeKey(event.kv.key);
+      if (!key) continue;
+      auto it = objects_.find({key->kind, key->object});
+      mesh::controlplane::Change change;
+      if (it != objects_.end()) change.before = it->second;
+      if (event.type == StoreEvent::Type::kDelete) {
+        if (it == objects_.end()) continue;
+        objects_.erase(it);
+        state_.Remove(key->kind, key->object);
+      } else {
+        // Only this process writes here, and it wrote a Resource: anything else is a bug.
+        absl::StatusOr<std::shared_ptr<const v1::Resource>> resource = Decode(event.kv);
+        MESH_CHECK(resource.ok()) << resource.status().ToString();
+        change.after = *resource;
+        objects_[{key->kind, key->object}] = *resource;
+        state_.Put(*std::move(resource));
+      }
+      changes->changes.push_back(std::move(change));
+    }
+    state_.revision = batch.revision;
+  }
+  revision_.store(batch.revision, std::memory_order_release);
+
+  ring_.push_back(changes);
+  while (ring_.size() > options_.ring_revisions) {
+    ring_floor_ = ring_.front()->revision;
+    ring_.pop_front();
+  }
+  // A subscriber may change the set while we walk it.
+  std::vector<uint64_t> ids;
+  for (const auto& [id, subscriber] : subscribers_) ids.push_back(id);
+  for (const uint64_t id : ids) {
+    auto it = subscribers_.find(id);
+    if (it == subscribers_.end()) continue;
+    const std::shared_ptr<Subscriber> subscriber = it->second;
+    (*subscriber)(*changes);
+  }
+  while (!waiting_.empty() && waiting_.begin()->first <= batch.revision) {
+    loop_.Post(std::move(waiting_.begin()->second));
+    waiting_.erase(waiting_.begin());
+  }
+}
+
+WatchCache::Subscription WatchCache::Subscribe(Subscriber subscriber) {
+  const uint64_t id = next_subscriber_++;
+  subscribers_[id] = std::make_shared<Subscriber>(std::move(subscriber));
+  return Subscription(this, id);
+}
+
+absl::StatusOr<std::vector<std::shared_ptr<const ChangeBatch>>> WatchCache::ChangesAfter(
+    Revision after) const {
+  if (after < ring_floor_) {
+    return absl::OutOfRangeError(
+        fmt::format("changes after revision {} are no longer kept (oldest: {}); list again", after,
+                    ring_floor_ + 1));
+  }
+  std::vector<std::shared_ptr<const ChangeBatch>> out;
+  for (auto it = ring_.rbegin(); it != ring_.rend() && (*it)->revision > after; ++it) {
+    out.push_back(*it);
+  }
+  return std::vector<std::shared_ptr<const ChangeBatch>>(out.rbegin(), out.rend());
+}
+
+void WatchCache::WhenAtLeast(Revision revision, Task task) {
+  if (revision_ >= revision) {
+    loop_.Post(std::move(task));
+  } else {
+    waiting_.emplace(revision, std::move(task));
+  }
+}
+
+}  // namespace mesh::controlplane
