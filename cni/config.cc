@@ -82,15 +82,18 @@ Error Unsupported(const std::string& field, const Json& value, const std::string
                details};
 }
 
-std::optional<Error> ReadRuntimeConfig(const Json& json, NetworkConfig* out) {
+std::optional<Error> ReadRuntimeConfig(const Json& json, NetworkConfig* out,
+                                       std::optional<Error>* unsupported) {
   if (!json.is_object()) return InvalidField("runtimeConfig", "must be an object");
   for (const auto& [key, value] : json.items()) {
     // Names with a dot are notes of the runtime (pod annotations), not instructions.
     if (IsEmpty(value) || key.find('.') != std::string::npos) continue;
-    if (key != "dns")
-      return Unsupported(
+    if (key != "dns") {
+      *unsupported = Unsupported(
           "runtimeConfig." + key, value,
           "mesh-cni has the capability \"dns\" only; take \"" + key + "\" out of \"capabilities\"");
+      continue;
+    }
     Dns dns;
     if (!ReadDns(value, &dns)) return InvalidField("runtimeConfig.dns", "is malformed");
     if (!dns.empty()) out->dns = dns;
@@ -179,8 +182,9 @@ std::optional<Error> ParseNetworkConfig(std::string_view text, NetworkConfig* ou
 
   if (auto it = json.find("dns"); it != json.end() && !IsEmpty(*it) && !ReadDns(*it, &out->dns))
     return InvalidField("dns", "is malformed");
+  std::optional<Error> unsupported;
   if (auto it = json.find("runtimeConfig"); it != json.end() && !it->is_null()) {
-    if (auto error = ReadRuntimeConfig(*it, out)) return error;
+    if (auto error = ReadRuntimeConfig(*it, out, &unsupported)) return error;
   }
   if (auto it = json.find("prevResult"); it != json.end() && !it->is_null()) {
     if (!it->is_object()) return InvalidField("prevResult", "must be an object");
@@ -193,10 +197,10 @@ std::optional<Error> ParseNetworkConfig(std::string_view text, NetworkConfig* ou
     // Names with a slash belong to somebody's domain ("cni.dev/...") and are hints.
     if (IsEmpty(value) || key.find('/') != std::string::npos) continue;
     if (std::find(kKnownFields.begin(), kKnownFields.end(), key) == kKnownFields.end())
-      return Unsupported(key, value,
-                         key == "ipam" ? "mesh assigns addresses itself; remove \"ipam\"" : "");
+      unsupported = Unsupported(
+          key, value, key == "ipam" ? "mesh assigns addresses itself; remove \"ipam\"" : "");
   }
-  return std::nullopt;
+  return unsupported;
 }
 
 std::optional<Error> BuildResult(const NetworkConfig& config, const Attachment& attachment,

@@ -39,6 +39,8 @@ struct NetworkConfig {
 // `version` gets what "cniVersion" says as soon as that is known, for the error object.
 //   6  not JSON                     7  not an object; name, type or a known field malformed
 //   1  version missing or unknown   2  a field that we would have to ignore silently
+// Code 2 comes last: `out` is whole then, and DEL and GC, which must clean up whatever they are
+// given, go on with it.
 std::optional<Error> ParseNetworkConfig(std::string_view text, NetworkConfig* out,
                                         std::string* version);
 // Only "cniVersion"; empty when there is none. For VERSION, which takes anything.

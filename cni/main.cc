@@ -136,7 +136,10 @@ int Main(std::string_view program) {
 
   NetworkConfig config;
   std::string version;
-  if (auto error = ParseNetworkConfig(input, &config, &version)) return Fail(version, *error);
+  const bool cleans_up = invocation.command == "DEL" || invocation.command == "GC";
+  if (auto error = ParseNetworkConfig(input, &config, &version);
+      error && !(cleans_up && error->code == kUnsupportedField))
+    return Fail(version, *error);
   // CHECK came with 0.4.0, STATUS and GC with 1.1.0.
   const std::string_view since = invocation.command == "CHECK" ? "0.4.0"
                                  : invocation.command == "STATUS" || invocation.command == "GC"

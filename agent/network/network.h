@@ -16,12 +16,12 @@ namespace mesh::agent {
 
 struct NetworkOptions {
   std::string node_name;
-  std::string node_ip;              // tunnel source, an address of this network namespace
-  std::string run_dir;              // <run_dir>/cni.sock (0600), kept attachments
+  std::string node_ip;  // tunnel source, an address of this network namespace
+  std::string run_dir;  // <run_dir>/cni.sock (0600), kept attachments
   std::string bpf_root = "/sys/fs/bpf";
   std::string cni_bin_dir = "/opt/cni/bin";
   std::string cni_conf_dir = "/etc/cni/net.d";
-  std::string cni_binary;           // the mesh-cni to install; empty: beside this executable
+  std::string cni_binary;  // the mesh-cni to install; empty: beside this executable
   std::string resolv_conf = "/etc/resolv.conf";  // for upstream name servers
 };
 
@@ -31,11 +31,13 @@ class Network {
   // Starts the thread and the CNI server at once (STATUS answers 50 until the first Apply). With a
   // checkpointed state given, the dataplane is brought up from it before this returns.
   // FAILED_PRECONDITION names the missing kernel feature or privilege and the way out.
-  static absl::StatusOr<std::unique_ptr<Network>> Start(NetworkOptions options, NodeStatePtr initial);
+  static absl::StatusOr<std::unique_ptr<Network>> Start(NetworkOptions options,
+                                                        NodeStatePtr initial);
   virtual ~Network() = default;
 
   // Programs the maps and the resolver with `state` (states that arrive while one is being applied
-  // are coalesced to the newest). `done` runs on the net thread with the revision the maps then hold.
+  // are coalesced to the newest). `done` runs on the net thread with the revision the maps then
+  // hold.
   virtual void Apply(NodeStatePtr state,
                      std::function<void(int64_t revision, absl::Status)> done) = 0;
 

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// The verbs of the CNI specification over a dataplane and the node's state. No sockets.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "agent/network/attachments.h"
+#include "agent/state/node_state.h"
+#include "cni/config.h"
+#include "cni/protocol.h"
+#include "dataplane/dataplane.h"
+#include "mesh/v1/cni.pb.h"
+
+namespace mesh::agent {
+
+// Name of the network in the conflist that the agent installs.
+inline constexpr const char* kNetworkName = "mesh";
+
+// Who gets which address:
+//  - with K8S_POD_* in CNI_ARGS: the pod of the control plane, with the address and identity that
+//    the scheduler gave it; code 11 while this node has not heard of it
+//  - without: an attachment made by hand, with an address of the node's reserved sixteenth and
+//    kIdentityUnmanaged
+// An ADD that fails leaves nothing behind. DEL never fails for what is not there.
+// Thread: the net loop.
+class CniHandler {
+ public:
+  // `attachments` outlives this.
+  explicit CniHandler(Attachments* attachments) : attachments_(attachments) {}
+
+  // The newest known state, programmed or not: pods start from it.
+  void SetState(NodeStatePtr state) { state_ = std::move(state); }
+  // `dataplane` outlives this. Forgets attachments whose interface did not outlive the last agent.
+  absl::Status SetDataplane(dataplane::Dataplane* dataplane, const dataplane::NodeConfig& config);
+  // Why ADD cannot be served, for STATUS; empty: it can.
+  void SetNotReady(std::string why) { not_ready_ = std::move(why); }
+  bool ready() const { return dataplane_ != nullptr && not_ready_.empty(); }
+
+  //   netns_fd  the namespace, when it came along; -1: by the path in the request
+  v1::CniReply Handle(const v1::CniRequest& request, int netns_fd);
+
+ private:
+  using MaybeError = std::optional<cni::Error>;
+
+  MaybeError Dispatch(const v1::CniRequest& request, int netns_fd, std::string* result);
+  MaybeError Add(const v1::CniRequest& request, const cni::NetworkConfig& config, int netns_fd,
+                 std::string* result);
+  MaybeError Del(const v1::CniRequest& request);
+  MaybeError Check(const v1::CniRequest& request, const cni::NetworkConfig& config, int netns_fd);
+  MaybeError Status() const;
+  MaybeError CollectGarbage(const cni::NetworkConfig& config);
+
+  MaybeError NotReady(uint32_t code) const;
+  // Address, identity and names of the pod, or an address of the reserved range.
+  MaybeError Assign(const std::string& args, Attachment* out);
+  const v1::Pod* FindPod(const std::string& uid, const std::string& ns,
+                         const std::string& name) const;
+  dataplane::AttachRequest ToRequest(const Attachment& attachment, int netns_fd) const;
+  absl::StatusOr<dataplane::Endpoint> Attach(const dataplane::AttachRequest& request);
+  // Takes the address away from a sandbox that was never given a DEL.
+  absl::Status EvictHolder(const dataplane::AttachRequest& request, bool* evicted);
+  absl::Status Detach(const std::string& container_id, const std::string& ifname);
+  cni::Dns PodDns(const std::string& ns) const;
+
+  Attachments* attachments_;
+  NodeStatePtr state_;
+  dataplane::Dataplane* dataplane_ = nullptr;
+  dataplane::NodeConfig config_;
+  std::string not_ready_ = "the agent has no configuration from the control plane yet";
+  std::optional<IpAddress> last_manual_;
+};
+
+}  // namespace mesh::agent

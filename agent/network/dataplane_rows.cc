@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/network/dataplane_rows.h"
+
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "common/status.h"
+#include "fmt/format.h"
+
+namespace mesh::agent {
+namespace {
+
+using dataplane::Dataplane;
+using dataplane::Protocol;
+
+const char* ProtocolName(Protocol protocol) { return protocol == Protocol::kUdp ? "UDP" : "TCP"; }
+
+struct ServiceName {
+  std::string ns, name;
+};
+
+// Names of what the kernel knows by number.
+class Names {
+ public:
+  explicit Names(const NodeState* state) {
+    if (state == nullptr) return;
+    for (const auto& [key, service] : state->services) {
+      const ServiceName name{service.namespace_(), service.name()};
+      for (const v1::ServicePortState& port : service.ports()) {
+        const auto protocol = static_cast<Protocol>(port.protocol());
+        if (auto vip = IpAddress::Parse(service.cluster_ip()); vip.ok())
+          frontends_[{*vip, port.port(), protocol}] = name;
+        for (const v1::BackendState& backend : port.backends()) {
+          if (auto ip = IpAddress::Parse(backend.ip()); ip.ok())
+            backends_[{*ip, backend.port(), protocol}] = {backend.node_name(), backend.pod_name()};
+        }
+      }
+    }
+  }
+
+  ServiceName Frontend(const IpAddress& vip, uint32_t port, Protocol protocol) const {
+    const auto it = frontends_.find({vip, port, protocol});
+    return it == frontends_.end() ? ServiceName() : it->second;
+  }
+  // Node and pod.
+  std::pair<std::string, std::string> Backend(const IpAddress& ip, uint32_t port,
+                                              Protocol protocol) const {
+    const auto it = backends_.find({ip, port, protocol});
+    return it == backends_.end() ? std::pair<std::string, std::string>() : it->second;
+  }
+
+ private:
+  using Key = std::tuple<IpAddress, uint32_t, Protocol>;
+  std::map<Key, ServiceName> frontends_;
+  std::map<Key, std::pair<std::string, std::string>> backends_;
+};
+
+class Lister {
+ public:
+  Lister(const v1::ListDataplaneRequest& request, const Dataplane& dataplane,
+         const NodeState* state, v1::DataplaneNode* out)
+      : request_(request), dataplane_(dataplane), names_(state), out_(out) {}
+
+  absl::Status Run() {
+    switch (request_.table()) {
+      case v1::DATAPLANE_TABLE_SERVICE:
+        RETURN_IF_ERROR(Services());
+        return Usage(Dataplane::Table::kService);
+      case v1::DATAPLANE_TABLE_BACKEND:
+        RETURN_IF_ERROR(Backends());
+        return Usage(Dataplane::Table::kBackend);
+      case v1::DATAPLANE_TABLE_CONNTRACK:
+        RETURN_IF_ERROR(Conntrack());
+        return Usage(Dataplane::Table::kConntrack);
+      case v1::DATAPLANE_TABLE_ENDPOINT:
+        RETURN_IF_ERROR(Endpoints());
+        return Usage(Dataplane::Table::kEndpoint);
+      case v1::DATAPLANE_TABLE_TUNNEL:
+        RETURN_IF_ERROR(Tunnels());
+        return Usage(Dataplane::Table::kTunnel);
+      case v1::DATAPLANE_TABLE_METRICS:
+        return Metrics();
+      default:
+        return absl::InvalidArgumentError(fmt::format("table {} is not one that can be listed",
+                                                      static_cast<int>(request_.table())));
+    }
+  }
+
+ private:
+  bool Wanted(const std::string& ns, const std::string& service) const {
+    return (request_.namespace_().empty() || ns == request_.namespace_()) &&
+           (request_.service().empty() || service == request_.service());
+  }
+
+  absl::Status Usage(Dataplane::Table table) {
+    ASSIGN_OR_RETURN(const dataplane::MapUsage usage, dataplane_.Usage(table));
+    out_->set_entries(usage.entries);
+    out_->set_max_entries(usage.max_entries);
+    return absl::OkStatus();
+  }
+
+  void Fill(const dataplane::BackendRow& from, const std::string& ns, const std::string& service,
+            v1::BackendRow* to) const {
+    const auto [node, pod] = names_.Backend(from.backend.ip, from.backend.port, from.protocol);
+    to->set_backend_id(from.backend_id);
+    to->set_address(from.backend.ip.ToString());
+    to->set_port(from.backend.port);
+    to->set_protocol(ProtocolName(from.protocol));
+    to->set_state(from.backend.state == dataplane::BackendState::kDraining ? "draining" : "active");
+    to->set_node(from.backend.node.empty() ? node : from.backend.node);
+    to->set_pod(from.backend.pod.empty() ? pod : from.backend.pod);
+    to->set_namespace_(ns);
+    to->set_service(service);
+  }
+
+  absl::Status Services() {
+    ASSIGN_OR_RETURN(const std::vector<dataplane::ServiceRow> rows, dataplane_.Services());
+    ASSIGN_OR_RETURN(const std::vector<dataplane::BackendRow> backends, dataplane_.Backends());
+    std::map<uint32_t, const dataplane::BackendRow*> by_id;
+    for (const dataplane::BackendRow& backend : backends) by_id[backend.backend_id] = &backend;
+    for (const dataplane::ServiceRow& row : rows) {
+      const ServiceName name = row.name.empty() ? names_.Frontend(row.vip, row.port, row.protocol)
+                                                : ServiceName{row.ns, row.name};
+      if (!Wanted(name.ns, name.name)) continue;
+      v1::ServiceRow* to = out_->add_services();
+      to->set_vip(row.vip.ToString());
+      to->set_port(row.port);
+      to->set_protocol(ProtocolName(row.protocol));
+      to->set_service_id(row.service_id);
+      to->set_namespace_(name.ns);
+      to->set_service(name.name);
+      for (uint32_t id : row.backend_ids) {
+        // A backend may go between the two reads.
+        if (const auto it = by_id.find(id); it != by_id.end())
+          Fill(*it->second, name.ns, name.name, to->add_backends());
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Backends() {
+    ASSIGN_OR_RETURN(const std::vector<dataplane::BackendRow> rows, dataplane_.Backends());
+    for (const dataplane::BackendRow& row : rows) {
+      if (Wanted(row.ns, row.service)) Fill(row, row.ns, row.service, out_->add_backends());
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Conntrack() {
+    ASSIGN_OR_RETURN(const std::vector<dataplane::ConntrackRow> rows, dataplane_.Conntrack());
+    for (const dataplane::ConntrackRow& row : rows) {
+      const ServiceName name =
+          row.translated ? names_.Frontend(row.destination, row.destination_port, row.protocol)
+                         : ServiceName();
+      if (!Wanted(name.ns, name.name)) continue;
+      v1::ConntrackRow* to = out_->add_conntrack();
+      to->set_protocol(ProtocolName(row.protocol));
+      to->set_source(row.source.ToString());
+      to->set_source_port(row.source_port);
+      to->set_destination(row.destination.ToString());
+      to->set_destination_port(row.destination_port);
+      if (row.translated) {
+        to->set_backend(row.backend.ToString());
+        to->set_backend_port(row.backend_port);
+      }
+      to->set_state(row.state);
+      to->set_expires_in_seconds(absl::ToInt64Seconds(row.expires_in));
+      to->set_packets(row.packets);
+      to->set_bytes(row.bytes);
+      to->set_namespace_(name.ns);
+      to->set_service(name.name);
+      to->set_kind(row.translated ? "service" : "direct");
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Endpoints() {
+    ASSIGN_OR_RETURN(const std::vector<dataplane::Endpoint> rows, dataplane_.Endpoints());
+    for (const dataplane::Endpoint& row : rows) {
+      if (!request_.namespace_().empty() && row.ns != request_.namespace_()) continue;
+      v1::EndpointRow* to = out_->add_endpoints();
+      to->set_address(row.ip.ToString());
+      to->set_mac(fmt::format("{:02x}", fmt::join(row.pod_mac, ":")));
+      to->set_ifindex(static_cast<uint32_t>(row.ifindex));
+      to->set_interface(row.interface);
+      to->set_identity(row.identity);
+      to->set_namespace_(row.ns);
+      to->set_pod(row.pod);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Tunnels() {
+    ASSIGN_OR_RETURN(const std::vector<dataplane::Peer> rows, dataplane_.Tunnels());
+    for (const dataplane::Peer& row : rows) {
+      v1::TunnelRow* to = out_->add_tunnels();
+      to->set_cidr(row.pod_cidr.ToString());
+      to->set_node_ip(row.ip.ToString());
+      to->set_node(row.name);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Metrics() {
+    ASSIGN_OR_RETURN(const std::vector<dataplane::MetricRow> rows, dataplane_.Metrics());
+    for (const dataplane::MetricRow& row : rows) {
+      v1::MetricRow* to = out_->add_metrics();
+      to->set_reason(row.reason);
+      to->set_direction(row.direction);
+      to->set_packets(row.packets);
+      to->set_bytes(row.bytes);
+    }
+    return absl::OkStatus();
+  }
+
+  const v1::ListDataplaneRequest& request_;
+  const Dataplane& dataplane_;
+  const Names names_;
+  v1::DataplaneNode* out_;
+};
+
+}  // namespace
+
+absl::Status ListRows(const v1::ListDataplaneRequest& request, const Dataplane& dataplane,
+                      const NodeState* state, v1::DataplaneNode* out) {
+  return Lister(request, dataplane, state, out).Run();
+}
+
+}  // namespace mesh::agent

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "absl/status/status.h"
+#include "agent/state/node_state.h"
+#include "dataplane/dataplane.h"
+#include "mesh/v1/node.pb.h"
+
+namespace mesh::agent {
+
+// Reads the table of `request` from `dataplane` into `out`, with the names that `state` (may be
+// null) knows where the kernel holds numbers, filtered by namespace and service.
+// INVALID_ARGUMENT without a table.
+absl::Status ListRows(const v1::ListDataplaneRequest& request,
+                      const dataplane::Dataplane& dataplane, const NodeState* state,
+                      v1::DataplaneNode* out);
+
+}  // namespace mesh::agent

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/network/network.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "agent/network/attachments.h"
+#include "agent/network/cni_handler.h"
+#include "agent/network/cni_server.h"
+#include "agent/network/dataplane_rows.h"
+#include "agent/network/desired_state.h"
+#include "agent/network/files.h"
+#include "agent/network/install.h"
+#include "agent/network/network_impl.h"
+#include "agent/network/resolver.h"
+#include "common/backoff.h"
+#include "common/check.h"
+#include "common/log.h"
+#include "common/real_loop.h"
+#include "common/status.h"
+#include "fmt/format.h"
+
+namespace mesh::agent {
+namespace {
+
+using Done = std::function<void(int64_t, absl::Status)>;
+
+constexpr absl::Duration kGarbageInterval = absl::Seconds(1);
+
+std::string BesideThisExecutable(const char* name) {
+  char path[4096];
+  const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
+  const std::string self(path, n < 0 ? 0 : static_cast<size_t>(n));
+  return self.substr(0, self.rfind('/') + 1) + name;
+}
+
+// Everything below `loop_` in the class is touched on the net thread only.
+class NetworkImpl : public Network {
+ public:
+  NetworkImpl(NetworkOptions options, DataplaneSource source)
+      : options_(std::move(options)), source_(std::move(source)) {
+    thread_ = std::thread([this] {
+      ::pthread_setname_np(::pthread_self(), "net");
+      loop_.Run();
+    });
+  }
+
+  // CNI goes first: whoever asks from now on hears "not ready" rather than nothing.
+  ~NetworkImpl() override {
+    Call([this] {
+      server_.reset();
+      resolver_.reset();
+    });
+    loop_.Stop();
+    thread_.join();
+  }
+
+  absl::Status Begin(NodeStatePtr initial) {
+    absl::Status status;
+    Call([&] { status = BeginOnLoop(std::move(initial)); });
+    return status;
+  }
+
+  void Apply(NodeStatePtr state, Done done) override {
+    bool first;
+    {
+      absl::MutexLock lock(&mutex_);
+      first = arrived_state_ == nullptr;
+      arrived_state_ = std::move(state);
+      arrived_done_.push_back(std::move(done));
+    }
+    if (first) loop_.Post([this] { TakeArrived(); });
+  }
+
+  std::string PodNameServer() const override {
+    absl::MutexLock lock(&mutex_);
+    return name_server_;
+  }
+
+  bool Ready() const override { return ready_; }
+
+  v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest& request) override {
+    v1::DataplaneNode out;
+    out.set_node(options_.node_name);
+    Call([&] {
+      out.set_revision(applied_revision_);
+      if (dataplane_ == nullptr) {
+        out.set_error("the dataplane is not set up yet");
+        return;
+      }
+      if (absl::Status status = ListRows(request, *dataplane_, state_.get(), &out); !status.ok())
+        out.set_error(std::string(status.message()));
+    });
+    return out;
+  }
+
+ private:
+  // Runs `task` on the loop and waits for its end.
+  void Call(const std::function<void()>& task) {
+    MESH_CHECK(!loop_.InLoop()) << "would wait for itself";
+    absl::Notification done;
+    loop_.Post([&] {
+      task();
+      done.Notify();
+    });
+    done.WaitForNotification();
+  }
+
+  std::string SocketPath() const { return options_.run_dir + "/cni.sock"; }
+
+  absl::Status BeginOnLoop(NodeStatePtr initial) {
+    std::string dropped;
+    auto attachments = Attachments::Open(options_.run_dir + "/attachments", &dropped);
+    if (!attachments.ok()) return attachments.status();
+    if (!dropped.empty()) SPDLOG_WARN("cni: removed unreadable notes: {}", dropped);
+    attachments_ = std::make_unique<Attachments>(*std::move(attachments));
+    handler_ = std::make_unique<CniHandler>(attachments_.get());
+    auto server = CniServer::Listen(&loop_, SocketPath(),
+                                    [this](const v1::CniRequest& request, int netns_fd) {
+                                      // What has arrived but waits its turn counts: a pod may be
+                                      // started from it.
+                                      TakeArrived();
+                                      return handler_->Handle(request, netns_fd);
+                                    });
+    if (!server.ok()) return server.status();
+    server_ = *std::move(server);
+    ScheduleGarbageCollection();
+    if (initial == nullptr || initial->config.node_name().empty()) return absl::OkStatus();
+
+    state_ = std::move(initial);
+    handler_->SetState(state_);
+    Program();
+    // Without a dataplane nothing that follows can work; anything else is tried again.
+    return dataplane_ == nullptr ? last_status_ : absl::OkStatus();
+  }
+
+  void TakeArrived() {
+    std::vector<Done> dones;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (arrived_state_ == nullptr) return;
+      state_ = std::exchange(arrived_state_, nullptr);
+      dones.swap(arrived_done_);
+    }
+    handler_->SetState(state_);
+    Program();
+    for (const Done& done : dones) {
+      if (done) done(applied_revision_, last_status_);
+    }
+    last_done_ = std::move(dones.back());
+  }
+
+  // Brings everything to `state_`; what fails is tried again with growing delays until it works.
+  void Program() {
+    loop_.Cancel(retry_);
+    absl::Status status = SetUp();
+    if (dataplane_ != nullptr) {
+      Translation translation = BuildDesiredState(*state_);
+      for (const std::string& line : translation.skipped) {
+        SPDLOG_WARN("network: {}", line);
+        if (status.ok()) status = absl::InvalidArgumentError(line);
+      }
+      absl::Status applied = dataplane_->Apply(translation.desired);
+      if (!applied.ok()) {
+        status = Annotate(applied, fmt::format("revision {}", state_->revision));
+      } else {
+        applied_revision_ = state_->revision;
+      }
+    }
+    if (resolver_ != nullptr) resolver_->SetState(state_);
+    const bool failed = !status.ok() && !absl::IsInvalidArgument(status);
+    if (!status.ok() && status != last_status_)
+      SPDLOG_ERROR("network: {}", std::string(status.message()));
+    if (status.ok() && !last_status_.ok())
+      SPDLOG_INFO("network: revision {} holds", state_->revision);
+    last_status_ = std::move(status);
+    if (!failed) {
+      backoff_.Reset();
+      return;
+    }
+    retry_ = loop_.RunAfter(backoff_.Next(random_), [this] {
+      Program();
+      if (last_done_) last_done_(applied_revision_, last_status_);
+    });
+  }
+
+  // Each step once; the first that fails is the answer, and ADD waits for all of them.
+  absl::Status SetUp() {
+    absl::Status status = SetUpSteps();
+    handler_->SetNotReady(std::string(status.message()));
+    ready_ = status.ok();
+    return status;
+  }
+
+  absl::Status SetUpSteps() {
+    int mtu = config_.uplink_mtu;
+    if (dataplane_ == nullptr) {
+      ASSIGN_OR_RETURN(mtu, source_.uplink_mtu());
+    }
+    ASSIGN_OR_RETURN(const dataplane::NodeConfig config,
+                     BuildNodeConfig(state_->config, options_.node_name, options_.node_ip, mtu));
+    if (dataplane_ != nullptr && config.pod_cidr != config_.pod_cidr)
+      return absl::FailedPreconditionError(
+          fmt::format("the pod range of this node changed from {} to {}: stop its pods and restart "
+                      "the agent",
+                      config_.pod_cidr.ToString(), config.pod_cidr.ToString()));
+    if (dataplane_ == nullptr) {
+      ASSIGN_OR_RETURN(std::unique_ptr<dataplane::Dataplane> opened, source_.open(config));
+      RETURN_IF_ERROR(handler_->SetDataplane(opened.get(), config));
+      dataplane_ = std::move(opened);
+      config_ = config;
+      SPDLOG_INFO("network: pods {}, gateway {}, uplink MTU {}", config.pod_cidr.ToString(),
+                  config.gateway.ToString(), mtu);
+    }
+    if (resolver_ == nullptr) {
+      auto resolver =
+          Resolver::Listen(&loop_, config_.gateway, source_.resolver_port, options_.resolv_conf);
+      if (!resolver.ok()) return resolver.status();
+      resolver_ = *std::move(resolver);
+      absl::MutexLock lock(&mutex_);
+      name_server_ = config_.gateway.ToString();
+    }
+    if (!installed_) {
+      RETURN_IF_ERROR(
+          InstallCni({.binary = options_.cni_binary.empty() ? BesideThisExecutable("mesh-cni")
+                                                            : options_.cni_binary,
+                      .bin_dir = options_.cni_bin_dir,
+                      .conf_dir = options_.cni_conf_dir,
+                      .socket = SocketPath()}));
+      installed_ = true;
+    }
+    return absl::OkStatus();
+  }
+
+  void ScheduleGarbageCollection() {
+    loop_.RunAfter(kGarbageInterval, [this] {
+      ScheduleGarbageCollection();
+      if (dataplane_ == nullptr) return;
+      auto ended = dataplane_->CollectGarbage();
+      if (ended.status() == last_garbage_status_) return;
+      last_garbage_status_ = ended.status();
+      if (!ended.ok()) SPDLOG_ERROR("conntrack: {}", std::string(ended.status().message()));
+    });
+  }
+
+  const NetworkOptions options_;
+  const DataplaneSource source_;
+  std::atomic<bool> ready_ = false;
+  mutable absl::Mutex mutex_;
+  NodeStatePtr arrived_state_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Done> arrived_done_ ABSL_GUARDED_BY(mutex_);
+  std::string name_server_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+
+  RealLoop loop_;
+  NodeStatePtr state_;  // newest
+  int64_t applied_revision_ = 0;
+  absl::Status last_status_;
+  absl::Status last_garbage_status_;
+  Done last_done_;
+  Random random_ = Random::FromEntropy();
+  Backoff backoff_{BackoffPolicy{}};
+  TimerId retry_ = 0;
+  bool installed_ = false;
+  dataplane::NodeConfig config_;
+  std::unique_ptr<dataplane::Dataplane> dataplane_;
+  std::unique_ptr<Attachments> attachments_;
+  std::unique_ptr<CniHandler> handler_;
+  std::unique_ptr<CniServer> server_;
+  std::unique_ptr<Resolver> resolver_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Network>> StartNetwork(NetworkOptions options, NodeStatePtr initial,
+                                                      DataplaneSource source) {
+  RETURN_IF_ERROR(source.probe());
+  RETURN_IF_ERROR(MakeDirectories(options.run_dir, 0755));
+  auto network = std::make_unique<NetworkImpl>(std::move(options), std::move(source));
+  RETURN_IF_ERROR(network->Begin(std::move(initial)));
+  return network;
+}
+
+}  // namespace mesh::agent

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Network::Start over any dataplane; tests give a fake one.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "agent/network/network.h"
+#include "dataplane/dataplane.h"
+
+namespace mesh::agent {
+
+struct DataplaneSource {
+  // FAILED_PRECONDITION with the way out when a dataplane cannot be had on this machine at all.
+  std::function<absl::Status()> probe;
+  // Called on the net thread as soon as the node's ranges are known.
+  std::function<absl::StatusOr<std::unique_ptr<dataplane::Dataplane>>(const dataplane::NodeConfig&)>
+      open;
+  // Of the resolver on the gateway address.
+  uint16_t resolver_port = 53;
+  // MTU of the interface that carries NetworkOptions::node_ip.
+  std::function<absl::StatusOr<int>()> uplink_mtu;
+};
+
+absl::StatusOr<std::unique_ptr<Network>> StartNetwork(NetworkOptions options, NodeStatePtr initial,
+                                                      DataplaneSource source);
+
+}  // namespace mesh::agent

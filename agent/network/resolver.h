@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// The name server of the node's pods: UDP and TCP on one address.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "agent/network/cluster_zone.h"
+#include "agent/network/forwarder.h"
+#include "common/event_loop.h"
+#include "common/unique_fd.h"
+
+namespace mesh::agent {
+
+// Names of the cluster come from the newest state; others go to the servers in `resolv_conf`, which
+// is read again when it changes. Without a server they are REFUSED, without an answer SERVFAIL.
+// At most kMaxConnections TCP clients; one that is silent for 10 s is closed.
+// Thread: `loop`'s, which must outlive this.
+class Resolver {
+ public:
+  static constexpr size_t kMaxConnections = 128;
+
+  // Port 0 takes a free one. The status names address and port when they cannot be had.
+  static absl::StatusOr<std::unique_ptr<Resolver>> Listen(EventLoop* loop, const IpAddress& address,
+                                                          uint16_t port, std::string resolv_conf);
+  ~Resolver();
+  Resolver(const Resolver&) = delete;
+  Resolver& operator=(const Resolver&) = delete;
+
+  void SetState(NodeStatePtr state);
+  // For name servers on other ports than 53; instead of those in resolv.conf.
+  void SetUpstreams(std::vector<NameServer> servers);
+  uint16_t port() const { return port_; }
+
+ private:
+  struct Connection;
+  using Reply = std::function<void(std::string response)>;
+
+  Resolver(EventLoop* loop, const IpAddress& address, uint16_t port, std::string resolv_conf,
+           UniqueFd udp, UniqueFd tcp);
+  void OnDatagrams();
+  void OnAccept();
+  void OnStream(uint64_t id);
+  void CloseConnection(uint64_t id);
+  // `reply` may run later, with an empty string for no reply at all.
+  void Resolve(std::string_view packet, bool over_tcp, Reply reply);
+  const std::vector<NameServer>& Upstreams();
+
+  EventLoop* loop_;
+  IpAddress address_;
+  uint16_t port_;
+  std::string resolv_conf_;
+  UniqueFd udp_, tcp_;
+  ClusterZone zone_;
+  Forwarder forwarder_;
+  std::vector<NameServer> upstreams_;
+  bool upstreams_fixed_ = false;
+  absl::Time upstreams_checked_ = absl::InfinitePast();
+  uint64_t next_connection_ = 1;
+  std::map<uint64_t, std::unique_ptr<Connection>> connections_;
+};
+
+}  // namespace mesh::agent
