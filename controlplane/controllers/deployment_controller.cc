@@ -6,6 +6,7 @@
 #include <memory>
 #include <set>
 
+#include "api/schema/defaults.h"
 #include "controlplane/controllers/objects.h"
 #include "controlplane/controllers/rollout.h"
 #include "fmt/format.h"
@@ -21,10 +22,15 @@ int64_t NumberIn(const Labels& annotations, const char* key, int64_t otherwise) 
   return out;
 }
 
-// The template as the user wrote it.
-std::string TemplateBytes(v1::PodTemplateSpec tmpl) {
-  tmpl.mutable_metadata()->mutable_labels()->erase(kTemplateHashLabel);
-  return CanonicalBytes(tmpl);
+// The template as the user wrote it, with defaults: those of one stored by an older version may be
+// fewer, and that is no reason to roll.
+std::string TemplateBytes(const v1::PodTemplateSpec& tmpl) {
+  v1::Resource normal;
+  v1::PodTemplateSpec* copy = normal.mutable_replica_set()->mutable_spec()->mutable_template_();
+  *copy = tmpl;
+  copy->mutable_metadata()->mutable_labels()->erase(kTemplateHashLabel);
+  schema::ApplyDefaults(&normal);
+  return CanonicalBytes(*copy);
 }
 
 // A ReplicaSet in work: what it is, and what it shall become.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "api/schema/selector.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/message.h"
@@ -105,26 +106,11 @@ v1::ObjectReference ReferenceTo(std::string_view api_version, std::string_view k
 }
 
 bool MatchesLabels(const Labels& wanted, const Labels& labels) {
-  return std::all_of(wanted.begin(), wanted.end(), [&](const auto& pair) {
-    auto it = labels.find(pair.first);
-    return it != labels.end() && it->second == pair.second;
-  });
+  return schema::MatchesAll(wanted, labels);
 }
 
 bool MatchesSelector(const v1::LabelSelector& selector, const Labels& labels) {
-  if (!MatchesLabels(selector.match_labels(), labels)) return false;
-  for (const v1::LabelSelectorRequirement& requirement : selector.match_expressions()) {
-    auto it = labels.find(requirement.key());
-    const bool has = it != labels.end();
-    const bool listed = has && std::find(requirement.values().begin(), requirement.values().end(),
-                                         it->second) != requirement.values().end();
-    const std::string& op = requirement.operator_();
-    if (op == "In" && !listed) return false;
-    if (op == "NotIn" && listed) return false;
-    if (op == "Exists" && !has) return false;
-    if (op == "DoesNotExist" && has) return false;
-  }
-  return true;
+  return schema::Matches(selector, labels);
 }
 
 bool IsEmptySelector(const v1::LabelSelector& selector) {
