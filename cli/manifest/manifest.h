@@ -7,6 +7,7 @@
 // accepted and left out, so that the output of `get -o yaml` applies; resourceVersion among them.
 #pragma once
 
+#include <iosfwd>
 #include <map>
 #include <string>
 #include <string_view>
@@ -68,9 +69,17 @@ struct Source {
   std::string text;
 };
 
-// Decodes; validates each object (with the namespace that `default_namespace` gives) and finds the
-// same object given twice. Objects with errors are left out of `objects`.
-Manifest Decode(const std::vector<Source>& sources, std::string_view default_namespace = "default");
+struct DecodeOptions {
+  // Where a namespaced object without metadata.namespace goes.
+  std::string default_namespace = "default";
+  // Only apiVersion, kind, name and namespace are read, and nothing is validated: for commands that
+  // need no more (delete -f).
+  bool identity_only = false;
+};
+
+// Decodes; validates each object (as it would be with its defaults) and finds the same object given
+// twice. Objects with errors are left out of `objects`; namespaces are left as written.
+Manifest Decode(const std::vector<Source>& sources, const DecodeOptions& options = {});
 
 struct ReadResult {
   std::vector<Source> sources;
@@ -78,7 +87,7 @@ struct ReadResult {
   std::vector<std::string> errors;
 };
 // Files, folders (their *.yaml, *.yml and *.json, sorted; below them with `recursive`), and "-" for
-// standard input.
-ReadResult ReadSources(const std::vector<std::string>& paths, bool recursive);
+// `input`. A file is read up to one byte past kMaxFileBytes.
+ReadResult ReadSources(const std::vector<std::string>& paths, bool recursive, std::istream& input);
 
 }  // namespace mesh::manifest
