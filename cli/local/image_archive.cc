@@ -124,6 +124,11 @@ absl::Status ForEachEntry(int fd, const std::string& path,
                           const std::function<absl::Status(const Entry&)>& visit) {
   struct stat info {};
   if (::fstat(fd, &info) != 0) return ErrnoStatus(errno, "stat " + path);
+  unsigned char magic[2] = {};
+  if (::pread(fd, magic, 2, 0) == 2 && magic[0] == 0x1f && magic[1] == 0x8b) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: the archive is compressed: unpack it with gunzip first", path));
+  }
   uint64_t offset = 0;
   while (offset + kBlock <= static_cast<uint64_t>(info.st_size)) {
     Entry entry;
@@ -132,11 +137,8 @@ absl::Status ForEachEntry(int fd, const std::string& path,
     if (entry.header == Block{}) return absl::OkStatus();
     if (Text(entry.header, kMagic) != "ustar" ||
         Octal(entry.header, kChecksum) != Checksum(entry.header)) {
-      const bool gzip = offset == 0 && static_cast<unsigned char>(entry.header[0]) == 0x1f;
       return absl::InvalidArgumentError(
-          fmt::format("{}: {}", path,
-                      gzip ? "the archive is compressed: unpack it with gunzip first"
-                           : fmt::format("not a tar archive (byte {})", offset)));
+          fmt::format("{}: not a tar archive (byte {})", path, offset));
     }
     entry.name = EntryName(entry.header);
     entry.size = Octal(entry.header, kSize);
