@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "api/schema/schema.h"
+#include "api/schema/selector.h"
+#include "cli/client.h"
+#include "cli/commands/commands.h"
+#include "cli/commands/manifest_input.h"
+#include "cli/manifest/print.h"
+#include "common/status.h"
+#include "fmt/format.h"
+
+namespace mesh::cli {
+namespace {
+
+struct Flags {
+  ManifestFlags input;
+  std::string dry_run = "none";
+  std::string output;
+  std::string selector;
+  std::string validate = "strict";
+};
+
+enum class DryRun : uint8_t { kNone, kClient, kServer };
+
+absl::StatusOr<DryRun> ParseDryRun(const std::string& text) {
+  if (text == "none" || text == "false") return DryRun::kNone;
+  if (text == "client" || text == "true" || text.empty()) return DryRun::kClient;
+  if (text == "server") return DryRun::kServer;
+  return UsageError(fmt::format(
+      "invalid dry-run value ({}). Must be \"none\", \"server\", or \"client\".", text));
+}
+
+std::string_view OutcomeText(v1::ApplyResult::Outcome outcome) {
+  switch (outcome) {
+    case v1::ApplyResult::CREATED:
+      return "created";
+    case v1::ApplyResult::CONFIGURED:
+      return "configured";
+    default:
+      return "unchanged";
+  }
+}
+
+std::string_view Suffix(DryRun dry_run) {
+  switch (dry_run) {
+    case DryRun::kClient:
+      return " (dry run)";
+    case DryRun::kServer:
+      return " (server dry run)";
+    default:
+      return "";
+  }
+}
+
+// What the server would be asked, answered without writing: created where the object is absent or
+// no server can be asked.
+absl::StatusOr<v1::ApplyResponse> DryRunHere(const v1::ApplyRequest& request, Context& context) {
+  v1::ApplyResponse response;
+  absl::StatusOr<ControlClient*> client = context.client();
+  for (const v1::Resource& resource : request.resources()) {
+    v1::ApplyResult* result = response.add_results();
+    *result->mutable_resource() = resource;
+    result->set_outcome(v1::ApplyResult::CREATED);
+    if (!client.ok()) continue;
+    v1::GetRequest get;
+    get.mutable_name()->set_kind(schema::KindOf(resource));
+    get.mutable_name()->set_namespace_(schema::MetaOf(resource).namespace_());
+    get.mutable_name()->set_name(schema::MetaOf(resource).name());
+    const auto live = (*client)->Get(get);
+    if (live.ok()) {
+      result->set_outcome(v1::ApplyResult::CONFIGURED);
+    } else if (live.status().code() != absl::StatusCode::kNotFound) {
+      return live.status();
+    }
+  }
+  return response;
+}
+
+absl::StatusOr<v1::ApplyResponse> Send(const v1::ApplyRequest& request, DryRun dry_run,
+                                       Context& context) {
+  if (dry_run == DryRun::kClient) return DryRunHere(request, context);
+  ASSIGN_OR_RETURN(ControlClient * client, context.client());
+  ASSIGN_OR_RETURN(v1::ApplyResponse response, client->Apply(request));
+  if (response.results_size() != request.resources_size()) {
+    return absl::InternalError(fmt::format("the server answered {} results for {} objects",
+                                           response.results_size(), request.resources_size()));
+  }
+  return response;
+}
+
+void Print(const v1::ApplyResponse& response, const Flags& flags, DryRun dry_run,
+           Context& context) {
+  std::vector<v1::Resource> resources;
+  for (const v1::ApplyResult& result : response.results()) {
+    for (const std::string& warning : result.warnings()) {
+      context.err << "Warning: " << warning << "\n";
+    }
+    const std::string name = schema::ObjectText(result.resource());
+    if (flags.output.empty()) {
+      context.out << fmt::format("{} {}{}\n", name, OutcomeText(result.outcome()), Suffix(dry_run));
+    } else if (flags.output == "name") {
+      context.out << name << "\n";
+    }
+    resources.push_back(result.resource());
+  }
+  const bool one = resources.size() == 1;
+  if (flags.output == "yaml") {
+    context.out << (one ? manifest::ToYaml(resources[0]) : manifest::ToYamlList(resources));
+  } else if (flags.output == "json") {
+    context.out << (one ? manifest::ToJson(resources[0]) : manifest::ToJsonList(resources));
+  }
+}
+
+absl::StatusOr<int> Run(const Flags& flags, Context& context) {
+  if (flags.input.files.empty()) return UsageError("must specify one of -f and -k");
+  if (!flags.output.empty() && flags.output != "name" && flags.output != "yaml" &&
+      flags.output != "json") {
+    return UsageError(fmt::format(
+        "unable to match a printer suitable for the output format \"{}\", allowed formats are: "
+        "json,name,yaml",
+        flags.output));
+  }
+  if (flags.validate != "strict" && flags.validate != "true") {
+    return UsageError(fmt::format(
+        "--validate={}: not supported; a manifest with errors is never applied", flags.validate));
+  }
+  ASSIGN_OR_RETURN(const DryRun dry_run, ParseDryRun(flags.dry_run));
+  ASSIGN_OR_RETURN(const schema::Selector selector, schema::Selector::Parse(flags.selector));
+  ASSIGN_OR_RETURN(manifest::Manifest manifest, ReadManifests(flags.input, "apply", context));
+
+  std::vector<manifest::Object> objects;
+  v1::ApplyRequest request;
+  request.set_dry_run(dry_run == DryRun::kServer);
+  for (manifest::Object& object : manifest.objects) {
+    if (!selector.Matches(schema::MetaOf(object.resource).labels())) continue;
+    *request.add_resources() = object.resource;
+    objects.push_back(std::move(object));
+  }
+  if (objects.empty()) return absl::InvalidArgumentError("no objects passed to apply");
+
+  // One request: the server writes nothing when one object is wrong.
+  const absl::StatusOr<v1::ApplyResponse> response = Send(request, dry_run, context);
+  if (!response.ok()) return PrintServerProblems(response.status(), objects, context);
+  Print(*response, flags, dry_run, context);
+  return 0;
+}
+
+}  // namespace
+
+Command ApplyCommand() {
+  return {.name = "apply",
+          .summary = "Apply a configuration to resources by file name or standard input",
+          .group = kGroupBasic,
+          .usage = "-f FILE... [-R] [flags]",
+          .examples =
+              "  meshctl apply -f web.yaml\n"
+              "  meshctl apply -R -f manifests/\n"
+              "  cat web.yaml | meshctl apply -f - --dry-run=server\n",
+          .define = [](CLI::App& app, Context& context) -> Action {
+            auto flags = std::make_shared<Flags>();
+            app.add_option("-f,--filename", flags->input.files,
+                           "Files, folders or - (standard input) with the configuration")
+                ->allow_extra_args(false)
+                ->take_all();
+            app.add_flag("-R,--recursive", flags->input.recursive, "Folders of -f with all below");
+            app.add_option("--dry-run", flags->dry_run,
+                           "none, client (only check here) or server (check there, write nothing)")
+                ->expected(0, 1);
+            app.add_option("-o,--output", flags->output, "Output format: json, yaml or name");
+            app.add_option("-l,--selector", flags->selector,
+                           "Only objects of the files with these labels");
+            app.add_option("--validate", flags->validate,
+                           "strict: any error in a file stops the whole")
+                ->expected(0, 1);
+            return [flags, &context] { return Run(*flags, context); };
+          }};
+}
+
+}  // namespace mesh::cli

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The files of `-f` for every command that takes them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cli/command.h"
+#include "cli/manifest/manifest.h"
+
+namespace mesh::cli {
+
+struct ManifestFlags {
+  std::vector<std::string> files;
+  bool recursive = false;
+  // Only kinds and names matter (delete, get): nothing is validated.
+  bool identity_only = false;
+};
+
+// Reads files, folders and standard input, and prints everything found wrong with them. Each
+// namespaced object comes back with its namespace: its own, or the one of -n. AlreadyPrinted when
+// there was an error; `the namespace from the provided object ... does not match ...` when -n says
+// another namespace than an object; `no objects passed to COMMAND`.
+absl::StatusOr<manifest::Manifest> ReadManifests(const ManifestFlags& flags,
+                                                 std::string_view command, Context& context);
+
+// Prints the problems that the server found in `objects` (the payload kValidationPayload of its
+// answer) at their places in the files. AlreadyPrinted, or `status` itself when it has no payload.
+absl::Status PrintServerProblems(const absl::Status& status,
+                                 const std::vector<manifest::Object>& objects, Context& context);
+
+}  // namespace mesh::cli
