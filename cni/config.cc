@@ -138,13 +138,6 @@ Json AddressJson(std::string_view address, std::string_view gateway, size_t inte
   return json;
 }
 
-// The array `key` of a result object, made when absent; nullptr when it is something else.
-Json* Array(Json* result, const char* key) {
-  Json& value = (*result)[key];
-  if (value.is_null()) value = Json::array();
-  return value.is_array() ? &value : nullptr;
-}
-
 }  // namespace
 
 std::string PeekVersion(std::string_view text) {
@@ -209,22 +202,24 @@ std::optional<Error> BuildResult(const NetworkConfig& config, const Attachment& 
       config.prev_result ? Json::parse(*config.prev_result, nullptr, false) : Json::object();
   if (!result.is_object()) return InvalidField("prevResult", "must be an object");
   result["cniVersion"] = config.version;
-  Json* interfaces = Array(&result, "interfaces");
-  Json* ips = Array(&result, "ips");
-  Json* routes = Array(&result, "routes");
-  if (interfaces == nullptr || ips == nullptr || routes == nullptr)
-    return InvalidField("prevResult", "must hold lists as interfaces, ips and routes");
-
-  interfaces->push_back(
+  // All keys before the first reference: an ordered object moves its values when it grows.
+  for (const char* key : {"interfaces", "ips", "routes"}) {
+    Json& value = result[key];
+    if (value.is_null()) value = Json::array();
+    if (!value.is_array())
+      return InvalidField("prevResult", std::string("must have a list as ") + key);
+  }
+  Json& interfaces = result["interfaces"];
+  interfaces.push_back(
       InterfaceJson(attachment.host_interface, attachment.host_mac, attachment.mtu, "", config));
-  interfaces->push_back(
+  interfaces.push_back(
       InterfaceJson(attachment.ifname, attachment.mac, attachment.mtu, attachment.netns, config));
-  ips->push_back(
-      AddressJson(attachment.address, attachment.gateway, interfaces->size() - 1, config));
+  result["ips"].push_back(
+      AddressJson(attachment.address, attachment.gateway, interfaces.size() - 1, config));
   Json route;
   route["dst"] = "0.0.0.0/0";
   route["gw"] = attachment.gateway;
-  routes->push_back(std::move(route));
+  result["routes"].push_back(std::move(route));
   if (auto it = result.find("dns"); it == result.end() || IsEmpty(*it)) {
     const Dns& dns = config.dns.empty() ? attachment.dns : config.dns;
     result["dns"] = DnsJson(dns);

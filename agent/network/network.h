@@ -37,7 +37,8 @@ class Network {
 
   // Programs the maps and the resolver with `state` (states that arrive while one is being applied
   // are coalesced to the newest). `done` runs on the net thread with the revision the maps then
-  // hold.
+  // hold and what of `state` could not be programmed. After an error that may pass the state is
+  // tried again with growing delays, and the newest `done` runs after each try until one succeeds.
   virtual void Apply(NodeStatePtr state,
                      std::function<void(int64_t revision, absl::Status)> done) = 0;
 
