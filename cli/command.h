@@ -68,6 +68,8 @@ class Context {
   void set_client(std::shared_ptr<ControlClient> client) { client_ = std::move(client); }
 
   std::istream& in;
+  // The descriptor behind `in`, for what reads it raw (exec).
+  int in_fd = 0;
   std::ostream& out;
   std::ostream& err;
   GlobalFlags flags;

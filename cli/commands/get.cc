@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <ostream>
+
+#include "api/schema/schema.h"
+#include "api/schema/selector.h"
+#include "cli/client.h"
+#include "cli/commands/commands.h"
+#include "cli/commands/targets.h"
+#include "cli/manifest/print.h"
+#include "cli/output/age.h"
+#include "cli/output/endpoints_json.h"
+#include "cli/output/jsonpath.h"
+#include "cli/output/printers.h"
+#include "cli/output/structured.h"
+#include "common/status.h"
+#include "fmt/format.h"
+
+namespace mesh::cli {
+namespace {
+
+struct Flags {
+  TargetFlags targets;
+  std::string output;
+  bool watch = false;
+  bool watch_only = false;
+  bool no_headers = false;
+  bool show_labels = false;
+  bool ignore_not_found = false;
+  std::vector<std::string> label_columns;
+};
+
+enum class OutputFormat { kTable, kWide, kYaml, kJson, kName, kJsonPath };
+
+struct Output {
+  OutputFormat format = OutputFormat::kTable;
+  std::string jsonpath;
+};
+
+absl::StatusOr<Output> ParseOutput(const std::string& text) {
+  if (text.empty()) return Output{};
+  if (text == "wide") return Output{OutputFormat::kWide, ""};
+  if (text == "yaml") return Output{OutputFormat::kYaml, ""};
+  if (text == "json") return Output{OutputFormat::kJson, ""};
+  if (text == "name") return Output{OutputFormat::kName, ""};
+  if (text.rfind("jsonpath=", 0) == 0) {
+    Output output{OutputFormat::kJsonPath, text.substr(9)};
+    if (output.jsonpath.empty()) {
+      return absl::InvalidArgumentError("template format specified but no template given");
+    }
+    RETURN_IF_ERROR(CheckJsonPath(output.jsonpath));
+    return output;
+  }
+  if (text == "jsonpath") {
+    return absl::InvalidArgumentError("template format specified but no template given");
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("unable to match a printer suitable for the output format \"{}\", allowed formats "
+                  "are: json,jsonpath,name,wide,yaml",
+                  text));
+}
+
+PrintOptions OptionsFor(const Flags& flags, const Output& output, const Context& context) {
+  PrintOptions options;
+  options.wide = output.format == OutputFormat::kWide;
+  options.with_namespace = flags.targets.all_namespaces;
+  options.show_labels = flags.show_labels;
+  options.label_columns = flags.label_columns;
+  options.now = context.now();
+  return options;
+}
+
+Table TableOf(const Found& found, PrintOptions options) {
+  options.with_namespace = options.with_namespace && IsNamespaced(found.type);
+  return found.type.endpoints ? EndpointsTable(found.objects, options)
+                              : ResourceTable(found.type.kind, found.objects, options);
+}
+
+// kubectl shows events as the server keeps them; by time is what people want.
+void SortEvents(std::vector<v1::Resource>* objects) {
+  std::stable_sort(objects->begin(), objects->end(), [](const auto& a, const auto& b) {
+    return ToTime(a.event().last_timestamp()) < ToTime(b.event().last_timestamp());
+  });
+}
+
+void PrintTables(const Fetched& fetched, const Flags& flags, const Output& output,
+                 Context& context) {
+  PrintOptions options = OptionsFor(flags, output, context);
+  options.with_kind = fetched.found.size() > 1;
+  bool first = true;
+  for (const Found& found : fetched.found) {
+    if (found.objects.empty()) continue;
+    if (!first) context.out << "\n";
+    first = false;
+    context.out << mesh::cli::Format(TableOf(found, options), !flags.no_headers);
+  }
+  if (!first || !fetched.errors.empty() || flags.ignore_not_found) return;
+  const bool namespaced = std::any_of(fetched.found.begin(), fetched.found.end(),
+                                      [](const Found& found) { return IsNamespaced(found.type); });
+  if (namespaced && !flags.targets.all_namespaces) {
+    context.err << fmt::format("No resources found in {} namespace.\n", context.ns());
+  } else {
+    context.err << "No resources found\n";
+  }
+}
+
+// One object asked for by name stands alone; everything else is a List.
+absl::StatusOr<std::string> Structured(const Fetched& fetched, bool single, bool json) {
+  const bool endpoints = std::any_of(fetched.found.begin(), fetched.found.end(),
+                                     [](const Found& found) { return found.type.endpoints; });
+  if (endpoints) {
+    if (fetched.found.size() > 1) {
+      return absl::InvalidArgumentError("endpoints are printed alone with -o json and -o yaml");
+    }
+    const std::string text = EndpointsJson(fetched.found.front().objects, single);
+    return json ? PrettyJson(text) : YamlFromJson(text);
+  }
+  std::vector<v1::Resource> objects;
+  for (const Found& found : fetched.found) {
+    objects.insert(objects.end(), found.objects.begin(), found.objects.end());
+  }
+  if (single) {
+    return json ? manifest::ToJson(objects.front()) : manifest::ToYaml(objects.front());
+  }
+  return json ? manifest::ToJsonList(objects) : manifest::ToYamlList(objects);
+}
+
+absl::StatusOr<int> Print(const Fetched& fetched, bool single, const Flags& flags,
+                          const Output& output, Context& context) {
+  size_t count = 0;
+  for (const Found& found : fetched.found) count += found.objects.size();
+  switch (output.format) {
+    case OutputFormat::kTable:
+    case OutputFormat::kWide:
+      PrintTables(fetched, flags, output, context);
+      break;
+    case OutputFormat::kName:
+      for (const Found& found : fetched.found) {
+        for (const v1::Resource& object : found.objects) {
+          context.out << SingularText(found.type) << "/"
+                      << (found.type.endpoints ? ServiceOfSlice(object.endpoint_slice())
+                                               : schema::MetaOf(object).name())
+                      << "\n";
+        }
+      }
+      break;
+    case OutputFormat::kYaml:
+    case OutputFormat::kJson:
+    case OutputFormat::kJsonPath: {
+      if (single && count == 0) break;
+      ASSIGN_OR_RETURN(std::string text,
+                       Structured(fetched, single, output.format != OutputFormat::kYaml));
+      if (output.format == OutputFormat::kJsonPath) {
+        ASSIGN_OR_RETURN(text, EvaluateJsonPath(output.jsonpath, text));
+      }
+      context.out << text;
+      break;
+    }
+  }
+  int exit_code = 0;
+  for (const absl::Status& error : fetched.errors) {
+    if (flags.ignore_not_found && IsNotFound(error)) continue;
+    context.out.flush();
+    context.err << ErrorText(error) << "\n";
+    exit_code = 1;
+  }
+  return exit_code;
+}
+
+absl::StatusOr<int> Watch(const std::vector<Target>& targets, const Flags& flags,
+                          const Output& output, ControlClient& client, Context& context) {
+  if (targets.size() != 1) {
+    return absl::InvalidArgumentError("you may only specify a single resource type or name with "
+                                      "--watch");
+  }
+  const Target& target = targets.front();
+  ASSIGN_OR_RETURN(Fetched fetched, Fetch(targets, flags.targets.selector, client));
+  if (!fetched.errors.empty()) return fetched.errors.front();
+  Found& found = fetched.found.front();
+
+  TableStream stream;
+  auto print = [&](std::vector<v1::Resource> objects) -> absl::Status {
+    if (output.format == OutputFormat::kTable || output.format == OutputFormat::kWide) {
+      Found one{.type = found.type, .objects = std::move(objects)};
+      context.out << stream.Next(TableOf(one, OptionsFor(flags, output, context)),
+                                 !flags.no_headers);
+    } else {
+      for (v1::Resource& object : objects) {
+        Fetched one;
+        one.found.push_back({.type = found.type, .objects = {std::move(object)}});
+        if (output.format == OutputFormat::kYaml) context.out << "---\n";
+        RETURN_IF_ERROR(Print(one, /*single=*/true, flags, output, context).status());
+      }
+    }
+    context.out.flush();
+    return absl::OkStatus();
+  };
+  int64_t revision = found.revision;
+  if (target.name.empty() || target.type.endpoints) {
+    if (!flags.watch_only && !found.objects.empty()) RETURN_IF_ERROR(print(found.objects));
+  } else {
+    // The watch of one object starts from its own revision.
+    const std::string& version = schema::MetaOf(found.objects.front()).resource_version();
+    revision = std::strtoll(version.c_str(), nullptr, 10);
+    if (!flags.watch_only) RETURN_IF_ERROR(print(found.objects));
+  }
+  v1::WatchRequest request;
+  request.set_kind(target.type.kind);
+  request.set_namespace_(target.ns);
+  request.set_label_selector(flags.targets.selector);
+  if (!target.type.endpoints) {
+    request.set_name(target.name);
+  } else if (!target.name.empty()) {
+    request.set_label_selector("kubernetes.io/service-name=" + target.name);
+  }
+  request.set_from_revision(revision);
+  absl::Status failure;
+  RETURN_IF_ERROR(client.Watch(request, absl::InfiniteFuture(), [&](const v1::WatchEvent& event) {
+    if (event.type() == v1::WatchEvent::BOOKMARK) return true;
+    failure = print({event.resource()});
+    return failure.ok() && context.out.good();
+  }));
+  RETURN_IF_ERROR(failure);
+  return 0;
+}
+
+absl::StatusOr<int> Run(const Flags& flags, Context& context) {
+  ASSIGN_OR_RETURN(Output output, ParseOutput(flags.output));
+  if (!flags.targets.selector.empty()) {
+    RETURN_IF_ERROR(schema::Selector::Parse(flags.targets.selector).status());
+  }
+  ASSIGN_OR_RETURN(std::vector<Target> targets, FindTargets(flags.targets, context));
+  const bool named = std::any_of(targets.begin(), targets.end(),
+                                 [](const Target& target) { return !target.name.empty(); });
+  if (named && !flags.targets.selector.empty()) {
+    return absl::InvalidArgumentError("name cannot be provided when a selector is specified");
+  }
+  ASSIGN_OR_RETURN(ControlClient * client, context.client());
+  if (flags.watch || flags.watch_only) return Watch(targets, flags, output, *client, context);
+  ASSIGN_OR_RETURN(Fetched fetched, Fetch(targets, flags.targets.selector, *client));
+  for (Found& found : fetched.found) {
+    if (found.type.kind == v1::KIND_EVENT) SortEvents(&found.objects);
+  }
+  return Print(fetched, targets.size() == 1 && named, flags, output, context);
+}
+
+}  // namespace
+
+Command GetCommand() {
+  return {
+      .name = "get",
+      .summary = "Display one or many resources",
+      .group = kGroupBasic,
+      .usage = "TYPE[,TYPE...] [NAME... | -l SELECTOR] | TYPE/NAME... [flags]",
+      .examples = "  meshctl get pods -o wide\n"
+                  "  meshctl get deployment,service -A\n"
+                  "  meshctl get pods -l app=web --watch\n"
+                  "  meshctl get pod web-1 -o jsonpath='{.status.podIP}'\n",
+      .define =
+          [](CLI::App& app, Context& context) -> Action {
+        auto flags = std::make_shared<Flags>();
+        app.add_option("resources", flags->targets.args);
+        app.add_option("-o,--output", flags->output,
+                       "Output format: json, yaml, wide, name or jsonpath='{...}'");
+        app.add_option("-l,--selector", flags->targets.selector,
+                       "Label selector, such as app=web,tier!=db");
+        app.add_flag("-A,--all-namespaces", flags->targets.all_namespaces,
+                     "Resources of all namespaces");
+        app.add_option("-f,--filename", flags->targets.files,
+                       "Files or folders that name the resources")
+            ->allow_extra_args(false)
+            ->take_all();
+        app.add_flag("-R,--recursive", flags->targets.recursive, "Folders of -f with all below");
+        app.add_flag("-w,--watch", flags->watch, "Print changes after the list, until interrupted");
+        app.add_flag("--watch-only", flags->watch_only, "Print changes without the list");
+        app.add_flag("--no-headers", flags->no_headers, "Leave out the headers");
+        app.add_flag("--show-labels", flags->show_labels, "Labels as the last column");
+        app.add_option("-L,--label-columns", flags->label_columns, "Labels that get a column")
+            ->allow_extra_args(false)
+            ->take_all()
+            ->delimiter(',');
+        app.add_flag("--ignore-not-found", flags->ignore_not_found,
+                     "A resource that does not exist is no error");
+        return [flags, &context] { return Run(*flags, context); };
+      }};
+}
+
+}  // namespace mesh::cli

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/commands/commands.h"
+
+namespace mesh::cli {
+
+Command RootCommand() {
+  return {.name = "meshctl",
+          .summary = "meshctl runs containers, and the network between them, on your machines.",
+          .children = {GetCommand(), ApplyCommand(), DeleteCommand(), ScaleCommand(),
+                       RolloutCommand(), DescribeCommand(), LogsCommand(), ExecCommand(),
+                       WaitCommand(), EventsCommand(), BpfCommand(), LocalCommand(),
+                       ApiResourcesCommand(), CompletionCommand(), VersionCommand()}};
+}
+
+}  // namespace mesh::cli
