@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this node must do, merged from the updates of the sync stream: a value. The checkpoint on
-// disk is its serialized form, so that a node starts its pods and keeps its dataplane without meshd.
+// disk is its serialized form, so that a node starts its pods and keeps its dataplane without
+// meshd.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +19,10 @@ struct NodeState {
   int64_t revision = 0;
   // A full update has been merged (now or before the checkpoint was written).
   bool complete = false;
-  v1::Welcome config;  // ranges and names; empty node_name until the first Welcome
-  std::map<std::string, v1::Pod> pods;              // by uid
-  std::map<std::string, v1::ServiceState> services; // by "namespace/name"
-  std::map<std::string, v1::PeerNode> nodes;        // by name, without this node
+  v1::Welcome config;                   // ranges and names; empty node_name until the first Welcome
+  std::map<std::string, v1::Pod> pods;  // by uid
+  std::map<std::string, v1::ServiceState> services;  // by "namespace/name"
+  std::map<std::string, v1::PeerNode> nodes;         // by name, without this node
   std::map<uint32_t, v1::NamespaceState> namespaces;
 
   // Merging is associative. INVALID_ARGUMENT for an increment without a full update before it.

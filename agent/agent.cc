@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/agent.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "agent/node_info.h"
+#include "common/log.h"
+
+namespace mesh::agent {
+namespace {
+
+constexpr absl::Duration kHealthInterval = absl::Milliseconds(200);
+// A runtime that is there answers in milliseconds; without it the node registers as not ready.
+constexpr absl::Duration kRuntimeWait = absl::Seconds(2);
+
+v1::Condition MakeCondition(const char* type, bool value, std::string reason, std::string message) {
+  v1::Condition out;
+  out.set_type(type);
+  out.set_status(value ? "True" : "False");
+  out.set_reason(std::move(reason));
+  out.set_message(std::move(message));
+  return out;
+}
+
+}  // namespace
+
+Agent::Agent(EventLoop* loop, Network* network, CriClient* cri, CheckpointWriter* checkpoint,
+             AgentOptions options, NodeStatePtr initial)
+    : loop_(loop),
+      network_(network),
+      checkpoint_(checkpoint),
+      options_(std::move(options)),
+      state_(std::move(initial)),
+      runtime_status_(absl::UnavailableError("not asked yet")) {
+  PodReconciler::Hooks pod_hooks;
+  pod_hooks.report = [this](const v1::PodReport& report) { sync_->ReportPod(report); };
+  pod_hooks.forget = [this](const std::string& uid) { sync_->ForgetPod(uid); };
+  pod_hooks.event = [this](const v1::NodeEvent& event) { sync_->SendEvent(event); };
+  pod_hooks.network_ready = [this] { return network_->Ready(); };
+  pod_hooks.name_server = [this] { return network_->PodNameServer(); };
+  pod_hooks.runtime = [this](const absl::StatusOr<std::string>& version) { OnRuntime(version); };
+  pods_ = std::make_unique<PodReconciler>(loop_, cri, options_.pods, std::move(pod_hooks));
+
+  SyncClient::Hooks sync_hooks;
+  sync_hooks.hello = [this] { return MakeHello(); };
+  sync_hooks.welcome = [this](const v1::Welcome& welcome) { OnWelcome(welcome); };
+  sync_hooks.update = [this](const v1::NodeUpdate& update) { OnUpdate(update); };
+  sync_hooks.connection = [this](const std::string& server, absl::Status status) {
+    OnConnection(server, status);
+  };
+  sync_ = std::make_unique<SyncClient>(loop_, options_.sync, std::move(sync_hooks),
+                                       Random::FromEntropy());
+}
+
+Agent::~Agent() = default;
+
+void Agent::Start() {
+  if (state_->complete) pods_->SetDesired(state_, /*live=*/false);
+  pods_->Start();
+  CheckHealth();
+  loop_->RunAfter(kRuntimeWait, [this] { StartSync(); });
+}
+
+void Agent::StartSync() {
+  if (std::exchange(sync_started_, true)) return;
+  sync_->Start();
+}
+
+void Agent::OnRuntime(const absl::StatusOr<std::string>& version) {
+  const bool was_up = runtime_status_.ok();
+  const std::string before = std::string(runtime_status_.message());
+  runtime_status_ = version.status();
+  if (version.ok()) {
+    if (!was_up) spdlog::info("container runtime {} answers", *version);
+    const bool news = std::exchange(runtime_version_, *version) != *version;
+    if (news && sync_started_) sync_->Reconnect();
+    StartSync();
+  } else if (before != runtime_status_.message()) {
+    spdlog::warn("container runtime at {} does not answer, waiting for it: {}",
+                 options_.containerd_socket, std::string(runtime_status_.message()));
+  }
+  CheckHealth();
+}
+
+void Agent::CheckHealth() {
+  loop_->Cancel(health_timer_);
+  health_timer_ = loop_->RunAfter(kHealthInterval, [this] { CheckHealth(); });
+  const bool network = network_->Ready();
+  std::vector<v1::Condition> conditions;
+  if (!runtime_status_.ok()) {
+    conditions.push_back(MakeCondition(
+        "Ready", false, "ContainerRuntimeNotReady",
+        fmt::format("container runtime at {} does not answer: {}", options_.containerd_socket,
+                    std::string(runtime_status_.message()))));
+  } else if (!network) {
+    conditions.push_back(MakeCondition("Ready", false, "NetworkNotReady",
+                                       "the node's network is not programmed yet"));
+  } else {
+    conditions.push_back(
+        MakeCondition("Ready", true, "KubeletReady", "mesh-agent is posting ready status"));
+  }
+  conditions.push_back(network
+                           ? MakeCondition("NetworkReady", true, "DataplaneProgrammed", "")
+                           : MakeCondition("NetworkReady", false, "DataplaneNotProgrammed", ""));
+  sync_->SetConditions(std::move(conditions));
+}
+
+v1::Hello Agent::MakeHello() const {
+  v1::Hello hello;
+  hello.set_node_name(options_.node_name);
+  *hello.mutable_node() = DescribeNode(options_.node_name, options_.node_ip,
+                                       options_.agent_endpoint, runtime_version_, options_.labels);
+  hello.set_last_revision(state_->complete ? state_->revision : 0);
+  for (std::string& uid : pods_->RunningUids()) hello.add_running_pod_uids(std::move(uid));
+  return hello;
+}
+
+void Agent::OnConnection(const std::string& server, const absl::Status& status) {
+  if (status.ok()) {
+    spdlog::info("meshd at {} welcomed node {}", server, options_.node_name);
+    connected_ = true;
+    last_connection_error_.clear();
+    return;
+  }
+  std::string why = fmt::format("meshd at {}: {}", server, std::string(status.message()));
+  if (connected_) {
+    spdlog::warn("{}; what runs here stays as it is, trying again", why);
+  } else if (why != last_connection_error_) {
+    spdlog::warn("{}; trying again", why);
+  }
+  connected_ = false;
+  last_connection_error_ = std::move(why);
+}
+
+void Agent::OnWelcome(const v1::Welcome& welcome) {
+  auto next = std::make_shared<NodeState>(*state_);
+  next->config = welcome;
+  state_ = std::move(next);
+}
+
+void Agent::OnUpdate(const v1::NodeUpdate& update) {
+  auto next = std::make_shared<NodeState>(*state_);
+  if (absl::Status merged = next->Merge(update); !merged.ok()) {
+    spdlog::error("an update of meshd cannot be merged, asking for the whole state: {}",
+                  std::string(merged.message()));
+    return sync_->Reconnect();
+  }
+  state_ = std::move(next);
+  checkpoint_->Save(state_);
+  applying_.push_back(state_);
+  network_->Apply(state_, [this](int64_t revision, absl::Status status) {
+    loop_->Post([this, revision, status] { OnApplied(revision, status); });
+  });
+}
+
+// The network coalesces: one answer may stand for several states.
+void Agent::OnApplied(int64_t revision, const absl::Status& status) {
+  NodeStatePtr reached;
+  while (!applying_.empty() && applying_.front()->revision <= revision) {
+    reached = std::move(applying_.front());
+    applying_.pop_front();
+  }
+  if (!status.ok()) {
+    spdlog::error("revision {}: the dataplane does not hold all of it: {}", revision,
+                  std::string(status.message()));
+  }
+  sync_->Acknowledge(revision, std::string(status.message()));
+  if (reached != nullptr) pods_->SetDesired(reached, /*live=*/true);
+}
+
+}  // namespace mesh::agent

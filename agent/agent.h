@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Joins the parts of the node: the stream to meshd, the network and the pods.
+//
+// A state from meshd goes to the network first; when the maps hold it, it is acknowledged and the
+// pods follow. So a pod's peers and identity are programmed before its first packet, and an
+// endpoint that drains gets no new flow here before its container is told to stop.
+//
+// Thread: the loop's.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/cri/cri_client.h"
+#include "agent/network/network.h"
+#include "agent/pods/pod_reconciler.h"
+#include "agent/state/checkpoint_writer.h"
+#include "agent/state/node_state.h"
+#include "agent/sync/sync_client.h"
+#include "common/event_loop.h"
+
+namespace mesh::agent {
+
+struct AgentOptions {
+  std::string node_name;
+  std::string node_ip;
+  std::string agent_endpoint;  // "host:port" of the NodeService
+  std::map<std::string, std::string> labels;
+  std::string containerd_socket;
+  SyncOptions sync;
+  PodReconcilerOptions pods;
+};
+
+class Agent {
+ public:
+  // All pointers outlive this. `initial`: the checkpoint, or an empty state.
+  Agent(EventLoop* loop, Network* network, CriClient* cri, CheckpointWriter* checkpoint,
+        AgentOptions options, NodeStatePtr initial);
+  ~Agent();
+
+  void Start();
+  const PodReconciler& pods() const { return *pods_; }
+
+ private:
+  void OnWelcome(const v1::Welcome& welcome);
+  void OnUpdate(const v1::NodeUpdate& update);
+  void OnApplied(int64_t revision, const absl::Status& status);
+  void OnConnection(const std::string& server, const absl::Status& status);
+  void OnRuntime(const absl::StatusOr<std::string>& version);
+  void StartSync();
+  void CheckHealth();
+  v1::Hello MakeHello() const;
+
+  EventLoop* const loop_;
+  Network* const network_;
+  CheckpointWriter* const checkpoint_;
+  const AgentOptions options_;
+
+  NodeStatePtr state_;
+  std::deque<NodeStatePtr> applying_;  // handed to the network, not yet held by the maps
+  std::string runtime_version_;
+  absl::Status runtime_status_;
+  bool sync_started_ = false;
+  bool connected_ = false;
+  std::string last_connection_error_;
+  TimerId health_timer_ = 0;
+  std::unique_ptr<PodReconciler> pods_;
+  std::unique_ptr<SyncClient> sync_;
+};
+
+}  // namespace mesh::agent

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// The container runtime, as the pod reconciler sees it: the CRI calls it makes and the runtime's
+// event stream.
+//
+// Every call returns at once and reports through `done`, exactly once, on a thread of the
+// implementation's choice; callers post to their loop. No call blocks a thread, so a container that
+// takes its whole grace period to stop holds up nobody else.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "agent/cri/runtime_v1.pb.h"
+
+namespace mesh::agent {
+
+namespace cri = ::runtime::v1;
+
+// Labels that the agent puts on sandboxes and containers: how it finds its pods again.
+inline constexpr char kPodNameLabel[] = "io.kubernetes.pod.name";
+inline constexpr char kPodNamespaceLabel[] = "io.kubernetes.pod.namespace";
+inline constexpr char kPodUidLabel[] = "io.kubernetes.pod.uid";
+inline constexpr char kContainerNameLabel[] = "io.kubernetes.container.name";
+
+struct RuntimeEvent {
+  enum class Kind : uint8_t { kExit, kOom };
+  Kind kind = Kind::kExit;
+  std::string container_id;  // or id of a sandbox
+};
+
+class CriClient {
+ public:
+  template <typename T>
+  using Done = std::function<void(absl::StatusOr<T>)>;
+  using DoneStatus = std::function<void(absl::Status)>;
+  // Ends what it stands for when called; harmless afterwards.
+  using Cancel = std::function<void()>;
+
+  virtual ~CriClient() = default;
+
+  virtual void Version(Done<cri::VersionResponse> done) = 0;
+  virtual void Status(Done<cri::StatusResponse> done) = 0;
+
+  // Empty uid: of all pods.
+  virtual void ListSandboxes(const std::string& pod_uid,
+                             Done<std::vector<cri::PodSandbox>> done) = 0;
+  virtual void ListContainers(const std::string& pod_uid,
+                              Done<std::vector<cri::Container>> done) = 0;
+  virtual void SandboxStatus(const std::string& id, Done<cri::PodSandboxStatus> done) = 0;
+  virtual void ContainerStatus(const std::string& id, Done<cri::ContainerStatus> done) = 0;
+
+  virtual void RunSandbox(const cri::PodSandboxConfig& config, Done<std::string> done) = 0;
+  // Idempotent; NOT_FOUND is success.
+  virtual void StopSandbox(const std::string& id, DoneStatus done) = 0;
+  virtual void RemoveSandbox(const std::string& id, DoneStatus done) = 0;
+
+  virtual void CreateContainer(const cri::CreateContainerRequest& request,
+                               Done<std::string> done) = 0;
+  virtual void StartContainer(const std::string& id, DoneStatus done) = 0;
+  // The stop signal, then a kill after `grace` (whole seconds, rounded up). NOT_FOUND is success.
+  virtual void StopContainer(const std::string& id, absl::Duration grace, DoneStatus done) = 0;
+  virtual void RemoveContainer(const std::string& id, DoneStatus done) = 0;
+
+  // nullopt: not on this node.
+  virtual void ImageStatus(const std::string& image, Done<std::optional<cri::Image>> done) = 0;
+  virtual Cancel PullImage(const std::string& image, const cri::PodSandboxConfig& sandbox,
+                           Done<std::string> done) = 0;
+
+  // URL of the runtime's streaming server for this command.
+  virtual void Exec(const cri::ExecRequest& request, Done<std::string> done) = 0;
+
+  // Events until `ended`, which is called once with the reason. No event is repeated; what happened
+  // before the subscription is not told, so callers list after subscribing.
+  virtual Cancel Subscribe(std::function<void(const RuntimeEvent&)> on_event, DoneStatus ended) = 0;
+};
+
+}  // namespace mesh::agent

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/cri/fake_cri.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace mesh::agent {
+
+void FakeCri::Answer(const std::string& method, std::function<void(absl::Status)> answer) {
+  absl::Status status = absl::OkStatus();
+  if (!up_) {
+    status = absl::UnavailableError("connection refused");
+  } else if (auto it = failures.find(method); it != failures.end()) {
+    status = it->second;
+    failures.erase(it);
+  }
+  loop_->RunAfter(latency, [answer = std::move(answer), status] { answer(status); });
+}
+
+void FakeCri::GoDown() {
+  up_ = false;
+  auto subscribers = std::exchange(subscribers_, {});
+  for (auto& [id, subscriber] : subscribers) {
+    loop_->Post([ended = subscriber.ended] { ended(absl::UnavailableError("connection reset")); });
+  }
+}
+
+void FakeCri::Emit(RuntimeEvent::Kind kind, const std::string& id) {
+  for (auto& [key, subscriber] : subscribers_) {
+    loop_->Post([on_event = subscriber.on_event, kind, id] {
+      on_event(RuntimeEvent{.kind = kind, .container_id = id});
+    });
+  }
+}
+
+void FakeCri::End(Container& container, int exit_code, const std::string& reason) {
+  container.status.set_state(cri::CONTAINER_EXITED);
+  container.status.set_exit_code(exit_code);
+  container.status.set_finished_at(NowNs());
+  container.status.set_reason(reason);
+  Emit(RuntimeEvent::Kind::kExit, container.status.id());
+}
+
+void FakeCri::Kill(const std::string& container_id, int exit_code, bool oom) {
+  Container& container = containers.at(container_id);
+  if (oom) Emit(RuntimeEvent::Kind::kOom, container_id);
+  End(container, exit_code, oom ? "OOMKilled" : exit_code == 0 ? "Completed" : "Error");
+}
+
+void FakeCri::KillSandbox(const std::string& sandbox_id) {
+  sandboxes.at(sandbox_id).info.set_state(cri::SANDBOX_NOTREADY);
+  for (auto& [id, container] : containers) {
+    if (container.sandbox_id == sandbox_id && container.status.state() == cri::CONTAINER_RUNNING) {
+      End(container, 255, "Error");
+    }
+  }
+  Emit(RuntimeEvent::Kind::kExit, sandbox_id);
+}
+
+FakeCri::Container* FakeCri::Find(const std::string& pod, const std::string& name) {
+  Container* best = nullptr;
+  for (auto& [id, container] : containers) {
+    if (container.status.metadata().name() != name) continue;
+    if (container.status.labels().at(kPodNameLabel) != pod) continue;
+    if (best == nullptr ||
+        container.status.metadata().attempt() > best->status.metadata().attempt()) {
+      best = &container;
+    }
+  }
+  return best;
+}
+
+int FakeCri::CountCalls(const std::string& prefix) const {
+  int count = 0;
+  for (const std::string& call : calls) count += call.starts_with(prefix) ? 1 : 0;
+  return count;
+}
+
+int FakeCri::RunningContainers() const {
+  int count = 0;
+  for (const auto& [id, c] : containers) count += c.status.state() == cri::CONTAINER_RUNNING;
+  return count;
+}
+
+void FakeCri::Version(Done<cri::VersionResponse> done) {
+  Answer("Version", [done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    cri::VersionResponse response;
+    response.set_runtime_name("fake");
+    response.set_runtime_version("1.0.0");
+    done(response);
+  });
+}
+
+void FakeCri::Status(Done<cri::StatusResponse> done) {
+  Answer("Status", [done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    done(cri::StatusResponse());
+  });
+}
+
+void FakeCri::ListSandboxes(const std::string& pod_uid, Done<std::vector<cri::PodSandbox>> done) {
+  Answer("ListSandboxes", [this, pod_uid, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    std::vector<cri::PodSandbox> out;
+    for (const auto& [id, sandbox] : sandboxes) {
+      if (pod_uid.empty() || sandbox.info.metadata().uid() == pod_uid) out.push_back(sandbox.info);
+    }
+    done(out);
+  });
+}
+
+void FakeCri::ListContainers(const std::string& pod_uid, Done<std::vector<cri::Container>> done) {
+  Answer("ListContainers", [this, pod_uid, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    std::vector<cri::Container> out;
+    for (const auto& [id, container] : containers) {
+      if (!pod_uid.empty() && container.status.labels().at(kPodUidLabel) != pod_uid) continue;
+      cri::Container item;
+      item.set_id(id);
+      item.set_pod_sandbox_id(container.sandbox_id);
+      *item.mutable_metadata() = container.status.metadata();
+      item.set_state(container.status.state());
+      item.set_created_at(container.status.created_at());
+      item.set_image_ref(container.status.image_ref());
+      *item.mutable_labels() = container.status.labels();
+      *item.mutable_annotations() = container.status.annotations();
+      out.push_back(item);
+    }
+    done(out);
+  });
+}
+
+void FakeCri::SandboxStatus(const std::string& id, Done<cri::PodSandboxStatus> done) {
+  Answer("SandboxStatus", [this, id, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    auto it = sandboxes.find(id);
+    if (it == sandboxes.end()) return done(absl::NotFoundError("sandbox " + id + " not found"));
+    cri::PodSandboxStatus out;
+    out.set_id(id);
+    out.set_state(it->second.info.state());
+    out.set_created_at(it->second.info.created_at());
+    out.mutable_network()->set_ip(it->second.ip);
+    done(out);
+  });
+}
+
+void FakeCri::ContainerStatus(const std::string& id, Done<cri::ContainerStatus> done) {
+  Answer("ContainerStatus", [this, id, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    auto it = containers.find(id);
+    if (it == containers.end()) return done(absl::NotFoundError("container " + id + " not found"));
+    done(it->second.status);
+  });
+}
+
+void FakeCri::RunSandbox(const cri::PodSandboxConfig& config, Done<std::string> done) {
+  calls.push_back("RunSandbox " + config.metadata().name());
+  Answer("RunSandbox", [this, config, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    for (const auto& [id, other] : sandboxes) {
+      if (other.config.metadata().uid() == config.metadata().uid() &&
+          other.config.metadata().attempt() == config.metadata().attempt()) {
+        return done(absl::UnknownError("failed to reserve sandbox name: it is reserved for " + id));
+      }
+    }
+    const std::string id = fmt::format("sandbox-{}", next_id_++);
+    Sandbox& sandbox = sandboxes[id];
+    sandbox.config = config;
+    sandbox.ip = fmt::format("10.244.0.{}", next_ip_++);
+    sandbox.info.set_id(id);
+    *sandbox.info.mutable_metadata() = config.metadata();
+    *sandbox.info.mutable_labels() = config.labels();
+    sandbox.info.set_state(cri::SANDBOX_READY);
+    sandbox.info.set_created_at(NowNs());
+    done(id);
+  });
+}
+
+void FakeCri::StopSandbox(const std::string& id, DoneStatus done) {
+  auto it = sandboxes.find(id);
+  calls.push_back("StopSandbox " +
+                  (it == sandboxes.end() ? id : it->second.info.metadata().name()));
+  Answer("StopSandbox", [this, id, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    if (sandboxes.contains(id)) KillSandbox(id);
+    done(absl::OkStatus());
+  });
+}
+
+void FakeCri::RemoveSandbox(const std::string& id, DoneStatus done) {
+  auto it = sandboxes.find(id);
+  calls.push_back("RemoveSandbox " +
+                  (it == sandboxes.end() ? id : it->second.info.metadata().name()));
+  Answer("RemoveSandbox", [this, id, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    std::erase_if(containers, [&](const auto& item) { return item.second.sandbox_id == id; });
+    sandboxes.erase(id);
+    done(absl::OkStatus());
+  });
+}
+
+void FakeCri::CreateContainer(const cri::CreateContainerRequest& request, Done<std::string> done) {
+  calls.push_back(
+      fmt::format("CreateContainer {}/{} {}", request.sandbox_config().metadata().name(),
+                  request.config().metadata().name(), request.config().metadata().attempt()));
+  Answer("CreateContainer", [this, request, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    auto sandbox = sandboxes.find(request.pod_sandbox_id());
+    if (sandbox == sandboxes.end()) return done(absl::NotFoundError("sandbox not found"));
+    for (const auto& [id, other] : containers) {
+      if (other.sandbox_id == request.pod_sandbox_id() &&
+          other.config.metadata().name() == request.config().metadata().name() &&
+          other.config.metadata().attempt() == request.config().metadata().attempt()) {
+        return done(absl::UnknownError("failed to reserve container name: reserved for " + id));
+      }
+    }
+    const std::string id = fmt::format("container-{}", next_id_++);
+    Container& container = containers[id];
+    container.sandbox_id = request.pod_sandbox_id();
+    container.config = request.config();
+    container.status.set_id(id);
+    *container.status.mutable_metadata() = request.config().metadata();
+    *container.status.mutable_labels() = request.config().labels();
+    *container.status.mutable_annotations() = request.config().annotations();
+    container.status.set_state(cri::CONTAINER_CREATED);
+    container.status.set_created_at(NowNs());
+    container.status.mutable_image()->set_image(request.config().image().image());
+    container.status.set_image_ref("sha256:" + request.config().image().image());
+    done(id);
+  });
+}
+
+void FakeCri::StartContainer(const std::string& id, DoneStatus done) {
+  calls.push_back("StartContainer " + id);
+  Answer("StartContainer", [this, id, done](absl::Status status) {
+    auto it = containers.find(id);
+    if (it == containers.end()) return done(absl::NotFoundError("container not found"));
+    Container& container = it->second;
+    if (!status.ok()) {
+      End(container, 128, "StartError");
+      container.status.set_message(std::string(status.message()));
+      return done(status);
+    }
+    container.status.set_state(cri::CONTAINER_RUNNING);
+    container.status.set_started_at(NowNs());
+    if (auto code = exits_at_once.find(container.status.metadata().name());
+        code != exits_at_once.end()) {
+      End(container, code->second, code->second == 0 ? "Completed" : "Error");
+    }
+    done(absl::OkStatus());
+  });
+}
+
+void FakeCri::StopContainer(const std::string& id, absl::Duration grace, DoneStatus done) {
+  auto it = containers.find(id);
+  const std::string name = it == containers.end() ? id : it->second.status.metadata().name();
+  calls.push_back(fmt::format("StopContainer {} {}", name, absl::ToInt64Seconds(grace)));
+  const bool stubborn = ignores_sigterm.contains(name);
+  auto finish = [this, id, stubborn, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    auto found = containers.find(id);
+    if (found != containers.end() && found->second.status.state() == cri::CONTAINER_RUNNING) {
+      End(found->second, stubborn ? 137 : 143, "Error");
+    }
+    done(absl::OkStatus());
+  };
+  if (!stubborn) return Answer("StopContainer", finish);
+  loop_->RunAfter(grace, [this, finish] { Answer("StopContainer", finish); });
+}
+
+void FakeCri::RemoveContainer(const std::string& id, DoneStatus done) {
+  calls.push_back("RemoveContainer " + id);
+  Answer("RemoveContainer", [this, id, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    containers.erase(id);
+    done(absl::OkStatus());
+  });
+}
+
+void FakeCri::ImageStatus(const std::string& image, Done<std::optional<cri::Image>> done) {
+  Answer("ImageStatus", [this, image, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    if (!images.contains(image)) return done(std::optional<cri::Image>());
+    cri::Image out;
+    out.set_id("sha256:" + image);
+    done(std::optional<cri::Image>(out));
+  });
+}
+
+CriClient::Cancel FakeCri::PullImage(const std::string& image, const cri::PodSandboxConfig&,
+                                     Done<std::string> done) {
+  calls.push_back("PullImage " + image);
+  Answer("PullImage", [this, image, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    if (!registry.contains(image)) {
+      return done(absl::NotFoundError(
+          fmt::format("failed to pull and unpack image \"{}\": not found", image)));
+    }
+    images.insert(image);
+    done("sha256:" + image);
+  });
+  return [] {};
+}
+
+void FakeCri::Exec(const cri::ExecRequest&, Done<std::string> done) {
+  Answer("Exec", [done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    done(std::string("http://127.0.0.1:1/exec/x"));
+  });
+}
+
+CriClient::Cancel FakeCri::Subscribe(std::function<void(const RuntimeEvent&)> on_event,
+                                     DoneStatus ended) {
+  if (!up_) {
+    loop_->RunAfter(latency, [ended] { ended(absl::UnavailableError("connection refused")); });
+    return [] {};
+  }
+  const int key = next_subscriber_++;
+  subscribers_[key] = Subscriber{std::move(on_event), std::move(ended)};
+  return [this, key] { subscribers_.erase(key); };
+}
+
+}  // namespace mesh::agent

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+// mesh-agent: one per node.
+//
+// Threads: the agent's loop (this one), "net" (dataplane, CNI, resolver), the checkpoint writer,
+// and gRPC's own.
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/agent.h"
+#include "agent/cri/grpc_cri_client.h"
+#include "agent/network/network.h"
+#include "agent/node_info.h"
+#include "agent/node_service.h"
+#include "common/ip_address.h"
+#include "common/log.h"
+#include "common/real_loop.h"
+#include "common/unique_fd.h"
+#include "common/version.h"
+#include "fmt/format.h"
+
+namespace mesh::agent {
+namespace {
+
+struct Flags {
+  std::string node_name;
+  std::string node_ip;
+  std::vector<std::string> servers;
+  std::string listen;
+  std::string containerd_socket = "/run/containerd/containerd.sock";
+  std::string run_dir = "/run/mesh";
+  std::string state_dir = "/var/lib/mesh/agent";
+  std::string log_dir = "/var/log/pods";
+  std::string bpf_root = "/sys/fs/bpf";
+  std::string cni_bin_dir = "/opt/cni/bin";
+  std::string cni_conf_dir = "/etc/cni/net.d";
+  std::string cni_binary;
+  std::string cgroup_parent;
+  std::vector<std::string> labels;
+  std::string log_level = "info";
+};
+
+int Fail(const std::string& message) {
+  std::fprintf(stderr, "mesh-agent: error: %s\n", message.c_str());
+  return 1;
+}
+
+std::string HostName() {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+absl::StatusOr<std::map<std::string, std::string>> ParseLabels(
+    const std::vector<std::string>& words) {
+  std::map<std::string, std::string> out;
+  for (const std::string& word : words) {
+    const size_t equals = word.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return absl::InvalidArgumentError(
+          fmt::format("--labels {}: want KEY=VALUE, separated by commas", word));
+    }
+    out[word.substr(0, equals)] = word.substr(equals + 1);
+  }
+  return out;
+}
+
+absl::Status MakeFolder(const std::string& path, mode_t mode) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) {
+    return absl::FailedPreconditionError(
+        fmt::format("create folder {}: {}; run as root or name another", path, error.message()));
+  }
+  ::chmod(path.c_str(), mode);
+  return absl::OkStatus();
+}
+
+NodeStatePtr LoadState(const std::string& path, const std::string& node_name) {
+  auto loaded = LoadCheckpoint(path);
+  if (!loaded.ok()) {
+    if (!absl::IsNotFound(loaded.status())) {
+      spdlog::warn("starting without a checkpoint: {}", std::string(loaded.status().message()));
+    }
+    return std::make_shared<NodeState>();
+  }
+  if (loaded->config.node_name() != node_name) {
+    spdlog::warn("the checkpoint {} is of node \"{}\", not \"{}\": starting without it", path,
+                 loaded->config.node_name(), node_name);
+    return std::make_shared<NodeState>();
+  }
+  return std::make_shared<NodeState>(*std::move(loaded));
+}
+
+int Main(const Flags& flags) {
+  InitLog(flags.log_level);
+  auto labels = ParseLabels(flags.labels);
+  if (!labels.ok()) return Fail(std::string(labels.status().message()));
+  if (auto ip = IpAddress::Parse(flags.node_ip); !ip.ok()) {
+    return Fail(fmt::format("--node-ip {}: {}", flags.node_ip, std::string(ip.status().message())));
+  }
+  for (const auto& [path, mode] : {std::pair{flags.run_dir, mode_t{0755}},
+                                   {flags.state_dir, mode_t{0700}},
+                                   {flags.log_dir, mode_t{0755}}}) {
+    if (absl::Status made = MakeFolder(path, mode); !made.ok()) {
+      return Fail(std::string(made.message()));
+    }
+  }
+
+  // Before any thread: signals are read by the loop alone.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  RealLoop loop;
+  UniqueFd signal_fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  loop.WatchReadable(signal_fd.get(), [&loop] { loop.Stop(); });
+
+  const std::string checkpoint_path = flags.state_dir + "/node-state";
+  const NodeStatePtr initial = LoadState(checkpoint_path, flags.node_name);
+  CheckpointWriter checkpoint(checkpoint_path);
+
+  NetworkOptions network_options;
+  network_options.node_name = flags.node_name;
+  network_options.node_ip = flags.node_ip;
+  network_options.run_dir = flags.run_dir;
+  network_options.bpf_root = flags.bpf_root;
+  network_options.cni_bin_dir = flags.cni_bin_dir;
+  network_options.cni_conf_dir = flags.cni_conf_dir;
+  network_options.cni_binary = flags.cni_binary;
+  auto network = Network::Start(network_options, initial);
+  if (!network.ok()) return Fail(std::string(network.status().message()));
+
+  std::unique_ptr<CriClient> cri = NewGrpcCriClient(flags.containerd_socket);
+
+  AgentOptions options;
+  options.node_name = flags.node_name;
+  options.node_ip = flags.node_ip;
+  options.labels = *labels;
+  options.containerd_socket = flags.containerd_socket;
+  options.sync.servers = flags.servers;
+  options.pods.node_ip = flags.node_ip;
+  options.pods.config.log_root = flags.log_dir;
+  options.pods.config.cgroup_parent = flags.cgroup_parent;
+  options.pods.config.memory_capacity_bytes = MemoryCapacityBytes();
+  options.pods.config.oom_score_adj_min = OwnOomScoreAdj();
+
+  // The server needs the agent's pods, the agent the server's port: the directory is looked up
+  // late.
+  std::unique_ptr<Agent> agent;
+  NodeServiceHooks hooks;
+  hooks.cri = cri.get();
+  hooks.directory = [&agent] { return agent->pods().Directory(); };
+  hooks.list_dataplane = [&network](const v1::ListDataplaneRequest& request) {
+    return (*network)->ListDataplane(request);
+  };
+  const std::string host = flags.listen.substr(0, flags.listen.rfind(':'));
+  options.agent_endpoint = flags.listen;
+  if (host == "0.0.0.0" || host.empty()) {
+    options.agent_endpoint = flags.node_ip + flags.listen.substr(flags.listen.rfind(':'));
+  }
+  agent = std::make_unique<Agent>(&loop, network->get(), cri.get(), &checkpoint, std::move(options),
+                                  initial);
+  auto server = NodeServer::Start(flags.listen, std::move(hooks));
+  if (!server.ok()) return Fail(std::string(server.status().message()));
+
+  spdlog::info("mesh-agent {} on node {} ({}), listening on {}", kVersion, flags.node_name,
+               flags.node_ip, flags.listen);
+  agent->Start();
+  loop.Run();
+
+  // Pods go on running. First who calls others, then who is called.
+  spdlog::info("stopping; pods and their network stay");
+  server->reset();
+  cri.reset();
+  agent.reset();
+  network->reset();
+  return 0;
+}
+
+}  // namespace
+}  // namespace mesh::agent
+
+int main(int argc, char** argv) {
+  mesh::agent::Flags flags;
+  flags.node_name = mesh::agent::HostName();
+  CLI::App app("mesh-agent: runs the pods of this node and programs its network");
+  app.set_version_flag("--version", mesh::kVersion);
+  app.add_option("--node-name", flags.node_name, "name of the Node object")->capture_default_str();
+  app.add_option("--node-ip", flags.node_ip, "address of this node, and source of its tunnels")
+      ->required();
+  app.add_option("--server", flags.servers, "host:port of meshd; repeat for several")->required();
+  app.add_option("--listen", flags.listen, "host:port for meshd's calls (default NODE-IP:6441)");
+  app.add_option("--containerd-socket", flags.containerd_socket, "containerd's socket")
+      ->capture_default_str();
+  app.add_option("--run-dir", flags.run_dir, "sockets")->capture_default_str();
+  app.add_option("--state-dir", flags.state_dir, "checkpoint of the node's state")
+      ->capture_default_str();
+  app.add_option("--log-dir", flags.log_dir, "logs of containers")->capture_default_str();
+  app.add_option("--bpf-root", flags.bpf_root, "BPF file system for pins")->capture_default_str();
+  app.add_option("--cni-bin-dir", flags.cni_bin_dir, "where to install mesh-cni")
+      ->capture_default_str();
+  app.add_option("--cni-conf-dir", flags.cni_conf_dir, "where to write the CNI configuration")
+      ->capture_default_str();
+  app.add_option("--cni-binary", flags.cni_binary, "mesh-cni to install (default: beside this)");
+  app.add_option("--cgroup-parent", flags.cgroup_parent,
+                 "cgroup for pods (default: the runtime's)");
+  app.add_option("--labels", flags.labels, "labels of the node: KEY=VALUE,...")->delimiter(',');
+  app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error or off")
+      ->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  if (flags.listen.empty()) flags.listen = flags.node_ip + ":6441";
+  return mesh::agent::Main(flags);
+}

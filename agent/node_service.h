@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the agent serves to meshd: logs, exec and rows of the kernel maps.
+//
+// Thread: gRPC's. Logs and exec block on files and sockets, so each call has its own thread (two
+// for an exec, one per direction).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "agent/cri/cri_client.h"
+#include "agent/network/network.h"
+#include "agent/pods/pod_reconciler.h"
+
+namespace mesh::agent {
+
+struct NodeServiceHooks {
+  std::function<std::shared_ptr<const PodDirectory>()> directory;                    // thread-safe
+  std::function<v1::DataplaneNode(const v1::ListDataplaneRequest&)> list_dataplane;  // thread-safe
+  CriClient* cri = nullptr;
+};
+
+class NodeServer {
+ public:
+  // `listen`: "host:port"; port 0 takes a free one.
+  // FAILED_PRECONDITION when the address is taken or not of this machine.
+  static absl::StatusOr<std::unique_ptr<NodeServer>> Start(const std::string& listen,
+                                                           NodeServiceHooks hooks);
+  // Ends the calls that run, within a second.
+  virtual ~NodeServer() = default;
+  virtual int port() const = 0;
+};
+
+}  // namespace mesh::agent

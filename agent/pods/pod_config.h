@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a Pod to what the runtime is asked for. Pure.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "agent/cri/runtime_v1.pb.h"
+#include "mesh/v1/core.pb.h"
+#include "mesh/v1/node_sync.pb.h"
+
+namespace mesh::agent {
+
+struct PodConfigOptions {
+  std::string log_root = "/var/log/pods";
+  std::string cgroup_parent;  // empty: the runtime's default
+  std::string cluster_domain = "cluster.local";
+  std::string name_server;            // empty: the node's own resolv.conf
+  int64_t memory_capacity_bytes = 0;  // of the node
+  // Never asked for less than this: lowering needs CAP_SYS_RESOURCE.
+  int64_t oom_score_adj_min = 0;
+};
+
+// "<root>/<namespace>_<name>_<uid>"
+std::string PodLogDirectory(const PodConfigOptions& options, const std::string& ns,
+                            const std::string& name, const std::string& uid);
+// "<container>/<attempt>.log", relative to the pod's log directory.
+std::string ContainerLogPath(const std::string& container, uint32_t attempt);
+
+runtime::v1::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
+                                                 const PodConfigOptions& options);
+runtime::v1::ContainerConfig BuildContainerConfig(
+    const v1::Pod& pod, const v1::Container& container, uint32_t attempt,
+    const std::string& image_ref, const std::vector<std::pair<std::string, std::string>>& extra_env,
+    const PodConfigOptions& options);
+
+// Kubernetes' variables of the Services of a namespace: WEB_SERVICE_HOST, WEB_SERVICE_PORT,
+// WEB_PORT_80_TCP_ADDR and so on. Services by "namespace/name".
+std::vector<std::pair<std::string, std::string>> ServiceEnvironment(
+    const std::map<std::string, v1::ServiceState>& services, const std::string& ns);
+
+// Kubernetes' expansion: "$(NAME)" becomes the value where NAME is known and stays as it is
+// otherwise; "$$" is a dollar.
+std::string ExpandVariables(std::string_view text, const std::map<std::string, std::string>& known);
+
+// INVALID_ARGUMENT when it is no image reference ([host[:port]/]path[:tag][@digest]).
+absl::Status CheckImageReference(std::string_view image);
+
+}  // namespace mesh::agent

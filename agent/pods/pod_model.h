@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the reconciler knows about one pod: values without behaviour.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+
+namespace mesh::agent {
+
+struct ObservedSandbox {
+  std::string id;
+  uint32_t attempt = 0;
+  bool ready = false;
+  // Empty: the network namespace is gone.
+  std::string ip;
+  absl::Time created_at;
+};
+
+enum class RunState : uint8_t { kCreated, kRunning, kExited, kUnknown };
+
+struct ObservedContainer {
+  std::string id;
+  std::string sandbox_id;
+  std::string name;
+  // How many containers of this name ran before: the restart count. Kept by the runtime, so that it
+  // survives the agent.
+  uint32_t attempt = 0;
+  RunState state = RunState::kUnknown;
+  absl::Time created_at, started_at, finished_at;
+  int exit_code = 0;
+  std::string reason, message;  // as the runtime gives them
+  std::string image, image_ref;
+  // Of the spec it was made from (SpecHash).
+  std::string spec_hash;
+};
+
+struct ObservedPod {
+  std::vector<ObservedSandbox> sandboxes;     // newest attempt first
+  std::vector<ObservedContainer> containers;  // by name, then newest attempt first
+
+  const ObservedContainer* Newest(const std::string& name) const;
+  // The one before the newest, or null.
+  const ObservedContainer* Previous(const std::string& name) const;
+};
+
+// A failed try of something that is tried again.
+struct Retry {
+  std::string reason;  // word for people, "ErrImagePull"; empty: the last try was good
+  std::string message;
+  absl::Time failed_at = absl::InfinitePast();
+  absl::Time next_at = absl::InfinitePast();
+  absl::Duration delay = absl::ZeroDuration();
+
+  bool failed() const { return !reason.empty(); }
+};
+
+struct ContainerMemory {
+  // Wait after an exit before the next start; zero for the first restart.
+  absl::Duration restart_delay = absl::ZeroDuration();
+  Retry start;
+};
+
+// What the agent remembers between steps. Lost with the process: a restarted agent starts with
+// fresh back-offs and repeats idempotent stops.
+struct PodMemory {
+  std::map<std::string, ContainerMemory> containers;  // by name
+  Retry sandbox;
+  Retry cleanup;
+  std::set<std::string> stopped_sandboxes;  // StopSandbox succeeded: their address is free
+};
+
+}  // namespace mesh::agent

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/pods/pod_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+
+namespace mesh::agent {
+namespace {
+
+void LookAgain(PodPlan& plan, absl::Time when) {
+  plan.look_again_at = plan.look_again_at ? std::min(*plan.look_again_at, when) : when;
+}
+
+bool IsLive(const ObservedContainer& container) {
+  return container.state == RunState::kRunning || container.state == RunState::kUnknown;
+}
+
+const ObservedSandbox* UsableSandbox(const ObservedPod& observed) {
+  if (observed.sandboxes.empty()) return nullptr;
+  const ObservedSandbox& newest = observed.sandboxes.front();
+  return newest.ready && !newest.ip.empty() ? &newest : nullptr;
+}
+
+// Containers first (all at once), then their sandbox, then what the runtime keeps of it.
+void PlanStop(const v1::Pod* pod, const ObservedPod& observed, const PodMemory& memory,
+              absl::Time stopping_since, absl::Time now, PodPlan& plan) {
+  if (now < memory.cleanup.next_at) return LookAgain(plan, memory.cleanup.next_at);
+  const absl::Time deadline = KillDeadline(pod, stopping_since);
+  for (const ObservedContainer& container : observed.containers) {
+    if (!IsLive(container)) continue;
+    plan.actions.push_back(StopContainer{container.name, container.id, deadline});
+  }
+  if (!plan.actions.empty()) return;
+  for (const ObservedSandbox& sandbox : observed.sandboxes) {
+    if (memory.stopped_sandboxes.contains(sandbox.id)) {
+      plan.actions.push_back(RemoveSandbox{sandbox.id});
+    } else {
+      plan.actions.push_back(StopSandbox{sandbox.id});
+    }
+  }
+  if (!plan.actions.empty()) return;
+  for (const ObservedContainer& container : observed.containers) {
+    plan.actions.push_back(RemoveContainer{container.name, container.id, container.attempt});
+  }
+  plan.gone = plan.actions.empty();
+}
+
+bool IsFinished(const v1::Pod& pod, const ObservedPod& observed) {
+  // A pod that has ended never runs again, whatever the runtime has forgotten.
+  if (pod.status().phase() == "Succeeded" || pod.status().phase() == "Failed") return true;
+  if (pod.spec().restart_policy() == "Always" || pod.spec().restart_policy().empty()) return false;
+  for (const v1::Container& container : pod.spec().containers()) {
+    const ObservedContainer* newest = observed.Newest(container.name());
+    if (newest == nullptr || newest->state != RunState::kExited) return false;
+    if (ShouldRestart(pod, *newest)) return false;
+  }
+  return true;
+}
+
+// Without a usable sandbox: free its address, then make the next one. Containers of the lost one
+// are kept until their successors exist: they carry the restart count and the last exit.
+void PlanSandbox(const ObservedPod& observed, const PodMemory& memory, absl::Time now,
+                 PodPlan& plan) {
+  for (const ObservedContainer& container : observed.containers) {
+    if (IsLive(container)) {
+      plan.actions.push_back(StopContainer{container.name, container.id, now + kOrphanGrace});
+    }
+  }
+  if (!plan.actions.empty()) return;
+  for (const ObservedSandbox& sandbox : observed.sandboxes) {
+    if (!memory.stopped_sandboxes.contains(sandbox.id)) {
+      plan.actions.push_back(StopSandbox{sandbox.id});
+    }
+  }
+  if (!plan.actions.empty()) return;
+  if (now < memory.sandbox.next_at) return LookAgain(plan, memory.sandbox.next_at);
+  uint32_t attempt = 0;
+  for (const ObservedSandbox& sandbox : observed.sandboxes) {
+    attempt = std::max(attempt, sandbox.attempt + 1);
+  }
+  plan.actions.push_back(RunSandbox{attempt});
+}
+
+void PlanContainers(const v1::Pod& pod, const ObservedPod& observed, const PodMemory& memory,
+                    const ObservedSandbox& sandbox, absl::Time now, PodPlan& plan) {
+  for (const v1::Container& container : pod.spec().containers()) {
+    const ObservedContainer* newest = observed.Newest(container.name());
+    if (newest != nullptr && newest->state == RunState::kUnknown) {
+      plan.actions.push_back(StopContainer{newest->name, newest->id, now});
+      return;
+    }
+    if (newest != nullptr && newest->state == RunState::kRunning) {
+      if (!newest->spec_hash.empty() && newest->spec_hash != SpecHash(container)) {
+        const absl::Duration grace = absl::Seconds(pod.spec().termination_grace_period_seconds());
+        plan.actions.push_back(StopContainer{newest->name, newest->id, now + grace});
+        return;
+      }
+      continue;
+    }
+    absl::Time not_before = absl::InfinitePast();
+    if (auto it = memory.containers.find(container.name()); it != memory.containers.end()) {
+      not_before = it->second.start.next_at;
+    }
+    if (newest != nullptr && newest->state == RunState::kExited) {
+      if (!ShouldRestart(pod, *newest)) continue;
+      not_before = std::max(not_before, RestartAt(*newest, memory));
+    }
+    if (now < not_before) {
+      LookAgain(plan, not_before);
+      continue;
+    }
+    if (newest != nullptr && newest->state == RunState::kCreated &&
+        newest->sandbox_id == sandbox.id) {
+      plan.actions.push_back(StartContainer{newest->name, newest->id});
+    } else {
+      const uint32_t attempt = newest == nullptr ? 0 : newest->attempt + 1;
+      plan.actions.push_back(RunContainer{container.name(), attempt, sandbox.id});
+    }
+    return;  // one after the other, in the order of the spec
+  }
+}
+
+// Keeps the newest and the one before of each name; lost sandboxes go when every container has a
+// successor in the present one.
+void PlanLeftovers(const v1::Pod& pod, const ObservedPod& observed, const PodMemory& memory,
+                   const ObservedSandbox& sandbox, absl::Time now, PodPlan& plan) {
+  if (now < memory.cleanup.next_at) return LookAgain(plan, memory.cleanup.next_at);
+  std::map<std::string, int> seen;
+  for (const ObservedContainer& container : observed.containers) {
+    if (++seen[container.name] > 2 && !IsLive(container)) {
+      plan.actions.push_back(RemoveContainer{container.name, container.id, container.attempt});
+    }
+  }
+  if (!plan.actions.empty()) return;
+  const bool moved = std::all_of(pod.spec().containers().begin(), pod.spec().containers().end(),
+                                 [&](const v1::Container& container) {
+                                   const ObservedContainer* newest =
+                                       observed.Newest(container.name());
+                                   return newest != nullptr && newest->sandbox_id == sandbox.id;
+                                 });
+  if (!moved) return;
+  for (const ObservedSandbox& other : observed.sandboxes) {
+    if (other.id == sandbox.id) continue;
+    if (memory.stopped_sandboxes.contains(other.id)) {
+      plan.actions.push_back(RemoveSandbox{other.id});
+    } else {
+      plan.actions.push_back(StopSandbox{other.id});
+    }
+  }
+}
+
+}  // namespace
+
+const ObservedContainer* ObservedPod::Newest(const std::string& name) const {
+  for (const ObservedContainer& container : containers) {
+    if (container.name == name) return &container;
+  }
+  return nullptr;
+}
+
+const ObservedContainer* ObservedPod::Previous(const std::string& name) const {
+  bool first = true;
+  for (const ObservedContainer& container : containers) {
+    if (container.name != name) continue;
+    if (!first) return &container;
+    first = false;
+  }
+  return nullptr;
+}
+
+bool ShouldRestart(const v1::Pod& pod, const ObservedContainer& exited) {
+  const std::string& policy = pod.spec().restart_policy();
+  if (policy == "Never") return false;
+  if (policy == "OnFailure") return exited.exit_code != 0;
+  return true;
+}
+
+absl::Time RestartAt(const ObservedContainer& exited, const PodMemory& memory) {
+  auto it = memory.containers.find(exited.name);
+  if (it == memory.containers.end()) return absl::InfinitePast();
+  if (exited.finished_at - exited.started_at >= kHealthyAfter) return absl::InfinitePast();
+  if (it->second.restart_delay == absl::ZeroDuration()) return absl::InfinitePast();
+  return exited.finished_at + it->second.restart_delay;
+}
+
+absl::Duration NextRestartDelay(const ObservedContainer& exited, absl::Duration delay) {
+  if (exited.finished_at - exited.started_at >= kHealthyAfter) return kRestartDelayFirst;
+  if (delay == absl::ZeroDuration()) return kRestartDelayFirst;
+  return std::min(delay * 2, kRestartDelayMax);
+}
+
+std::string SpecHash(const v1::Container& container) {
+  // Maps have no order on the wire unless it is asked for.
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    container.SerializeToCodedStream(&coded);
+  }
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a, 64 bits
+  for (const char c : bytes) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+  return fmt::format("{:016x}", hash);
+}
+
+absl::Time KillDeadline(const v1::Pod* pod, absl::Time stopping_since) {
+  if (pod == nullptr || !pod->metadata().has_deletion_timestamp()) {
+    return stopping_since + kOrphanGrace;
+  }
+  const auto& at = pod->metadata().deletion_timestamp();
+  return absl::FromUnixSeconds(at.seconds()) + absl::Nanoseconds(at.nanos());
+}
+
+PodPlan ComputePodPlan(const v1::Pod* pod, const ObservedPod& observed, const PodMemory& memory,
+                       absl::Time stopping_since, absl::Time now) {
+  PodPlan plan;
+  if (pod == nullptr || pod->metadata().has_deletion_timestamp()) {
+    PlanStop(pod, observed, memory, stopping_since, now, plan);
+    return plan;
+  }
+  if (IsFinished(*pod, observed)) {
+    plan.finished = true;
+    if (now < memory.cleanup.next_at) {
+      LookAgain(plan, memory.cleanup.next_at);
+      return plan;
+    }
+    for (const ObservedSandbox& sandbox : observed.sandboxes) {
+      if (!memory.stopped_sandboxes.contains(sandbox.id)) {
+        plan.actions.push_back(StopSandbox{sandbox.id});
+      }
+    }
+    return plan;
+  }
+  const ObservedSandbox* sandbox = UsableSandbox(observed);
+  if (sandbox == nullptr) {
+    PlanSandbox(observed, memory, now, plan);
+    return plan;
+  }
+  PlanContainers(*pod, observed, memory, *sandbox, now, plan);
+  if (plan.actions.empty()) PlanLeftovers(*pod, observed, memory, *sandbox, now, plan);
+  return plan;
+}
+
+}  // namespace mesh::agent

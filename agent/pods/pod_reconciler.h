@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// Brings the containers of this node to what the control plane wants: observes pods through the
+// CRI, asks the pure core (pod_plan.h) what to do, does it, and reports what it sees.
+//
+// Level-triggered: container exits, desired states and finished actions only mark a pod to be
+// looked at. One step at a time per pod (stops of its containers run side by side); at most
+// `parallel_starts` sandboxes and containers start at once on the node. Nothing of a pod that the
+// control plane does not know is touched before a complete live state has come.
+//
+// Thread: the loop's, except Directory(). Restart: pods are found again by the labels the runtime
+// keeps; only back-offs are forgotten.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "agent/cri/cri_client.h"
+#include "agent/pods/pod_config.h"
+#include "agent/pods/pod_model.h"
+#include "agent/pods/pod_plan.h"
+#include "agent/state/node_state.h"
+#include "common/event_loop.h"
+#include "mesh/v1/node_sync.pb.h"
+
+namespace mesh::agent {
+
+// What logs and exec need of a pod.
+struct ContainerEntry {
+  std::string name;
+  std::string id;  // of the newest; empty: not created yet
+  uint32_t attempt = 0;
+  bool running = false;
+  std::string waiting;  // why it does not run, for people
+};
+struct PodEntry {
+  std::string uid;
+  std::string log_directory;
+  std::vector<ContainerEntry> containers;  // in the order of the spec
+};
+using PodDirectory = std::map<std::string, PodEntry>;  // by "namespace/name"
+
+struct PodReconcilerOptions {
+  std::string node_ip;
+  PodConfigOptions config;  // cluster_domain and name_server come from the state and the network
+  int parallel_starts = 4;
+  absl::Duration relist_every = absl::Seconds(10);
+};
+
+class PodReconciler {
+ public:
+  struct Hooks {
+    std::function<void(const v1::PodReport&)> report;
+    std::function<void(const std::string& uid)> forget;  // nothing more to report about it
+    std::function<void(const v1::NodeEvent&)> event;
+    std::function<bool()> network_ready;
+    std::function<std::string()> name_server;
+    // "containerd://1.6.20" when the container runtime answers, or why it does not.
+    std::function<void(const absl::StatusOr<std::string>&)> runtime;
+  };
+
+  // `loop` and `cri` outlive this; when it is destroyed no call may be in flight or the loop must
+  // have stopped.
+  PodReconciler(EventLoop* loop, CriClient* cri, PodReconcilerOptions options, Hooks hooks);
+  ~PodReconciler();
+
+  void Start();
+  // `live`: from the control plane in this life of the process, not from the checkpoint.
+  void SetDesired(NodeStatePtr state, bool live);
+  // Pods that have something in the runtime.
+  std::vector<std::string> RunningUids() const;
+  // Thread-safe.
+  std::shared_ptr<const PodDirectory> Directory() const;
+
+ private:
+  struct Tracked;
+  struct Observation;
+  using Done = std::function<void(absl::Status)>;
+
+  template <typename F>
+  auto Posted(F f) {
+    return [loop = loop_, f = std::move(f)](auto value) {
+      loop->Post([f, value = std::move(value)] { f(value); });
+    };
+  }
+
+  // The runtime as a whole.
+  void Connect();
+  void Disconnected(absl::Status why);
+  void Relist();
+  void ArmRelist();
+  void OnRuntimeEvent(const RuntimeEvent& event);
+
+  // One pod.
+  Tracked* Find(const std::string& uid);
+  Tracked& Ensure(const std::string& uid, const std::string& ns, const std::string& name);
+  void Kick(const std::string& uid);
+  void Observe(Tracked& t);
+  void ObserveDetails(const std::string& uid, std::shared_ptr<Observation> seen);
+  void ObservationDone(const std::string& uid, std::shared_ptr<Observation> seen);
+  void ObservationFailed(const std::string& uid, const absl::Status& status);
+  void NoteExits(Tracked& t, const ObservedPod& before);
+  void Recheck(Tracked& t);
+  void Step(Tracked& t);
+  void Report(Tracked& t, const PodPlan& plan, absl::Time& look_again_at);
+  void Gone(Tracked& t);
+  void ArmTimer(Tracked& t, absl::Time when);
+
+  // Actions. Each ends in Finish().
+  void Run(Tracked& t, const PodAction& action);
+  void Begin(Tracked& t, const std::string& key);
+  void Finish(const std::string& uid, const std::string& key);
+  void Do(Tracked& t, const RunSandbox& action);
+  void Do(Tracked& t, const StopSandbox& action);
+  void Do(Tracked& t, const RemoveSandbox& action);
+  void Do(Tracked& t, const RunContainer& action);
+  void Do(Tracked& t, const StartContainer& action);
+  void Do(Tracked& t, const StopContainer& action);
+  void Do(Tracked& t, const RemoveContainer& action);
+  void Cleaned(const std::string& uid, const std::string& what, const absl::Status& status);
+
+  // The steps of RunContainer.
+  void CheckImage(const std::string& uid, const RunContainer& action);
+  void PullImage(const std::string& uid, const RunContainer& action, const std::string& image);
+  void CreateContainer(const std::string& uid, const RunContainer& action,
+                       const std::string& image_ref);
+  void StartCreated(const std::string& uid, const std::string& key, const std::string& name,
+                    const std::string& id);
+  void StartFailed(const std::string& uid, const std::string& key, const std::string& name,
+                   const std::string& reason, const std::string& message, absl::Duration first,
+                   absl::Duration cap);
+
+  // A bounded number of starts at once; `task` must end in ReleaseSlot().
+  void WithSlot(Task task);
+  void ReleaseSlot();
+
+  void Emit(const Tracked& t, const char* type, const char* reason, std::string message);
+  PodConfigOptions ConfigOptions() const;
+  void Publish();
+
+  EventLoop* const loop_;
+  CriClient* const cri_;
+  const PodReconcilerOptions options_;
+  const Hooks hooks_;
+
+  NodeStatePtr state_;
+  bool may_remove_ = false;  // a complete live state has come
+  bool runtime_up_ = false;
+  bool listed_ = false;  // since the runtime came up
+  absl::Duration connect_delay_;
+  TimerId relist_timer_ = 0;
+  CriClient::Cancel unsubscribe_;
+  std::map<std::string, std::unique_ptr<Tracked>> pods_;  // by uid
+  std::map<std::string, std::string> owners_;             // container or sandbox id -> uid
+
+  int busy_slots_ = 0;
+  std::deque<Task> waiting_;
+
+  mutable absl::Mutex directory_mutex_;
+  std::shared_ptr<const PodDirectory> directory_ ABSL_GUARDED_BY(directory_mutex_);
+};
+
+}  // namespace mesh::agent

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/pods/pod_status.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "agent/pods/pod_plan.h"
+
+namespace mesh::agent {
+namespace {
+
+constexpr char kContainerIdPrefix[] = "containerd://";
+
+void SetTime(absl::Time time, google::protobuf::Timestamp* out) {
+  const int64_t seconds = absl::ToUnixSeconds(time);
+  out->set_seconds(seconds);
+  out->set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+}
+
+std::string PodTitle(const v1::Pod& pod) {
+  return fmt::format("{}_{}({})", pod.metadata().name(), pod.metadata().namespace_(),
+                     pod.metadata().uid());
+}
+
+// "5m0s", "10s", "400ms", as Go prints durations.
+std::string GoDuration(absl::Duration duration) {
+  const int64_t ms = absl::ToInt64Milliseconds(duration);
+  if (ms < 1000) return fmt::format("{}ms", ms);
+  const int64_t seconds = ms / 1000;
+  if (seconds < 60) {
+    return ms % 1000 == 0 ? fmt::format("{}s", seconds)
+                          : fmt::format("{:g}s", static_cast<double>(ms) / 1000);
+  }
+  return fmt::format("{}m{}s", seconds / 60, seconds % 60);
+}
+
+void FillTerminated(const ObservedContainer& container, v1::ContainerStateTerminated* out) {
+  out->set_exit_code(container.exit_code);
+  out->set_reason(!container.reason.empty()  ? container.reason
+                  : container.exit_code == 0 ? "Completed"
+                                             : "Error");
+  out->set_message(container.message);
+  SetTime(container.started_at, out->mutable_started_at());
+  SetTime(container.finished_at, out->mutable_finished_at());
+  out->set_container_id(kContainerIdPrefix + container.id);
+}
+
+const v1::ContainerStatus* FindStatus(const v1::PodStatus* status, const std::string& name) {
+  if (status == nullptr) return nullptr;
+  for (const v1::ContainerStatus& container : status->container_statuses()) {
+    if (container.name() == name) return &container;
+  }
+  return nullptr;
+}
+
+void FillWaiting(std::string reason, std::string message, v1::ContainerStatus* out) {
+  out->mutable_state()->mutable_waiting()->set_reason(std::move(reason));
+  out->mutable_state()->mutable_waiting()->set_message(std::move(message));
+}
+
+// The words for a container that could not be started: fresh failures by name, later ones as the
+// back-off they wait in.
+void FillRetry(const v1::Container& spec, const Retry& retry, absl::Time now,
+               absl::Time& look_again_at, v1::ContainerStatus* out) {
+  const bool pull = retry.reason == "ErrImagePull" || retry.reason == "ErrImageNeverPull";
+  if (retry.reason == "ErrImagePull" && now >= retry.failed_at + kFreshFailure) {
+    return FillWaiting(
+        "ImagePullBackOff",
+        fmt::format("Back-off pulling image \"{}\": ErrImagePull: {}", spec.image(), retry.message),
+        out);
+  }
+  if (pull) look_again_at = std::min(look_again_at, retry.failed_at + kFreshFailure);
+  FillWaiting(retry.reason, retry.message, out);
+}
+
+class Builder {
+ public:
+  explicit Builder(const StatusInput& input) : in_(input) {}
+
+  StatusOutput Build() {
+    for (const v1::Container& container : in_.pod->spec().containers()) Container(container);
+    v1::PodStatus& status = out_.status;
+    status.set_phase(Phase());
+    status.set_host_ip(in_.node_ip);
+    status.set_pod_ip(in_.pod->status().pod_ip());
+    if (!in_.pod->status().pod_ip().empty()) {
+      status.add_pod_ips()->set_ip(in_.pod->status().pod_ip());
+    }
+    status.set_identity(in_.pod->status().identity());
+    StartTime();
+    Conditions();
+    return std::move(out_);
+  }
+
+ private:
+  void Container(const v1::Container& spec) {
+    v1::ContainerStatus* out = out_.status.add_container_statuses();
+    out->set_name(spec.name());
+    out->set_image(spec.image());
+    const ObservedContainer* newest = in_.observed->Newest(spec.name());
+    const ObservedContainer* previous = in_.observed->Previous(spec.name());
+    const v1::ContainerStatus* before = FindStatus(in_.previous, spec.name());
+    const ContainerMemory* memory = nullptr;
+    if (auto it = in_.memory->containers.find(spec.name()); it != in_.memory->containers.end()) {
+      memory = &it->second;
+    }
+    out->set_started(false);
+    if (newest == nullptr) {
+      if (memory != nullptr && memory->start.failed()) {
+        FillRetry(spec, memory->start, in_.now, out_.look_again_at, out);
+      } else {
+        FillWaiting("ContainerCreating", in_.memory->sandbox.message, out);
+      }
+      return;
+    }
+    out->set_restart_count(static_cast<int32_t>(newest->attempt));
+    out->set_container_id(kContainerIdPrefix + newest->id);
+    out->set_image_id(newest->image_ref);
+    if (previous != nullptr) {
+      FillTerminated(*previous, out->mutable_last_state()->mutable_terminated());
+    } else if (before != nullptr && newest->attempt > 0 && before->has_last_state()) {
+      *out->mutable_last_state() = before->last_state();
+    }
+    switch (newest->state) {
+      case RunState::kRunning:
+        SetTime(newest->started_at, out->mutable_state()->mutable_running()->mutable_started_at());
+        out->set_ready(true);
+        out->set_started(true);
+        return;
+      case RunState::kCreated:
+        FillWaiting("ContainerCreating", "", out);
+        return;
+      case RunState::kUnknown:
+      case RunState::kExited:
+        break;
+    }
+    Exited(spec, *newest, memory, out);
+  }
+
+  void Exited(const v1::Container& spec, const ObservedContainer& exited,
+              const ContainerMemory* memory, v1::ContainerStatus* out) {
+    const bool again = ShouldRestart(*in_.pod, exited) && !Stopping();
+    if (again && memory != nullptr && memory->start.failed()) {
+      FillTerminated(exited, out->mutable_last_state()->mutable_terminated());
+      return FillRetry(spec, memory->start, in_.now, out_.look_again_at, out);
+    }
+    const absl::Time restart_at = again ? RestartAt(exited, *in_.memory) : absl::InfinitePast();
+    if (again && in_.now < restart_at) {
+      FillTerminated(exited, out->mutable_last_state()->mutable_terminated());
+      return FillWaiting(
+          "CrashLoopBackOff",
+          fmt::format("back-off {} restarting failed container={} pod={}",
+                      GoDuration(memory->restart_delay), spec.name(), PodTitle(*in_.pod)),
+          out);
+    }
+    FillTerminated(exited, out->mutable_state()->mutable_terminated());
+  }
+
+  bool Stopping() const { return in_.pod->metadata().has_deletion_timestamp(); }
+
+  // Kubernetes' getPhase.
+  std::string Phase() const {
+    int waiting = 0, running = 0, stopped = 0, succeeded = 0;
+    for (const v1::ContainerStatus& container : out_.status.container_statuses()) {
+      if (container.state().has_running()) {
+        ++running;
+      } else if (container.state().has_terminated()) {
+        ++stopped;
+        if (container.state().terminated().exit_code() == 0) ++succeeded;
+      } else if (container.last_state().has_terminated()) {
+        ++stopped;
+      } else {
+        ++waiting;
+      }
+    }
+    const std::string& policy = in_.pod->spec().restart_policy();
+    if (waiting > 0) return "Pending";
+    if (running > 0) return "Running";
+    if (policy != "Never" && policy != "OnFailure") return "Running";
+    if (stopped == succeeded) return "Succeeded";
+    return policy == "Never" ? "Failed" : "Running";
+  }
+
+  void StartTime() {
+    auto* out = out_.status.mutable_start_time();
+    if (in_.previous != nullptr && in_.previous->has_start_time()) {
+      *out = in_.previous->start_time();
+    } else if (!in_.observed->sandboxes.empty()) {
+      SetTime(in_.observed->sandboxes.back().created_at, out);
+    } else {
+      SetTime(in_.now, out);
+    }
+  }
+
+  void Condition(const std::string& type, bool value, const std::string& reason,
+                 const std::string& message) {
+    v1::Condition* out = out_.status.add_conditions();
+    out->set_type(type);
+    out->set_status(value ? "True" : "False");
+    out->set_reason(reason);
+    out->set_message(message);
+    if (in_.previous != nullptr) {
+      for (const v1::Condition& before : in_.previous->conditions()) {
+        if (before.type() == type && before.status() == out->status()) {
+          *out->mutable_last_transition_time() = before.last_transition_time();
+        }
+      }
+    }
+    if (!out->has_last_transition_time()) {
+      SetTime(in_.now, out->mutable_last_transition_time());
+    }
+  }
+
+  void Conditions() {
+    const std::string phase = out_.status.phase();
+    std::vector<std::string> unready;
+    for (const v1::ContainerStatus& container : out_.status.container_statuses()) {
+      if (!container.ready()) unready.push_back(container.name());
+    }
+    std::string reason, message;
+    const bool ready = unready.empty();
+    if (phase == "Succeeded") {
+      reason = "PodCompleted";
+    } else if (phase == "Failed") {
+      reason = "PodFailed";
+    } else if (!ready) {
+      reason = "ContainersNotReady";
+      message = fmt::format("containers with unready status: [{}]", fmt::join(unready, " "));
+    }
+    Condition("Initialized", true, phase == "Succeeded" ? "PodCompleted" : "", "");
+    Condition("Ready", ready, reason, message);
+    Condition("ContainersReady", ready, reason, message);
+    Condition("PodScheduled", true, "", "");
+  }
+
+  const StatusInput& in_;
+  StatusOutput out_;
+};
+
+}  // namespace
+
+StatusOutput ComputePodStatus(const StatusInput& input) { return Builder(input).Build(); }
+
+}  // namespace mesh::agent

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/state/node_state.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "common/status.h"
+#include "common/unique_fd.h"
+
+namespace mesh::agent {
+namespace {
+
+// First bytes of a checkpoint: a file of another shape is refused, not misread.
+constexpr char kMagic[] = "mesh-node-state-1\n";
+constexpr size_t kMagicBytes = sizeof kMagic - 1;
+// Far above the largest state (5,000 nodes, 10,000 services): a longer file is not ours.
+constexpr off_t kMaxBytes = 512 << 20;
+
+std::string ServiceKey(const v1::ServiceState& service) {
+  return fmt::format("{}/{}", service.namespace_(), service.name());
+}
+
+absl::Status WriteAll(int fd, const std::string& bytes, const std::string& path) {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus(errno, fmt::format("write {}", path));
+    done += static_cast<size_t>(n);
+  }
+  return absl::OkStatus();
+}
+
+// The whole state is one full update plus the welcome, in two length-delimited parts.
+std::string Encode(const NodeState& state) {
+  v1::ControlMessage welcome;
+  *welcome.mutable_welcome() = state.config;
+  v1::ControlMessage message;
+  v1::NodeUpdate& update = *message.mutable_update();
+  update.set_revision(state.revision);
+  update.set_full(state.complete);
+  for (const auto& [uid, pod] : state.pods) *update.add_pods() = pod;
+  for (const auto& [key, service] : state.services) *update.add_services() = service;
+  for (const auto& [name, node] : state.nodes) *update.add_nodes() = node;
+  for (const auto& [identity, ns] : state.namespaces) *update.add_namespaces() = ns;
+  const std::string head = welcome.SerializeAsString();
+  return fmt::format("{}{:010}{}{}", kMagic, head.size(), head, message.SerializeAsString());
+}
+
+}  // namespace
+
+absl::Status NodeState::Merge(const v1::NodeUpdate& update) {
+  if (update.full()) {
+    pods.clear();
+    services.clear();
+    nodes.clear();
+    namespaces.clear();
+    complete = true;
+  } else if (!complete) {
+    return absl::InvalidArgumentError(
+        fmt::format("increment to revision {} came before a full update", update.revision()));
+  }
+  for (const std::string& uid : update.removed_pod_uids()) pods.erase(uid);
+  for (const std::string& key : update.removed_services()) services.erase(key);
+  for (const std::string& name : update.removed_nodes()) nodes.erase(name);
+  for (uint32_t identity : update.removed_identities()) namespaces.erase(identity);
+  for (const v1::Pod& pod : update.pods()) pods[pod.metadata().uid()] = pod;
+  for (const v1::ServiceState& service : update.services()) services[ServiceKey(service)] = service;
+  for (const v1::PeerNode& node : update.nodes()) nodes[node.name()] = node;
+  for (const v1::NamespaceState& ns : update.namespaces()) namespaces[ns.identity()] = ns;
+  revision = update.revision();
+  return absl::OkStatus();
+}
+
+absl::Status SaveCheckpoint(const NodeState& state, const std::string& path) {
+  const std::string aside = path + ".new";
+  {
+    UniqueFd fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (!fd) return ErrnoStatus(errno, fmt::format("create checkpoint {}", aside));
+    RETURN_IF_ERROR(WriteAll(fd.get(), Encode(state), aside));
+    if (::fsync(fd.get()) != 0) return ErrnoStatus(errno, fmt::format("fsync {}", aside));
+  }
+  if (::rename(aside.c_str(), path.c_str()) != 0) {
+    return ErrnoStatus(errno, fmt::format("rename {} to {}", aside, path));
+  }
+  const std::string folder = path.substr(0, path.rfind('/') + 1);
+  UniqueFd dir(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (dir && ::fsync(dir.get()) != 0) return ErrnoStatus(errno, fmt::format("fsync {}", folder));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<NodeState> LoadCheckpoint(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd && errno == ENOENT) return absl::NotFoundError(fmt::format("no checkpoint at {}", path));
+  if (!fd) return ErrnoStatus(errno, fmt::format("open checkpoint {}", path));
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return ErrnoStatus(errno, fmt::format("stat {}", path));
+  if (info.st_size > kMaxBytes) {
+    return absl::DataLossError(fmt::format("checkpoint {} has {} bytes, more than the limit of {}",
+                                           path, info.st_size, kMaxBytes));
+  }
+  std::string bytes(static_cast<size_t>(info.st_size), '\0');
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::read(fd.get(), bytes.data() + done, bytes.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus(errno, fmt::format("read {}", path));
+    if (n == 0) break;
+    done += static_cast<size_t>(n);
+  }
+  const auto broken = [&] {
+    return absl::DataLossError(fmt::format("checkpoint {} does not parse", path));
+  };
+  if (done != bytes.size() || bytes.size() < kMagicBytes + 10) return broken();
+  if (std::memcmp(bytes.data(), kMagic, kMagicBytes) != 0) return broken();
+  size_t head_bytes = 0;
+  for (size_t i = kMagicBytes; i < kMagicBytes + 10; ++i) {
+    if (bytes[i] < '0' || bytes[i] > '9') return broken();
+    head_bytes = head_bytes * 10 + static_cast<size_t>(bytes[i] - '0');
+  }
+  const size_t head_at = kMagicBytes + 10;
+  if (head_bytes > bytes.size() - head_at) return broken();
+  v1::ControlMessage head, body;
+  if (!head.ParseFromArray(bytes.data() + head_at, static_cast<int>(head_bytes)) ||
+      !head.has_welcome() ||
+      !body.ParseFromArray(bytes.data() + head_at + head_bytes,
+                           static_cast<int>(bytes.size() - head_at - head_bytes)) ||
+      !body.has_update()) {
+    return broken();
+  }
+  NodeState state;
+  const bool complete = body.update().full();
+  body.mutable_update()->set_full(true);
+  RETURN_IF_ERROR(state.Merge(body.update()));
+  state.complete = complete;
+  state.config = head.welcome();
+  return state;
+}
+
+}  // namespace mesh::agent
