@@ -12,6 +12,15 @@ struct {
 	__type(value, struct mesh_endpoint_value);
 } mesh_endpoint SEC(".maps");
 
+/* Kept beside the endpoints for the agent; no program reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MESH_ENDPOINT_MAX_ENTRIES);
+	__type(key, struct mesh_endpoint_key);
+	__type(value, struct mesh_endpoint_name);
+} mesh_ep_name SEC(".maps");
+
 static __always_inline struct mesh_endpoint_value *mesh_endpoint_lookup(__be32 ip)
 {
 	struct mesh_endpoint_key key = {.ip = ip};

@@ -26,9 +26,9 @@ enum mesh_flow_state {
 	MESH_FLOW_STATE_REPLIED,
 };
 
-static inline enum mesh_flow_state mesh_flow_state(__u8 proto,
-						   const struct mesh_flow_value *forward,
-						   const struct mesh_flow_value *reply)
+static inline enum mesh_flow_state mesh_flow_state_of(__u8 proto,
+						      const struct mesh_flow_value *forward,
+						      const struct mesh_flow_value *reply)
 {
 	if (proto != 6)
 		return reply->packets ? MESH_FLOW_STATE_REPLIED : MESH_FLOW_STATE_UNREPLIED;
@@ -76,5 +76,5 @@ static inline int mesh_flow_expired(__u8 proto, const struct mesh_flow_value *fo
 
 	return now_ns > last_seen_ns &&
 	       now_ns - last_seen_ns >
-		       mesh_flow_timeout_ns(proto, mesh_flow_state(proto, forward, reply));
+		       mesh_flow_timeout_ns(proto, mesh_flow_state_of(proto, forward, reply));
 }

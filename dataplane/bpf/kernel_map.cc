@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/bpf/kernel_map.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "dataplane/bpf/errors.h"
+#include "fmt/format.h"
+
+namespace mesh::dataplane {
+
+absl::StatusOr<KernelMapBase> KernelMapBase::Adopt(int fd, uint32_t key_size, uint32_t value_size) {
+  bpf_map_info info{};
+  uint32_t length = sizeof(info);
+  if (bpf_obj_get_info_by_fd(fd, &info, &length) != 0) {
+    return BpfErrnoStatus(errno, "read map information");
+  }
+  if (info.key_size != key_size || info.value_size != value_size) {
+    return absl::InternalError(fmt::format("map {}: rows of {}+{} bytes, want {}+{}", info.name,
+                                           info.key_size, info.value_size, key_size, value_size));
+  }
+  KernelMapBase map;
+  map.fd_ = fd;
+  map.key_size_ = key_size;
+  map.value_size_ = value_size;
+  map.max_entries_ = info.max_entries;
+  map.name_ = info.name;
+  return map;
+}
+
+absl::Status KernelMapBase::Upsert(const void* key, const void* value) {
+  if (bpf_map_update_elem(fd_, key, value, BPF_ANY) == 0) return absl::OkStatus();
+  if (errno == E2BIG || errno == ENOSPC) {
+    return absl::ResourceExhaustedError(
+        fmt::format("map {}: full, limit {} rows", name_, max_entries_));
+  }
+  return BpfErrnoStatus(errno, fmt::format("map {}: write", name_));
+}
+
+absl::Status KernelMapBase::Erase(const void* key) {
+  if (bpf_map_delete_elem(fd_, key) == 0) return absl::OkStatus();
+  return BpfErrnoStatus(errno, fmt::format("map {}: remove", name_));
+}
+
+absl::Status KernelMapBase::Lookup(const void* key, void* value) const {
+  if (bpf_map_lookup_elem(fd_, key, value) == 0) return absl::OkStatus();
+  return BpfErrnoStatus(errno, fmt::format("map {}: read", name_));
+}
+
+absl::Status KernelMapBase::ForEachBatch(
+    const std::function<void(const char*, const char*, uint32_t)>& rows) const {
+  // A batch ends between buckets of the hash: it must be able to hold the fullest one (ENOSPC).
+  uint32_t capacity = 4096;
+  std::string keys(size_t{capacity} * key_size_, '\0'),
+      values(size_t{capacity} * value_size_, '\0');
+  // Position: a bucket number for hashes, a key for tries.
+  std::string position(std::max<size_t>(key_size_, sizeof(uint32_t)), '\0');
+  bool first = true;
+  while (true) {
+    uint32_t count = capacity;
+    const int result = bpf_map_lookup_batch(fd_, first ? nullptr : position.data(), position.data(),
+                                            keys.data(), values.data(), &count, nullptr);
+    if (result != 0 && errno == ENOSPC) {
+      capacity *= 2;
+      keys.resize(size_t{capacity} * key_size_);
+      values.resize(size_t{capacity} * value_size_);
+      continue;
+    }
+    if (result != 0 && errno != ENOENT) {
+      return BpfErrnoStatus(errno, fmt::format("map {}: list", name_));
+    }
+    rows(keys.data(), values.data(), count);
+    if (result != 0) return absl::OkStatus();
+    first = false;
+  }
+}
+
+absl::StatusOr<int> PossibleCpus() {
+  const int count = libbpf_num_possible_cpus();
+  if (count <= 0) return BpfErrnoStatus(-count, "count the possible CPUs");
+  return count;
+}
+
+absl::Status LookupPerCpu(int fd, uint32_t index, void* values) {
+  if (bpf_map_lookup_elem(fd, &index, values) == 0) return absl::OkStatus();
+  return BpfErrnoStatus(errno, "read a per-CPU array");
+}
+
+}  // namespace mesh::dataplane

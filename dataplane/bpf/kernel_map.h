@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dataplane/bpf/map.h"
+
+namespace mesh::dataplane {
+
+// The untyped part of KernelMap: libbpf stays in its .cc. `fd` is borrowed.
+class KernelMapBase {
+ public:
+  // INTERNAL when the map's sizes are not `key_size` and `value_size`.
+  static absl::StatusOr<KernelMapBase> Adopt(int fd, uint32_t key_size, uint32_t value_size);
+
+  absl::Status Upsert(const void* key, const void* value);
+  absl::Status Erase(const void* key);
+  absl::Status Lookup(const void* key, void* value) const;
+  // Calls back with up to some thousand rows at a time: keys and values, packed.
+  absl::Status ForEachBatch(
+      const std::function<void(const char* keys, const char* values, uint32_t count)>& rows) const;
+  uint32_t max_entries() const { return max_entries_; }
+  int fd() const { return fd_; }
+
+ private:
+  int fd_ = -1;
+  uint32_t key_size_ = 0, value_size_ = 0, max_entries_ = 0;
+  std::string name_;
+};
+
+absl::StatusOr<int> PossibleCpus();
+absl::Status LookupPerCpu(int fd, uint32_t index, void* values);
+
+template <MapPod K, MapPod V>
+class KernelMap : public Map<K, V> {
+ public:
+  static absl::StatusOr<KernelMap> Adopt(int fd) {
+    absl::StatusOr<KernelMapBase> base = KernelMapBase::Adopt(fd, sizeof(K), sizeof(V));
+    if (!base.ok()) return base.status();
+    return KernelMap(*std::move(base));
+  }
+
+  absl::Status Upsert(const K& key, const V& value) override { return base_.Upsert(&key, &value); }
+  absl::Status Erase(const K& key) override { return base_.Erase(&key); }
+  absl::StatusOr<V> Lookup(const K& key) const override {
+    V value;
+    if (absl::Status status = base_.Lookup(&key, &value); !status.ok()) return status;
+    return value;
+  }
+  absl::StatusOr<std::vector<std::pair<K, V>>> Dump() const override {
+    std::vector<std::pair<K, V>> out;
+    absl::Status status =
+        base_.ForEachBatch([&](const char* keys, const char* values, uint32_t count) {
+          for (uint32_t i = 0; i < count; ++i) {
+            std::pair<K, V>& row = out.emplace_back();
+            __builtin_memcpy(&row.first, keys + i * sizeof(K), sizeof(K));
+            __builtin_memcpy(&row.second, values + i * sizeof(V), sizeof(V));
+          }
+        });
+    if (!status.ok()) return status;
+    return out;
+  }
+  uint32_t max_entries() const override { return base_.max_entries(); }
+
+ private:
+  explicit KernelMap(KernelMapBase base) : base_(std::move(base)) {}
+  KernelMapBase base_;
+};
+
+// An array of which every CPU has its own.
+template <MapPod V>
+class KernelPerCpuArray {
+ public:
+  static_assert(sizeof(V) % 8 == 0, "the kernel rounds values of per-CPU maps up to 8 bytes");
+  // `fd` is borrowed.
+  explicit KernelPerCpuArray(int fd) : fd_(fd) {}
+
+  // One value per possible CPU.
+  absl::StatusOr<std::vector<V>> Lookup(uint32_t index) const {
+    absl::StatusOr<int> cpus = PossibleCpus();
+    if (!cpus.ok()) return cpus.status();
+    std::vector<V> out(*cpus);
+    if (absl::Status status = LookupPerCpu(fd_, index, out.data()); !status.ok()) return status;
+    return out;
+  }
+
+ private:
+  int fd_;
+};
+
+}  // namespace mesh::dataplane

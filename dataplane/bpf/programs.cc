@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/bpf/programs.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+
+#include "common/check.h"
+#include "common/log.h"
+#include "common/status.h"
+#include "dataplane/bpf/errors.h"
+#include "fmt/format.h"
+#include "from_pod.skel.h"
+#include "mesh/shared/flow_map.h"
+#include "node.skel.h"
+#include "overlay.skel.h"
+
+namespace mesh::dataplane {
+namespace {
+
+// The last lines libbpf said: the verifier's reason when a program is refused.
+thread_local std::string last_words;
+
+int Print(libbpf_print_level level, const char* format, va_list args) {
+  if (level == LIBBPF_DEBUG) return 0;
+  char line[2048];
+  const int length = std::vsnprintf(line, sizeof(line), format, args);
+  std::string_view text(line);
+  while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+  spdlog::debug("{}", text);
+  last_words.append(text).append("; ");
+  if (last_words.size() > 4096) last_words.erase(0, last_words.size() - 4096);
+  return length;
+}
+
+struct Deleter {
+  void operator()(from_pod_bpf* skeleton) const { from_pod_bpf__destroy(skeleton); }
+  void operator()(node_bpf* skeleton) const { node_bpf__destroy(skeleton); }
+  void operator()(overlay_bpf* skeleton) const { overlay_bpf__destroy(skeleton); }
+};
+
+// Internal maps (.rodata and the like) hold a dot; scratch memory is each program's own.
+bool Shared(const char* name) {
+  return std::strchr(name, '.') == nullptr && std::strcmp(name, "mesh_scratch") != 0;
+}
+
+template <typename T>
+absl::Status Open(T* skeleton, const char* name) {
+  if (skeleton != nullptr) return absl::OkStatus();
+  return BpfErrnoStatus(errno, fmt::format("open BPF object {}", name));
+}
+
+}  // namespace
+
+struct Programs::Skeletons {
+  std::unique_ptr<from_pod_bpf, Deleter> from_pod;
+  std::unique_ptr<node_bpf, Deleter> node;
+  std::unique_ptr<overlay_bpf, Deleter> overlay;
+};
+
+Programs::Programs(std::unique_ptr<Skeletons> skeletons) : skeletons_(std::move(skeletons)) {}
+Programs::~Programs() = default;
+
+int Programs::from_pod() const {
+  return bpf_program__fd(skeletons_->from_pod->progs.mesh_from_pod);
+}
+int Programs::node() const { return bpf_program__fd(skeletons_->node->progs.mesh_node); }
+int Programs::overlay() const { return bpf_program__fd(skeletons_->overlay->progs.mesh_overlay); }
+
+int Programs::map(const std::string& name) const {
+  const auto it = maps_.find(name);
+  MESH_CHECK(it != maps_.end()) << "no map " << name;
+  return it->second;
+}
+
+absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& config,
+                                                         Options options) {
+  libbpf_set_print(Print);
+  auto programs = std::unique_ptr<Programs>(new Programs(std::make_unique<Skeletons>()));
+  Skeletons& skeletons = *programs->skeletons_;
+  skeletons.from_pod.reset(from_pod_bpf__open());
+  RETURN_IF_ERROR(Open(skeletons.from_pod.get(), "from_pod"));
+  skeletons.node.reset(node_bpf__open());
+  RETURN_IF_ERROR(Open(skeletons.node.get(), "node"));
+  skeletons.overlay.reset(overlay_bpf__open());
+  RETURN_IF_ERROR(Open(skeletons.overlay.get(), "overlay"));
+  std::memcpy(skeletons.from_pod->rodata, &config, sizeof(config));
+  std::memcpy(skeletons.node->rodata, &config, sizeof(config));
+  std::memcpy(skeletons.overlay->rodata, &config, sizeof(config));
+
+  if (!options.pin_dir.empty() && mkdir(options.pin_dir.c_str(), 0700) != 0 && errno != EEXIST) {
+    return ErrnoStatus(errno, fmt::format("make folder {}", options.pin_dir));
+  }
+  for (bpf_object* object :
+       {skeletons.from_pod->obj, skeletons.node->obj, skeletons.overlay->obj}) {
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, object) {
+      const char* name = bpf_map__name(map);
+      if (!Shared(name)) continue;
+      if (options.flow_max_entries != 0 && std::strcmp(name, MESH_FLOW_MAP_NAME) == 0) {
+        bpf_map__set_max_entries(map, options.flow_max_entries);
+      }
+      if (const auto it = programs->maps_.find(name); it != programs->maps_.end()) {
+        // Shared with the object loaded before.
+        if (bpf_map__reuse_fd(map, it->second) != 0) {
+          return BpfErrnoStatus(errno, fmt::format("share map {}", name));
+        }
+      } else if (!options.pin_dir.empty()) {
+        bpf_map__set_pin_path(map, fmt::format("{}/{}", options.pin_dir, name).c_str());
+      }
+    }
+    last_words.clear();
+    if (const int result = bpf_object__load(object); result != 0) {
+      if (result == -EPERM) return BpfErrnoStatus(EPERM, "load BPF programs");
+      return absl::FailedPreconditionError(
+          fmt::format("load BPF object {}: the kernel refused it: {}: {}", bpf_object__name(object),
+                      std::strerror(-result), last_words));
+    }
+    bpf_object__for_each_map(map, object) {
+      const char* name = bpf_map__name(map);
+      if (Shared(name)) programs->maps_.emplace(name, bpf_map__fd(map));
+    }
+  }
+  return programs;
+}
+
+}  // namespace mesh::dataplane

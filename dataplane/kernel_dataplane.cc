@@ -1,0 +1,543 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/kernel_dataplane.h"
+
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "common/log.h"
+#include "common/status.h"
+#include "dataplane/bpf/features.h"
+#include "dataplane/bpf/kernel_map.h"
+#include "dataplane/bpf/programs.h"
+#include "dataplane/net/netlink.h"
+#include "dataplane/net/node_links.h"
+#include "dataplane/net/pod_link.h"
+#include "dataplane/net/tc.h"
+#include "dataplane/plan/plan.h"
+#include "dataplane/tables/encode.h"
+#include "dataplane/tables/endpoint_table.h"
+#include "dataplane/tables/flow_table.h"
+#include "dataplane/tables/metrics_table.h"
+#include "dataplane/tables/service_tables.h"
+#include "fmt/format.h"
+#include "mesh/shared/state_map.h"
+
+namespace mesh::dataplane {
+namespace {
+
+std::string PinDir(const std::string& bpf_root) {
+  return fmt::format("{}/mesh/v{}", bpf_root, MESH_ABI_VERSION);
+}
+
+absl::Status MakeFolder(const std::string& path) {
+  if (mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return absl::OkStatus();
+  return ErrnoStatus(errno, fmt::format("make folder {}", path));
+}
+
+absl::Status CheckConfig(const NodeConfig& config) {
+  const auto bad = [](const std::string& text) { return absl::InvalidArgumentError(text); };
+  if (!config.node_ip.is_v4()) {
+    return bad(fmt::format("node address {}: only IPv4 is supported", config.node_ip.ToString()));
+  }
+  for (const IpPrefix* range : {&config.pod_cidr, &config.cluster_cidr, &config.service_cidr}) {
+    if (!range->base().is_v4() || range->length() == 0) {
+      return bad(fmt::format("range {}: an IPv4 range is needed", range->ToString()));
+    }
+  }
+  if (!config.cluster_cidr.Contains(config.pod_cidr.base())) {
+    return bad(fmt::format("pod range {} is outside of the cluster's {}",
+                           config.pod_cidr.ToString(), config.cluster_cidr.ToString()));
+  }
+  if (!config.pod_cidr.Contains(config.gateway)) {
+    return bad(fmt::format("gateway {} is outside of the pod range {}", config.gateway.ToString(),
+                           config.pod_cidr.ToString()));
+  }
+  // RFC 791: every link carries 68 bytes; the kernel refuses IPv4 on less.
+  if (PodMtu(config) < 68) {
+    return bad(fmt::format("uplink MTU {}: {} remain for pods, 68 are needed", config.uplink_mtu,
+                           PodMtu(config)));
+  }
+  return absl::OkStatus();
+}
+
+mesh_config Encode(const NodeConfig& config, const NodeLinks& links) {
+  mesh_config out{};
+  out.node_ip = EncodeIp(config.node_ip);
+  out.gateway = EncodeIp(config.gateway);
+  out.pod_base = EncodeIp(config.pod_cidr.base());
+  out.pod_mask = EncodeMask(config.pod_cidr.length());
+  out.cluster_base = EncodeIp(config.cluster_cidr.base());
+  out.cluster_mask = EncodeMask(config.cluster_cidr.length());
+  out.service_base = EncodeIp(config.service_cidr.base());
+  out.service_mask = EncodeMask(config.service_cidr.length());
+  out.host_ifindex = links.host.ifindex;
+  out.net_ifindex = links.net.ifindex;
+  out.vxlan_ifindex = links.vxlan.ifindex;
+  std::memcpy(out.host_mac, links.host.mac.data(), links.host.mac.size());
+  std::memcpy(out.net_mac, links.net.mac.data(), links.net.mac.size());
+  return out;
+}
+
+// The clock of mesh_flow_value::last_seen_ns.
+uint64_t NowNs() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+// "mesh" and ten hex digits: see HostInterfaceName().
+bool IsPodInterface(const LinkInfo& link) {
+  return link.kind == "veth" && link.name.size() == 14 && link.name.starts_with("mesh") &&
+         link.name.find_first_not_of("0123456789abcdef", 4) == std::string::npos;
+}
+
+struct KernelMaps {
+  KernelMap<mesh_service_key, mesh_service_value> service;
+  KernelMap<mesh_slot_key, mesh_slot_value> slot;
+  KernelMap<mesh_backend_key, mesh_backend_value> backend;
+  KernelMap<mesh_tunnel_key, mesh_tunnel_value> tunnel;
+  KernelMap<mesh_namespace_key, mesh_namespace_value> ns;
+  KernelMap<mesh_endpoint_key, mesh_endpoint_value> endpoint;
+  KernelMap<mesh_endpoint_key, mesh_endpoint_name> endpoint_name;
+  KernelMap<mesh_flow_key, mesh_flow_value> flow;
+  KernelMap<uint32_t, mesh_state_value> state;
+  KernelPerCpuArray<mesh_metrics_value> metrics;
+
+  static absl::StatusOr<KernelMaps> Adopt(const Programs& programs);
+};
+
+absl::StatusOr<KernelMaps> KernelMaps::Adopt(const Programs& programs) {
+  const auto fd = [&](const char* name) { return programs.map(name); };
+  ASSIGN_OR_RETURN(
+      auto service,
+      (KernelMap<mesh_service_key, mesh_service_value>::Adopt(fd(MESH_SERVICE_MAP_NAME))));
+  ASSIGN_OR_RETURN(auto slot,
+                   (KernelMap<mesh_slot_key, mesh_slot_value>::Adopt(fd(MESH_SLOT_MAP_NAME))));
+  ASSIGN_OR_RETURN(
+      auto backend,
+      (KernelMap<mesh_backend_key, mesh_backend_value>::Adopt(fd(MESH_BACKEND_MAP_NAME))));
+  ASSIGN_OR_RETURN(
+      auto tunnel,
+      (KernelMap<mesh_tunnel_key, mesh_tunnel_value>::Adopt(fd(MESH_TUNNEL_MAP_NAME))));
+  ASSIGN_OR_RETURN(
+      auto ns,
+      (KernelMap<mesh_namespace_key, mesh_namespace_value>::Adopt(fd(MESH_NAMESPACE_MAP_NAME))));
+  ASSIGN_OR_RETURN(
+      auto endpoint,
+      (KernelMap<mesh_endpoint_key, mesh_endpoint_value>::Adopt(fd(MESH_ENDPOINT_MAP_NAME))));
+  ASSIGN_OR_RETURN(
+      auto endpoint_name,
+      (KernelMap<mesh_endpoint_key, mesh_endpoint_name>::Adopt(fd(MESH_ENDPOINT_NAME_MAP_NAME))));
+  ASSIGN_OR_RETURN(auto flow,
+                   (KernelMap<mesh_flow_key, mesh_flow_value>::Adopt(fd(MESH_FLOW_MAP_NAME))));
+  ASSIGN_OR_RETURN(auto state,
+                   (KernelMap<uint32_t, mesh_state_value>::Adopt(fd(MESH_STATE_MAP_NAME))));
+  return KernelMaps{std::move(service),
+                    std::move(slot),
+                    std::move(backend),
+                    std::move(tunnel),
+                    std::move(ns),
+                    std::move(endpoint),
+                    std::move(endpoint_name),
+                    std::move(flow),
+                    std::move(state),
+                    KernelPerCpuArray<mesh_metrics_value>(fd(MESH_METRICS_MAP_NAME))};
+}
+
+}  // namespace
+
+class KernelDataplane::Impl {
+ public:
+  Impl(NodeConfig config, Netlink netlink, std::unique_ptr<Programs> programs, KernelMaps maps)
+      : config_(std::move(config)),
+        netlink_(std::move(netlink)),
+        programs_(std::move(programs)),
+        maps_(std::move(maps)),
+        services_({maps_.service, maps_.slot, maps_.backend, maps_.tunnel, maps_.ns}),
+        endpoints_(maps_.endpoint, maps_.endpoint_name),
+        flows_(maps_.flow) {}
+
+  // Puts the new program on every endpoint; one whose interface is gone is no endpoint any more.
+  absl::Status AdoptEndpoints();
+  absl::Status Observe();
+  absl::Status Apply(const DesiredState& desired);
+  absl::StatusOr<Endpoint> Attach(const AttachRequest& request);
+  absl::Status Detach(const std::string& container_id, const std::string& ifname);
+  absl::Status Check(const AttachRequest& request);
+  absl::StatusOr<std::vector<Endpoint>> Endpoints() const;
+  absl::StatusOr<std::vector<ServiceRow>> Services() const;
+  absl::StatusOr<std::vector<BackendRow>> Backends() const;
+  absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const { return flows_.Rows(NowNs()); }
+  absl::StatusOr<std::vector<Peer>> Tunnels() const;
+  absl::StatusOr<std::vector<MetricRow>> Metrics() const;
+  absl::StatusOr<MapUsage> Usage(Table table) const;
+  absl::StatusOr<int> CollectGarbage();
+
+ private:
+  // Names the last Apply gave to frontends.
+  std::map<Frontend, const Service*> ServiceNames() const;
+  absl::Status JudgeFlowsAgain();
+
+  NodeConfig config_;
+  Netlink netlink_;
+  std::unique_ptr<Programs> programs_;
+  KernelMaps maps_;
+  ServiceTables services_;
+  EndpointTable endpoints_;
+  FlowTable flows_;
+
+  // What the maps hold; unset after a failed write, then read again.
+  std::optional<Observed> observed_;
+  NextIds next_;
+  DesiredState names_;
+};
+
+absl::Status KernelDataplane::Impl::AdoptEndpoints() {
+  ASSIGN_OR_RETURN(const std::vector<EndpointRecord> records, endpoints_.Dump());
+  for (const EndpointRecord& record : records) {
+    const absl::StatusOr<LinkInfo> link = netlink_.Link(record.endpoint.interface);
+    if (link.ok() && link->ifindex == record.endpoint.ifindex) {
+      RETURN_IF_ERROR(AttachIngress(link->ifindex, programs_->from_pod()));
+      continue;
+    }
+    if (!link.ok() && !absl::IsNotFound(link.status())) return link.status();
+    spdlog::info("endpoint {} of {}/{}: its interface is gone, removed",
+                 record.endpoint.ip.ToString(), record.endpoint.ns, record.endpoint.pod);
+    RETURN_IF_ERROR(endpoints_.Remove(record.endpoint.ip));
+    RETURN_IF_ERROR(flows_.RemoveAddress(record.endpoint.ip));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KernelDataplane::Impl::Observe() {
+  ASSIGN_OR_RETURN(Observed observed, services_.Load());
+  for (const auto& [frontend, entry] : observed.services) {
+    next_.service = std::max(next_.service, entry.service_id + 1);
+  }
+  for (const auto& [id, entry] : observed.backends) {
+    next_.backend = std::max(next_.backend, id + 1);
+    next_.service = std::max(next_.service, entry.service_id + 1);
+  }
+  observed_ = std::move(observed);
+  return services_.RemoveOrphans();
+}
+
+absl::Status KernelDataplane::Impl::JudgeFlowsAgain() {
+  ASSIGN_OR_RETURN(mesh_state_value state, maps_.state.Lookup(0));
+  ++state.generation;
+  return maps_.state.Upsert(0, state);
+}
+
+absl::Status KernelDataplane::Impl::Apply(const DesiredState& desired) {
+  if (!observed_.has_value()) RETURN_IF_ERROR(Observe());
+  const Plan plan = ComputePlan(config_, desired, *observed_, next_);
+  absl::Status first = plan.problem;
+  bool failed = false;
+  for (const Action& action : plan.actions) {
+    if (absl::Status status = services_.Execute(action, *observed_); !status.ok()) {
+      if (first.ok()) first = status;
+      failed = true;
+      continue;
+    }
+    Perform(action, *observed_);
+  }
+  if (plan.judge_flows_again) {
+    if (absl::Status status = JudgeFlowsAgain(); !status.ok() && first.ok()) first = status;
+  }
+  if (failed) observed_.reset();
+  names_ = desired;
+  return first;
+}
+
+absl::StatusOr<Endpoint> KernelDataplane::Impl::Attach(const AttachRequest& request) {
+  if (!config_.pod_cidr.Contains(request.ip) || request.ip == config_.gateway) {
+    return absl::InvalidArgumentError(
+        fmt::format("container {}: address {} is not one for pods of this node ({})",
+                    request.container_id, request.ip.ToString(), config_.pod_cidr.ToString()));
+  }
+  if (request.identity == 0 || request.identity > MESH_VNI_IDENTITY_MASK) {
+    return absl::InvalidArgumentError(fmt::format("container {}: identity {}, range 1 to {}",
+                                                  request.container_id, request.identity,
+                                                  MESH_VNI_IDENTITY_MASK));
+  }
+  const std::string host_ifname = HostInterfaceName(request.container_id, request.ifname);
+  ASSIGN_OR_RETURN(const std::vector<EndpointRecord> records, endpoints_.Dump());
+  for (const EndpointRecord& record : records) {
+    const bool same =
+        record.endpoint.container_id == request.container_id && record.ifname == request.ifname;
+    if (!same && record.endpoint.ip == request.ip) {
+      return absl::AlreadyExistsError(
+          fmt::format("address {} belongs to container {} ({}/{})", request.ip.ToString(),
+                      record.endpoint.container_id, record.endpoint.ns, record.endpoint.pod));
+    }
+    if (!same) continue;
+    // A repeated request: nothing to do when all of it still stands.
+    if (Check(request).ok()) return record.endpoint;
+    RETURN_IF_ERROR(Detach(request.container_id, request.ifname));
+  }
+  // Left by an attempt that did not reach its map entry.
+  if (const absl::StatusOr<LinkInfo> old = netlink_.Link(host_ifname); old.ok()) {
+    RETURN_IF_ERROR(netlink_.DeleteLink(old->ifindex));
+  }
+
+  EndpointRecord record;
+  record.ifname = request.ifname;
+  Endpoint& endpoint = record.endpoint;
+  endpoint.ip = request.ip;
+  endpoint.interface = host_ifname;
+  endpoint.pod_mac = PodMac(request.ip);
+  endpoint.host_mac = HostMac(request.ip);
+  endpoint.identity = request.identity;
+  endpoint.ns = request.ns;
+  endpoint.pod = request.pod;
+  endpoint.container_id = request.container_id;
+  ASSIGN_OR_RETURN(endpoint.ifindex,
+                   MakePodLink(netlink_, request, host_ifname, config_, [&](int ifindex) {
+                     return AttachIngress(ifindex, programs_->from_pod());
+                   }));
+  if (absl::Status status = endpoints_.Put(record); !status.ok()) {
+    netlink_.DeleteLink(endpoint.ifindex).IgnoreError();  // the first error is the one to tell
+    return status;
+  }
+  return endpoint;
+}
+
+absl::Status KernelDataplane::Impl::Detach(const std::string& container_id,
+                                           const std::string& ifname) {
+  const absl::StatusOr<EndpointRecord> record = endpoints_.Find(container_id, ifname);
+  if (!record.ok() && !absl::IsNotFound(record.status())) return record.status();
+  absl::Status first;
+  if (record.ok()) {
+    first = endpoints_.Remove(record->endpoint.ip);
+    if (absl::Status status = flows_.RemoveAddress(record->endpoint.ip); first.ok()) first = status;
+  }
+  const absl::StatusOr<LinkInfo> link = netlink_.Link(HostInterfaceName(container_id, ifname));
+  if (!link.ok()) return absl::IsNotFound(link.status()) ? first : link.status();
+  const absl::Status deleted = netlink_.DeleteLink(link->ifindex);
+  if (!deleted.ok() && !absl::IsNotFound(deleted) && first.ok()) first = deleted;
+  return first;
+}
+
+absl::Status KernelDataplane::Impl::Check(const AttachRequest& request) {
+  const std::string host_ifname = HostInterfaceName(request.container_id, request.ifname);
+  ASSIGN_OR_RETURN(const EndpointRecord record,
+                   endpoints_.Find(request.container_id, request.ifname));
+  const auto broken = [&](const std::string& what) {
+    return absl::FailedPreconditionError(
+        fmt::format("container {} interface {}: {}", request.container_id, request.ifname, what));
+  };
+  if (record.endpoint.ip != request.ip) {
+    return broken(fmt::format("has address {}, not {}", record.endpoint.ip.ToString(),
+                              request.ip.ToString()));
+  }
+  if (request.identity != 0 && record.endpoint.identity != request.identity) {
+    return broken(
+        fmt::format("has identity {}, not {}", record.endpoint.identity, request.identity));
+  }
+  RETURN_IF_ERROR(CheckPodLink(netlink_, request, host_ifname, config_));
+  ASSIGN_OR_RETURN(const LinkInfo link, netlink_.Link(host_ifname));
+  if (link.ifindex != record.endpoint.ifindex) return broken("its host side was replaced");
+  const absl::StatusOr<uint32_t> attached = IngressProgramId(link.ifindex);
+  ASSIGN_OR_RETURN(const uint32_t ours, ProgramId(programs_->from_pod()));
+  if (!attached.ok() || *attached != ours) {
+    return broken(fmt::format("no program of ours at {}", host_ifname));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Endpoint>> KernelDataplane::Impl::Endpoints() const {
+  ASSIGN_OR_RETURN(std::vector<EndpointRecord> records, endpoints_.Dump());
+  std::vector<Endpoint> out;
+  for (EndpointRecord& record : records) out.push_back(std::move(record.endpoint));
+  return out;
+}
+
+std::map<Frontend, const Service*> KernelDataplane::Impl::ServiceNames() const {
+  std::map<Frontend, const Service*> out;
+  for (const auto& [key, service] : names_.services) {
+    for (const ServicePort& port : service.ports) {
+      out.emplace(Frontend{service.cluster_ip, port.port, port.protocol}, &service);
+    }
+  }
+  return out;
+}
+
+absl::StatusOr<std::vector<ServiceRow>> KernelDataplane::Impl::Services() const {
+  ASSIGN_OR_RETURN(const Observed observed, services_.Load());
+  const auto names = ServiceNames();
+  std::vector<ServiceRow> out;
+  for (const auto& [frontend, entry] : observed.services) {
+    ServiceRow& row = out.emplace_back();
+    row.vip = frontend.vip;
+    row.port = frontend.port;
+    row.protocol = frontend.protocol;
+    row.service_id = entry.service_id;
+    row.backend_ids = entry.backend_ids;
+    if (const auto it = names.find(frontend); it != names.end()) {
+      row.ns = it->second->ns;
+      row.name = it->second->name;
+    }
+  }
+  return out;
+}
+
+absl::StatusOr<std::vector<BackendRow>> KernelDataplane::Impl::Backends() const {
+  ASSIGN_OR_RETURN(const Observed observed, services_.Load());
+  const auto names = ServiceNames();
+  std::map<uint32_t, const Service*> by_id;
+  for (const auto& [frontend, entry] : observed.services) {
+    if (const auto it = names.find(frontend); it != names.end()) {
+      by_id[entry.service_id] = it->second;
+    }
+  }
+  std::vector<BackendRow> out;
+  for (const auto& [id, entry] : observed.backends) {
+    BackendRow& row = out.emplace_back();
+    row.backend_id = id;
+    row.protocol = entry.protocol;
+    row.backend.ip = entry.ip;
+    row.backend.port = entry.port;
+    row.backend.state = entry.state;
+    const auto it = by_id.find(entry.service_id);
+    if (it == by_id.end()) continue;
+    row.ns = it->second->ns;
+    row.service = it->second->name;
+    for (const ServicePort& port : it->second->ports) {
+      for (const Backend& backend : port.backends) {
+        if (backend.ip != entry.ip || backend.port != entry.port) continue;
+        row.backend.node = backend.node;
+        row.backend.pod = backend.pod;
+      }
+    }
+  }
+  return out;
+}
+
+absl::StatusOr<std::vector<Peer>> KernelDataplane::Impl::Tunnels() const {
+  ASSIGN_OR_RETURN(const Observed observed, services_.Load());
+  std::vector<Peer> out;
+  for (const auto& [pod_cidr, node] : observed.peers) {
+    Peer& peer = out.emplace_back();
+    peer.ip = node;
+    peer.pod_cidr = pod_cidr;
+    for (const auto& [name, named] : names_.peers) {
+      if (named.pod_cidr == pod_cidr) peer.name = name;
+    }
+  }
+  return out;
+}
+
+absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Impl::Metrics() const {
+  std::vector<MetricRow> out;
+  for (uint32_t index = 0; index < MESH_METRICS_MAX_ENTRIES; ++index) {
+    ASSIGN_OR_RETURN(const std::vector<mesh_metrics_value> per_cpu, maps_.metrics.Lookup(index));
+    MetricRow row = DecodeMetric(index, per_cpu);
+    if (row.packets > 0 || index / 2 == MESH_REASON_FORWARDED) out.push_back(std::move(row));
+  }
+  return out;
+}
+
+absl::StatusOr<MapUsage> KernelDataplane::Impl::Usage(Table table) const {
+  const auto usage = [](const auto& map) -> absl::StatusOr<MapUsage> {
+    ASSIGN_OR_RETURN(const auto rows, map.Dump());
+    return MapUsage{static_cast<uint32_t>(rows.size()), map.max_entries()};
+  };
+  switch (table) {
+    case Table::kService:
+      return usage(maps_.service);
+    case Table::kBackend:
+      return usage(maps_.backend);
+    case Table::kConntrack:
+      return usage(maps_.flow);
+    case Table::kEndpoint:
+      return usage(maps_.endpoint);
+    case Table::kTunnel:
+      return usage(maps_.tunnel);
+  }
+  return absl::InvalidArgumentError("no such table");
+}
+
+absl::StatusOr<int> KernelDataplane::Impl::CollectGarbage() {
+  if (!observed_.has_value()) RETURN_IF_ERROR(Observe());
+  return flows_.Collect(NowNs(), [&](uint32_t id) { return observed_->backends.contains(id); });
+}
+
+KernelDataplane::KernelDataplane(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+KernelDataplane::~KernelDataplane() = default;
+
+absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const NodeConfig& config,
+                                                                       Options options) {
+  RETURN_IF_ERROR(CheckConfig(config));
+  Environment environment;
+  RETURN_IF_ERROR(ReadEnvironment(options.bpf_root, &environment));
+  RETURN_IF_ERROR(CheckEnvironment(environment, options.bpf_root));
+  RETURN_IF_ERROR(MakeFolder(options.bpf_root + "/mesh"));
+
+  ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
+  ASSIGN_OR_RETURN(const NodeLinks links, EnsureNodeLinks(netlink, config));
+  Programs::Options load;
+  load.pin_dir = PinDir(options.bpf_root);
+  ASSIGN_OR_RETURN(std::unique_ptr<Programs> programs,
+                   Programs::Load(Encode(config, links), std::move(load)));
+  RETURN_IF_ERROR(AttachIngress(links.net.ifindex, programs->node()));
+  RETURN_IF_ERROR(AttachIngress(links.vxlan.ifindex, programs->overlay()));
+  RETURN_IF_ERROR(EnsureNodeRoutes(netlink, config, links));
+
+  ASSIGN_OR_RETURN(KernelMaps maps, KernelMaps::Adopt(*programs));
+  auto impl =
+      std::make_unique<Impl>(config, std::move(netlink), std::move(programs), std::move(maps));
+  RETURN_IF_ERROR(impl->AdoptEndpoints());
+  RETURN_IF_ERROR(impl->Observe());
+  return std::unique_ptr<KernelDataplane>(new KernelDataplane(std::move(impl)));
+}
+
+absl::Status KernelDataplane::Remove(const Options& options) {
+  ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
+  ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.Links());
+  for (const LinkInfo& link : links) {
+    if (!IsPodInterface(link)) continue;
+    const absl::Status status = netlink.DeleteLink(link.ifindex);
+    if (!status.ok() && !absl::IsNotFound(status)) return status;
+  }
+  RETURN_IF_ERROR(RemoveNodeLinks(netlink));
+  std::error_code error;
+  std::filesystem::remove_all(options.bpf_root + "/mesh", error);
+  if (error) return ErrnoStatus(error.value(), fmt::format("remove {}/mesh", options.bpf_root));
+  return absl::OkStatus();
+}
+
+absl::Status KernelDataplane::Apply(const DesiredState& desired) { return impl_->Apply(desired); }
+absl::StatusOr<Endpoint> KernelDataplane::Attach(const AttachRequest& request) {
+  return impl_->Attach(request);
+}
+absl::Status KernelDataplane::Detach(const std::string& container_id, const std::string& ifname) {
+  return impl_->Detach(container_id, ifname);
+}
+absl::Status KernelDataplane::Check(const AttachRequest& request) { return impl_->Check(request); }
+absl::StatusOr<std::vector<Endpoint>> KernelDataplane::Endpoints() const {
+  return impl_->Endpoints();
+}
+absl::StatusOr<std::vector<ServiceRow>> KernelDataplane::Services() const {
+  return impl_->Services();
+}
+absl::StatusOr<std::vector<BackendRow>> KernelDataplane::Backends() const {
+  return impl_->Backends();
+}
+absl::StatusOr<std::vector<ConntrackRow>> KernelDataplane::Conntrack() const {
+  return impl_->Conntrack();
+}
+absl::StatusOr<std::vector<Peer>> KernelDataplane::Tunnels() const { return impl_->Tunnels(); }
+absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Metrics() const { return impl_->Metrics(); }
+absl::StatusOr<MapUsage> KernelDataplane::Usage(Table table) const { return impl_->Usage(table); }
+absl::StatusOr<int> KernelDataplane::CollectGarbage() { return impl_->CollectGarbage(); }
+
+}  // namespace mesh::dataplane

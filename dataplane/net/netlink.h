@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// rtnetlink, the part of it the dataplane needs: links, addresses, routes, neighbours. IPv4.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/ip_address.h"
+#include "dataplane/model/state.h"
+
+struct nlmsghdr;
+
+namespace mesh::dataplane {
+
+struct LinkInfo {
+  int ifindex = 0;
+  std::string name;
+  std::string kind;  // "veth", "vxlan"; empty for others
+  MacAddress mac{};
+  uint32_t mtu = 0;
+  bool up = false;
+  // vxlan only.
+  bool collect_metadata = false;
+  uint16_t vxlan_port = 0;
+};
+
+// One end of a veth pair to be made.
+struct VethEnd {
+  std::string name;
+  MacAddress mac{};
+  int netns_fd = -1;  // -1: the socket's own
+};
+
+struct AddressInfo {
+  int ifindex = 0;
+  IpPrefix prefix;  // the address is its base when the length is 32
+};
+
+// Route of the main table.
+struct RouteInfo {
+  IpPrefix destination;  // 0.0.0.0/0: default
+  int ifindex = 0;
+  IpAddress gateway;  // unspecified: directly connected, scope link
+  IpAddress source;   // unspecified: the kernel's choice
+  friend bool operator==(const RouteInfo&, const RouteInfo&) = default;
+};
+
+// A socket of one network namespace. Requests are answered before a call returns. One thread.
+class Netlink {
+ public:
+  // Of the namespace the thread is in.
+  static absl::StatusOr<Netlink> Open();
+  // Of another one: the thread goes there and comes back.
+  static absl::StatusOr<Netlink> OpenIn(int netns_fd);
+
+  Netlink(Netlink&&) noexcept;
+  Netlink& operator=(Netlink&&) noexcept;
+  ~Netlink();
+
+  // NOT_FOUND when there is none.
+  absl::StatusOr<LinkInfo> Link(const std::string& name);
+  absl::StatusOr<LinkInfo> Link(int ifindex);
+  absl::StatusOr<std::vector<LinkInfo>> Links();
+
+  // Both ends get `mtu` and make no IPv6 address of their own. ALREADY_EXISTS when one of the names
+  // is taken.
+  absl::Status AddVeth(const VethEnd& host, const VethEnd& peer, int mtu);
+  // In collect-metadata mode. FAILED_PRECONDITION when the kernel has no VXLAN.
+  absl::Status AddVxlan(const std::string& name, uint16_t port, const MacAddress& mac, int mtu);
+  // NOT_FOUND when it is gone.
+  absl::Status DeleteLink(int ifindex);
+
+  // The rest of these is idempotent, and may be queued between Begin() and Commit(), which sends
+  // all in one system call and returns the first error.
+  void Begin();
+  absl::Status Commit();
+  // `alias`: text for people, up to 255 bytes; empty: unchanged.
+  absl::Status SetUp(int ifindex, const std::string& alias = "");
+  absl::Status SetMtu(int ifindex, int mtu);
+  absl::Status AddAddress(int ifindex, const IpAddress& address);  // as /32
+  absl::Status AddRoute(const RouteInfo& route);
+  absl::Status AddNeighbour(int ifindex, const IpAddress& address, const MacAddress& mac);
+
+  absl::StatusOr<std::vector<AddressInfo>> Addresses();
+  absl::StatusOr<std::vector<RouteInfo>> Routes();
+
+ private:
+  struct State;
+  explicit Netlink(std::unique_ptr<State> state);
+
+  nlmsghdr* Message(uint16_t type, uint16_t flags);
+  absl::Status Send(nlmsghdr* message, const std::string& what);
+  absl::Status Dump(nlmsghdr* message, const std::string& what,
+                    const std::function<void(const nlmsghdr*)>& row);
+
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mesh::dataplane

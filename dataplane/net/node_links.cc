@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/net/node_links.h"
+
+#include "common/status.h"
+#include "fmt/format.h"
+#include "mesh/shared/base.h"
+
+namespace mesh::dataplane {
+namespace {
+
+constexpr MacAddress kHostMac = {0x0e, 0x6d, 0x65, 0x73, 0x68, 0x01};
+constexpr MacAddress kNetMac = {0x0e, 0x6d, 0x65, 0x73, 0x68, 0x02};
+constexpr MacAddress kVxlanMac = {0x0e, 0x6d, 0x65, 0x73, 0x68, 0x03};
+
+absl::StatusOr<LinkInfo> EnsureVxlan(Netlink& netlink, int mtu) {
+  absl::StatusOr<LinkInfo> link = netlink.Link(kVxlanName);
+  if (absl::IsNotFound(link.status())) {
+    RETURN_IF_ERROR(netlink.AddVxlan(kVxlanName, kVxlanPort, kVxlanMac, mtu));
+    return netlink.Link(kVxlanName);
+  }
+  if (!link.ok()) return link.status();
+  if (link->kind != "vxlan" || !link->collect_metadata || link->vxlan_port != kVxlanPort) {
+    return absl::FailedPreconditionError(
+        fmt::format("interface {} is not the overlay of this project; remove it: ip link del {}",
+                    kVxlanName, kVxlanName));
+  }
+  if (link->mtu != static_cast<uint32_t>(mtu)) {
+    RETURN_IF_ERROR(netlink.SetMtu(link->ifindex, mtu));
+  }
+  return link;
+}
+
+// True when the link holds an address of an earlier configuration.
+absl::StatusOr<bool> IsStale(Netlink& netlink, int ifindex, const IpAddress& gateway) {
+  ASSIGN_OR_RETURN(const std::vector<AddressInfo> addresses, netlink.Addresses());
+  for (const AddressInfo& address : addresses) {
+    if (address.ifindex == ifindex && address.prefix.base() != gateway) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+absl::StatusOr<NodeLinks> EnsureNodeLinks(Netlink& netlink, const NodeConfig& config) {
+  const int mtu = PodMtu(config);
+  NodeLinks out;
+  ASSIGN_OR_RETURN(out.vxlan, EnsureVxlan(netlink, mtu));
+
+  absl::StatusOr<LinkInfo> host = netlink.Link(kHostName);
+  if (host.ok() && host->kind != "veth") {
+    return absl::FailedPreconditionError(fmt::format(
+        "interface {} is not of this project; remove it: ip link del {}", kHostName, kHostName));
+  }
+  if (host.ok()) {
+    ASSIGN_OR_RETURN(const bool stale, IsStale(netlink, host->ifindex, config.gateway));
+    if (stale) {
+      RETURN_IF_ERROR(netlink.DeleteLink(host->ifindex));
+      host = absl::NotFoundError("");
+    }
+  }
+  if (absl::IsNotFound(host.status())) {
+    RETURN_IF_ERROR(netlink.AddVeth({kHostName, kHostMac, -1}, {kNetName, kNetMac, -1}, mtu));
+    host = netlink.Link(kHostName);
+  }
+  if (!host.ok()) return host.status();
+  out.host = *host;
+  ASSIGN_OR_RETURN(out.net, netlink.Link(kNetName));
+  for (const LinkInfo* link : {&out.host, &out.net}) {
+    if (link->mtu != static_cast<uint32_t>(mtu)) {
+      RETURN_IF_ERROR(netlink.SetMtu(link->ifindex, mtu));
+    }
+  }
+  return out;
+}
+
+absl::Status EnsureNodeRoutes(Netlink& netlink, const NodeConfig& config, const NodeLinks& links) {
+  const IpAddress next_hop = IpAddress::V4(MESH_NEXT_HOP);
+  const int host = links.host.ifindex;
+  netlink.Begin();
+  netlink.SetUp(links.vxlan.ifindex).IgnoreError();  // queued: Commit() tells
+  netlink.SetUp(links.net.ifindex).IgnoreError();
+  netlink.SetUp(host).IgnoreError();
+  netlink.AddAddress(host, config.gateway).IgnoreError();
+  netlink.AddNeighbour(host, next_hop, links.net.mac).IgnoreError();
+  for (const IpPrefix& range : {config.cluster_cidr, config.service_cidr}) {
+    netlink.AddRoute({range, host, next_hop, config.gateway}).IgnoreError();
+  }
+  return netlink.Commit();
+}
+
+absl::Status RemoveNodeLinks(Netlink& netlink) {
+  for (const char* name : {kVxlanName, kHostName}) {
+    const absl::StatusOr<LinkInfo> link = netlink.Link(name);
+    if (absl::IsNotFound(link.status())) continue;
+    if (!link.ok()) return link.status();
+    const absl::Status status = netlink.DeleteLink(link->ifindex);
+    if (!status.ok() && !absl::IsNotFound(status)) return status;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace mesh::dataplane

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/net/pod_link.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "common/status.h"
+#include "dataplane/net/netns.h"
+#include "dataplane/net/node_links.h"
+#include "fmt/format.h"
+
+namespace mesh::dataplane {
+namespace {
+
+MacAddress Mac(uint8_t first, const IpAddress& ip) {
+  const auto& bytes = ip.bytes();
+  return {first, 0x58, bytes[12], bytes[13], bytes[14], bytes[15]};
+}
+
+std::vector<RouteInfo> PodRoutes(int ifindex, const NodeConfig& config) {
+  const auto range = [](const std::string& text) { return *IpPrefix::Parse(text); };
+  return {{range(config.gateway.ToString() + "/32"), ifindex, IpAddress(), IpAddress()},
+          {range("0.0.0.0/0"), ifindex, config.gateway, IpAddress()}};
+}
+
+absl::Status ConfigurePod(Netlink& pod, const AttachRequest& request, const NodeConfig& config) {
+  ASSIGN_OR_RETURN(const LinkInfo link, pod.Link(request.ifname));
+  pod.Begin();
+  pod.AddAddress(link.ifindex, request.ip).IgnoreError();  // queued: Commit() tells
+  pod.SetUp(link.ifindex).IgnoreError();
+  pod.AddNeighbour(link.ifindex, config.gateway, HostMac(request.ip)).IgnoreError();
+  for (const RouteInfo& route : PodRoutes(link.ifindex, config)) pod.AddRoute(route).IgnoreError();
+  return pod.Commit();
+}
+
+}  // namespace
+
+MacAddress PodMac(const IpAddress& ip) { return Mac(0x0a, ip); }
+MacAddress HostMac(const IpAddress& ip) { return Mac(0x0e, ip); }
+
+absl::StatusOr<int> MakePodLink(Netlink& host, const AttachRequest& request,
+                                const std::string& host_ifname, const NodeConfig& config,
+                                const std::function<absl::Status(int ifindex)>& attach) {
+  ASSIGN_OR_RETURN(const UniqueFd netns, OpenNetns(request.netns));
+  ASSIGN_OR_RETURN(Netlink pod, Netlink::OpenIn(netns.get()));
+  const absl::Status made =
+      host.AddVeth({host_ifname, HostMac(request.ip), -1},
+                   {request.ifname, PodMac(request.ip), netns.get()}, PodMtu(config));
+  if (absl::IsAlreadyExists(made)) {
+    return absl::AlreadyExistsError(
+        fmt::format("interface {} exists already in {}", request.ifname, request.netns));
+  }
+  RETURN_IF_ERROR(made);
+  ASSIGN_OR_RETURN(const LinkInfo link, host.Link(host_ifname));
+  const absl::Status configured = [&]() -> absl::Status {
+    RETURN_IF_ERROR(attach(link.ifindex));
+    RETURN_IF_ERROR(ConfigurePod(pod, request, config));
+    return host.SetUp(link.ifindex,
+                      fmt::format("mesh:{}/{}:{}", request.ns, request.pod, request.container_id));
+  }();
+  if (!configured.ok()) {
+    host.DeleteLink(link.ifindex).IgnoreError();  // the first error is the one to tell
+    return configured;
+  }
+  return link.ifindex;
+}
+
+absl::Status CheckPodLink(Netlink& host, const AttachRequest& request,
+                          const std::string& host_ifname, const NodeConfig& config) {
+  const auto broken = [&](const std::string& what) {
+    return absl::FailedPreconditionError(
+        fmt::format("container {} interface {}: {}", request.container_id, request.ifname, what));
+  };
+  const absl::StatusOr<LinkInfo> outer = host.Link(host_ifname);
+  if (!outer.ok()) return broken(fmt::format("its host side {} is gone", host_ifname));
+  if (!outer->up) return broken(fmt::format("its host side {} is down", host_ifname));
+
+  ASSIGN_OR_RETURN(const UniqueFd netns, OpenNetns(request.netns));
+  ASSIGN_OR_RETURN(Netlink pod, Netlink::OpenIn(netns.get()));
+  const absl::StatusOr<LinkInfo> inner = pod.Link(request.ifname);
+  if (!inner.ok()) return broken(fmt::format("not in {}", request.netns));
+  if (!inner->up) return broken("down");
+  if (inner->mac != PodMac(request.ip)) return broken("has another MAC address");
+  ASSIGN_OR_RETURN(const std::vector<AddressInfo> addresses, pod.Addresses());
+  const bool has_address =
+      std::any_of(addresses.begin(), addresses.end(), [&](const AddressInfo& address) {
+        return address.ifindex == inner->ifindex && address.prefix.base() == request.ip;
+      });
+  if (!has_address) return broken(fmt::format("address {} is missing", request.ip.ToString()));
+  ASSIGN_OR_RETURN(const std::vector<RouteInfo> routes, pod.Routes());
+  for (const RouteInfo& route : PodRoutes(inner->ifindex, config)) {
+    if (std::find(routes.begin(), routes.end(), route) == routes.end()) {
+      return broken(fmt::format("route {} is missing", route.destination.ToString()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace mesh::dataplane

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/net/tc.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <cerrno>
+
+#include "common/status.h"
+#include "dataplane/bpf/errors.h"
+#include "fmt/format.h"
+
+namespace mesh::dataplane {
+namespace {
+
+bpf_tc_hook Hook(int ifindex) {
+  bpf_tc_hook hook{};
+  hook.sz = sizeof(hook);
+  hook.ifindex = ifindex;
+  hook.attach_point = BPF_TC_INGRESS;
+  return hook;
+}
+
+bpf_tc_opts Place() {
+  bpf_tc_opts options{};
+  options.sz = sizeof(options);
+  options.handle = 1;
+  options.priority = 1;
+  return options;
+}
+
+}  // namespace
+
+absl::Status AttachIngress(int ifindex, int program_fd) {
+  bpf_tc_hook hook = Hook(ifindex);
+  if (const int result = bpf_tc_hook_create(&hook); result != 0 && result != -EEXIST) {
+    return BpfErrnoStatus(-result, fmt::format("add clsact to interface {}", ifindex));
+  }
+  bpf_tc_opts options = Place();
+  options.prog_fd = program_fd;
+  options.flags = BPF_TC_F_REPLACE;
+  if (const int result = bpf_tc_attach(&hook, &options); result != 0) {
+    return BpfErrnoStatus(-result, fmt::format("attach program to interface {}", ifindex));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint32_t> IngressProgramId(int ifindex) {
+  bpf_tc_hook hook = Hook(ifindex);
+  bpf_tc_opts options = Place();
+  if (const int result = bpf_tc_query(&hook, &options); result != 0) {
+    return absl::NotFoundError(fmt::format("interface {} has no program at its ingress", ifindex));
+  }
+  return options.prog_id;
+}
+
+absl::StatusOr<uint32_t> ProgramId(int program_fd) {
+  bpf_prog_info info{};
+  uint32_t length = sizeof(info);
+  if (bpf_obj_get_info_by_fd(program_fd, &info, &length) != 0) {
+    return BpfErrnoStatus(errno, "read program information");
+  }
+  return info.id;
+}
+
+}  // namespace mesh::dataplane

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace mesh::dataplane {
+
+// Puts `program_fd` at the ingress of an interface (clsact, handle 1, priority 1), in the place of
+// what this project had there: no packet goes past unseen in between.
+absl::Status AttachIngress(int ifindex, int program_fd);
+
+// Kernel's id of our program at the ingress; NOT_FOUND when there is none.
+absl::StatusOr<uint32_t> IngressProgramId(int ifindex);
+
+// Kernel's id of a loaded program.
+absl::StatusOr<uint32_t> ProgramId(int program_fd);
+
+}  // namespace mesh::dataplane

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "dataplane/dataplane.h"
+#include "mesh/shared/metrics_map.h"
+
+namespace mesh::dataplane {
+
+// Lower-case name of a MESH_REASON_*; "reason_<n>" for a number this build does not know.
+std::string ReasonName(uint32_t reason);
+
+// Row `index` of mesh_metrics: all CPUs added up.
+MetricRow DecodeMetric(uint32_t index, const std::vector<mesh_metrics_value>& per_cpu);
+
+}  // namespace mesh::dataplane
