@@ -75,6 +75,22 @@ std::shared_ptr<const v1::Resource> WatchCache::Find(v1::Kind kind, const Object
   return it == objects_.end() ? nullptr : it->second;
 }
 
+std::shared_ptr<const v1::Resource> WatchCache::Load(v1::Kind kind, const ObjectKey& key) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  return Find(kind, key);
+}
+
+WatchCache::Listing WatchCache::List(v1::Kind kind, const std::string& ns) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  Listing out{.revision = state_.revision, .items = {}};
+  for (auto it = objects_.lower_bound({kind, ObjectKey{.ns = ns, .name = {}}});
+       it != objects_.end() && it->first.first == kind && (ns.empty() || it->first.second.ns == ns);
+       ++it) {
+    out.items.push_back(it->second);
+  }
+  return out;
+}
+
 void WatchCache::OnBatch(const StoreBatch& batch) {
   MESH_CHECK(batch.revision > revision_) << "revision " << batch.revision << " after " << revision_;
   auto changes = std::make_shared<ChangeBatch>();

@@ -2,8 +2,8 @@
 // Keeps a ClusterState current from a watch of the store, and tells subscribers every change in
 // order.
 //
-// Thread: one event loop owns it; only Read(), revision() and Find() may be called elsewhere.
-// Restart: Start() reads everything anew; the ring of recent changes begins empty.
+// Thread: one event loop owns it; only Read(), Load(), List() and revision() may be called
+// elsewhere. Restart: Start() reads everything anew; the ring of recent changes begins empty.
 #pragma once
 
 #include <atomic>
@@ -81,6 +81,14 @@ class WatchCache {
     absl::ReaderMutexLock lock(&mutex_);
     return read(static_cast<const ClusterState&>(state_));
   }
+  // Thread-safe: one object (nullptr when absent), and all objects of a kind in one namespace
+  // (empty: in all), by key.
+  std::shared_ptr<const v1::Resource> Load(v1::Kind kind, const ObjectKey& key) const;
+  struct Listing {
+    Revision revision = 0;
+    std::vector<std::shared_ptr<const v1::Resource>> items;
+  };
+  Listing List(v1::Kind kind, const std::string& ns) const;
   // Thread-safe.
   Revision revision() const { return revision_.load(std::memory_order_acquire); }
 

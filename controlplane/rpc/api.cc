@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/rpc/api.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "api/schema/defaults.h"
+#include "api/schema/merge.h"
+#include "api/schema/schema.h"
+#include "api/schema/selector.h"
+#include "api/schema/validate.h"
+#include "common/status.h"
+#include "controlplane/rpc/status.h"
+#include "controlplane/scheduler/fit.h"
+#include "controlplane/state/object_rules.h"
+#include "fmt/format.h"
+
+namespace mesh::controlplane {
+namespace {
+
+using schema::Problem;
+
+// Kubernetes' line: `Deployment "web" is invalid: [problem; problem]`.
+std::string InvalidText(const v1::Resource& resource, const std::vector<Problem>& problems) {
+  return fmt::format("{} \"{}\" is invalid: {}", schema::Info(KindOf(resource)).name,
+                     MetaOf(resource).name(), schema::JoinProblems(problems));
+}
+
+void AddProblems(int index, const std::vector<Problem>& problems, v1::ValidationFailure* failure) {
+  for (const Problem& problem : problems) {
+    v1::FieldProblem* out = failure->add_problems();
+    out->set_object_index(index);
+    out->set_path(problem.path);
+    out->set_message(problem.message);
+  }
+}
+
+absl::Status Invalid(int index, const v1::Resource& resource,
+                     const std::vector<Problem>& problems) {
+  if (problems.empty()) return absl::OkStatus();
+  v1::ValidationFailure failure;
+  AddProblems(index, problems, &failure);
+  return InvalidObjects(failure, InvalidText(resource, problems));
+}
+
+// The object that apply makes of `file` and what is there.
+absl::StatusOr<v1::Resource> Merged(int index, const v1::Resource& file,
+                                    const v1::Resource* current) {
+  v1::Resource next;
+  if (current == nullptr) {
+    next = file;
+    schema::ApplyDefaults(&next);
+  } else {
+    std::optional<v1::Resource> last;
+    if (!MetaOf(*current).last_applied().empty()) {
+      ASSIGN_OR_RETURN(last, schema::DecodeLastApplied(MetaOf(*current).last_applied()));
+    }
+    next = schema::ThreeWayMerge(last ? &*last : nullptr, file, *current);
+    schema::ApplyDefaults(&next);
+    RETURN_IF_ERROR(Invalid(index, next, schema::Validate(next)));
+    RETURN_IF_ERROR(Invalid(index, next, schema::ValidateUpdate(*current, next)));
+  }
+  MutableMetaOf(&next)->set_last_applied(schema::EncodeLastApplied(file));
+  if (current != nullptr) CarryIntoUpdate(*current, &next);
+  return next;
+}
+
+v1::ApplyResult::Outcome OutcomeOf(const v1::Resource* before, const v1::Resource& after) {
+  if (before == nullptr) return v1::ApplyResult::CREATED;
+  return schema::SameIntent(*before, after) ? v1::ApplyResult::UNCHANGED
+                                            : v1::ApplyResult::CONFIGURED;
+}
+
+// With the namespace that defaulting gives.
+ObjectKey DefaultedKey(v1::Resource resource) {
+  schema::ApplyDefaults(&resource);
+  return KeyOf(resource);
+}
+
+v1::ObjectReference ReferenceTo(const v1::Resource& resource) {
+  const schema::KindInfo& info = schema::Info(KindOf(resource));
+  const v1::ObjectMeta& meta = MetaOf(resource);
+  v1::ObjectReference out;
+  out.set_kind(std::string(info.name));
+  out.set_api_version(std::string(info.api_version));
+  out.set_namespace_(meta.namespace_());
+  out.set_name(meta.name());
+  out.set_uid(meta.uid());
+  out.set_resource_version(meta.resource_version());
+  return out;
+}
+
+template <typename T, typename LabelsOf>
+bool AnyMatch(const ObjectMap<T>& objects, const std::string& ns, const schema::LabelMap& wanted,
+              LabelsOf labels_of) {
+  return std::any_of(objects.begin(), objects.end(), [&](const auto& entry) {
+    return entry.first.ns == ns && schema::MatchesAll(wanted, labels_of(*entry.second));
+  });
+}
+
+bool SelectsNothing(const ClusterState& state, const v1::Service& service) {
+  const auto& wanted = service.spec().selector();
+  const std::string& ns = service.metadata().namespace_();
+  const auto of_template = [](const auto& owner) -> const auto& {
+    return owner.spec().template_().metadata().labels();
+  };
+  return !wanted.empty() &&
+         !AnyMatch(
+             state.pods, ns, wanted,
+             [](const v1::Pod& pod) -> const auto& { return pod.metadata().labels(); }) &&
+         !AnyMatch(state.deployments, ns, wanted, of_template) &&
+         !AnyMatch(state.replica_sets, ns, wanted, of_template);
+}
+
+const v1::PodSpec* PodSpecOf(const v1::Resource& resource) {
+  switch (resource.kind_case()) {
+    case v1::Resource::kPod:
+      return &resource.pod().spec();
+    case v1::Resource::kReplicaSet:
+      return &resource.replica_set().spec().template_().spec();
+    case v1::Resource::kDeployment:
+      return &resource.deployment().spec().template_().spec();
+    default:
+      return nullptr;
+  }
+}
+
+absl::StatusOr<v1::Resource> OnlyResource(const absl::StatusOr<Written>& written) {
+  if (!written.ok()) return written.status();
+  return *written->resource;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<v1::Resource>> CheckedForApply(const v1::ApplyRequest& request) {
+  v1::ValidationFailure failure;
+  std::string first;
+  std::vector<v1::Resource> out;
+  std::map<std::pair<v1::Kind, ObjectKey>, int> seen;
+  for (int i = 0; i < request.resources_size(); ++i) {
+    v1::Resource resource = request.resources(i);
+    std::vector<Problem> problems;
+    if (resource.kind_case() == v1::Resource::KIND_NOT_SET) {
+      problems.push_back({"kind", "Required value"});
+      AddProblems(i, problems, &failure);
+      if (first.empty()) first = fmt::format("object {}: kind: Required value", i);
+      continue;
+    }
+    schema::ApplyDefaults(&resource);
+    problems = schema::Validate(resource);
+    const auto [it, added] = seen.try_emplace({KindOf(resource), KeyOf(resource)}, i);
+    if (!added) {
+      problems.push_back({"metadata.name",
+                          fmt::format("Duplicate value: {} \"{}\" is in this request twice (object "
+                                      "{} and object {})",
+                                      schema::SingularWithGroup(KindOf(resource)),
+                                      KeyOf(resource).ToString(), it->second + 1, i + 1)});
+    }
+    if (!problems.empty() && first.empty()) first = InvalidText(resource, problems);
+    AddProblems(i, problems, &failure);
+    out.push_back(std::move(resource));
+  }
+  if (failure.problems_size() > 0) return InvalidObjects(failure, first);
+  return out;
+}
+
+absl::Status CheckObject(const v1::Resource& resource) {
+  if (resource.kind_case() == v1::Resource::KIND_NOT_SET) {
+    return absl::InvalidArgumentError("kind: Required value");
+  }
+  return Invalid(0, resource, schema::Validate(resource));
+}
+
+struct Api::Application {
+  v1::ApplyRequest request;
+  std::vector<v1::Resource> files;  // with defaults; request.resources as the manifest had them
+  ApplyDone done;
+  v1::ApplyResponse response;
+  size_t left = 0;
+  absl::Status status;  // the first failure
+};
+
+void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
+  absl::StatusOr<std::vector<v1::Resource>> files = CheckedForApply(request);
+  if (!files.ok()) return done(files.status());
+  if (absl::Status status = CheckNamespaces(*files); !status.ok()) return done(status);
+
+  auto application = std::make_shared<Application>();
+  application->files = *std::move(files);
+  application->done = std::move(done);
+  for (auto& resource : *request.mutable_resources()) {
+    // Defaulting alone decides the namespace; the rest of the file stays as the manifest had it.
+    MutableMetaOf(&resource)->set_namespace_(DefaultedKey(resource).ns);
+    application->response.add_results();
+  }
+  application->request = std::move(request);
+
+  // All merges once before the first write, so that a refusal leaves everything as it was.
+  constexpr uint64_t kTrialHolder = 0;
+  for (size_t i = 0; i < application->files.size(); ++i) {
+    const v1::Resource& file = application->request.resources(static_cast<int>(i));
+    const auto current = cache_.Find(KindOf(file), KeyOf(file));
+    absl::StatusOr<v1::Resource> merged = Merged(static_cast<int>(i), file, current.get());
+    absl::Status status = merged.status();
+    // A namespace that this request creates is not there yet.
+    if (merged.ok() && !(current == nullptr && !MetaOf(file).namespace_().empty() &&
+                         !cache_.state().namespaces.contains({"", MetaOf(file).namespace_()}))) {
+      status = writer_.admission().Admit(cache_.state(), kTrialHolder, current.get(), &*merged);
+    }
+    if (!status.ok()) {
+      writer_.admission().Release(kTrialHolder);
+      return application->done(status);
+    }
+    v1::ApplyResult* result = application->response.mutable_results(static_cast<int>(i));
+    result->set_outcome(OutcomeOf(current.get(), *merged));
+    *result->mutable_resource() = *std::move(merged);
+  }
+  writer_.admission().Release(kTrialHolder);
+  if (application->request.dry_run()) return application->done(std::move(application->response));
+  ApplyNamespaces(std::move(application));
+}
+
+absl::Status Api::CheckNamespaces(const std::vector<v1::Resource>& files) const {
+  std::set<std::string> made;
+  for (const v1::Resource& file : files) {
+    if (file.has_namespace_()) made.insert(file.namespace_().metadata().name());
+  }
+  const auto& namespaces = cache_.state().namespaces;
+  for (const v1::Resource& file : files) {
+    const std::string& ns = MetaOf(file).namespace_();
+    if (ns.empty() || made.contains(ns) || namespaces.contains({"", ns})) continue;
+    return NotFoundFor(v1::KIND_NAMESPACE, ns);
+  }
+  return absl::OkStatus();
+}
+
+void Api::ApplyNamespaces(std::shared_ptr<Application> application) {
+  std::vector<size_t> indexes;
+  for (size_t i = 0; i < application->files.size(); ++i) {
+    if (application->files[i].has_namespace_()) indexes.push_back(i);
+  }
+  if (indexes.empty()) return ApplyRest(application);
+  application->left = indexes.size();
+  for (const size_t i : indexes) ApplyOne(application, i);
+}
+
+void Api::ApplyRest(const std::shared_ptr<Application>& application) {
+  std::vector<size_t> indexes;
+  for (size_t i = 0; i < application->files.size(); ++i) {
+    if (!application->files[i].has_namespace_()) indexes.push_back(i);
+  }
+  if (indexes.empty() || !application->status.ok()) return FinishApply(application);
+  application->left = indexes.size();
+  for (const size_t i : indexes) ApplyOne(application, i);
+}
+
+void Api::ApplyOne(const std::shared_ptr<Application>& application, size_t index) {
+  const int i = static_cast<int>(index);
+  const v1::Resource& file = application->request.resources(i);
+  writer_.Change(
+      KindOf(file), KeyOf(file),
+      [application, i](const ClusterState&, const std::shared_ptr<const v1::Resource>& current)
+          -> absl::StatusOr<Intent> {
+        ASSIGN_OR_RETURN(v1::Resource next,
+                         Merged(i, application->request.resources(i), current.get()));
+        application->response.mutable_results(i)->set_outcome(OutcomeOf(current.get(), next));
+        return Intent{.type = Intent::Type::kPut, .resource = std::move(next), .others = {}};
+      },
+      [this, application, i](const absl::StatusOr<Written>& written) {
+        if (written.ok()) {
+          *application->response.mutable_results(i)->mutable_resource() = *written->resource;
+        } else if (application->status.ok()) {
+          application->status =
+              Annotate(written.status(), schema::ObjectText(application->files[i]));
+        }
+        if (--application->left > 0) return;
+        if (application->files[i].has_namespace_()) {
+          ApplyRest(application);
+        } else {
+          FinishApply(application);
+        }
+      });
+}
+
+void Api::FinishApply(const std::shared_ptr<Application>& application) {
+  if (!application->status.ok()) return application->done(application->status);
+  for (v1::ApplyResult& result : *application->response.mutable_results()) {
+    for (const Problem& problem : schema::Warnings(result.resource())) {
+      result.add_warnings(problem.ToString());
+    }
+    for (const Warning& warning : WarningsFor(cache_.state(), result.resource())) {
+      result.add_warnings(warning.message);
+      writer_.Note({.object = ReferenceTo(result.resource()),
+                    .type = "Warning",
+                    .reason = warning.reason,
+                    .message = warning.message});
+    }
+  }
+  application->done(std::move(application->response));
+}
+
+std::vector<Warning> WarningsFor(const ClusterState& state, const v1::Resource& resource) {
+  std::vector<Warning> out;
+  if (resource.has_service() && SelectsNothing(state, resource.service())) {
+    std::string selector = schema::Selector::From(resource.service().spec().selector()).ToString();
+    out.push_back({"SelectorMatchesNothing",
+                   fmt::format("service \"{}\": selector {} matches no pod and no pod template in "
+                               "namespace {}",
+                               MetaOf(resource).name(), selector, MetaOf(resource).namespace_())});
+  }
+  if (const v1::PodSpec* spec = PodSpecOf(resource)) {
+    for (const std::string& why : WhyNeverFits(state, *spec)) {
+      out.push_back({"NeverFits", fmt::format("{} \"{}\" can never fit on any node: {}",
+                                              schema::SingularWithGroup(KindOf(resource)),
+                                              MetaOf(resource).name(), why)});
+    }
+  }
+  return out;
+}
+
+void Api::Create(v1::Resource resource, Done done) {
+  if (resource.kind_case() == v1::Resource::KIND_NOT_SET) {
+    return done(absl::InvalidArgumentError("kind: Required value"));
+  }
+  schema::ApplyDefaults(&resource);
+  if (absl::Status status = CheckObject(resource); !status.ok()) return done(status);
+  writer_.Create(std::move(resource),
+                 [done = std::move(done)](const absl::StatusOr<Written>& written) {
+                   done(OnlyResource(written));
+                 });
+}
+
+void Api::Update(v1::UpdateRequest request, Done done) {
+  if (request.resource().kind_case() == v1::Resource::KIND_NOT_SET) {
+    return done(absl::InvalidArgumentError("kind: Required value"));
+  }
+  schema::ApplyDefaults(request.mutable_resource());
+  if (!request.status()) {
+    if (absl::Status status = CheckObject(request.resource()); !status.ok()) return done(status);
+  }
+  const v1::Kind kind = KindOf(request.resource());
+  const ObjectKey key = KeyOf(request.resource());
+  writer_.Change(
+      kind, key,
+      [request = std::move(request), kind, key](
+          const ClusterState&,
+          const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
+        if (current == nullptr) return NotFoundFor(kind, key.name);
+        const v1::ObjectMeta& meta = MetaOf(request.resource());
+        if (!meta.resource_version().empty() &&
+            meta.resource_version() != MetaOf(*current).resource_version()) {
+          return ConflictFor(kind, key.name);
+        }
+        if (!meta.uid().empty() && meta.uid() != MetaOf(*current).uid()) {
+          return ConflictFor(kind, key.name);
+        }
+        if (request.status()) {
+          return Intent{.type = Intent::Type::kPut,
+                        .resource = WithStatusOf(*current, request.resource()),
+                        .others = {}};
+        }
+        v1::Resource next = request.resource();
+        if (meta.last_applied().empty()) {
+          MutableMetaOf(&next)->set_last_applied(MetaOf(*current).last_applied());
+        }
+        RETURN_IF_ERROR(Invalid(0, next, schema::ValidateUpdate(*current, next)));
+        CarryIntoUpdate(*current, &next);
+        return Intent{.type = Intent::Type::kPut, .resource = std::move(next), .others = {}};
+      },
+      [done = std::move(done)](const absl::StatusOr<Written>& written) {
+        done(OnlyResource(written));
+      });
+}
+
+void Api::Delete(const v1::DeleteRequest& request, Done done) {
+  const std::string& propagation = request.propagation();
+  if (!propagation.empty() && propagation != "background" && propagation != "orphan") {
+    return done(absl::InvalidArgumentError(fmt::format(
+        "propagation \"{}\" is not supported; use \"background\" or \"orphan\"", propagation)));
+  }
+  const v1::ObjectName& name = request.name();
+  if (name.kind() == v1::KIND_UNSPECIFIED) {
+    return done(absl::InvalidArgumentError("name.kind: Required value"));
+  }
+  if (name.kind() == v1::KIND_NAMESPACE &&
+      (name.name() == "default" || name.name() == "kube-system")) {
+    return done(absl::PermissionDeniedError(fmt::format(
+        "namespaces \"{}\" is forbidden: this namespace may not be deleted", name.name())));
+  }
+  Writer::DeleteOptions options{
+      .grace_period_seconds = {}, .uid = request.uid(), .orphan = propagation == "orphan"};
+  if (request.has_grace_period_seconds()) {
+    if (request.grace_period_seconds() < 0) {
+      return done(absl::InvalidArgumentError(
+          fmt::format("grace_period_seconds: {} is negative", request.grace_period_seconds())));
+    }
+    options.grace_period_seconds = request.grace_period_seconds();
+  }
+  writer_.Delete(name.kind(), {name.namespace_(), name.name()}, std::move(options),
+                 [done = std::move(done)](const absl::StatusOr<Written>& written) {
+                   done(OnlyResource(written));
+                 });
+}
+
+void Api::Scale(const v1::ScaleRequest& request, Done done) {
+  const v1::Kind kind = request.name().kind();
+  if (kind != v1::KIND_DEPLOYMENT && kind != v1::KIND_REPLICA_SET) {
+    return done(absl::InvalidArgumentError("only deployments and replica sets can be scaled"));
+  }
+  if (request.replicas() < 0) {
+    return done(absl::InvalidArgumentError(
+        fmt::format("spec.replicas: Invalid value: {}: must be greater than or equal to 0",
+                    request.replicas())));
+  }
+  const ObjectKey key{request.name().namespace_(), request.name().name()};
+  writer_.Change(
+      kind, key,
+      [request, kind, key](const ClusterState&, const std::shared_ptr<const v1::Resource>& current)
+          -> absl::StatusOr<Intent> {
+        if (current == nullptr) return NotFoundFor(kind, key.name);
+        v1::Resource next = *current;
+        int32_t present;
+        if (next.has_deployment()) {
+          present = next.deployment().spec().replicas();
+          next.mutable_deployment()->mutable_spec()->set_replicas(request.replicas());
+        } else {
+          present = next.replica_set().spec().replicas();
+          next.mutable_replica_set()->mutable_spec()->set_replicas(request.replicas());
+        }
+        if (request.has_current_replicas() && request.current_replicas() != present) {
+          return absl::AbortedError(fmt::format("Expected replicas to be {}, was {}",
+                                                request.current_replicas(), present));
+        }
+        RETURN_IF_ERROR(Invalid(0, next, schema::Validate(next)));
+        CarryIntoUpdate(*current, &next);
+        return Intent{.type = Intent::Type::kPut, .resource = std::move(next), .others = {}};
+      },
+      [done = std::move(done)](const absl::StatusOr<Written>& written) {
+        done(OnlyResource(written));
+      });
+}
+
+}  // namespace mesh::controlplane

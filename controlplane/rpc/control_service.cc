@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/rpc/control_service.h"
+
+#include <set>
+#include <utility>
+
+#include "api/schema/schema.h"
+#include "common/status.h"
+#include "common/version.h"
+#include "controlplane/rpc/node_proxy.h"
+#include "controlplane/rpc/status.h"
+#include "controlplane/rpc/watch_reactor.h"
+#include "controlplane/state/object_rules.h"
+#include "fmt/format.h"
+
+namespace mesh::controlplane {
+namespace {
+
+// For calls that end on the loop: puts the result where gRPC wants it.
+template <typename Response>
+auto Answer(grpc::ServerUnaryReactor* reactor, Response* response) {
+  return [reactor, response](absl::StatusOr<Response> result) {
+    if (result.ok()) *response = *std::move(result);
+    reactor->Finish(ToGrpc(result.status()));
+  };
+}
+
+grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* context,
+                                    const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+absl::Status LoadInto(const WatchCache& cache, const v1::ObjectName& name, v1::Resource* response) {
+  if (name.kind() == v1::KIND_UNSPECIFIED || !v1::Kind_IsValid(name.kind())) {
+    return absl::InvalidArgumentError("name.kind: Required value");
+  }
+  const auto resource = cache.Load(name.kind(), {name.namespace_(), name.name()});
+  if (resource == nullptr) return NotFoundFor(name.kind(), name.name());
+  *response = *resource;
+  return absl::OkStatus();
+}
+
+absl::Status ListInto(const WatchCache& cache, const v1::ListRequest& request,
+                      v1::ListResponse* response) {
+  if (request.kind() == v1::KIND_UNSPECIFIED || !v1::Kind_IsValid(request.kind())) {
+    return absl::InvalidArgumentError("kind: Required value");
+  }
+  ASSIGN_OR_RETURN(const schema::Selector selector,
+                   schema::Selector::Parse(request.label_selector()));
+  const std::string ns = schema::Info(request.kind()).namespaced ? request.namespace_() : "";
+  const WatchCache::Listing listing = cache.List(request.kind(), ns);
+  response->set_revision(listing.revision);
+  for (const auto& item : listing.items) {
+    if (selector.Matches(MetaOf(*item).labels())) *response->add_items() = *item;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+struct ControlService::Watches {
+  std::set<WatchReactor*> open;
+  bool closed = false;
+};
+
+ControlService::ControlService(EventLoop& loop, WatchCache& cache, Api& api, NodeChannels& channels)
+    : loop_(loop),
+      cache_(cache),
+      api_(api),
+      channels_(channels),
+      watches_(std::make_shared<Watches>()) {}
+
+ControlService::~ControlService() = default;
+
+void ControlService::CloseWatches() {
+  watches_->closed = true;
+  for (WatchReactor* watch : watches_->open) {
+    watch->Close(absl::UnavailableError("meshd is stopping"));
+  }
+}
+
+grpc::ServerUnaryReactor* ControlService::Apply(grpc::CallbackServerContext* context,
+                                                const v1::ApplyRequest* request,
+                                                v1::ApplyResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  loop_.Post(
+      [this, reactor, request, response] { api_.Apply(*request, Answer(reactor, response)); });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ControlService::Create(grpc::CallbackServerContext* context,
+                                                 const v1::CreateRequest* request,
+                                                 v1::Resource* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  loop_.Post([this, reactor, request, response] {
+    api_.Create(request->resource(), Answer(reactor, response));
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ControlService::Get(grpc::CallbackServerContext* context,
+                                              const v1::GetRequest* request,
+                                              v1::Resource* response) {
+  return FinishNow(context, LoadInto(cache_, request->name(), response));
+}
+
+grpc::ServerUnaryReactor* ControlService::List(grpc::CallbackServerContext* context,
+                                               const v1::ListRequest* request,
+                                               v1::ListResponse* response) {
+  return FinishNow(context, ListInto(cache_, *request, response));
+}
+
+grpc::ServerUnaryReactor* ControlService::Update(grpc::CallbackServerContext* context,
+                                                 const v1::UpdateRequest* request,
+                                                 v1::Resource* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  loop_.Post(
+      [this, reactor, request, response] { api_.Update(*request, Answer(reactor, response)); });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ControlService::Delete(grpc::CallbackServerContext* context,
+                                                 const v1::DeleteRequest* request,
+                                                 v1::Resource* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  loop_.Post(
+      [this, reactor, request, response] { api_.Delete(*request, Answer(reactor, response)); });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ControlService::Scale(grpc::CallbackServerContext* context,
+                                                const v1::ScaleRequest* request,
+                                                v1::Resource* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  loop_.Post(
+      [this, reactor, request, response] { api_.Scale(*request, Answer(reactor, response)); });
+  return reactor;
+}
+
+grpc::ServerWriteReactor<v1::WatchEvent>* ControlService::Watch(grpc::CallbackServerContext*,
+                                                                const v1::WatchRequest* request) {
+  auto* reactor = new WatchReactor(loop_, cache_);
+  loop_.Post([watches = watches_, reactor, request = *request] {
+    if (watches->closed) return reactor->Close(absl::UnavailableError("meshd is stopping"));
+    watches->open.insert(reactor);
+    reactor->OnGone([watches, reactor] { watches->open.erase(reactor); });
+    reactor->Start(request);
+  });
+  return reactor;
+}
+
+grpc::ServerWriteReactor<v1::LogsChunk>* ControlService::Logs(grpc::CallbackServerContext*,
+                                                              const v1::LogsRequest* request) {
+  return ProxyLogs(channels_.ForPod(request->namespace_(), request->pod()), *request);
+}
+
+grpc::ServerBidiReactor<v1::ExecInput, v1::ExecOutput>* ControlService::Exec(
+    grpc::CallbackServerContext*) {
+  return ProxyExec(channels_);
+}
+
+grpc::ServerUnaryReactor* ControlService::ListDataplane(grpc::CallbackServerContext* context,
+                                                        const v1::ListDataplaneRequest* request,
+                                                        v1::ListDataplaneResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  std::vector<std::string> nodes;
+  if (!request->node().empty()) {
+    nodes.push_back(request->node());
+  } else {
+    for (const auto& node : cache_.List(v1::KIND_NODE, "").items) {
+      nodes.push_back(MetaOf(*node).name());
+    }
+  }
+  ProxyListDataplane(channels_, std::move(nodes), *request, Answer(reactor, response));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ControlService::Version(grpc::CallbackServerContext* context,
+                                                  const v1::VersionRequest*,
+                                                  v1::VersionResponse* response) {
+  response->set_version(kVersion);
+  response->set_revision(cache_.revision());
+  return FinishNow(context, absl::OkStatus());
+}
+
+}  // namespace mesh::controlplane

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// mesh.v1.Control over gRPC: translates, and posts to the loop. Reads answer from the watch cache
+// on gRPC's own threads.
+#pragma once
+
+#include <memory>
+
+#include "common/event_loop.h"
+#include "controlplane/rpc/api.h"
+#include "controlplane/rpc/node_channels.h"
+#include "controlplane/state/watch_cache.h"
+#include "mesh/v1/control.grpc.pb.h"
+
+namespace mesh::controlplane {
+
+class ControlService : public v1::Control::CallbackService {
+ public:
+  // All outlive this; the loop runs until the server has shut down.
+  ControlService(EventLoop& loop, WatchCache& cache, Api& api, NodeChannels& channels);
+  ~ControlService() override;
+
+  // Loop only. Ends every watch with UNAVAILABLE and opens no new one: the server is stopping.
+  void CloseWatches();
+
+  grpc::ServerUnaryReactor* Apply(grpc::CallbackServerContext* context,
+                                  const v1::ApplyRequest* request,
+                                  v1::ApplyResponse* response) override;
+  grpc::ServerUnaryReactor* Create(grpc::CallbackServerContext* context,
+                                   const v1::CreateRequest* request,
+                                   v1::Resource* response) override;
+  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context, const v1::GetRequest* request,
+                                v1::Resource* response) override;
+  grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
+                                 const v1::ListRequest* request,
+                                 v1::ListResponse* response) override;
+  grpc::ServerUnaryReactor* Update(grpc::CallbackServerContext* context,
+                                   const v1::UpdateRequest* request,
+                                   v1::Resource* response) override;
+  grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context,
+                                   const v1::DeleteRequest* request,
+                                   v1::Resource* response) override;
+  grpc::ServerWriteReactor<v1::WatchEvent>* Watch(grpc::CallbackServerContext* context,
+                                                  const v1::WatchRequest* request) override;
+  grpc::ServerUnaryReactor* Scale(grpc::CallbackServerContext* context,
+                                  const v1::ScaleRequest* request, v1::Resource* response) override;
+  grpc::ServerWriteReactor<v1::LogsChunk>* Logs(grpc::CallbackServerContext* context,
+                                                const v1::LogsRequest* request) override;
+  grpc::ServerBidiReactor<v1::ExecInput, v1::ExecOutput>* Exec(
+      grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* ListDataplane(grpc::CallbackServerContext* context,
+                                          const v1::ListDataplaneRequest* request,
+                                          v1::ListDataplaneResponse* response) override;
+  grpc::ServerUnaryReactor* Version(grpc::CallbackServerContext* context,
+                                    const v1::VersionRequest* request,
+                                    v1::VersionResponse* response) override;
+
+ private:
+  EventLoop& loop_;
+  WatchCache& cache_;
+  Api& api_;
+  NodeChannels& channels_;
+  struct Watches;  // the open ones
+  std::shared_ptr<Watches> watches_;
+};
+
+}  // namespace mesh::controlplane

@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/rpc/node_proxy.h"
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "controlplane/rpc/status.h"
+#include "fmt/format.h"
+#include "grpcpp/client_context.h"
+
+namespace mesh::controlplane {
+namespace {
+
+constexpr std::chrono::seconds kListDeadline{5};
+
+// The agent's own errors pass through; that it cannot be reached is said with its name.
+grpc::Status NamedStatus(const std::string& node, const grpc::Status& status) {
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+      status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    return grpc::Status(
+        grpc::StatusCode::UNAVAILABLE,
+        fmt::format("node \"{}\": its agent does not answer: {}", node, status.error_message()));
+  }
+  return status;
+}
+
+// Server side and client side of one Logs call; a chunk is read only when the one before is
+// written.
+class LogsProxy : public grpc::ServerWriteReactor<v1::LogsChunk> {
+ public:
+  LogsProxy(absl::StatusOr<NodeChannels::Target> target, const v1::LogsRequest& request)
+      : request_(request), reader_(this) {
+    if (!target.ok()) {
+      Finish(ToGrpc(target.status()));
+      return;
+    }
+    target_ = *std::move(target);
+    target_.stub->async()->Logs(&context_, &request_, &reader_);
+    reader_.StartRead(&chunk_);
+    reader_.StartCall();
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (ok) {
+      reader_.StartRead(&chunk_);
+    } else {
+      context_.TryCancel();
+    }
+    reader_.RemoveHold();
+  }
+  void OnCancel() override { context_.TryCancel(); }
+  void OnDone() override { delete this; }
+
+ private:
+  class Reader : public grpc::ClientReadReactor<v1::LogsChunk> {
+   public:
+    explicit Reader(LogsProxy* proxy) : proxy_(proxy) {}
+    void OnReadDone(bool ok) override {
+      if (ok) proxy_->Forward();
+    }
+    void OnDone(const grpc::Status& status) override { proxy_->NodeDone(status); }
+
+   private:
+    LogsProxy* proxy_;
+  };
+
+  // The hold keeps the node's side from ending while the write is on its way.
+  void Forward() {
+    reader_.AddHold();
+    StartWrite(&chunk_);
+  }
+  void NodeDone(const grpc::Status& status) { Finish(NamedStatus(target_.node, status)); }
+
+  const v1::LogsRequest request_;
+  NodeChannels::Target target_;
+  grpc::ClientContext context_;
+  v1::LogsChunk chunk_;
+  Reader reader_;
+};
+
+// Both directions of one Exec call, each with one message on its way. Begins as the server side;
+// the client side exists once the first message has named the pod. The server side never finishes
+// before the client side is done, and the last to end deletes.
+class ExecProxy : public grpc::ServerBidiReactor<v1::ExecInput, v1::ExecOutput> {
+ public:
+  explicit ExecProxy(NodeChannels& channels) : channels_(channels), node_(this) {
+    StartRead(&input_);
+  }
+
+  // ---- from the user
+  void OnReadDone(bool ok) override {
+    if (!started_) {
+      if (!ok || !input_.has_start()) {
+        Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
+                            "exec: the first message must be `start`"));
+        return;
+      }
+      absl::StatusOr<NodeChannels::Target> target =
+          channels_.ForPod(input_.start().namespace_(), input_.start().pod());
+      if (!target.ok()) {
+        Finish(ToGrpc(target.status()));
+        return;
+      }
+      target_ = *std::move(target);
+      // OnCancel looks at started_ under the lock: a cancel before this is caught by Cancelled().
+      bool cancelled;
+      {
+        absl::MutexLock lock(&mutex_);
+        started_ = true;
+        cancelled = cancelled_;
+        target_.stub->async()->Exec(&context_, &node_);
+      }
+      // For the writes and reads that this side starts outside of the client's reactions.
+      node_.AddHold();
+      node_.StartWrite(&input_);
+      node_.StartRead(&output_);
+      node_.StartCall();
+      if (cancelled) context_.TryCancel();
+      return;
+    }
+    {
+      // From here to the end of this reaction the client side must not be done.
+      absl::MutexLock lock(&mutex_);
+      if (input_ended_) return;
+      node_.AddHold();
+    }
+    if (ok) {
+      node_.StartWrite(&input_);
+    } else {
+      node_.StartWritesDone();
+      EndInput();
+    }
+    node_.RemoveHold();
+  }
+  void OnWriteDone(bool ok) override {
+    if (ok) {
+      node_.StartRead(&output_);
+    } else {
+      context_.TryCancel();
+    }
+    node_.RemoveHold();
+  }
+  void OnCancel() override {
+    absl::MutexLock lock(&mutex_);
+    cancelled_ = true;
+    if (started_) context_.TryCancel();
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  class Node : public grpc::ClientBidiReactor<v1::ExecInput, v1::ExecOutput> {
+   public:
+    explicit Node(ExecProxy* proxy) : proxy_(proxy) {}
+    void OnWriteDone(bool ok) override {
+      if (ok) {
+        proxy_->ReadMoreInput();
+      } else {
+        proxy_->EndInput();
+      }
+    }
+    void OnReadDone(bool ok) override {
+      if (ok) {
+        proxy_->ForwardOutput();
+      } else {
+        // The command has ended: no more input is taken, whatever the user still types.
+        proxy_->EndInput();
+      }
+    }
+    void OnDone(const grpc::Status& status) override { proxy_->NodeDone(status); }
+
+   private:
+    ExecProxy* proxy_;
+  };
+
+  void ReadMoreInput() {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (input_ended_) return;
+    }
+    StartRead(&input_);
+  }
+  void ForwardOutput() {
+    node_.AddHold();
+    StartWrite(&output_);
+  }
+  // The input's hold on the client side, given back once.
+  void EndInput() {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (std::exchange(input_ended_, true)) return;
+    }
+    node_.RemoveHold();
+  }
+  void NodeDone(const grpc::Status& status) { Finish(NamedStatus(target_.node, status)); }
+
+  NodeChannels& channels_;
+  NodeChannels::Target target_;
+  grpc::ClientContext context_;
+  v1::ExecInput input_;
+  v1::ExecOutput output_;
+  Node node_;
+  absl::Mutex mutex_;
+  bool started_ = false;  // written under the lock, by the only reader in flight
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool input_ended_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+// One ListDataplane to many nodes; the last answer completes it.
+struct Gathering {
+  struct Part {
+    grpc::ClientContext context;
+    v1::ListDataplaneResponse response;
+    grpc::Status status;
+  };
+
+  Gathering(std::vector<std::string> n, const v1::ListDataplaneRequest& r)
+      : nodes(std::move(n)), request(r), parts(nodes.size()) {
+    for (auto& part : parts) part = std::make_unique<Part>();
+  }
+
+  void PartDone() {
+    if (left.fetch_sub(1) != 1) return;
+    v1::ListDataplaneResponse out;
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      if (!parts[i]->status.ok()) {
+        v1::DataplaneNode* node = out.add_nodes();
+        node->set_node(nodes[i]);
+        node->set_error(parts[i]->status.error_message());
+        continue;
+      }
+      for (v1::DataplaneNode& node : *parts[i]->response.mutable_nodes()) {
+        if (node.node().empty()) node.set_node(nodes[i]);
+        *out.add_nodes() = std::move(node);
+      }
+    }
+    if (!request.node().empty() && !parts[0]->status.ok()) {
+      const grpc::Status& status = parts[0]->status;
+      done(
+          absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message()));
+    } else {
+      done(std::move(out));
+    }
+  }
+
+  const std::vector<std::string> nodes;  // in the order of the answer
+  const v1::ListDataplaneRequest request;
+  std::vector<std::unique_ptr<Part>> parts;
+  std::atomic<size_t> left;
+  std::function<void(absl::StatusOr<v1::ListDataplaneResponse>)> done;
+};
+
+}  // namespace
+
+void ProxyListDataplane(NodeChannels& channels, std::vector<std::string> nodes,
+                        const v1::ListDataplaneRequest& request,
+                        std::function<void(absl::StatusOr<v1::ListDataplaneResponse>)> done) {
+  if (nodes.empty()) return done(v1::ListDataplaneResponse());
+  auto gathering = std::make_shared<Gathering>(std::move(nodes), request);
+  gathering->done = std::move(done);
+  gathering->left = gathering->nodes.size();
+  for (size_t i = 0; i < gathering->nodes.size(); ++i) {
+    Gathering::Part& part = *gathering->parts[i];
+    const std::string& node = gathering->nodes[i];
+    absl::StatusOr<NodeChannels::Target> target = channels.ForNode(node);
+    if (!target.ok()) {
+      part.status = ToGrpc(target.status());
+      gathering->PartDone();
+      continue;
+    }
+    part.context.set_deadline(std::chrono::system_clock::now() + kListDeadline);
+    target->stub->async()->ListDataplane(
+        &part.context, &gathering->request, &part.response,
+        [gathering, &part, &node, stub = target->stub](const grpc::Status& status) {
+          part.status = NamedStatus(node, status);
+          gathering->PartDone();
+        });
+  }
+}
+
+grpc::ServerWriteReactor<v1::LogsChunk>* ProxyLogs(absl::StatusOr<NodeChannels::Target> target,
+                                                   const v1::LogsRequest& request) {
+  return new LogsProxy(std::move(target), request);
+}
+
+grpc::ServerBidiReactor<v1::ExecInput, v1::ExecOutput>* ProxyExec(NodeChannels& channels) {
+  return new ExecProxy(channels);
+}
+
+}  // namespace mesh::controlplane

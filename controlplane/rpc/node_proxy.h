@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls that meshd passes on to an agent's NodeService. Runs on gRPC's threads; needs no loop.
+//
+// An agent that does not answer is UNAVAILABLE, with the name of the node.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "controlplane/rpc/node_channels.h"
+#include "grpcpp/support/server_callback.h"
+#include "mesh/v1/node.grpc.pb.h"
+
+namespace mesh::controlplane {
+
+// A reactor that ends with the target's error, or streams what the node sends.
+grpc::ServerWriteReactor<v1::LogsChunk>* ProxyLogs(absl::StatusOr<NodeChannels::Target> target,
+                                                   const v1::LogsRequest& request);
+
+// The first message names the pod, and so the node.
+grpc::ServerBidiReactor<v1::ExecInput, v1::ExecOutput>* ProxyExec(NodeChannels& channels);
+
+// Asks all `nodes` at once. A node that fails is an entry with `error`; with one node named in the
+// request its error is the call's.
+void ProxyListDataplane(NodeChannels& channels, std::vector<std::string> nodes,
+                        const v1::ListDataplaneRequest& request,
+                        std::function<void(absl::StatusOr<v1::ListDataplaneResponse>)> done);
+
+}  // namespace mesh::controlplane

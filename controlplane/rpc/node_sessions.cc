@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/rpc/node_sessions.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/log.h"
+#include "controlplane/state/object_rules.h"
+#include "fmt/format.h"
+
+namespace mesh::controlplane {
+namespace {
+
+google::protobuf::Timestamp ExactTimestamp(absl::Time time) {
+  const int64_t nanos = absl::ToUnixNanos(time);
+  google::protobuf::Timestamp out;
+  out.set_seconds(nanos / 1'000'000'000);
+  out.set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+  return out;
+}
+
+v1::Condition* FindOrAdd(google::protobuf::RepeatedPtrField<v1::Condition>* conditions,
+                         const std::string& type) {
+  for (v1::Condition& condition : *conditions) {
+    if (condition.type() == type) return &condition;
+  }
+  v1::Condition* added = conditions->Add();
+  added->set_type(type);
+  return added;
+}
+
+// True when it says something new.
+bool SetNodeCondition(const v1::Condition& given, absl::Time now, v1::NodeStatus* status) {
+  v1::Condition* condition = FindOrAdd(status->mutable_conditions(), given.type());
+  const bool same = condition->status() == given.status() &&
+                    condition->reason() == given.reason() &&
+                    condition->message() == given.message();
+  if (condition->status() != given.status()) {
+    *condition->mutable_last_transition_time() = TimestampOf(now);
+  }
+  condition->set_status(given.status());
+  condition->set_reason(given.reason());
+  condition->set_message(given.message());
+  *condition->mutable_last_heartbeat_time() = TimestampOf(now);
+  return !same;
+}
+
+v1::Condition ReadyCondition() {
+  v1::Condition ready;
+  ready.set_type("Ready");
+  ready.set_status("True");
+  ready.set_reason("AgentReady");
+  ready.set_message("Agent is posting node status.");
+  return ready;
+}
+
+// The Node object of a registration, over the present one.
+v1::Resource Registered(const v1::Resource* current, const v1::Hello& hello, absl::Time now) {
+  v1::Resource out;
+  if (current != nullptr) out = *current;
+  v1::Node* node = out.mutable_node();
+  node->mutable_metadata()->set_name(hello.node_name());
+  auto& labels = *node->mutable_metadata()->mutable_labels();
+  for (const auto& [key, value] : hello.node().metadata().labels()) labels[key] = value;
+  labels["kubernetes.io/hostname"] = hello.node_name();
+  const v1::NodeStatus& given = hello.node().status();
+  v1::NodeStatus* status = node->mutable_status();
+  *status->mutable_capacity() = given.capacity();
+  *status->mutable_allocatable() =
+      given.allocatable().empty() ? given.capacity() : given.allocatable();
+  *status->mutable_addresses() = given.addresses();
+  *status->mutable_node_info() = given.node_info();
+  status->set_agent_endpoint(given.agent_endpoint());
+  *status->mutable_last_heartbeat() = ExactTimestamp(now);
+  for (const v1::Condition& condition : given.conditions()) {
+    SetNodeCondition(condition, now, status);
+  }
+  return out;
+}
+
+// What the agent says of a pod, with what the control plane knows better kept.
+v1::PodStatus Reported(const v1::PodStatus& current, const v1::PodStatus& report) {
+  v1::PodStatus out = report;
+  out.set_identity(current.identity());
+  out.set_pod_ip(current.pod_ip());
+  *out.mutable_pod_ips() = current.pod_ips();
+  if (out.host_ip().empty()) out.set_host_ip(current.host_ip());
+  if (!out.has_start_time() && current.has_start_time()) {
+    *out.mutable_start_time() = current.start_time();
+  }
+  for (const v1::Condition& condition : current.conditions()) {
+    if (condition.type() == "PodScheduled") {
+      *FindOrAdd(out.mutable_conditions(), "PodScheduled") = condition;
+    }
+  }
+  return out;
+}
+
+bool ConcernsAllNodes(const v1::Resource& resource) {
+  return resource.has_service() || resource.has_endpoint_slice() || resource.has_node() ||
+         resource.has_namespace_();
+}
+
+}  // namespace
+
+NodeSessions::NodeSessions(EventLoop& loop, WatchCache& cache, Writer& writer, Options options)
+    : loop_(loop), cache_(cache), writer_(writer), options_(std::move(options)) {
+  subscription_ = cache_.Subscribe([this](const ChangeBatch& batch) { OnChanges(batch); });
+}
+
+NodeSessions::~NodeSessions() {
+  *alive_ = false;
+  for (auto& [id, session] : sessions_) loop_.Cancel(session.status_timer);
+}
+
+NodeSessions::Id NodeSessions::Open(NodeLink* link) {
+  const Id id = next_id_++;
+  Session& session = sessions_[id];
+  session.id = id;
+  session.link = link;
+  return id;
+}
+
+void NodeSessions::OnMessage(Id id, const v1::AgentMessage& message) {
+  auto it = sessions_.find(id);
+  if (it == sessions_.end()) return;
+  Session& session = it->second;
+  if (message.has_hello() != session.node.empty()) {
+    return session.link->Close(absl::InvalidArgumentError(
+        session.node.empty() ? "node sync: the first message must be `hello`"
+                             : "node sync: `hello` came twice"));
+  }
+  switch (message.message_case()) {
+    case v1::AgentMessage::kHello:
+      return OnHello(session, message.hello());
+    case v1::AgentMessage::kAck:
+      return OnAck(session, message.ack());
+    case v1::AgentMessage::kPod:
+      return OnReport(session, message.pod());
+    case v1::AgentMessage::kHeartbeat:
+      return OnHeartbeat(session, message.heartbeat());
+    case v1::AgentMessage::kEvent:
+      return OnEvent(message.event());
+    case v1::AgentMessage::MESSAGE_NOT_SET:
+      return;
+  }
+}
+
+void NodeSessions::OnSent(Id id) {
+  auto it = sessions_.find(id);
+  if (it == sessions_.end()) return;
+  it->second.sending = false;
+  SendNext(it->second);
+}
+
+void NodeSessions::OnClosed(Id id) {
+  auto it = sessions_.find(id);
+  if (it == sessions_.end()) return;
+  loop_.Cancel(it->second.status_timer);
+  auto node = by_node_.find(it->second.node);
+  if (node != by_node_.end() && node->second == id) by_node_.erase(node);
+  if (!it->second.node.empty()) spdlog::info("node {}: stream closed", it->second.node);
+  sessions_.erase(it);
+}
+
+void NodeSessions::CloseAll(const absl::Status& status) {
+  for (auto& [id, session] : sessions_) session.link->Close(status);
+}
+
+Revision NodeSessions::AckedRevision(const std::string& node) const {
+  auto it = by_node_.find(node);
+  return it == by_node_.end() ? 0 : sessions_.at(it->second).acked;
+}
+
+void NodeSessions::OnHello(Session& session, const v1::Hello& hello) {
+  if (hello.node_name().empty()) {
+    return session.link->Close(absl::InvalidArgumentError("hello.node_name: Required value"));
+  }
+  session.node = hello.node_name();
+  // An agent that restarted is here before its old stream is found to be dead.
+  if (auto old = by_node_.find(session.node); old != by_node_.end()) {
+    sessions_[old->second].link->Close(
+        absl::AbortedError(fmt::format("node \"{}\" has registered anew", session.node)));
+  }
+  by_node_[session.node] = session.id;
+  writer_.Change(
+      v1::KIND_NODE, {"", session.node},
+      [this, hello](const ClusterState&,
+                    const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
+        return Intent{.type = Intent::Type::kPut,
+                      .resource = Registered(current.get(), hello, loop_.Now()),
+                      .others = {}};
+      },
+      [this, alive = alive_, id = session.id](const absl::StatusOr<Written>& written) {
+        if (!*alive) return;
+        auto it = sessions_.find(id);
+        if (it == sessions_.end()) return;
+        if (!written.ok()) return it->second.link->Close(written.status());
+        GoLive(it->second, written->resource->node());
+      });
+}
+
+void NodeSessions::GoLive(Session& session, const v1::Node& node) {
+  spdlog::info("node {}: registered, pods {}, agent at {}", session.node, node.spec().pod_cidr(),
+               node.status().agent_endpoint());
+  Flush();
+  v1::Welcome welcome;
+  welcome.set_node_name(session.node);
+  welcome.set_pod_cidr(node.spec().pod_cidr());
+  welcome.set_cluster_cidr(options_.cluster_cidr);
+  welcome.set_service_cidr(options_.service_cidr);
+  welcome.set_cluster_domain(options_.cluster_domain);
+  welcome.set_heartbeat_interval_ms(
+      static_cast<int32_t>(absl::ToInt64Milliseconds(options_.heartbeat)));
+  session.welcome = std::move(welcome);
+  session.pods = BuildPodPart(cache_.state(), session.node);
+  session.pending = cluster_part_;
+  *session.pending->mutable_pods() = session.pods.pods();
+  DropPeer(session.node, &*session.pending);
+  session.live = true;
+  session.status_written = loop_.Now();
+  SendNext(session);
+}
+
+void NodeSessions::OnAck(Session& session, const v1::Ack& ack) {
+  if (!ack.error().empty()) {
+    EventNote note;
+    note.object.set_kind("Node");
+    note.object.set_api_version("v1");
+    note.object.set_name(session.node);
+    note.object.set_uid(session.node);
+    note.type = "Warning";
+    note.reason = "DataplaneFailed";
+    note.message = ack.error();
+    writer_.Note(note);
+    return;
+  }
+  if (ack.revision() <= session.acked) return;
+  session.acked = ack.revision();
+  ScheduleStatus(session, false);
+}
+
+void NodeSessions::OnReport(const Session& session, const v1::PodReport& report) {
+  writer_.Change(
+      v1::KIND_POD, {report.namespace_(), report.name()},
+      [report, node = session.node](
+          const ClusterState&,
+          const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
+        // Of a pod that is gone, or of another with its name: nothing to say.
+        if (current == nullptr || current->pod().metadata().uid() != report.uid() ||
+            current->pod().spec().node_name() != node) {
+          return Intent{};
+        }
+        const bool going = current->pod().metadata().has_deletion_timestamp();
+        if (report.terminated() && going && current->pod().metadata().finalizers().empty()) {
+          return Intent{.type = Intent::Type::kRemove, .resource = {}, .others = {}};
+        }
+        Intent intent{.type = Intent::Type::kPut, .resource = *current, .others = {}};
+        *intent.resource.mutable_pod()->mutable_status() =
+            Reported(current->pod().status(), report.status());
+        return intent;
+      },
+      [name = report.name()](const absl::StatusOr<Written>& written) {
+        if (!written.ok()) {
+          spdlog::warn("pod {}: report not written: {}", name,
+                       std::string(written.status().message()));
+        }
+      });
+}
+
+void NodeSessions::OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartbeat) {
+  std::vector<v1::Condition> conditions(heartbeat.conditions().begin(),
+                                        heartbeat.conditions().end());
+  if (conditions.empty()) conditions.push_back(ReadyCondition());
+  const bool news =
+      !std::equal(conditions.begin(), conditions.end(), session.conditions.begin(),
+                  session.conditions.end(), [](const v1::Condition& a, const v1::Condition& b) {
+                    return a.type() == b.type() && a.status() == b.status() &&
+                           a.reason() == b.reason() && a.message() == b.message();
+                  });
+  session.conditions = std::move(conditions);
+  ScheduleStatus(session, news);
+}
+
+void NodeSessions::OnEvent(const v1::NodeEvent& event) {
+  EventNote note;
+  note.object.set_kind("Pod");
+  note.object.set_api_version("v1");
+  note.object.set_namespace_(event.namespace_());
+  note.object.set_name(event.pod());
+  note.object.set_uid(event.uid());
+  note.type = event.type();
+  note.reason = event.reason();
+  note.message = event.message();
+  writer_.Note(note);
+}
+
+// At most one write per heartbeat interval, but for news; at most one on its way.
+void NodeSessions::ScheduleStatus(Session& session, bool now) {
+  session.status_dirty = true;
+  if (session.status_writing || !session.live) return;
+  const absl::Time at = now ? loop_.Now() : session.status_written + options_.heartbeat * 0.9;
+  if (at <= loop_.Now()) return WriteStatus(session.id);
+  loop_.Cancel(session.status_timer);
+  session.status_timer = loop_.RunAt(at, [this, id = session.id] { WriteStatus(id); });
+}
+
+void NodeSessions::WriteStatus(Id id) {
+  auto found = sessions_.find(id);
+  if (found == sessions_.end()) return;
+  Session& session = found->second;
+  if (!session.status_dirty || session.status_writing) return;
+  loop_.Cancel(session.status_timer);
+  session.status_dirty = false;
+  session.status_writing = true;
+  session.status_written = loop_.Now();
+  writer_.Change(
+      v1::KIND_NODE, {"", session.node},
+      [this, conditions = session.conditions, acked = session.acked](
+          const ClusterState&,
+          const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
+        // Deleted by the user: it comes back when its agent registers again.
+        if (current == nullptr) return Intent{};
+        Intent intent{.type = Intent::Type::kPut, .resource = *current, .others = {}};
+        v1::NodeStatus* status = intent.resource.mutable_node()->mutable_status();
+        for (const v1::Condition& condition : conditions) {
+          SetNodeCondition(condition, loop_.Now(), status);
+        }
+        *status->mutable_last_heartbeat() = ExactTimestamp(loop_.Now());
+        status->set_dataplane_revision(std::max<int64_t>(acked, status->dataplane_revision()));
+        return intent;
+      },
+      [this, alive = alive_, id](const absl::StatusOr<Written>&) {
+        // What was not written goes with the next heartbeat.
+        if (!*alive) return;
+        auto it = sessions_.find(id);
+        if (it == sessions_.end()) return;
+        it->second.status_writing = false;
+        if (it->second.status_dirty) ScheduleStatus(it->second, false);
+      });
+}
+
+void NodeSessions::OnChanges(const ChangeBatch& batch) {
+  for (const Change& change : batch.changes) {
+    for (const auto* side : {change.before.get(), change.after.get()}) {
+      if (side == nullptr) continue;
+      if (ConcernsAllNodes(*side)) cluster_dirty_ = true;
+      if (side->has_pod() && !side->pod().spec().node_name().empty()) {
+        dirty_nodes_.insert(side->pod().spec().node_name());
+      }
+    }
+  }
+  if (sessions_.empty() || flush_posted_ || (!cluster_dirty_ && dirty_nodes_.empty())) return;
+  flush_posted_ = true;
+  // After everything that is queued now: a burst of changes becomes one update.
+  loop_.Post([this, alive = alive_] {
+    if (!*alive) return;
+    flush_posted_ = false;
+    Flush();
+  });
+}
+
+void NodeSessions::Flush() {
+  const ClusterState& state = cache_.state();
+  flushed_ = state.revision;
+  if (std::exchange(cluster_dirty_, false)) {
+    v1::NodeUpdate next = BuildClusterPart(state);
+    const v1::NodeUpdate increment = Diff(cluster_part_, next);
+    cluster_part_ = std::move(next);
+    if (!IsEmpty(increment)) {
+      for (auto& [id, session] : sessions_) {
+        if (!session.live) continue;
+        v1::NodeUpdate own = increment;
+        DropPeer(session.node, &own);
+        if (IsEmpty(own)) continue;
+        session.pending = session.pending ? Merge(*session.pending, own) : std::move(own);
+      }
+    }
+  }
+  for (const std::string& node : std::exchange(dirty_nodes_, {})) {
+    auto it = by_node_.find(node);
+    if (it == by_node_.end() || !sessions_[it->second].live) continue;
+    Session& session = sessions_[it->second];
+    v1::NodeUpdate next = BuildPodPart(state, node);
+    v1::NodeUpdate increment = Diff(session.pods, next);
+    session.pods = std::move(next);
+    if (IsEmpty(increment)) continue;
+    session.pending = session.pending ? Merge(*session.pending, increment) : std::move(increment);
+  }
+  for (auto& [id, session] : sessions_) SendNext(session);
+}
+
+void NodeSessions::SendNext(Session& session) {
+  if (session.sending || !session.live) return;
+  v1::ControlMessage message;
+  if (session.welcome) {
+    *message.mutable_welcome() = *std::exchange(session.welcome, std::nullopt);
+  } else if (session.pending) {
+    *message.mutable_update() = *std::exchange(session.pending, std::nullopt);
+    // Nothing of this node's has changed between its last increment and the last flush.
+    message.mutable_update()->set_revision(flushed_);
+  } else {
+    return;
+  }
+  session.sending = true;
+  session.link->Send(std::move(message));
+}
+
+}  // namespace mesh::controlplane

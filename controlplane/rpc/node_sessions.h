@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The nodes' sync streams, without gRPC: registration, updates coalesced per node, reports,
+// acknowledgements, heartbeats. The simulator drives the same class over its own network.
+//
+// Thread: loop only.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "common/event_loop.h"
+#include "controlplane/snapshot/node_snapshot.h"
+#include "controlplane/state/watch_cache.h"
+#include "controlplane/state/writer.h"
+#include "mesh/v1/node_sync.pb.h"
+
+namespace mesh::controlplane {
+
+// meshd's end of one stream. Neither call may call back into NodeSessions.
+class NodeLink {
+ public:
+  virtual ~NodeLink() = default;
+  // Takes one message; the next only after NodeSessions::OnSent.
+  virtual void Send(v1::ControlMessage message) = 0;
+  // Ends the stream; OnClosed follows.
+  virtual void Close(const absl::Status& status) = 0;
+};
+
+class NodeSessions {
+ public:
+  struct Options {
+    std::string cluster_cidr = "10.244.0.0/16";
+    std::string service_cidr = "10.96.0.0/16";
+    std::string cluster_domain = "cluster.local";
+    // What agents are asked for, and how often it is written at most while nothing changes.
+    absl::Duration heartbeat = absl::Seconds(1);
+  };
+  using Id = uint64_t;
+
+  // All outlive this.
+  NodeSessions(EventLoop& loop, WatchCache& cache, Writer& writer, Options options);
+  ~NodeSessions();
+
+  // `link` lives until OnClosed.
+  Id Open(NodeLink* link);
+  void OnMessage(Id id, const v1::AgentMessage& message);
+  void OnSent(Id id);
+  void OnClosed(Id id);
+  // Ends all streams; agents come back when meshd does.
+  void CloseAll(const absl::Status& status);
+
+  // The newest revision that the node's maps hold; 0 while it has no stream.
+  Revision AckedRevision(const std::string& node) const;
+  bool IsConnected(const std::string& node) const { return by_node_.contains(node); }
+
+ private:
+  struct Session {
+    Id id = 0;
+    NodeLink* link = nullptr;
+    std::string node;   // empty before Hello
+    bool live = false;  // registered and welcomed
+    bool sending = false;
+    std::optional<v1::Welcome> welcome;  // to send
+    std::optional<v1::NodeUpdate> pending;
+    v1::NodeUpdate pods;  // as of the last flush
+    Revision acked = 0;
+    // Status to write.
+    std::vector<v1::Condition> conditions;
+    bool status_dirty = false;
+    bool status_writing = false;
+    absl::Time status_written = absl::InfinitePast();
+    TimerId status_timer = 0;
+  };
+
+  void OnHello(Session& session, const v1::Hello& hello);
+  void GoLive(Session& session, const v1::Node& node);
+  void OnAck(Session& session, const v1::Ack& ack);
+  void OnReport(const Session& session, const v1::PodReport& report);
+  void OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartbeat);
+  void OnEvent(const v1::NodeEvent& event);
+  void ScheduleStatus(Session& session, bool now);
+  void WriteStatus(Id id);
+
+  void OnChanges(const ChangeBatch& batch);
+  void Flush();
+  void SendNext(Session& session);
+
+  EventLoop& loop_;
+  WatchCache& cache_;
+  Writer& writer_;
+  const Options options_;
+  Id next_id_ = 1;
+  std::map<Id, Session> sessions_;
+  std::map<std::string, Id> by_node_;
+  // What all live sessions have been given, or have in `pending`.
+  v1::NodeUpdate cluster_part_;
+  Revision flushed_ = 0;  // what cluster_part_ and all Session::pods reflect
+  bool flush_posted_ = false;
+  bool cluster_dirty_ = true;
+  std::set<std::string> dirty_nodes_;
+  WatchCache::Subscription subscription_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace mesh::controlplane

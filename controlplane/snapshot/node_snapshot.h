@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one node must know of the cluster, as the messages of its sync stream. Pure functions.
+//
+// Apply(Apply(s, a), b) == Apply(s, Merge(a, b)): increments that a slow node has not taken yet
+// merge into one, in any grouping.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "controlplane/state/cluster_state.h"
+#include "mesh/v1/node_sync.pb.h"
+
+namespace mesh::controlplane {
+
+// Services, all nodes and namespaces: the part that is the same for every node. Full, without pods.
+// A backend is ACTIVE while its endpoint is ready, DRAINING while it terminates and still serves.
+v1::NodeUpdate BuildClusterPart(const ClusterState& state);
+
+// The pods bound to `node`. Full.
+v1::NodeUpdate BuildPodPart(const ClusterState& state, std::string_view node);
+
+// Both, without the node itself among its peers: the first update of a stream.
+v1::NodeUpdate BuildNodeSnapshot(const ClusterState& state, std::string_view node);
+
+// The increment that turns `previous` into `next`, both full. Carries next's revision. A pod whose
+// status alone has changed, as the node reported it, is not in it.
+v1::NodeUpdate Diff(const v1::NodeUpdate& previous, const v1::NodeUpdate& next);
+
+// One update with the effect of `first`, then `second`; full when either is.
+v1::NodeUpdate Merge(const v1::NodeUpdate& first, const v1::NodeUpdate& second);
+
+// Without what it says about the node itself as a peer.
+void DropPeer(std::string_view node, v1::NodeUpdate* update);
+
+// True when it changes nothing on a node.
+bool IsEmpty(const v1::NodeUpdate& update);
+
+}  // namespace mesh::controlplane
