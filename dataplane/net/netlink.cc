@@ -65,11 +65,6 @@ void PutLinkDefaults(nlmsghdr* message, const std::string& name, const MacAddres
   mnl_attr_put_strz(message, IFLA_IFNAME, name.c_str());
   mnl_attr_put(message, IFLA_ADDRESS, mac.size(), mac.data());
   mnl_attr_put_u32(message, IFLA_MTU, mtu);
-  nlattr* family = mnl_attr_nest_start(message, IFLA_AF_SPEC);
-  nlattr* inet6 = mnl_attr_nest_start(message, AF_INET6);
-  mnl_attr_put_u8(message, IFLA_INET6_ADDR_GEN_MODE, kNoIpv6Addresses);
-  mnl_attr_nest_end(message, inet6);
-  mnl_attr_nest_end(message, family);
 }
 
 LinkInfo ReadLink(const nlmsghdr* message) {
@@ -332,6 +327,20 @@ absl::Status Netlink::SetUp(int ifindex, const std::string& alias) {
   header->ifi_change = IFF_UP;
   if (!alias.empty()) mnl_attr_put_strz(message, IFLA_IFALIAS, alias.substr(0, 255).c_str());
   return Send(message, fmt::format("set interface {} up", ifindex));
+}
+
+absl::Status Netlink::DisableIpv6Addresses(int ifindex) {
+  nlmsghdr* message = Message(RTM_NEWLINK, 0);
+  auto* header = static_cast<ifinfomsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ifinfomsg)));
+  header->ifi_index = ifindex;
+  nlattr* family = mnl_attr_nest_start(message, IFLA_AF_SPEC);
+  nlattr* inet6 = mnl_attr_nest_start(message, AF_INET6);
+  mnl_attr_put_u8(message, IFLA_INET6_ADDR_GEN_MODE, kNoIpv6Addresses);
+  mnl_attr_nest_end(message, inet6);
+  mnl_attr_nest_end(message, family);
+  const absl::Status status =
+      Send(message, fmt::format("keep interface {} without IPv6 addresses", ifindex));
+  return absl::IsUnimplemented(status) ? absl::OkStatus() : status;
 }
 
 absl::Status Netlink::SetMtu(int ifindex, int mtu) {

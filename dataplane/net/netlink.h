@@ -67,11 +67,13 @@ class Netlink {
   absl::StatusOr<LinkInfo> Link(int ifindex);
   absl::StatusOr<std::vector<LinkInfo>> Links();
 
-  // Both ends get `mtu` and make no IPv6 address of their own. ALREADY_EXISTS when one of the names
-  // is taken.
+  // Both ends get `mtu`. ALREADY_EXISTS when one of the names is taken.
   absl::Status AddVeth(const VethEnd& host, const VethEnd& peer, int mtu);
   // In collect-metadata mode. FAILED_PRECONDITION when the kernel has no VXLAN.
   absl::Status AddVxlan(const std::string& name, uint16_t port, const MacAddress& mac, int mtu);
+  // Before the link is up: it makes no IPv6 address of its own, so it does not solicit routers.
+  // Fine on a kernel without IPv6. Not to be queued.
+  absl::Status DisableIpv6Addresses(int ifindex);
   // NOT_FOUND when it is gone.
   absl::Status DeleteLink(int ifindex);
 

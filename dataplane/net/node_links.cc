@@ -76,6 +76,9 @@ absl::StatusOr<NodeLinks> EnsureNodeLinks(Netlink& netlink, const NodeConfig& co
 absl::Status EnsureNodeRoutes(Netlink& netlink, const NodeConfig& config, const NodeLinks& links) {
   const IpAddress next_hop = IpAddress::V4(MESH_NEXT_HOP);
   const int host = links.host.ifindex;
+  for (const LinkInfo* link : {&links.vxlan, &links.host, &links.net}) {
+    RETURN_IF_ERROR(netlink.DisableIpv6Addresses(link->ifindex));
+  }
   netlink.Begin();
   netlink.SetUp(links.vxlan.ifindex).IgnoreError();  // queued: Commit() tells
   netlink.SetUp(links.net.ifindex).IgnoreError();

@@ -25,6 +25,7 @@ std::vector<RouteInfo> PodRoutes(int ifindex, const NodeConfig& config) {
 
 absl::Status ConfigurePod(Netlink& pod, const AttachRequest& request, const NodeConfig& config) {
   ASSIGN_OR_RETURN(const LinkInfo link, pod.Link(request.ifname));
+  RETURN_IF_ERROR(pod.DisableIpv6Addresses(link.ifindex));
   pod.Begin();
   pod.AddAddress(link.ifindex, request.ip).IgnoreError();  // queued: Commit() tells
   pod.SetUp(link.ifindex).IgnoreError();
@@ -54,6 +55,7 @@ absl::StatusOr<int> MakePodLink(Netlink& host, const AttachRequest& request,
   ASSIGN_OR_RETURN(const LinkInfo link, host.Link(host_ifname));
   const absl::Status configured = [&]() -> absl::Status {
     RETURN_IF_ERROR(attach(link.ifindex));
+    RETURN_IF_ERROR(host.DisableIpv6Addresses(link.ifindex));
     RETURN_IF_ERROR(ConfigurePod(pod, request, config));
     return host.SetUp(link.ifindex,
                       fmt::format("mesh:{}/{}:{}", request.ns, request.pod, request.container_id));

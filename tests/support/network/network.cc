@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/network/network.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "common/status.h"
+#include "dataplane/net/netns.h"
+#include "fmt/format.h"
+
+namespace mesh::testing {
+namespace {
+
+sockaddr_in Address(const IpAddress& ip, uint16_t port) {
+  sockaddr_in out{};
+  out.sin_family = AF_INET;
+  out.sin_addr.s_addr = htonl(ip.v4());
+  out.sin_port = htons(port);
+  return out;
+}
+
+std::string Text(const sockaddr_in& address) {
+  return fmt::format("{}:{}", IpAddress::V4(ntohl(address.sin_addr.s_addr)).ToString(),
+                     ntohs(address.sin_port));
+}
+
+absl::StatusOr<UniqueFd> OpenSocket(const Netns& netns, int type) {
+  UniqueFd fd;
+  RETURN_IF_ERROR(dataplane::InNetns(netns.fd(), [&] {
+    fd.reset(socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    return fd ? absl::OkStatus() : ErrnoStatus(errno, "open a socket");
+  }));
+  const int one = 1;
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  return fd;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> PrivateBpffs() {
+  static std::string* root = nullptr;
+  if (root != nullptr) return *root;
+  if (unshare(CLONE_NEWNS) != 0) return ErrnoStatus(errno, "make a mount namespace");
+  if (mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    return ErrnoStatus(errno, "make mounts private");
+  }
+  // Over an existing folder that the test does not need: nothing to remove afterwards.
+  const char* folder = "/mnt";
+  if (mount("bpf", folder, "bpf", 0, nullptr) != 0) return ErrnoStatus(errno, "mount a bpffs");
+  root = new std::string(folder);
+  return *root;
+}
+
+absl::StatusOr<Netns> Netns::Make() {
+  const UniqueFd home(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+  if (!home) return ErrnoStatus(errno, "open the thread's network namespace");
+  if (unshare(CLONE_NEWNET) != 0) return ErrnoStatus(errno, "make a network namespace");
+  Netns out;
+  out.fd_.reset(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+  const UniqueFd control(socket(AF_INET, SOCK_DGRAM, 0));
+  ifreq request{};
+  std::strcpy(request.ifr_name, "lo");
+  request.ifr_flags = IFF_UP;
+  const bool up = ioctl(control.get(), SIOCSIFFLAGS, &request) == 0;
+  if (setns(home.get(), CLONE_NEWNET) != 0) std::abort();
+  if (!out.fd_ || !up) return ErrnoStatus(errno, "set up a network namespace");
+  return out;
+}
+
+std::string Netns::path() const { return fmt::format("/proc/self/fd/{}", fd_.get()); }
+
+absl::StatusOr<Socket> Socket::Tcp(const Netns& netns) {
+  Socket out;
+  ASSIGN_OR_RETURN(out.fd_, OpenSocket(netns, SOCK_STREAM));
+  return out;
+}
+
+absl::StatusOr<Socket> Socket::Udp(const Netns& netns) {
+  Socket out;
+  ASSIGN_OR_RETURN(out.fd_, OpenSocket(netns, SOCK_DGRAM));
+  return out;
+}
+
+absl::Status Socket::Wait(short events, absl::Duration limit) const {
+  pollfd waited{fd_.get(), events, 0};
+  const int count = poll(&waited, 1, static_cast<int>(absl::ToInt64Milliseconds(limit)));
+  if (count < 0) return ErrnoStatus(errno, "poll");
+  if (count == 0) return absl::DeadlineExceededError("nothing happened at the socket");
+  return absl::OkStatus();
+}
+
+absl::Status Socket::Bind(const IpAddress& ip, uint16_t port) {
+  const sockaddr_in address = Address(ip, port);
+  if (bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, fmt::format("bind {}", Text(address)));
+}
+
+absl::Status Socket::Listen() {
+  return listen(fd_.get(), 64) == 0 ? absl::OkStatus() : ErrnoStatus(errno, "listen");
+}
+
+absl::Status Socket::Connect(const IpAddress& ip, uint16_t port, absl::Duration limit) {
+  const sockaddr_in address = Address(ip, port);
+  if (connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+    return absl::OkStatus();
+  }
+  if (errno != EINPROGRESS) return ErrnoStatus(errno, fmt::format("connect {}", Text(address)));
+  RETURN_IF_ERROR(Wait(POLLOUT, limit));
+  int error = 0;
+  socklen_t size = sizeof(error);
+  getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+  return error == 0 ? absl::OkStatus()
+                    : ErrnoStatus(error, fmt::format("connect {}", Text(address)));
+}
+
+absl::StatusOr<Socket> Socket::Accept(absl::Duration limit) {
+  RETURN_IF_ERROR(Wait(POLLIN, limit));
+  Socket out;
+  out.fd_.reset(accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!out.fd_) return ErrnoStatus(errno, "accept");
+  return out;
+}
+
+absl::Status Socket::Send(const std::string& data) {
+  size_t sent = 0;
+  while (sent < data.size()) {
+    RETURN_IF_ERROR(Wait(POLLOUT, absl::Seconds(5)));
+    const ssize_t count = send(fd_.get(), data.data() + sent, data.size() - sent, MSG_NOSIGNAL);
+    if (count < 0) return ErrnoStatus(errno, "send");
+    sent += static_cast<size_t>(count);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Socket::Receive(absl::Duration limit) {
+  RETURN_IF_ERROR(Wait(POLLIN, limit));
+  std::string out(65536, '\0');
+  const ssize_t count = recv(fd_.get(), out.data(), out.size(), 0);
+  if (count < 0) return ErrnoStatus(errno, "receive");
+  out.resize(static_cast<size_t>(count));
+  return out;
+}
+
+absl::StatusOr<std::string> Socket::Answer(const std::string& answer, absl::Duration limit) {
+  RETURN_IF_ERROR(Wait(POLLIN, limit));
+  std::string out(65536, '\0');
+  sockaddr_in from{};
+  socklen_t size = sizeof(from);
+  const ssize_t count =
+      recvfrom(fd_.get(), out.data(), out.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
+  if (count < 0) return ErrnoStatus(errno, "receive");
+  out.resize(static_cast<size_t>(count));
+  if (sendto(fd_.get(), answer.data(), answer.size(), 0, reinterpret_cast<sockaddr*>(&from), size) <
+      0) {
+    return ErrnoStatus(errno, "answer");
+  }
+  return out;
+}
+
+std::string Socket::local() const {
+  sockaddr_in address{};
+  socklen_t size = sizeof(address);
+  getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  return Text(address);
+}
+
+std::string Socket::peer() const {
+  sockaddr_in address{};
+  socklen_t size = sizeof(address);
+  getpeername(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  return Text(address);
+}
+
+uint16_t Socket::local_port() const {
+  sockaddr_in address{};
+  socklen_t size = sizeof(address);
+  getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  return ntohs(address.sin_port);
+}
+
+void Socket::ResetOnClose() {
+  const linger now{1, 0};
+  setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+}  // namespace mesh::testing
