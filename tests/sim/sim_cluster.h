@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole control plane in virtual time, from a seed: the real store contract, watch cache, writer,
+// controllers and scheduler on a SimLoop, with simulated agents behind a network that delays and
+// repeats. Control plane, agents and nodes can die at any moment; the control plane also between
+// any two of its writes. Invariants are checked after every commit, by an observer of its own that
+// never dies; the first breach is kept in violation().
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/random.h"
+#include "common/sim_loop.h"
+#include "controlplane/runtime/runtime.h"
+#include "controlplane/state/watch_cache.h"
+#include "controlplane/state/writer.h"
+#include "controlplane/store/commit_queue.h"
+#include "controlplane/store/memory_store.h"
+
+namespace mesh::sim {
+
+namespace cp = ::mesh::controlplane;
+
+class SimCluster {
+ public:
+  SimCluster(uint64_t seed, int nodes);
+  ~SimCluster();
+  SimCluster(const SimCluster&) = delete;
+  SimCluster& operator=(const SimCluster&) = delete;
+
+  using Message = std::function<void()>;
+
+  // --- what a user does; tried again while the control plane is away ---
+  void CreateDeployment(const std::string& name, int replicas, const std::string& strategy,
+                        const std::string& max_surge, const std::string& max_unavailable);
+  // Selects the pods of the Deployment of this name.
+  void CreateService(const std::string& name);
+  void Scale(const std::string& deployment, int replicas);
+  void SetImage(const std::string& deployment, const std::string& image);
+  void Delete(v1::Kind kind, const cp::ObjectKey& key);
+
+  // --- faults ---
+  // All memory of the control plane is gone; it comes back after `downtime` from the store.
+  void CrashControl(absl::Duration downtime);
+  // The same just before (or just after, as the seed has it) the `commits`-th commit from now.
+  void CrashControlAfter(int commits, absl::Duration downtime);
+  // The agent is silent; its pods live on.
+  void KillAgent(int node, absl::Duration downtime);
+  // The node's pods die with it.
+  void KillNode(int node);
+  void ReviveNode(int node);
+  // One running pod of the node loses its container, which is started again.
+  void CrashContainer(int node);
+
+  // --- time and what can be seen ---
+  SimLoop& loop() { return loop_; }
+  Random& random() { return random_; }
+  const cp::ClusterState& state() const { return observer_->state(); }
+  bool RunUntil(const std::function<bool()>& done, absl::Duration limit);
+  void RunFor(absl::Duration duration) { loop_.RunFor(duration); }
+  // Every Deployment complete, every pod ready on a living node, every Service's endpoints right,
+  // nothing terminating, nothing left of what was deleted.
+  bool Converged() const;
+  // Why not: for the message of a failed test.
+  std::string Explain() const;
+  const std::string& violation() const { return violation_; }
+  // From now on a Deployment that was complete must keep its minimum of available pods.
+  void RequireAvailability(bool on) { require_availability_ = on; }
+  // Commits that changed anything but nodes (heartbeats) and events.
+  int64_t meaningful_commits() const { return meaningful_commits_; }
+  // Differs when anything happened in another order.
+  uint64_t trace() const { return trace_; }
+
+ private:
+  class CrashingCommitQueue;
+  struct Control;
+  struct Agent;
+
+  void StartControl();
+  void StopControl();
+  // Calls `attempt` until it has called what it is given, which means done.
+  void User(std::function<void(Message done)> attempt);
+  void UpdateDeployment(const std::string& name, std::function<void(v1::Deployment*)> change);
+
+  void AddNode(int index);
+  void Connect(Agent* agent);
+  void Heartbeat(Agent* agent, uint64_t epoch);
+  void SendDesired(const std::string& node);
+  void OnDesired(Agent* agent, const std::vector<std::shared_ptr<const v1::Pod>>& pods);
+  void StartPod(Agent* agent, const std::string& uid);
+  void StopPod(Agent* agent, const std::string& uid, int64_t grace_seconds);
+  void Report(Agent* agent, const std::string& uid, bool terminated);
+  void ToControl(Agent* agent, Message message);
+  void ToAgent(Agent* agent, Message message);
+  absl::Duration Delay(int max_ms);
+
+  void Observe(const cp::ChangeBatch& batch);
+  void CheckPods(const cp::ChangeBatch& batch);
+  void CheckDeployments();
+  void Violate(std::string what);
+
+  SimLoop loop_;
+  Random random_;
+  const uint64_t seed_;
+  cp::MemoryStore store_;
+  std::unique_ptr<cp::WatchCache> observer_;
+  cp::WatchCache::Subscription observation_;
+  std::unique_ptr<Control> control_;
+  uint64_t incarnation_ = 0;
+  std::vector<std::unique_ptr<Agent>> agents_;
+
+  std::string violation_;
+  bool require_availability_ = false;
+  int64_t meaningful_commits_ = 0;
+  uint64_t trace_ = 0;
+  // Largest replicas + maxSurge of each Deployment since it was last at rest.
+  std::map<cp::ObjectKey, int> pod_limit_;
+  std::set<cp::ObjectKey> was_complete_;
+};
+
+}  // namespace mesh::sim
