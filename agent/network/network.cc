@@ -104,7 +104,7 @@ class NetworkImpl : public Network {
  private:
   // Runs `task` on the loop and waits for its end.
   void Call(const std::function<void()>& task) {
-    MESH_CHECK(!loop_.InLoop()) << "would wait for itself";
+    MESH_CHECK(std::this_thread::get_id() != thread_.get_id()) << "would wait for itself";
     absl::Notification done;
     loop_.Post([&] {
       task();

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: the net thread as the agent sees it: states are programmed and acknowledged, failures are
+// reported and tried again, CNI is served and announced when it can be.
+// Method: the real loop, sockets and files over the fake dataplane; the resolver on 127.0.0.1.
+#include "agent/network/network.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <atomic>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "absl/synchronization/mutex.h"
+#include "agent/network/network_impl.h"
+#include "cni/agent_client.h"
+#include "common/unique_fd.h"
+#include "dataplane/fake_dataplane.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/unit/agent/network/named_state.h"
+#include "tests/unit/agent/network/temporary_folder.h"
+
+namespace mesh::agent {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr absl::Duration kDeadline = absl::Seconds(10);
+
+// Collects what `done` says.
+class Acknowledgements {
+ public:
+  std::function<void(int64_t, absl::Status)> Next() {
+    return [this](int64_t revision, absl::Status status) {
+      absl::MutexLock lock(&mutex_);
+      all_.emplace_back(revision, std::move(status));
+    };
+  }
+  // The first `count` ones, when they came in time.
+  std::vector<std::pair<int64_t, absl::Status>> Await(size_t count) {
+    absl::MutexLock lock(&mutex_);
+    auto enough = [&] { return all_.size() >= count; };
+    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&enough), kDeadline));
+    return all_;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::vector<std::pair<int64_t, absl::Status>> all_;
+};
+
+std::string ReadText(const std::string& path) {
+  std::ifstream file(path);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+class NetworkTest : public testing::Test {
+ protected:
+  NetworkTest() {
+    std::ofstream(folder_.path() + "/binary") << "the plugin";
+    // A gateway that this machine has: the resolver binds it.
+    state_->config.set_pod_cidr("127.0.0.0/24");
+    state_->pods["uid-1"].mutable_status()->set_pod_ip("127.0.0.5");
+    options_.node_name = "node-1";
+    options_.node_ip = "192.168.9.1";
+    options_.run_dir = folder_.path() + "/run";
+    options_.cni_bin_dir = folder_.path() + "/opt/cni/bin";
+    options_.cni_conf_dir = folder_.path() + "/etc/cni/net.d";
+    options_.cni_binary = folder_.path() + "/binary";
+    options_.resolv_conf = folder_.path() + "/resolv.conf";
+    source_.probe = [] { return absl::OkStatus(); };
+    source_.uplink_mtu = [] { return 1500; };
+    source_.resolver_port = 0;
+    source_.open = [this](const dataplane::NodeConfig& config)
+        -> absl::StatusOr<std::unique_ptr<dataplane::Dataplane>> {
+      ++opens_;
+      if (!open_status_.ok()) return open_status_;
+      auto fake = std::make_unique<dataplane::FakeDataplane>(config);
+      fake->fault = [this](const std::string& method) {
+        return method == "Apply" && failures_-- > 0
+                   ? absl::ResourceExhaustedError("service map full")
+                   : absl::OkStatus();
+      };
+      return fake;
+    };
+  }
+
+  std::unique_ptr<Network> Start(NodeStatePtr initial = nullptr) {
+    auto network = StartNetwork(options_, std::move(initial), source_);
+    EXPECT_TRUE(network.ok()) << network.status();
+    return network.ok() ? *std::move(network) : nullptr;
+  }
+
+  v1::CniReply Cni(const std::string& command, const std::string& args = "") {
+    v1::CniRequest request;
+    request.set_command(command);
+    request.set_container_id("abc");
+    request.set_netns("/run/netns/x");
+    request.set_ifname("eth0");
+    request.set_args(args);
+    request.set_config(R"({"cniVersion":"1.1.0","type":"mesh-cni","name":"mesh"})");
+    v1::CniReply reply;
+    const auto error = cni::CallAgent(options_.run_dir + "/cni.sock", request, -1, &reply);
+    EXPECT_EQ(error, std::nullopt) << error->message << error->details;
+    return reply;
+  }
+
+  TemporaryFolder folder_;
+  NetworkOptions options_;
+  DataplaneSource source_;
+  std::shared_ptr<NodeState> state_ = NamedState();
+  Acknowledgements acknowledgements_;
+  std::atomic<int> opens_ = 0, failures_ = 0;
+  absl::Status open_status_;
+};
+
+TEST_F(NetworkTest, IsNotReadyBeforeTheFirstState) {
+  auto network = Start();
+
+  EXPECT_FALSE(network->Ready());
+  EXPECT_EQ(network->PodNameServer(), "");
+  EXPECT_EQ(Cni("STATUS").code(), 50u);
+  EXPECT_EQ(ReadText(options_.cni_conf_dir + "/10-mesh.conflist"), "");
+}
+
+TEST_F(NetworkTest, AcknowledgesARevisionOnceTheMapsHoldIt) {
+  auto network = Start();
+
+  network->Apply(state_, acknowledgements_.Next());
+
+  EXPECT_THAT(acknowledgements_.Await(1), ElementsAre(std::pair(7, absl::OkStatus())));
+  EXPECT_TRUE(network->Ready());
+  EXPECT_EQ(network->PodNameServer(), "127.0.0.1");
+  EXPECT_EQ(Cni("STATUS").code(), 0u);
+}
+
+TEST_F(NetworkTest, StartsFromTheCheckpointBeforeItReturns) {
+  auto network = Start(state_);
+
+  EXPECT_TRUE(network->Ready());
+  EXPECT_EQ(Cni("ADD", "K8S_POD_UID=uid-1;K8S_POD_NAME=web-1;K8S_POD_NAMESPACE=shop").code(), 0u);
+}
+
+TEST_F(NetworkTest, KnowsAPodFromTheStateThatHasJustArrived) {
+  auto network = Start(state_);
+  auto next = std::make_shared<NodeState>(*state_);
+  next->revision = 8;
+  next->pods["uid-2"] = next->pods["uid-1"];
+  next->pods["uid-2"].mutable_status()->set_pod_ip("127.0.0.6");
+
+  network->Apply(next, acknowledgements_.Next());
+
+  EXPECT_EQ(Cni("ADD", "K8S_POD_UID=uid-2;K8S_POD_NAME=x;K8S_POD_NAMESPACE=shop").code(), 0u);
+}
+
+TEST_F(NetworkTest, ReportsAFailureAndTriesAgainUntilItHolds) {
+  auto network = Start();
+  failures_ = 2;
+
+  network->Apply(state_, acknowledgements_.Next());
+
+  const auto all = acknowledgements_.Await(3);
+  EXPECT_EQ(all[0].first, 0);
+  EXPECT_THAT(std::string(all[0].second.message()), HasSubstr("revision 7: service map full"));
+  EXPECT_FALSE(all[1].second.ok());
+  EXPECT_EQ(all[2], std::pair(int64_t{7}, absl::OkStatus()));
+}
+
+TEST_F(NetworkTest, TellsWhatOfARevisionCannotBeProgrammed) {
+  auto network = Start();
+  state_->services["shop/web"].set_cluster_ip("fd00::1");
+
+  network->Apply(state_, acknowledgements_.Next());
+
+  const auto all = acknowledgements_.Await(1);
+  EXPECT_EQ(all[0].first, 7) << "the rest holds";
+  EXPECT_THAT(std::string(all[0].second.message()), HasSubstr("service shop/web"));
+}
+
+TEST_F(NetworkTest, StartFailsWhenTheKernelCannotHaveTheDataplane) {
+  open_status_ =
+      absl::FailedPreconditionError("kernel 5.10 is older than 6.1: install a newer one");
+
+  const auto network = StartNetwork(options_, state_, source_);
+
+  EXPECT_EQ(network.status(), open_status_);
+}
+
+TEST_F(NetworkTest, StartFailsWithTheProbesAnswer) {
+  source_.probe = [] { return absl::FailedPreconditionError("needs root"); };
+
+  EXPECT_EQ(StartNetwork(options_, nullptr, source_).status(),
+            absl::FailedPreconditionError("needs root"));
+}
+
+TEST_F(NetworkTest, InstallsPluginLoopbackAndConfiguration) {
+  auto network = Start(state_);
+
+  EXPECT_EQ(ReadText(options_.cni_bin_dir + "/mesh-cni"), "the plugin");
+  EXPECT_EQ(ReadText(options_.cni_bin_dir + "/loopback"), "the plugin");
+  EXPECT_EQ(ReadText(options_.cni_conf_dir + "/10-mesh.conflist"),
+            "{\n  \"cniVersion\": \"1.0.0\",\n  \"name\": \"mesh\",\n  \"plugins\": [\n    {\n"
+            "      \"type\": \"mesh-cni\",\n      \"agentSocket\": \"" +
+                options_.run_dir + "/cni.sock\"\n    }\n  ]\n}\n");
+  struct stat info;
+  ASSERT_EQ(::stat((options_.cni_bin_dir + "/mesh-cni").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0755u);
+}
+
+TEST_F(NetworkTest, KeepsALoopbackPluginThatIsThereAndReplacesAnOldPlugin) {
+  ASSERT_NE(Start(state_), nullptr);
+  ::unlink((options_.cni_bin_dir + "/loopback").c_str());
+  std::ofstream(options_.cni_bin_dir + "/loopback") << "of the distribution";
+  std::ofstream(options_.cni_binary) << "the new plugin";
+
+  auto again = Start(state_);
+
+  EXPECT_EQ(ReadText(options_.cni_bin_dir + "/loopback"), "of the distribution");
+  EXPECT_EQ(ReadText(options_.cni_bin_dir + "/mesh-cni"), "the new plugin");
+}
+
+TEST_F(NetworkTest, ServesCniToRootOnly) {
+  auto network = Start();
+
+  struct stat info;
+  ASSERT_EQ(::stat((options_.run_dir + "/cni.sock").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+}
+
+TEST_F(NetworkTest, ASecondAgentIsRefused) {
+  auto first = Start();
+
+  const auto second = StartNetwork(options_, nullptr, source_);
+
+  EXPECT_TRUE(absl::IsFailedPrecondition(second.status()));
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("cni.sock"));
+  EXPECT_EQ(Cni("STATUS").code(), 50u) << "the first one serves on";
+}
+
+TEST_F(NetworkTest, SurvivesGarbageOnItsSocket) {
+  auto network = Start(state_);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, (options_.run_dir + "/cni.sock").c_str(),
+               sizeof address.sun_path - 1);
+  for (const std::string& bytes :
+       {std::string("\xff\xff\xff\xff"), std::string("\0\0\0\4abcd", 8), std::string("\0", 1)}) {
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM, 0));
+    ASSERT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(bytes.size()));
+  }
+
+  EXPECT_EQ(Cni("STATUS").code(), 0u);
+}
+
+TEST_F(NetworkTest, ListsRowsWithTheRevisionTheyBelongTo) {
+  auto network = Start();
+  v1::ListDataplaneRequest request;
+  request.set_table(v1::DATAPLANE_TABLE_SERVICE);
+  EXPECT_EQ(network->ListDataplane(request).error(), "the dataplane is not set up yet");
+  network->Apply(state_, acknowledgements_.Next());
+  acknowledgements_.Await(1);
+
+  const v1::DataplaneNode node = network->ListDataplane(request);
+
+  EXPECT_EQ(node.node(), "node-1");
+  EXPECT_EQ(node.error(), "");
+  EXPECT_EQ(node.revision(), 7);
+  EXPECT_EQ(node.services_size(), 2);
+}
+
+TEST_F(NetworkTest, RefusesAnotherPodRangeWhilePodsUseTheFirst) {
+  auto network = Start(state_);
+  auto moved = std::make_shared<NodeState>(*state_);
+  moved->config.set_pod_cidr("127.0.1.0/24");
+
+  network->Apply(moved, acknowledgements_.Next());
+
+  EXPECT_THAT(std::string(acknowledgements_.Await(1)[0].second.message()),
+              HasSubstr("changed from 127.0.0.0/24 to 127.0.1.0/24"));
+  EXPECT_EQ(opens_, 1);
+}
+
+}  // namespace
+}  // namespace mesh::agent

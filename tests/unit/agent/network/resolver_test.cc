@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: the name server as a pod's C library sees it, over UDP and TCP.
+// Method: sockets on 127.0.0.1 with free ports; resolver and upstream share one loop.
+#include "agent/network/resolver.h"
+
+#include <fstream>
+
+#include "agent/network/dns_message.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/unit/agent/network/dns_client.h"
+#include "tests/unit/agent/network/fake_name_server.h"
+#include "tests/unit/agent/network/named_state.h"
+#include "tests/unit/agent/network/temporary_folder.h"
+
+namespace mesh::agent {
+namespace {
+
+using testing::ElementsAre;
+using testing::SizeIs;
+
+constexpr int kDeadlineSeconds = 10;
+
+class ResolverTest : public testing::Test {
+ protected:
+  ResolverTest() {
+    thread_.Call([this] {
+      auto resolver = Resolver::Listen(thread_.loop(), IpAddress::V4(INADDR_LOOPBACK), 0,
+                                       folder_.path() + "/resolv.conf");
+      EXPECT_TRUE(resolver.ok()) << resolver.status();
+      resolver_ = *std::move(resolver);
+    });
+    SetState(NamedState());
+  }
+  ~ResolverTest() override {
+    thread_.Call([this] { resolver_.reset(); });
+  }
+
+  void SetState(NodeStatePtr state) {
+    thread_.Call([&] { resolver_->SetState(std::move(state)); });
+  }
+  void SetUpstream(NameServer server) {
+    thread_.Call([&] { resolver_->SetUpstreams({server}); });
+  }
+
+  // Blocks on receiving up to the deadline.
+  UniqueFd Connect(int type) {
+    UniqueFd fd(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(resolver_->port());
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const timeval deadline{.tv_sec = kDeadlineSeconds, .tv_usec = 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline);
+    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    return fd;
+  }
+
+  std::string AskUdp(const std::string& packet) {
+    const UniqueFd fd = Connect(SOCK_DGRAM);
+    EXPECT_EQ(::send(fd.get(), packet.data(), packet.size(), 0),
+              static_cast<ssize_t>(packet.size()));
+    char buffer[65536];
+    const ssize_t n = ::recv(fd.get(), buffer, sizeof buffer, 0);
+    return n < 0 ? "no answer" : std::string(buffer, static_cast<size_t>(n));
+  }
+
+  static std::string Framed(const std::string& packet) {
+    return std::string{static_cast<char>(packet.size() >> 8), static_cast<char>(packet.size())} +
+           packet;
+  }
+
+  // One answer off the stream, no byte more.
+  static std::string ReadFramed(int fd) {
+    char length[2];
+    if (::recv(fd, length, 2, MSG_WAITALL) != 2) return "no answer";
+    std::string packet(dns::IdOf(std::string_view(length, 2)), '\0');
+    if (::recv(fd, packet.data(), packet.size(), MSG_WAITALL) !=
+        static_cast<ssize_t>(packet.size()))
+      return "no answer";
+    return packet;
+  }
+
+  TemporaryFolder folder_;
+  LoopThread thread_;
+  std::unique_ptr<Resolver> resolver_;
+};
+
+TEST_F(ResolverTest, AnswersForServices) {
+  const dns::Decoded decoded = dns::Decode(AskUdp(dns::MakeQuery("web.shop.svc.cluster.local")));
+
+  EXPECT_EQ(decoded.id, 0x1234);
+  EXPECT_TRUE(decoded.authoritative);
+  EXPECT_THAT(decoded.answers, ElementsAre("web.shop.svc.cluster.local. 5 A 10.96.0.10"));
+}
+
+TEST_F(ResolverTest, SeesTheNewestState) {
+  auto next = NamedState();
+  next->services["shop/web"].set_cluster_ip("10.96.0.99");
+  SetState(next);
+
+  EXPECT_THAT(dns::Decode(AskUdp(dns::MakeQuery("web.shop.svc.cluster.local"))).answers,
+              ElementsAre("web.shop.svc.cluster.local. 5 A 10.96.0.99"));
+}
+
+TEST_F(ResolverTest, AnswersSeveralQuestionsOnOneTcpConnection) {
+  const UniqueFd fd = Connect(SOCK_STREAM);
+  const std::string first = Framed(dns::MakeQuery("web.shop.svc.cluster.local", {.id = 1}));
+  const std::string second = Framed(dns::MakeQuery("nothing.shop.svc.cluster.local", {.id = 2}));
+  const std::string bytes = first + second;
+  ASSERT_EQ(::send(fd.get(), bytes.data(), first.size() + 3, 0),
+            static_cast<ssize_t>(first.size() + 3));
+
+  EXPECT_EQ(dns::Decode(ReadFramed(fd.get())).rcode, dns::kNoError);
+  ASSERT_GT(::send(fd.get(), bytes.data() + first.size() + 3, second.size() - 3, 0), 0);
+  EXPECT_EQ(dns::Decode(ReadFramed(fd.get())).rcode, dns::kNxDomain);
+}
+
+TEST_F(ResolverTest, SendsWhatIsTooLongForUdpOverTcp) {
+  auto state = NamedState();
+  v1::ServiceState& many = state->services["shop/headless"];
+  for (int i = 0; i < 100; ++i) {
+    v1::BackendState* backend = many.mutable_ports(0)->add_backends();
+    backend->set_ip(IpAddress::V4(0x0af40200u + static_cast<uint32_t>(i)).ToString());
+    backend->set_state(v1::BackendState::ACTIVE);
+  }
+  SetState(state);
+  const std::string query = dns::MakeQuery("headless.shop.svc.cluster.local");
+
+  EXPECT_TRUE(dns::Decode(AskUdp(query)).truncated);
+
+  const UniqueFd fd = Connect(SOCK_STREAM);
+  const std::string framed = Framed(query);
+  ASSERT_GT(::send(fd.get(), framed.data(), framed.size(), 0), 0);
+  const dns::Decoded decoded = dns::Decode(ReadFramed(fd.get()));
+  EXPECT_FALSE(decoded.truncated);
+  EXPECT_THAT(decoded.answers, SizeIs(101));
+}
+
+TEST_F(ResolverTest, AsksUpstreamForOtherNames) {
+  FakeNameServer upstream(&thread_, [](const std::string& query, bool) {
+    dns::Answer answer;
+    answer.answers.push_back({"example.com", dns::kA, 60, dns::EncodeV4(0x01020304)});
+    return std::vector{dns::BuildResponse(query, *dns::ParseQuery(query).query, answer, 512)};
+  });
+  SetUpstream(upstream.server());
+
+  EXPECT_THAT(dns::Decode(AskUdp(dns::MakeQuery("example.com"))).answers,
+              ElementsAre("example.com. 60 A 1.2.3.4"));
+  const UniqueFd fd = Connect(SOCK_STREAM);
+  const std::string framed = Framed(dns::MakeQuery("example.com"));
+  ASSERT_GT(::send(fd.get(), framed.data(), framed.size(), 0), 0);
+  EXPECT_THAT(dns::Decode(ReadFramed(fd.get())).answers, SizeIs(1));
+}
+
+TEST_F(ResolverTest, NamesOfTheClusterNeverGoUpstream) {
+  FakeNameServer upstream(&thread_,
+                          [](const std::string&, bool) { return std::vector<std::string>(); });
+  SetUpstream(upstream.server());
+
+  EXPECT_EQ(dns::Decode(AskUdp(dns::MakeQuery("x.shop.svc.cluster.local"))).rcode, dns::kNxDomain);
+  EXPECT_EQ(upstream.queries(), 0);
+}
+
+TEST_F(ResolverTest, RefusesOtherNamesAtOnceWithoutAnUpstream) {
+  EXPECT_EQ(dns::Decode(AskUdp(dns::MakeQuery("example.com"))).rcode, dns::kRefused);
+}
+
+TEST_F(ResolverTest, DoesNotAskItselfWhenResolvConfNamesIt) {
+  std::ofstream(folder_.path() + "/resolv.conf") << "nameserver 127.0.0.1\n";
+
+  EXPECT_EQ(dns::Decode(AskUdp(dns::MakeQuery("example.com"))).rcode, dns::kRefused);
+}
+
+TEST_F(ResolverTest, ReportsABadEdnsVersion) {
+  const dns::Decoded decoded = dns::Decode(AskUdp(
+      dns::MakeQuery("web.shop.svc.cluster.local", {.edns_bytes = 1232, .edns_version = 3})));
+
+  EXPECT_THAT(decoded.additional, ElementsAre("OPT 1232 1"));
+}
+
+TEST_F(ResolverTest, AnswersGarbageWithAnErrorAndGoesOn) {
+  std::string garbage = dns::MakeQuery("web");
+  garbage[12] = static_cast<char>(0xff);
+
+  EXPECT_EQ(dns::Decode(AskUdp(garbage)).rcode, dns::kFormErr);
+  EXPECT_EQ(dns::Decode(AskUdp(dns::MakeQuery("web.shop.svc.cluster.local"))).rcode, dns::kNoError);
+}
+
+TEST_F(ResolverTest, NamesTheAddressItCannotHave) {
+  thread_.Call([this] {
+    const auto second = Resolver::Listen(thread_.loop(), IpAddress::V4(INADDR_LOOPBACK),
+                                         resolver_->port(), "/nonexistent");
+    EXPECT_THAT(std::string(second.status().message()), testing::HasSubstr("127.0.0.1:"));
+  });
+}
+
+}  // namespace
+}  // namespace mesh::agent
