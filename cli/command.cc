@@ -20,6 +20,12 @@ bool Matches(const Command& command, std::string_view word) {
          std::find(command.aliases.begin(), command.aliases.end(), word) != command.aliases.end();
 }
 
+// Flags that may stand before the command, each with a value.
+bool IsGlobalFlag(std::string_view flag) {
+  return flag == "-n" || flag == "--namespace" || flag == "-s" || flag == "--server" ||
+         flag == "--request-timeout";
+}
+
 // Index of the first word that is neither a flag nor the value of a global flag; args.size() when
 // there is none.
 size_t FirstWord(const std::vector<std::string>& args) {
@@ -28,7 +34,7 @@ size_t FirstWord(const std::vector<std::string>& args) {
   for (size_t i = 0; i < args.size(); ++i) {
     if (args[i] == "--") return args.size();
     if (args[i].size() < 2 || args[i][0] != '-') return i;
-    if (kWithValue.contains(args[i])) ++i;
+    if (IsGlobalFlag(args[i])) ++i;
   }
   return args.size();
 }
@@ -84,6 +90,7 @@ void PrintFlags(const CLI::App& app, const std::set<const CLI::Option*>& global,
       if (first) out << (own ? "\nFlags:\n" : "\nGlobal flags:\n");
       first = false;
       std::string names = option->get_name(false, true);
+      if (size_t comma = names.find(','); comma != std::string::npos) names.insert(comma + 1, " ");
       out << fmt::format("  {}\n      {}\n", names, option->get_description());
     }
   }
@@ -211,6 +218,12 @@ int RunCommandLine(const Command& root, std::vector<std::string> args, Context& 
     const size_t at = FirstWord(args);
     if (at == args.size()) {
       if (command->define) break;
+      if (!args.empty() && !AsksForHelp(args)) {
+        const std::string flag = args.front().substr(0, args.front().find('='));
+        if (!IsGlobalFlag(flag)) {
+          return Fail(context, UsageError(UnexpectedText(args.front())), path);
+        }
+      }
       PrintChildren(*command, path, context.out);
       return 0;
     }

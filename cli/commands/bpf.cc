@@ -58,8 +58,7 @@ Command TableCommand(v1::DataplaneTable table, std::string name, std::vector<std
       .name = "list",
       .summary = summary,
       .usage = "[-n NAMESPACE] [--service SERVICE] [--node NODE] [-o table|wide|json|yaml]",
-      .define =
-          [table](CLI::App& app, Context& context) -> Action {
+      .define = [table](CLI::App& app, Context& context) -> Action {
         auto flags = std::make_shared<Flags>();
         app.add_option("--service", flags->service, "Only entries of this Service");
         app.add_option("--node", flags->node, "Only this node; all nodes when absent");

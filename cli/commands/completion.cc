@@ -33,7 +33,8 @@ std::string BashScript() {
   types += "endpoints all";
   std::string cases;
   AddCases(RootCommand(), "", &cases);
-  return fmt::format(R"sh(# bash completion of meshctl; use it with: source <(meshctl completion bash)
+  return fmt::format(
+      R"sh(# bash completion of meshctl; use it with: source <(meshctl completion bash)
 _meshctl() {{
   local current="${{COMP_WORDS[COMP_CWORD]}}" path="" words="" i
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -54,7 +55,7 @@ _meshctl() {{
 }}
 complete -F _meshctl meshctl
 )sh",
-                     cases, types);
+      cases, types);
 }
 
 }  // namespace

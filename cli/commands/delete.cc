@@ -69,8 +69,8 @@ absl::StatusOr<std::vector<Target>> Expand(const std::vector<Target>& asked, con
       targets.push_back(target);
       continue;
     }
-    ASSIGN_OR_RETURN(v1::ListResponse list, ListObjects(target.type.kind, target.ns,
-                                                        flags.targets.selector, client));
+    ASSIGN_OR_RETURN(v1::ListResponse list,
+                     ListObjects(target.type.kind, target.ns, flags.targets.selector, client));
     for (const v1::Resource& item : list.items()) {
       const v1::ObjectMeta& meta = schema::MetaOf(item);
       targets.push_back({target.type, meta.namespace_(), meta.name()});
@@ -135,7 +135,7 @@ absl::StatusOr<int> Run(Flags flags, Context& context) {
     request.set_propagation(flags.cascade);
     absl::StatusOr<v1::Resource> deleted = client->Delete(request);
     if (!deleted.ok()) {
-      if (ignore_missing && IsNotFound(deleted.status())) continue;
+      if (ignore_missing && IsServerNotFound(deleted.status())) continue;
       if (ServerReason(deleted.status()).empty()) return deleted.status();
       context.err << ErrorText(deleted.status()) << "\n";
       exit_code = 1;
@@ -156,9 +156,9 @@ absl::StatusOr<int> Run(Flags flags, Context& context) {
   for (const Doomed& one : doomed) {
     absl::Status status = WaitUntilGone(one.target, one.uid, deadline, *client);
     if (status.code() == absl::StatusCode::kDeadlineExceeded && ServerReason(status).empty()) {
-      return absl::DeadlineExceededError(fmt::format(
-          "timed out waiting for the condition on {}/{}", ResourceText(one.target.type),
-          one.target.name));
+      return absl::DeadlineExceededError(fmt::format("timed out waiting for the condition on {}/{}",
+                                                     ResourceText(one.target.type),
+                                                     one.target.name));
     }
     RETURN_IF_ERROR(status);
   }
@@ -168,39 +168,40 @@ absl::StatusOr<int> Run(Flags flags, Context& context) {
 }  // namespace
 
 Command DeleteCommand() {
-  return {.name = "delete",
-          .summary = "Delete resources by file name, name, or type and label selector",
-          .group = kGroupBasic,
-          .usage = "TYPE (NAME... | -l SELECTOR | --all) | TYPE/NAME... | -f FILE... [flags]",
-          .examples = "  meshctl delete pod web-1\n"
-                      "  meshctl delete deployment,service -l app=web\n"
-                      "  meshctl delete -f examples/guestbook\n",
-          .define = [](CLI::App& app, Context& context) -> Action {
-            auto flags = std::make_shared<Flags>();
-            app.add_option("resources", flags->targets.args);
-            app.add_option("-f,--filename", flags->targets.files,
-                           "Files or folders with the resources; - reads standard input")
-                ->allow_extra_args(false)
-                ->take_all();
-            app.add_flag("-R,--recursive", flags->targets.recursive,
-                         "Folders of -f with all below");
-            app.add_option("-l,--selector", flags->targets.selector, "Label selector");
-            app.add_flag("--all", flags->all, "All resources of the type in the namespace");
-            app.add_flag("-A,--all-namespaces", flags->targets.all_namespaces,
-                         "Resources of all namespaces");
-            app.add_flag("--wait", flags->wait, "Wait until the resources are gone; on by default");
-            app.add_option("--timeout", flags->timeout, "How long to wait; 0s waits for ever");
-            app.add_option("--grace-period", flags->grace_period,
-                           "Seconds that the resource gets to end; its own when negative");
-            app.add_flag("--now", flags->now, "The same as --grace-period=1");
-            app.add_flag("--force", flags->force, "Remove at once, without the node's confirmation");
-            app.add_flag("--ignore-not-found", flags->ignore_not_found,
-                         "A resource that does not exist is no error");
-            app.add_option("--cascade", flags->cascade,
-                           "What becomes of dependents: background (they follow) or orphan");
-            app.add_option("-o,--output", flags->output, "name: print TYPE/NAME only");
-            return [flags, &context] { return Run(*flags, context); };
-          }};
+  return {
+      .name = "delete",
+      .summary = "Delete resources by file name, name, or type and label selector",
+      .group = kGroupBasic,
+      .usage = "TYPE (NAME... | -l SELECTOR | --all) | TYPE/NAME... | -f FILE... [flags]",
+      .examples =
+          "  meshctl delete pod web-1\n"
+          "  meshctl delete deployment,service -l app=web\n"
+          "  meshctl delete -f examples/guestbook\n",
+      .define = [](CLI::App& app, Context& context) -> Action {
+        auto flags = std::make_shared<Flags>();
+        app.add_option("resources", flags->targets.args);
+        app.add_option("-f,--filename", flags->targets.files,
+                       "Files or folders with the resources; - reads standard input")
+            ->allow_extra_args(false)
+            ->take_all();
+        app.add_flag("-R,--recursive", flags->targets.recursive, "Folders of -f with all below");
+        app.add_option("-l,--selector", flags->targets.selector, "Label selector");
+        app.add_flag("--all", flags->all, "All resources of the type in the namespace");
+        app.add_flag("-A,--all-namespaces", flags->targets.all_namespaces,
+                     "Resources of all namespaces");
+        app.add_flag("--wait", flags->wait, "Wait until the resources are gone; on by default");
+        app.add_option("--timeout", flags->timeout, "How long to wait; 0s waits for ever");
+        app.add_option("--grace-period", flags->grace_period,
+                       "Seconds that the resource gets to end; its own when negative");
+        app.add_flag("--now", flags->now, "The same as --grace-period=1");
+        app.add_flag("--force", flags->force, "Remove at once, without the node's confirmation");
+        app.add_flag("--ignore-not-found", flags->ignore_not_found,
+                     "A resource that does not exist is no error");
+        app.add_option("--cascade", flags->cascade,
+                       "What becomes of dependents: background (they follow) or orphan");
+        app.add_option("-o,--output", flags->output, "name: print TYPE/NAME only");
+        return [flags, &context] { return Run(*flags, context); };
+      }};
 }
 
 }  // namespace mesh::cli

@@ -39,8 +39,7 @@ absl::StatusOr<Related> FetchRelated(const TypeRef& type, const v1::Resource& ob
     ASSIGN_OR_RETURN(v1::ListResponse list, ListObjects(v1::KIND_EVENT, ns, "", client));
     const std::string kind =
         type.endpoints ? "Endpoints" : std::string(schema::Info(type.kind).name);
-    const std::string name =
-        type.endpoints ? ServiceOfSlice(object.endpoint_slice()) : meta.name();
+    const std::string name = type.endpoints ? ServiceOfSlice(object.endpoint_slice()) : meta.name();
     for (const v1::Resource& item : list.items()) {
       const v1::ObjectReference& about = item.event().involved_object();
       if (about.kind() != kind || about.name() != name) continue;
@@ -106,12 +105,11 @@ absl::Status FindByPrefix(const std::vector<Target>& targets, Fetched* fetched,
     if (target.name.empty() || target.type.endpoints) continue;
     auto missing = std::find_if(
         fetched->errors.begin(), fetched->errors.end(), [&](const absl::Status& error) {
-          return IsNotFound(error) &&
+          return IsServerNotFound(error) &&
                  error.message().find("\"" + target.name + "\"") != absl::string_view::npos;
         });
     if (missing == fetched->errors.end()) continue;
-    ASSIGN_OR_RETURN(v1::ListResponse list,
-                     ListObjects(target.type.kind, target.ns, "", client));
+    ASSIGN_OR_RETURN(v1::ListResponse list, ListObjects(target.type.kind, target.ns, "", client));
     bool any = false;
     for (Found& found : fetched->found) {
       if (!(found.type == target.type)) continue;
@@ -177,9 +175,10 @@ Command DescribeCommand() {
           .summary = "Show details of resources, with their events",
           .group = kGroupTroubleshoot,
           .usage = "TYPE [NAME_PREFIX... | -l SELECTOR] | TYPE/NAME... [flags]",
-          .examples = "  meshctl describe pod web-1\n"
-                      "  meshctl describe deployment/web\n"
-                      "  meshctl describe pods -l app=web\n",
+          .examples =
+              "  meshctl describe pod web-1\n"
+              "  meshctl describe deployment/web\n"
+              "  meshctl describe pods -l app=web\n",
           .define = [](CLI::App& app, Context& context) -> Action {
             auto flags = std::make_shared<Flags>();
             app.add_option("resources", flags->targets.args);

@@ -121,8 +121,9 @@ Command EventsCommand() {
           .summary = "List events, the oldest first",
           .group = kGroupTroubleshoot,
           .usage = "[--for TYPE/NAME] [--types=Warning,Normal] [--watch] [flags]",
-          .examples = "  meshctl events --for pod/web-1\n"
-                      "  meshctl events -A --types=Warning\n",
+          .examples =
+              "  meshctl events --for pod/web-1\n"
+              "  meshctl events -A --types=Warning\n",
           .define = [](CLI::App& app, Context& context) -> Action {
             auto flags = std::make_shared<Flags>();
             app.add_flag("-A,--all-namespaces", flags->all_namespaces, "Events of all namespaces");

@@ -39,8 +39,8 @@ class InputPump {
   void Run() {
     while (true) {
       // poll ignores negative descriptors: what is absent or at its end.
-      std::array<pollfd, 3> fds = {
-          pollfd{stop_, POLLIN, 0}, pollfd{in_, POLLIN, 0}, pollfd{resized_, POLLIN, 0}};
+      std::array<pollfd, 3> fds = {pollfd{stop_, POLLIN, 0}, pollfd{in_, POLLIN, 0},
+                                   pollfd{resized_, POLLIN, 0}};
       if (poll(fds.data(), fds.size(), /*timeout=*/-1) < 0) {
         if (errno == EINTR) continue;
         return;
@@ -159,10 +159,12 @@ absl::StatusOr<int> Run(Flags flags, Context& context) {
   v1::ExecOutput output;
   while (stream->Read(&output)) {
     if (output.has_stdout()) {
-      context.out.write(output.stdout().data(), static_cast<std::streamsize>(output.stdout().size()));
+      context.out.write(output.stdout().data(),
+                        static_cast<std::streamsize>(output.stdout().size()));
       context.out.flush();
     } else if (output.has_stderr()) {
-      context.err.write(output.stderr().data(), static_cast<std::streamsize>(output.stderr().size()));
+      context.err.write(output.stderr().data(),
+                        static_cast<std::streamsize>(output.stderr().size()));
       context.err.flush();
     } else if (output.has_exit_code()) {
       exit_code = output.exit_code();
@@ -193,10 +195,10 @@ Command ExecCommand() {
           .summary = "Execute a command in a container",
           .group = kGroupTroubleshoot,
           .usage = "(POD | TYPE/NAME) [-c CONTAINER] [-i] [-t] -- COMMAND [args...]",
-          .examples = "  meshctl exec web-1 -- date\n"
-                      "  meshctl exec -it deployment/web -- sh\n",
-          .define =
-              [](CLI::App& app, Context& context) -> Action {
+          .examples =
+              "  meshctl exec web-1 -- date\n"
+              "  meshctl exec -it deployment/web -- sh\n",
+          .define = [](CLI::App& app, Context& context) -> Action {
             auto flags = std::make_shared<Flags>();
             app.add_option("pod", flags->args);
             app.add_option("-c,--container", flags->container, "The container");

@@ -55,10 +55,10 @@ absl::StatusOr<Output> ParseOutput(const std::string& text) {
   if (text == "jsonpath") {
     return absl::InvalidArgumentError("template format specified but no template given");
   }
-  return absl::InvalidArgumentError(
-      fmt::format("unable to match a printer suitable for the output format \"{}\", allowed formats "
-                  "are: json,jsonpath,name,wide,yaml",
-                  text));
+  return absl::InvalidArgumentError(fmt::format(
+      "unable to match a printer suitable for the output format \"{}\", allowed formats "
+      "are: json,jsonpath,name,wide,yaml",
+      text));
 }
 
 PrintOptions OptionsFor(const Flags& flags, const Output& output, const Context& context) {
@@ -160,7 +160,7 @@ absl::StatusOr<int> Print(const Fetched& fetched, bool single, const Flags& flag
   }
   int exit_code = 0;
   for (const absl::Status& error : fetched.errors) {
-    if (flags.ignore_not_found && IsNotFound(error)) continue;
+    if (flags.ignore_not_found && IsServerNotFound(error)) continue;
     context.out.flush();
     context.err << ErrorText(error) << "\n";
     exit_code = 1;
@@ -171,8 +171,9 @@ absl::StatusOr<int> Print(const Fetched& fetched, bool single, const Flags& flag
 absl::StatusOr<int> Watch(const std::vector<Target>& targets, const Flags& flags,
                           const Output& output, ControlClient& client, Context& context) {
   if (targets.size() != 1) {
-    return absl::InvalidArgumentError("you may only specify a single resource type or name with "
-                                      "--watch");
+    return absl::InvalidArgumentError(
+        "you may only specify a single resource type or name with "
+        "--watch");
   }
   const Target& target = targets.front();
   ASSIGN_OR_RETURN(Fetched fetched, Fetch(targets, flags.targets.selector, client));
@@ -253,12 +254,12 @@ Command GetCommand() {
       .summary = "Display one or many resources",
       .group = kGroupBasic,
       .usage = "TYPE[,TYPE...] [NAME... | -l SELECTOR] | TYPE/NAME... [flags]",
-      .examples = "  meshctl get pods -o wide\n"
-                  "  meshctl get deployment,service -A\n"
-                  "  meshctl get pods -l app=web --watch\n"
-                  "  meshctl get pod web-1 -o jsonpath='{.status.podIP}'\n",
-      .define =
-          [](CLI::App& app, Context& context) -> Action {
+      .examples =
+          "  meshctl get pods -o wide\n"
+          "  meshctl get deployment,service -A\n"
+          "  meshctl get pods -l app=web --watch\n"
+          "  meshctl get pod web-1 -o jsonpath='{.status.podIP}'\n",
+      .define = [](CLI::App& app, Context& context) -> Action {
         auto flags = std::make_shared<Flags>();
         app.add_option("resources", flags->targets.args);
         app.add_option("-o,--output", flags->output,

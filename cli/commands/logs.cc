@@ -72,7 +72,8 @@ absl::StatusOr<v1::LogsRequest> RequestOf(const Flags& flags, const Context& con
   // Many pods: the end of each is enough, as in kubectl.
   if (!flags.tail_given && !flags.selector.empty()) request.set_tail_lines(10);
   if (!flags.since.empty() && !flags.since_time.empty()) {
-    return absl::InvalidArgumentError("at most one of `sinceTime` or `sinceSeconds` may be specified");
+    return absl::InvalidArgumentError(
+        "at most one of `sinceTime` or `sinceSeconds` may be specified");
   }
   absl::Time since = absl::InfinitePast();
   if (!flags.since.empty()) {
@@ -85,9 +86,10 @@ absl::StatusOr<v1::LogsRequest> RequestOf(const Flags& flags, const Context& con
   if (!flags.since_time.empty()) {
     std::string error;
     if (!absl::ParseTime(absl::RFC3339_full, flags.since_time, &since, &error)) {
-      return UsageError(fmt::format("invalid argument \"{}\" for \"--since-time\" flag: expected "
-                                    "RFC3339, such as 2026-01-02T15:04:05Z",
-                                    flags.since_time));
+      return UsageError(
+          fmt::format("invalid argument \"{}\" for \"--since-time\" flag: expected "
+                      "RFC3339, such as 2026-01-02T15:04:05Z",
+                      flags.since_time));
     }
   }
   if (since != absl::InfinitePast()) {
@@ -108,10 +110,11 @@ absl::StatusOr<std::vector<Source>> FindSources(const Flags& flags, Context& con
                      ListObjects(v1::KIND_POD, context.ns(), flags.selector, client));
     for (v1::Resource& item : *list.mutable_items()) pods.push_back(std::move(*item.mutable_pod()));
   } else {
-    const std::string word =
-        flags.args.size() > 1 && flags.args[0].find('/') == std::string::npos && flags.args[0] == "pod"
-            ? flags.args[1]
-            : flags.args[0];
+    const std::string word = flags.args.size() > 1 &&
+                                     flags.args[0].find('/') == std::string::npos &&
+                                     flags.args[0] == "pod"
+                                 ? flags.args[1]
+                                 : flags.args[0];
     ASSIGN_OR_RETURN(Target target, ParsePodTarget(word, context.ns()));
     std::string note;
     ASSIGN_OR_RETURN(v1::Pod pod, FindPod(target, client, &note));
@@ -134,7 +137,8 @@ absl::StatusOr<std::vector<Source>> FindSources(const Flags& flags, Context& con
       source.request.set_namespace_(pod.metadata().namespace_());
       source.request.set_pod(pod.metadata().name());
       source.request.set_container(container);
-      if (flags.prefix) source.prefix = fmt::format("[pod/{}/{}] ", pod.metadata().name(), container);
+      if (flags.prefix)
+        source.prefix = fmt::format("[pod/{}/{}] ", pod.metadata().name(), container);
       sources.push_back(std::move(source));
     }
   }
@@ -143,8 +147,9 @@ absl::StatusOr<std::vector<Source>> FindSources(const Flags& flags, Context& con
 
 absl::StatusOr<int> Run(Flags flags, Context& context) {
   if (flags.args.empty() && flags.selector.empty()) {
-    return UsageError("'logs (POD | TYPE/NAME) [-c CONTAINER]' names the pod, -l several; "
-                      "POD or TYPE/NAME is a required argument for the logs command");
+    return UsageError(
+        "'logs (POD | TYPE/NAME) [-c CONTAINER]' names the pod, -l several; "
+        "POD or TYPE/NAME is a required argument for the logs command");
   }
   if (!flags.args.empty() && !flags.selector.empty()) {
     return UsageError("only a selector (-l) or a POD name is allowed");
@@ -165,19 +170,18 @@ absl::StatusOr<int> Run(Flags flags, Context& context) {
   }
   LineSink sink(context.out);
   auto read = [&](const Source& source) {
-    return client->Logs(source.request, [&](std::string_view chunk) {
-      return sink.Write(chunk, source.prefix);
-    });
+    return client->Logs(source.request,
+                        [&](std::string_view chunk) { return sink.Write(chunk, source.prefix); });
   };
   if (!flags.follow || sources.size() == 1) {
     for (const Source& source : sources) RETURN_IF_ERROR(read(source));
     return 0;
   }
   if (sources.size() > static_cast<size_t>(std::max(flags.max_requests, 1))) {
-    return absl::InvalidArgumentError(
-        fmt::format("you are attempting to follow {} log streams, but maximum allowed concurrency is "
-                    "{}, use --max-log-requests to increase the limit",
-                    sources.size(), flags.max_requests));
+    return absl::InvalidArgumentError(fmt::format(
+        "you are attempting to follow {} log streams, but maximum allowed concurrency is "
+        "{}, use --max-log-requests to increase the limit",
+        sources.size(), flags.max_requests));
   }
   std::vector<absl::Status> results(sources.size());
   std::vector<std::thread> threads;
@@ -192,35 +196,37 @@ absl::StatusOr<int> Run(Flags flags, Context& context) {
 }  // namespace
 
 Command LogsCommand() {
-  return {.name = "logs",
-          .summary = "Print the logs of a container in a pod",
-          .group = kGroupTroubleshoot,
-          .usage = "(POD | TYPE/NAME | -l SELECTOR) [-c CONTAINER] [flags]",
-          .examples = "  meshctl logs web-1\n"
-                      "  meshctl logs -f deployment/web -c nginx\n"
-                      "  meshctl logs -l app=web --prefix --tail=20\n",
-          .define = [](CLI::App& app, Context& context) -> Action {
-            auto flags = std::make_shared<Flags>();
-            app.add_option("pod", flags->args);
-            app.add_option("-c,--container", flags->container, "The container");
-            app.add_option("-l,--selector", flags->selector, "Label selector of pods");
-            app.add_flag("--all-containers", flags->all_containers, "All containers of the pod");
-            app.add_flag("-f,--follow", flags->follow, "Print what is written from now on, too");
-            app.add_flag("-p,--previous", flags->previous,
-                         "The container as it was before its last restart");
-            app.add_flag("--timestamps", flags->timestamps, "A time before each line");
-            app.add_flag("--prefix", flags->prefix, "Pod and container before each line");
-            CLI::Option* tail =
-                app.add_option("--tail", flags->tail, "Lines from the end; -1, the default, is all");
-            app.add_option("--since", flags->since, "Only lines younger than this, such as 5m");
-            app.add_option("--since-time", flags->since_time, "Only lines after this time (RFC3339)");
-            app.add_option("--max-log-requests", flags->max_requests,
-                           "How many logs may be followed at once; 5 by default");
-            return [flags, tail, &context] {
-              flags->tail_given = tail->count() > 0;
-              return Run(*flags, context);
-            };
-          }};
+  return {
+      .name = "logs",
+      .summary = "Print the logs of a container in a pod",
+      .group = kGroupTroubleshoot,
+      .usage = "(POD | TYPE/NAME | -l SELECTOR) [-c CONTAINER] [flags]",
+      .examples =
+          "  meshctl logs web-1\n"
+          "  meshctl logs -f deployment/web -c nginx\n"
+          "  meshctl logs -l app=web --prefix --tail=20\n",
+      .define = [](CLI::App& app, Context& context) -> Action {
+        auto flags = std::make_shared<Flags>();
+        app.add_option("pod", flags->args);
+        app.add_option("-c,--container", flags->container, "The container");
+        app.add_option("-l,--selector", flags->selector, "Label selector of pods");
+        app.add_flag("--all-containers", flags->all_containers, "All containers of the pod");
+        app.add_flag("-f,--follow", flags->follow, "Print what is written from now on, too");
+        app.add_flag("-p,--previous", flags->previous,
+                     "The container as it was before its last restart");
+        app.add_flag("--timestamps", flags->timestamps, "A time before each line");
+        app.add_flag("--prefix", flags->prefix, "Pod and container before each line");
+        CLI::Option* tail =
+            app.add_option("--tail", flags->tail, "Lines from the end; -1, the default, is all");
+        app.add_option("--since", flags->since, "Only lines younger than this, such as 5m");
+        app.add_option("--since-time", flags->since_time, "Only lines after this time (RFC3339)");
+        app.add_option("--max-log-requests", flags->max_requests,
+                       "How many logs may be followed at once; 5 by default");
+        return [flags, tail, &context] {
+          flags->tail_given = tail->count() > 0;
+          return Run(*flags, context);
+        };
+      }};
 }
 
 }  // namespace mesh::cli

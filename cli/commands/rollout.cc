@@ -37,8 +37,8 @@ absl::StatusOr<std::vector<Target>> Deployments(const Flags& flags, Context& con
       targets.push_back(target);
       continue;
     }
-    ASSIGN_OR_RETURN(v1::ListResponse list, ListObjects(target.type.kind, target.ns,
-                                                        flags.targets.selector, client));
+    ASSIGN_OR_RETURN(v1::ListResponse list,
+                     ListObjects(target.type.kind, target.ns, flags.targets.selector, client));
     for (const v1::Resource& item : list.items()) {
       targets.push_back(
           {target.type, schema::MetaOf(item).namespace_(), schema::MetaOf(item).name()});
@@ -134,19 +134,18 @@ void AddTargetFlags(CLI::App& app, TargetFlags* targets) {
 }  // namespace
 
 Command RolloutCommand() {
-  Command status = {.name = "status",
-                    .summary = "Show the state of a rollout until it is done",
-                    .usage = "deployment/NAME... [flags]",
-                    .examples = "  meshctl rollout status deployment/web --timeout=60s\n",
-                    .define = [](CLI::App& app, Context& context) -> Action {
-                      auto flags = std::make_shared<Flags>();
-                      AddTargetFlags(app, &flags->targets);
-                      app.add_flag("-w,--watch", flags->watch,
-                                   "Until the rollout is done; on by default");
-                      app.add_option("--timeout", flags->timeout,
-                                     "How long to wait; 0s waits for ever");
-                      return [flags, &context] { return RunStatus(*flags, context); };
-                    }};
+  Command status = {
+      .name = "status",
+      .summary = "Show the state of a rollout until it is done",
+      .usage = "deployment/NAME... [flags]",
+      .examples = "  meshctl rollout status deployment/web --timeout=60s\n",
+      .define = [](CLI::App& app, Context& context) -> Action {
+        auto flags = std::make_shared<Flags>();
+        AddTargetFlags(app, &flags->targets);
+        app.add_flag("-w,--watch", flags->watch, "Until the rollout is done; on by default");
+        app.add_option("--timeout", flags->timeout, "How long to wait; 0s waits for ever");
+        return [flags, &context] { return RunStatus(*flags, context); };
+      }};
   Command restart = {.name = "restart",
                      .summary = "Replace all pods of a deployment, as a rollout",
                      .usage = "deployment/NAME... [flags]",

@@ -17,7 +17,8 @@ absl::StatusOr<RolloutState> RolloutStatus(const v1::Deployment& deployment) {
           fmt::format("deployment \"{}\" exceeded its progress deadline", name));
     }
   }
-  const std::string waiting = fmt::format("Waiting for deployment \"{}\" rollout to finish: ", name);
+  const std::string waiting =
+      fmt::format("Waiting for deployment \"{}\" rollout to finish: ", name);
   if (status.updated_replicas() < deployment.spec().replicas()) {
     return RolloutState{
         waiting + fmt::format("{} out of {} new replicas have been updated...\n",

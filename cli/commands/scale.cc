@@ -34,8 +34,9 @@ int ObservedReplicas(const v1::Resource& object) {
 
 absl::StatusOr<int> Run(const Flags& flags, Context& context) {
   if (flags.replicas < 0) {
-    return UsageError("The --replicas=COUNT flag is required, and COUNT must be greater than or "
-                      "equal to 0");
+    return UsageError(
+        "The --replicas=COUNT flag is required, and COUNT must be greater than or "
+        "equal to 0");
   }
   ASSIGN_OR_RETURN(absl::Duration timeout, ParseDurationFlag(flags.timeout, "--timeout"));
   ASSIGN_OR_RETURN(std::vector<Target> asked, FindTargets(flags.targets, context));
@@ -43,9 +44,8 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
   std::vector<Target> targets;
   for (const Target& target : asked) {
     if (target.type.kind != v1::KIND_DEPLOYMENT && target.type.kind != v1::KIND_REPLICA_SET) {
-      return absl::InvalidArgumentError(
-          fmt::format("{} cannot be scaled; deployments and replicasets can",
-                      ResourceText(target.type)));
+      return absl::InvalidArgumentError(fmt::format(
+          "{} cannot be scaled; deployments and replicasets can", ResourceText(target.type)));
     }
     if (!target.name.empty()) {
       targets.push_back(target);
@@ -54,8 +54,8 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
     if (!flags.all && flags.targets.selector.empty()) {
       return absl::InvalidArgumentError("resource(s) were provided, but no name was specified");
     }
-    ASSIGN_OR_RETURN(v1::ListResponse list, ListObjects(target.type.kind, target.ns,
-                                                        flags.targets.selector, *client));
+    ASSIGN_OR_RETURN(v1::ListResponse list,
+                     ListObjects(target.type.kind, target.ns, flags.targets.selector, *client));
     for (const v1::Resource& item : list.items()) {
       targets.push_back(
           {target.type, schema::MetaOf(item).namespace_(), schema::MetaOf(item).name()});
@@ -83,8 +83,8 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
             return !object || ObservedReplicas(*object) == flags.replicas;
           });
       if (!status.ok()) {
-        context.err << ErrorText(absl::DeadlineExceededError(fmt::format(
-                           "timed out waiting for \"{}\" to be synced", target.name)))
+        context.err << ErrorText(absl::DeadlineExceededError(
+                           fmt::format("timed out waiting for \"{}\" to be synced", target.name)))
                     << "\n";
         exit_code = 1;
         continue;
@@ -102,8 +102,9 @@ Command ScaleCommand() {
           .summary = "Set a new size for a deployment or replica set",
           .group = kGroupDeploy,
           .usage = "--replicas=COUNT (TYPE NAME... | TYPE/NAME... | -f FILE) [flags]",
-          .examples = "  meshctl scale --replicas=3 deployment/web\n"
-                      "  meshctl scale --current-replicas=2 --replicas=3 deployment/web\n",
+          .examples =
+              "  meshctl scale --replicas=3 deployment/web\n"
+              "  meshctl scale --current-replicas=2 --replicas=3 deployment/web\n",
           .define = [](CLI::App& app, Context& context) -> Action {
             auto flags = std::make_shared<Flags>();
             app.add_option("resources", flags->targets.args);

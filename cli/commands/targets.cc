@@ -65,7 +65,7 @@ std::string SliceSelector(const std::string& service) {
 
 }  // namespace
 
-bool IsNotFound(const absl::Status& status) {
+bool IsServerNotFound(const absl::Status& status) {
   return status.code() == absl::StatusCode::kNotFound && ServerReason(status) == "NotFound";
 }
 
@@ -118,7 +118,8 @@ absl::StatusOr<std::vector<Target>> ParseTargets(const std::vector<std::string>&
         if (args[i].find('/') != std::string::npos) {
           return absl::InvalidArgumentError(
               "there is no need to specify a resource type as a separate argument when passing "
-              "arguments in resource/name form (e.g. 'meshctl get resource/<resource_name>' instead "
+              "arguments in resource/name form (e.g. 'meshctl get resource/<resource_name>' "
+              "instead "
               "of 'meshctl get resource resource/<resource_name>'");
         }
         targets.push_back(TargetOf(type, scope, args[i]));
@@ -129,7 +130,8 @@ absl::StatusOr<std::vector<Target>> ParseTargets(const std::vector<std::string>&
     return !target.name.empty() && IsNamespaced(target.type);
   });
   if (all_namespaces && named) {
-    return absl::InvalidArgumentError("a resource cannot be retrieved by name across all namespaces");
+    return absl::InvalidArgumentError(
+        "a resource cannot be retrieved by name across all namespaces");
   }
   return targets;
 }
@@ -140,7 +142,8 @@ absl::StatusOr<std::vector<Target>> FindTargets(const TargetFlags& flags, Contex
   }
   if (!flags.args.empty()) {
     return absl::InvalidArgumentError(
-        "when paths, URLs, or stdin is provided as input, you may not specify resource arguments as "
+        "when paths, URLs, or stdin is provided as input, you may not specify resource arguments "
+        "as "
         "well");
   }
   ManifestFlags input{.files = flags.files, .recursive = flags.recursive, .identity_only = true};
@@ -148,8 +151,7 @@ absl::StatusOr<std::vector<Target>> FindTargets(const TargetFlags& flags, Contex
   std::vector<Target> targets;
   for (const manifest::Object& object : manifest.objects) {
     const v1::ObjectMeta& meta = schema::MetaOf(object.resource);
-    targets.push_back(TargetOf({schema::KindOf(object.resource)},
-                               meta.namespace_(), meta.name()));
+    targets.push_back(TargetOf({schema::KindOf(object.resource)}, meta.namespace_(), meta.name()));
   }
   return targets;
 }
@@ -233,8 +235,8 @@ absl::StatusOr<std::vector<v1::Pod>> FindPods(const Target& target, ControlClien
       break;
     case v1::Resource::kService:
       if (object.service().spec().selector().empty()) {
-        return absl::InvalidArgumentError(
-            fmt::format("invalid service '{}': Service is defined without a selector", target.name));
+        return absl::InvalidArgumentError(fmt::format(
+            "invalid service '{}': Service is defined without a selector", target.name));
       }
       selector = LabelsText(object.service().spec().selector());
       break;
@@ -243,8 +245,7 @@ absl::StatusOr<std::vector<v1::Pod>> FindPods(const Target& target, ControlClien
           fmt::format("cannot attach to *v1.{}: selector for {} not implemented",
                       schema::Info(target.type.kind).name, schema::Info(target.type.kind).name));
   }
-  ASSIGN_OR_RETURN(v1::ListResponse list,
-                   ListObjects(v1::KIND_POD, target.ns, selector, client));
+  ASSIGN_OR_RETURN(v1::ListResponse list, ListObjects(v1::KIND_POD, target.ns, selector, client));
   std::vector<v1::Pod> pods;
   for (v1::Resource& item : *list.mutable_items()) pods.push_back(std::move(*item.mutable_pod()));
   // Fit for logs and exec first: not going away, running, ready, then the oldest.
@@ -261,8 +262,8 @@ absl::StatusOr<std::vector<v1::Pod>> FindPods(const Target& target, ControlClien
 absl::StatusOr<v1::Pod> FindPod(const Target& target, ControlClient& client, std::string* note) {
   ASSIGN_OR_RETURN(std::vector<v1::Pod> pods, FindPods(target, client));
   if (pods.empty()) {
-    return absl::NotFoundError(fmt::format("no pods found for {}/{}", SingularText(target.type),
-                                           target.name));
+    return absl::NotFoundError(
+        fmt::format("no pods found for {}/{}", SingularText(target.type), target.name));
   }
   if (pods.size() > 1) {
     *note = fmt::format("Found {} pods, using pod/{}", pods.size(), pods.front().metadata().name());
@@ -285,8 +286,8 @@ absl::StatusOr<std::string> ChooseContainer(const v1::Pod& pod, const std::strin
     return absl::InternalError(fmt::format("pod {} has no containers", pod.metadata().name()));
   }
   if (names.size() > 1) {
-    *note = fmt::format("Defaulted container \"{}\" out of: {}", names.front(),
-                        fmt::join(names, ", "));
+    *note =
+        fmt::format("Defaulted container \"{}\" out of: {}", names.front(), fmt::join(names, ", "));
   }
   return names.front();
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which objects a command is about: "pods", "pod web", "pod/web svc/web", "pods,svc", "all", -f FILE.
+// Which objects a command is about: "pods", "pod web", "pod/web svc/web", "pods,svc", "all", -f
+// FILE.
 #pragma once
 
 #include <string>
@@ -84,6 +85,6 @@ absl::StatusOr<std::string> ChooseContainer(const v1::Pod& pod, const std::strin
                                             std::string* note);
 
 // The server answered that there is no such object.
-bool IsNotFound(const absl::Status& status);
+bool IsServerNotFound(const absl::Status& status);
 
 }  // namespace mesh::cli

@@ -35,17 +35,17 @@ absl::Status WaitFor(const WaitCondition& condition, const Target& target, absl:
     case WaitCondition::Kind::kDelete:
       return WaitUntilGone(target, /*uid=*/"", deadline, client);
     case WaitCondition::Kind::kCreate:
-      return WaitUntil(
-          target, deadline, client, [](const v1::Resource* object) { return object != nullptr; });
+      return WaitUntil(target, deadline, client,
+                       [](const v1::Resource* object) { return object != nullptr; });
     default:
       break;
   }
   absl::Status problem;
   RETURN_IF_ERROR(WaitUntil(target, deadline, client, [&](const v1::Resource* object) {
     if (!object) {
-      problem = ServerError(
-          absl::StatusCode::kNotFound, "NotFound",
-          fmt::format("{} \"{}\" not found", PluralText(target.type), target.name));
+      problem =
+          ServerError(absl::StatusCode::kNotFound, "NotFound",
+                      fmt::format("{} \"{}\" not found", PluralText(target.type), target.name));
       return true;
     }
     absl::StatusOr<bool> met = IsMet(condition, *object);
@@ -78,8 +78,8 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
       return absl::InvalidArgumentError(
           "resource(s) were provided, but no name, label selector, or --all flag specified");
     }
-    ASSIGN_OR_RETURN(v1::ListResponse list, ListObjects(target.type.kind, target.ns,
-                                                        flags.targets.selector, *client));
+    ASSIGN_OR_RETURN(v1::ListResponse list,
+                     ListObjects(target.type.kind, target.ns, flags.targets.selector, *client));
     for (const v1::Resource& item : list.items()) {
       const v1::ObjectMeta& meta = schema::MetaOf(item);
       targets.push_back({target.type, meta.namespace_(), meta.name()});
@@ -114,10 +114,11 @@ Command WaitCommand() {
           .summary = "Wait for a condition on one or many resources",
           .group = kGroupTroubleshoot,
           .usage = "TYPE/NAME... | TYPE [NAME...] (-l SELECTOR | --all) --for=CONDITION [flags]",
-          .examples = "  meshctl wait --for=condition=Ready pod/web-1\n"
-                      "  meshctl wait --for=condition=Available deployment/web --timeout=60s\n"
-                      "  meshctl wait --for=jsonpath='{.status.phase}'=Running pods -l app=web\n"
-                      "  meshctl wait --for=delete pod/web-1\n",
+          .examples =
+              "  meshctl wait --for=condition=Ready pod/web-1\n"
+              "  meshctl wait --for=condition=Available deployment/web --timeout=60s\n"
+              "  meshctl wait --for=jsonpath='{.status.phase}'=Running pods -l app=web\n"
+              "  meshctl wait --for=delete pod/web-1\n",
           .define = [](CLI::App& app, Context& context) -> Action {
             auto flags = std::make_shared<Flags>();
             app.add_option("resources", flags->targets.args);

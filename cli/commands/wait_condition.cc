@@ -60,18 +60,18 @@ absl::StatusOr<WaitCondition> ParseWaitCondition(std::string_view text) {
   if (text.starts_with("condition=")) {
     text.remove_prefix(10);
     const size_t equals = text.find('=');
-    WaitCondition condition{.kind = Kind::kCondition, .subject = std::string(text.substr(0, equals)),
-                            .value = "true"};
+    WaitCondition condition{
+        .kind = Kind::kCondition, .subject = std::string(text.substr(0, equals)), .value = "true"};
     if (equals != std::string_view::npos) condition.value = text.substr(equals + 1);
     return condition;
   }
   if (text.starts_with("jsonpath=")) {
     text.remove_prefix(9);
     if (text.size() >= 2 && (text[0] == '\'' || text[0] == '"')) {
-      return absl::InvalidArgumentError(
-          fmt::format("jsonpath wait format must be --for=jsonpath='{{.status.readyReplicas}}'=3 or "
-                      "--for=jsonpath='{{.status.readyReplicas}}', not {}",
-                      text));
+      return absl::InvalidArgumentError(fmt::format(
+          "jsonpath wait format must be --for=jsonpath='{{.status.readyReplicas}}'=3 or "
+          "--for=jsonpath='{{.status.readyReplicas}}', not {}",
+          text));
     }
     // The template ends at its last brace; a filter in it may hold "=".
     const size_t close = text.rfind('}');
@@ -82,8 +82,9 @@ absl::StatusOr<WaitCondition> ParseWaitCondition(std::string_view text) {
     if (!condition.any_value) {
       condition.value = text.substr(equals + 1);
       if (condition.value.empty()) {
-        return absl::InvalidArgumentError("jsonpath wait has to have a value to compare, such as "
-                                          "--for=jsonpath='{.status.phase}'=Running");
+        return absl::InvalidArgumentError(
+            "jsonpath wait has to have a value to compare, such as "
+            "--for=jsonpath='{.status.phase}'=Running");
       }
     }
     RETURN_IF_ERROR(CheckJsonPath(condition.subject));

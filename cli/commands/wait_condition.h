@@ -22,8 +22,9 @@ struct WaitCondition {
   friend bool operator==(const WaitCondition&, const WaitCondition&) = default;
 };
 
-// "condition=Ready", "condition=Ready=false", "delete", "create", "jsonpath={.status.phase}=Running",
-// "jsonpath={.status.podIP}". kubectl's words for anything else.
+// "condition=Ready", "condition=Ready=false", "delete", "create",
+// "jsonpath={.status.phase}=Running", "jsonpath={.status.podIP}". kubectl's words for anything
+// else.
 absl::StatusOr<WaitCondition> ParseWaitCondition(std::string_view text);
 
 // True when `object` is as the condition wants. A condition of an older generation does not count.
