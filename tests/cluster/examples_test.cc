@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The examples, as their READMEs apply them.
+#include <gmock/gmock.h>
+
+#include <set>
+
+#include "fmt/format.h"
+#include "tests/support/cluster/local_cluster.h"
+
+namespace mesh::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr char kImages[] = MESH_SOURCE_DIR "/build/images/";
+
+class ExamplesTest : public ClusterTest {
+ protected:
+  void Load(const std::string& image, const std::vector<std::string>& names = {}) {
+    cluster().LoadImage(kImages + image + ".tar", names);
+  }
+  void ApplyFolder(const std::string& path) {
+    const auto output = cluster().Meshctl({"apply", "-f", path});
+    ASSERT_EQ(output.exit_code, 0) << output.text;
+  }
+  void WaitForDeployment(const std::string& name, const std::string& ns = "default") {
+    const auto output =
+        cluster().Meshctl({"rollout", "status", "deployment/" + name, "-n", ns, "--timeout=60s"});
+    ASSERT_EQ(output.exit_code, 0) << output.text;
+  }
+  std::string Fetch(const std::string& pod, const std::string& url,
+                    const std::string& ns = "default") {
+    return cluster()
+        .Meshctl({"exec", pod, "-n", ns, "--", "timeout", "3", "wget", "-qO-", url})
+        .text;
+  }
+};
+
+TEST_F(ExamplesTest, GuestbookKeepsWhatVisitorsWriteAndServesFromSeveralNodes) {
+  for (const char* image :
+       {"guestbook-frontend", "guestbook-redis", "guestbook-redis-follower", "toolbox"}) {
+    Load(image);
+  }
+  ApplyFolder(MESH_SOURCE_DIR "/examples/guestbook");
+  for (const char* name : {"redis-leader", "redis-follower", "frontend"}) WaitForDeployment(name);
+  ASSERT_TRUE(cluster().WaitForPods("app=client", 1));
+
+  EXPECT_TRUE(Eventually([&] {
+    Fetch("client", "http://frontend/?message=hello+there");
+    return Fetch("client", "http://frontend/").find("<li>hello there</li>") != std::string::npos;
+  })) << Fetch("client", "http://frontend/");
+  EXPECT_THAT(Fetch("client", "http://frontend/"), HasSubstr("<p>visits: "));
+
+  std::set<std::string> nodes;
+  EXPECT_TRUE(Eventually([&] {
+    const std::string page = Fetch("client", "http://frontend/");
+    for (const Json& pod : cluster().ReadyPods("app=guestbook")) {
+      if (page.find("served by: " + pod["metadata"]["name"].get<std::string>()) !=
+          std::string::npos) {
+        nodes.insert(pod["spec"]["nodeName"]);
+      }
+    }
+    return nodes.size() >= 2;
+  }));
+}
+
+TEST_F(ExamplesTest, TheTwoTiersAnswerTogether) {
+  Load("toolbox");
+  ApplyFolder(MESH_SOURCE_DIR "/examples/two-tier");
+  WaitForDeployment("api");
+  WaitForDeployment("web");
+  const std::string url = "http://" + cluster().ClusterIp("web") + "/";
+  const auto page = [&] {
+    return cluster()
+        .Meshctl({"local", "exec", "--name", cluster().layout().cluster(), "n1", "--", "busybox",
+                  "timeout", "3", "busybox", "wget", "-qO-", url})
+        .text;
+  };
+
+  EXPECT_TRUE(Eventually([&] {
+    const std::string text = page();
+    return text.find("web: web-") != std::string::npos &&
+           text.find("api: api-") != std::string::npos;
+  })) << page();
+}
+
+TEST_F(ExamplesTest, TheTwoNamespacesMeetOnlyThroughAService) {
+  Load("toolbox");
+  ApplyFolder(MESH_SOURCE_DIR "/examples/two-namespaces");
+  WaitForDeployment("web", "blue");
+  for (const char* ns : {"blue", "green"}) {
+    const auto ready = cluster().Meshctl(
+        {"wait", "--for=condition=Ready", "pod/client", "-n", ns, "--timeout=60s"});
+    ASSERT_EQ(ready.exit_code, 0) << ready.text;
+  }
+  const std::string pod_ip =
+      cluster().ReadyPods("app=web", "blue").front()["status"]["podIP"].get<std::string>();
+  const std::string direct = fmt::format("http://{}:8080/", pod_ip);
+
+  EXPECT_TRUE(Eventually([&] {
+    return Fetch("client", direct, "blue").find("web-") == 0 &&
+           Fetch("client", "http://web.blue/", "green").find("web-") == 0;
+  }));
+  EXPECT_THAT(Fetch("client", direct, "green"), Not(HasSubstr("web-")));
+}
+
+}  // namespace
+}  // namespace mesh::testing

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// kill -9 of each part in turn while requests run through a ClusterIP: the cluster heals by itself,
+// and what still lives is reached all the time.
+#include <gmock/gmock.h>
+#include <signal.h>
+
+#include "fmt/format.h"
+#include "tests/support/cluster/local_cluster.h"
+
+namespace mesh::testing {
+namespace {
+
+using ::testing::SizeIs;
+
+class FailureTest : public ClusterTest {
+ protected:
+  void SetUp() override {
+    ClusterTest::SetUp();
+    if (HasFatalFailure()) return;
+    cluster().Apply(EchoManifest("echo", 3) + "---\n" + ClientManifest("client", "n2"));
+    ASSERT_TRUE(cluster().WaitForPods("app=echo", 3));
+    ASSERT_TRUE(cluster().WaitForPods("app=client", 1));
+    target_ = cluster().ClusterIp("echo") + ":80";
+    client_ = cluster().PodPid("client");
+    ASSERT_TRUE(Eventually([&] { return Serves(); }));
+  }
+
+  // All three pods answer, none fails.
+  bool Serves() {
+    const LoadResult result = cluster().Load(client_, "tcp", target_, 60);
+    return result.failures == 0 && result.answers.size() == 3;
+  }
+
+  // Kills a part of a node and waits until another process stands in its place.
+  void KillAndWaitForSuccessor(const std::string& node, const std::string& service) {
+    const pid_t old_pid = cluster().Pid(node, service);
+    ASSERT_NE(old_pid, 0) << service << " on " << node;
+    ASSERT_EQ(::kill(old_pid, SIGKILL), 0);
+    ASSERT_TRUE(Eventually([&] {
+      const pid_t now = cluster().Pid(node, service);
+      return now != 0 && now != old_pid;
+    })) << service
+        << " on " << node;
+  }
+
+  bool AllNodesReady() {
+    const Json status = cluster().Status();
+    if (status.is_discarded()) return false;
+    for (const Json& node : status["nodes"]) {
+      if (node["ready"] != true) return false;
+    }
+    return true;
+  }
+
+  // A new pod gets through everything: API, scheduler, agent, containerd, CNI, maps.
+  void ExpectWhole() {
+    EXPECT_TRUE(Eventually([&] { return AllNodesReady(); }));
+    cluster().MustMeshctl({"scale", "deployment/echo", "--replicas=6"});
+    EXPECT_TRUE(Eventually([&] {
+      const LoadResult result = cluster().Load(client_, "tcp", target_, 120);
+      return result.failures == 0 && result.answers.size() == 6;
+    }));
+  }
+
+  std::string target_;
+  pid_t client_ = 0;
+};
+
+TEST_F(FailureTest, AnAgentThatIsKilledCostsNoRequest) {
+  const auto load = cluster().StartLoad(client_, "tcp", target_);
+  const auto held = cluster().StartLoad(client_, "hold", target_);
+  for (const char* node : {"n1", "n2", "n3"}) KillAndWaitForSuccessor(node, "agent");
+  ASSERT_TRUE(Eventually([&] { return AllNodesReady(); }));
+
+  const LoadResult result = load->Stop();
+  EXPECT_EQ(result.failures, 0) << result.text;
+  EXPECT_THAT(result.answers, SizeIs(3)) << result.text;
+  const LoadResult connection = held->Stop();
+  EXPECT_EQ(connection.failures, 0) << connection.text;
+  EXPECT_THAT(connection.answers, SizeIs(1)) << connection.text;
+  ExpectWhole();
+}
+
+TEST_F(FailureTest, MeshdThatIsKilledCostsNoRequest) {
+  const auto load = cluster().StartLoad(client_, "tcp", target_);
+  KillAndWaitForSuccessor("n1", "meshd");
+  ASSERT_TRUE(Eventually([&] { return AllNodesReady(); }));
+
+  const LoadResult result = load->Stop();
+  EXPECT_EQ(result.failures, 0) << result.text;
+  EXPECT_THAT(cluster().ReadyPods("app=echo"), SizeIs(3)) << "its store survives";
+  ExpectWhole();
+}
+
+TEST_F(FailureTest, ContainerdThatIsKilledCostsNoRequest) {
+  const auto load = cluster().StartLoad(client_, "tcp", target_);
+  for (const char* node : {"n1", "n2", "n3"}) KillAndWaitForSuccessor(node, "containerd");
+  ASSERT_TRUE(Eventually([&] { return AllNodesReady(); }));
+
+  const LoadResult result = load->Stop();
+  EXPECT_EQ(result.failures, 0) << result.text;
+  ExpectWhole();
+}
+
+TEST_F(FailureTest, AContainerThatIsKilledComesBackAndServes) {
+  const auto restarts = [&] {
+    int count = 0;
+    for (const Json& pod : cluster().ReadyPods("app=echo")) {
+      count += pod["status"]["containerStatuses"][0].value("restartCount", 0);
+    }
+    return count;
+  };
+  const auto load = cluster().StartLoad(client_, "tcp", target_);
+  const pid_t victim = cluster().PodPid("9000");
+  ASSERT_NE(victim, 0);
+  ASSERT_EQ(::kill(victim, SIGKILL), 0);
+
+  EXPECT_TRUE(Eventually([&] { return restarts() == 1; }));
+  EXPECT_TRUE(Eventually([&] { return Serves(); }));
+  const LoadResult result = load->Stop();
+  EXPECT_THAT(result.answers, SizeIs(3)) << result.text;
+  EXPECT_LT(result.longest_gap_ms, 3000) << result.text;
+}
+
+}  // namespace
+}  // namespace mesh::testing

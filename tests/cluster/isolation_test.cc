@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two namespaces on three nodes: the server in blue on n1, clients of both namespaces on n2, so
+// that the verdict falls on the receiving node; then a client of green on n1 as well.
+#include <gmock/gmock.h>
+
+#include "fmt/format.h"
+#include "tests/support/cluster/local_cluster.h"
+
+namespace mesh::testing {
+namespace {
+
+constexpr char kNamespaces[] = R"(apiVersion: v1
+kind: Namespace
+metadata:
+  name: blue
+---
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: green
+---
+)";
+
+// Packets dropped for any reason, over all nodes.
+long Drops(const LocalCluster& cluster) {
+  const Json metrics =
+      Json::parse(cluster.MustMeshctl({"bpf", "metrics", "list", "-o", "json"}), nullptr, false);
+  long drops = 0;
+  if (metrics.is_discarded()) return -1;
+  for (const Json& node : metrics["nodes"]) {
+    for (const Json& row : node.value("metrics", Json::array())) {
+      if (row["reason"] == "forwarded") continue;
+      // 64-bit numbers are strings in the JSON form of protobuf.
+      const Json packets = row.value("packets", Json("0"));
+      drops += packets.is_string() ? std::stol(packets.get<std::string>()) : packets.get<long>();
+    }
+  }
+  return drops;
+}
+
+using IsolationTest = ClusterTest;
+
+TEST_F(IsolationTest, DropsDirectConnectionsOfOtherNamespacesAndCountsThem) {
+  cluster().Apply(std::string(kNamespaces) + EchoManifest("echo", 2, "blue") + "---\n" +
+                  ClientManifest("blue-client", "n2", "blue") + "---\n" +
+                  ClientManifest("green-client", "n2", "green") + "---\n" +
+                  ClientManifest("green-near", "n1", "green"));
+  ASSERT_TRUE(cluster().WaitForPods("app=echo", 2, "blue"));
+  for (const auto& [name, ns] :
+       {std::pair("blue-client", "blue"), std::pair("green-client", "green"),
+        std::pair("green-near", "green")}) {
+    ASSERT_TRUE(cluster().WaitForPods(fmt::format("app={}", name), 1, ns));
+  }
+  const std::string service = cluster().ClusterIp("echo", "blue") + ":80";
+  const pid_t blue = cluster().PodPid("blue-client");
+  ASSERT_TRUE(
+      Eventually([&] { return cluster().Load(blue, "tcp", service, 20).answers.size() == 2; }));
+
+  for (const Json& pod : cluster().ReadyPods("app=echo", "blue")) {
+    const std::string direct = pod["status"]["podIP"].get<std::string>() + ":9000";
+    EXPECT_EQ(cluster().Load(blue, "tcp", direct, 5).failures, 0) << "own namespace, " << direct;
+    for (const char* client : {"green-client", "green-near"}) {
+      for (const char* protocol : {"tcp", "udp"}) {
+        const long before = Drops(cluster());
+        const LoadResult refused = cluster().Load(cluster().PodPid(client), protocol, direct, 2);
+        EXPECT_EQ(refused.failures, 2) << client << " " << protocol << " " << refused.text;
+        EXPECT_GE(Drops(cluster()), before + 2) << client << " " << protocol;
+      }
+    }
+  }
+
+  for (const char* client : {"green-client", "green-near"}) {
+    for (const char* protocol : {"tcp", "udp"}) {
+      const LoadResult allowed = cluster().Load(cluster().PodPid(client), protocol, service, 20);
+      EXPECT_EQ(allowed.failures, 0) << client << " " << protocol << " " << allowed.text;
+    }
+  }
+}
+
+TEST_F(IsolationTest, LetsANodeReachItsPodsDirectly) {
+  cluster().Apply(std::string(kNamespaces) + EchoManifest("echo", 3, "blue"));
+  ASSERT_TRUE(cluster().WaitForPods("app=echo", 3, "blue"));
+
+  for (const Json& pod : cluster().ReadyPods("app=echo", "blue")) {
+    const std::string node = pod["spec"]["nodeName"];
+    const std::string direct = pod["status"]["podIP"].get<std::string>() + ":9000";
+    const LoadResult result = cluster().Load(cluster().Pid(node, "node-init"), "tcp", direct, 10);
+    EXPECT_EQ(result.failures, 0) << node << " " << result.text;
+  }
+}
+
+}  // namespace
+}  // namespace mesh::testing

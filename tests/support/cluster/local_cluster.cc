@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/cluster/local_cluster.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <iostream>
+
+#include "fmt/format.h"
+
+extern char** environ;
+
+namespace mesh::testing {
+namespace {
+
+using cli::local::Layout;
+using cli::local::Output;
+
+constexpr char kMeshctl[] = MESH_BIN_DIR "/meshctl";
+constexpr char kLoad[] = MESH_BIN_DIR "/../tests/mesh-load";
+constexpr char kLoadArchive[] = MESH_BIN_DIR "/../tests/mesh-load.tar";
+// Tests of two build folders wait for each other.
+constexpr char kLockFile[] = "/run/lock/mesh-test-cluster.lock";
+
+Layout TestLayout() {
+  const char* name = std::getenv("MESH_TEST_CLUSTER");
+  return Layout::Create(name == nullptr ? "test" : name).value();
+}
+
+LoadResult ParseLoad(const std::string& text) {
+  LoadResult result;
+  result.text = text;
+  const Json json = Json::parse(text, nullptr, false);
+  if (json.is_discarded()) {
+    ADD_FAILURE() << "mesh-load printed: " << text;
+    return result;
+  }
+  result.requests = json["requests"];
+  result.failures = json["failures"];
+  result.longest_gap_ms = json["longestGapMs"];
+  json["answers"].get_to(result.answers);
+  json["errors"].get_to(result.errors);
+  return result;
+}
+
+std::vector<std::string> LoadCommand(pid_t where, const std::string& mode,
+                                     const std::string& target) {
+  return {"nsenter", fmt::format("--net=/proc/{}/ns/net", where), "--", kLoad, mode, target};
+}
+
+bool IsReady(const Json& pod) {
+  if (pod["metadata"].contains("deletionTimestamp")) return false;
+  for (const Json& condition : pod["status"].value("conditions", Json::array())) {
+    if (condition["type"] == "Ready") return condition["status"] == "True";
+  }
+  return false;
+}
+
+}  // namespace
+
+RunningLoad::~RunningLoad() {
+  if (pid_ == 0) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+  ::close(input_);
+  ::close(output_);
+}
+
+LoadResult RunningLoad::Stop() {
+  ::close(input_);
+  std::string text;
+  char buffer[4096];
+  for (ssize_t got = 0; (got = ::read(output_, buffer, sizeof buffer)) > 0;) {
+    text.append(buffer, static_cast<size_t>(got));
+  }
+  ::close(output_);
+  ::waitpid(pid_, nullptr, 0);
+  pid_ = 0;
+  return ParseLoad(text);
+}
+
+LocalCluster::LocalCluster(int nodes) : layout_(TestLayout()) {
+  lock_ = ::open(kLockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (lock_ < 0 || ::flock(lock_, LOCK_EX) != 0) {
+    ADD_FAILURE() << "cannot lock " << kLockFile << ": cluster tests need root";
+    return;
+  }
+  Meshctl({"local", "down", "--name", layout_.cluster()});
+  const Output up =
+      Meshctl({"local", "up", "--name", layout_.cluster(), "--nodes", std::to_string(nodes)});
+  running_ = up.exit_code == 0;
+  if (!running_) ADD_FAILURE() << "the cluster does not start: " << up.text;
+  if (running_) LoadImage(kLoadArchive);
+}
+
+LocalCluster::~LocalCluster() {
+  if (::testing::Test::HasFailure()) PrintLogs();
+  if (lock_ < 0) return;
+  if (std::getenv("MESH_KEEP_CLUSTER") == nullptr) {
+    const Output down = Meshctl({"local", "down", "--name", layout_.cluster()});
+    EXPECT_EQ(down.exit_code, 0) << down.text;
+  }
+  ::close(lock_);
+}
+
+void LocalCluster::PrintLogs() const {
+  std::cout << Meshctl({"get", "pods", "-A", "-o", "wide"}).text
+            << Meshctl({"get", "events", "-A"}).text;
+  for (const char* node : {"n1", "n2", "n3"}) {
+    for (const char* log : {"node-init", "meshd", "agent", "containerd"}) {
+      const auto text = cli::local::ReadFile(fmt::format("{}/{}.log", layout_.LogDir(node), log));
+      if (!text.ok() || text->empty()) continue;
+      constexpr size_t kShown = 4000;
+      std::cout << fmt::format("--- {} {}\n", node, log)
+                << text->substr(text->size() > kShown ? text->size() - kShown : 0) << std::endl;
+    }
+  }
+}
+
+Output LocalCluster::Meshctl(std::vector<std::string> args, std::string_view input) const {
+  args.insert(args.begin(), {"env", "MESH_SERVER=unix:" + layout_.Socket(), kMeshctl});
+  const auto output = cli::local::RunProgram(args, input);
+  if (!output.ok()) return {.exit_code = -1, .text = output.status().ToString()};
+  return *output;
+}
+
+std::string LocalCluster::MustMeshctl(std::vector<std::string> args, std::string_view input) const {
+  // Warnings go to standard error: keep what is parsed clean of them.
+  std::vector<std::string> command = {"sh",    "-c",  "exec \"$@\" 2>/dev/null",
+                                      "sh",    "env", "MESH_SERVER=unix:" + layout_.Socket(),
+                                      kMeshctl};
+  command.insert(command.end(), args.begin(), args.end());
+  const auto output = cli::local::RunProgram(command, input);
+  EXPECT_TRUE(output.ok()) << output.status();
+  if (!output.ok()) return "";
+  if (output->exit_code != 0) {
+    ADD_FAILURE() << "meshctl " << ::testing::PrintToString(args) << " exited with "
+                  << output->exit_code << ": " << output->text << Meshctl(args, input).text;
+  }
+  return output->text;
+}
+
+Json LocalCluster::Get(std::vector<std::string> args) const {
+  std::vector<std::string> command = {"sh",     "-c",  "exec \"$@\" 2>/dev/null",
+                                      "sh",     "env", "MESH_SERVER=unix:" + layout_.Socket(),
+                                      kMeshctl, "get"};
+  command.insert(command.end(), args.begin(), args.end());
+  command.insert(command.end(), {"-o", "json"});
+  const auto output = cli::local::RunProgram(command);
+  return Json::parse(output.ok() ? output->text : "", nullptr, false);
+}
+
+void LocalCluster::Apply(std::string_view manifest) const {
+  const Output output = Meshctl({"apply", "-f", "-"}, manifest);
+  EXPECT_EQ(output.exit_code, 0) << output.text;
+}
+
+void LocalCluster::LoadImage(const std::string& archive,
+                             const std::vector<std::string>& names) const {
+  std::vector<std::string> args = {"local", "load-image", "--name", layout_.cluster(), archive};
+  for (const std::string& name : names) args.insert(args.end(), {"--as", name});
+  const Output output = Meshctl(args);
+  EXPECT_EQ(output.exit_code, 0) << output.text;
+}
+
+std::vector<Json> LocalCluster::ReadyPods(const std::string& selector,
+                                          const std::string& ns) const {
+  const Json list = Get({"pods", "-n", ns, "-l", selector});
+  std::vector<Json> ready;
+  if (list.is_discarded() || !list.contains("items")) return ready;
+  for (const Json& pod : list["items"]) {
+    if (IsReady(pod)) ready.push_back(pod);
+  }
+  return ready;
+}
+
+bool LocalCluster::WaitForPods(const std::string& selector, size_t count,
+                               const std::string& ns) const {
+  return Eventually([&] { return ReadyPods(selector, ns).size() == count; });
+}
+
+std::string LocalCluster::ClusterIp(const std::string& service, const std::string& ns) const {
+  const Json json = Get({"service", service, "-n", ns});
+  return json.is_discarded() ? "" : json["spec"].value("clusterIP", "");
+}
+
+Json LocalCluster::Status() const {
+  return Json::parse(Meshctl({"local", "status", "--name", layout_.cluster(), "-o", "json"}).text,
+                     nullptr, false);
+}
+
+pid_t LocalCluster::Pid(const std::string& node, const std::string& service) const {
+  const Json status = Status();
+  if (status.is_discarded()) return 0;
+  for (const Json& row : status["nodes"]) {
+    if (row["name"] == node) return row["pids"].value(service, 0);
+  }
+  return 0;
+}
+
+pid_t LocalCluster::PodPid(const std::string& marker) const {
+  const std::string word = '\0' + marker + '\0';
+  for (const auto& process : cli::local::ListProcesses()) {
+    const auto command = cli::local::ReadFile(fmt::format("/proc/{}/cmdline", process.pid));
+    const auto cgroup = cli::local::ReadFile(fmt::format("/proc/{}/cgroup", process.pid));
+    if (command.ok() && cgroup.ok() && command->find(word) != std::string::npos &&
+        command->find("mesh-load") != std::string::npos &&
+        cgroup->find(layout_.ClusterCgroup() + "/") != std::string::npos) {
+      return process.pid;
+    }
+  }
+  return 0;
+}
+
+LoadResult LocalCluster::Load(pid_t where, const std::string& mode, const std::string& target,
+                              int count) const {
+  std::vector<std::string> command = LoadCommand(where, mode, target);
+  command.push_back(std::to_string(count));
+  const auto output = cli::local::RunProgram(command);
+  EXPECT_TRUE(output.ok()) << output.status();
+  return ParseLoad(output.ok() ? output->text : "");
+}
+
+std::unique_ptr<RunningLoad> LocalCluster::StartLoad(pid_t where, const std::string& mode,
+                                                     const std::string& target) const {
+  int in[2], out[2];
+  if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) std::abort();
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, in[0], 0);
+  ::posix_spawn_file_actions_adddup2(&actions, out[1], 1);
+  const std::vector<std::string> command = LoadCommand(where, mode, target);
+  std::vector<char*> argv;
+  for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  EXPECT_EQ(::posix_spawnp(&pid, argv.front(), &actions, nullptr, argv.data(), environ), 0);
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::close(in[0]);
+  ::close(out[1]);
+  return std::make_unique<RunningLoad>(pid, in[1], out[0]);
+}
+
+std::string EchoManifest(const std::string& name, int replicas, const std::string& ns) {
+  return fmt::format(R"(apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+  namespace: {ns}
+spec:
+  selector:
+    app: {name}
+  ports:
+  - name: tcp
+    port: 80
+    targetPort: echo
+  - name: udp
+    port: 80
+    protocol: UDP
+    targetPort: 9000
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+  namespace: {ns}
+spec:
+  replicas: {replicas}
+  selector:
+    matchLabels:
+      app: {name}
+  template:
+    metadata:
+      labels:
+        app: {name}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: echo
+        image: localhost/mesh-load:v1
+        args: ["serve", "9000", "-"]
+        ports:
+        - name: echo
+          containerPort: 9000
+        - containerPort: 9000
+          protocol: UDP
+)",
+                     fmt::arg("name", name), fmt::arg("ns", ns), fmt::arg("replicas", replicas));
+}
+
+std::string ClientManifest(const std::string& name, const std::string& node,
+                           const std::string& ns) {
+  return fmt::format(R"(apiVersion: v1
+kind: Pod
+metadata:
+  name: {0}
+  namespace: {1}
+  labels:
+    app: {0}
+spec:
+  terminationGracePeriodSeconds: 0
+{2}  containers:
+  - name: client
+    image: localhost/mesh-load:v1
+    args: ["idle", "{0}"]
+)",
+                     name, ns, node.empty() ? "" : fmt::format("  nodeName: {}\n", node));
+}
+
+}  // namespace mesh::testing

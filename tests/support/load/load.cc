@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requests and answers for cluster tests; static, so that it runs in a container that holds nothing
+// else.
+//
+//   mesh-load serve PORT NAME                 answers each TCP line and each UDP datagram with NAME
+//   mesh-load {tcp|udp|hold} IP:PORT          requests until standard input ends, then one JSON
+//   line mesh-load {tcp|udp|hold} IP:PORT COUNT    so many requests mesh-load idle [WORD] waits;
+//   WORD tells one from another
+//
+// NAME "-" is the host name. `tcp` opens a connection for each request, `hold` keeps one; a request
+// that has no answer after a second has failed.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace {
+
+constexpr int kTimeoutMs = 1000;
+constexpr int kPauseUs = 1000;  // between requests: a thousand a second say enough
+
+int64_t NowMs() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
+}
+
+int Fail(const char* what) {
+  std::fprintf(stderr, "mesh-load: %s: %s\n", what, std::strerror(errno));
+  return 1;
+}
+
+// --- server -------------------------------------------------------------------------------------
+
+int Serve(int port, std::string name) {
+  if (name == "-") {
+    char host[256] = {};
+    gethostname(host, sizeof host - 1);
+    name = host;
+  }
+  const std::string answer = name + "\n";
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  const auto* any = reinterpret_cast<const sockaddr*>(&address);
+  const int one = 1;
+  const int tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  const int udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+  if (bind(tcp, any, sizeof address) != 0 || listen(tcp, 1024) != 0) return Fail("listen on TCP");
+  if (bind(udp, any, sizeof address) != 0) return Fail("bind UDP");
+  std::vector<pollfd> fds = {{tcp, POLLIN, 0}, {udp, POLLIN, 0}};
+  while (true) {
+    if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return Fail("poll");
+    char buffer[2048];
+    if (fds[1].revents != 0) {
+      sockaddr_in peer{};
+      socklen_t size = sizeof peer;
+      while (recvfrom(udp, buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&peer), &size) >=
+             0) {
+        sendto(udp, answer.data(), answer.size(), 0, reinterpret_cast<sockaddr*>(&peer), size);
+      }
+    }
+    for (size_t i = 2; i < fds.size();) {
+      if (fds[i].revents != 0) {
+        const ssize_t got = read(fds[i].fd, buffer, sizeof buffer);
+        if (got <= 0 || write(fds[i].fd, answer.data(), answer.size()) < 0) {
+          close(fds[i].fd);
+          fds.erase(fds.begin() + static_cast<long>(i));
+          continue;
+        }
+      }
+      ++i;
+    }
+    if (fds[0].revents != 0) {
+      for (int fd = 0; (fd = accept4(tcp, nullptr, nullptr, SOCK_NONBLOCK)) >= 0;) {
+        fds.push_back({fd, POLLIN, 0});
+      }
+    }
+  }
+}
+
+// --- client -------------------------------------------------------------------------------------
+
+struct Result {
+  long requests = 0, failures = 0;
+  int64_t longest_gap_ms = 0;  // between two answers
+  std::map<std::string, long> answers, errors;
+};
+
+bool Wait(int fd, short events) {
+  pollfd poll_fd = {fd, events, 0};
+  return poll(&poll_fd, 1, kTimeoutMs) == 1;
+}
+
+// A connected socket; -1 with `error` set.
+int Connect(bool udp, const sockaddr_in& target, std::string* error) {
+  const int fd = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK, 0);
+  const int one = 1;
+  if (!udp) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&target), sizeof target) != 0) {
+    int problem = errno;
+    socklen_t size = sizeof problem;
+    if (problem == EINPROGRESS) {
+      problem = ETIMEDOUT;
+      if (Wait(fd, POLLOUT)) getsockopt(fd, SOL_SOCKET, SO_ERROR, &problem, &size);
+    }
+    if (problem != 0) {
+      *error = std::string("connect: ") + std::strerror(problem);
+      close(fd);
+      return -1;
+    }
+  }
+  return fd;
+}
+
+// One request on a connected socket; empty with `error` set.
+std::string Ask(int fd, std::string* error) {
+  if (write(fd, "?\n", 2) != 2) {
+    *error = std::string("send: ") + std::strerror(errno);
+    return "";
+  }
+  if (!Wait(fd, POLLIN)) {
+    *error = "no answer";
+    return "";
+  }
+  char buffer[512];
+  const ssize_t got = read(fd, buffer, sizeof buffer);
+  if (got <= 0) {
+    *error = got == 0 ? "closed by the server" : std::string("receive: ") + std::strerror(errno);
+    return "";
+  }
+  const std::string answer(buffer, static_cast<size_t>(got));
+  return answer.substr(0, answer.find('\n'));
+}
+
+void Print(const Result& result) {
+  std::printf("{\"requests\":%ld,\"failures\":%ld,\"longestGapMs\":%ld,\"answers\":{",
+              result.requests, result.failures, static_cast<long>(result.longest_gap_ms));
+  const char* separator = "";
+  for (const auto& [name, count] : result.answers) {
+    std::printf("%s\"%s\":%ld", separator, name.c_str(), count);
+    separator = ",";
+  }
+  std::printf("},\"errors\":{");
+  separator = "";
+  for (const auto& [error, count] : result.errors) {
+    std::printf("%s\"%s\":%ld", separator, error.c_str(), count);
+    separator = ",";
+  }
+  std::printf("}}\n");
+  std::fflush(stdout);
+}
+
+int Load(const std::string& mode, const std::string& target_text, long count) {
+  const size_t colon = target_text.find(':');
+  sockaddr_in target{};
+  target.sin_family = AF_INET;
+  if (colon == std::string::npos ||
+      inet_pton(AF_INET, target_text.substr(0, colon).c_str(), &target.sin_addr) != 1) {
+    std::fprintf(stderr, "mesh-load: \"%s\" is not IP:PORT\n", target_text.c_str());
+    return 2;
+  }
+  target.sin_port = htons(static_cast<uint16_t>(std::atoi(target_text.c_str() + colon + 1)));
+  const bool udp = mode == "udp", hold = mode == "hold";
+  Result result;
+  int held = -1;
+  int64_t last_answer = NowMs();
+  while (count == 0 || result.requests < count) {
+    if (count == 0) {
+      pollfd input = {0, POLLIN, 0};
+      char ignored[64];
+      if (poll(&input, 1, 0) == 1 && read(0, ignored, sizeof ignored) <= 0) break;
+    }
+    ++result.requests;
+    std::string error, answer;
+    const int fd = held >= 0 ? held : Connect(udp, target, &error);
+    if (fd >= 0) {
+      answer = Ask(fd, &error);
+      if (hold && !answer.empty()) {
+        held = fd;
+      } else {
+        close(fd);
+        held = -1;
+      }
+    }
+    if (answer.empty()) {
+      ++result.failures;
+      ++result.errors[error];
+    } else {
+      ++result.answers[answer];
+      const int64_t now = NowMs();
+      if (now - last_answer > result.longest_gap_ms) result.longest_gap_ms = now - last_answer;
+      last_answer = now;
+    }
+    poll(nullptr, 0, kPauseUs / 1000);
+  }
+  Print(result);
+  return result.failures == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  signal(SIGPIPE, SIG_IGN);
+  const std::string mode = argc > 1 ? argv[1] : "";
+  if (mode == "serve" && argc == 4) return Serve(std::atoi(argv[2]), argv[3]);
+  if (mode == "idle" && argc <= 3) {
+    signal(SIGTERM, [](int) { _exit(0); });
+    while (true) pause();
+  }
+  const std::set<std::string> modes = {"tcp", "udp", "hold"};
+  if (modes.count(mode) > 0 && (argc == 3 || argc == 4)) {
+    return Load(mode, argv[2], argc == 4 ? std::atol(argv[3]) : 0);
+  }
+  std::fprintf(stderr,
+               "usage: mesh-load serve PORT NAME | {tcp|udp|hold} IP:PORT [COUNT] | idle\n");
+  return 2;
+}
