@@ -72,6 +72,7 @@ LinkInfo ReadLink(const nlmsghdr* message) {
   const auto* header = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
   out.ifindex = header->ifi_index;
   out.up = (header->ifi_flags & IFF_UP) != 0;
+  out.running = (header->ifi_flags & IFF_RUNNING) != 0;
   ForEachAttribute(message, sizeof(ifinfomsg), [&](const nlattr* attribute) {
     switch (mnl_attr_get_type(attribute)) {
       case IFLA_IFNAME:

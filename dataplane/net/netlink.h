@@ -24,6 +24,7 @@ struct LinkInfo {
   MacAddress mac{};
   uint32_t mtu = 0;
   bool up = false;
+  bool running = false;  // can send
   // vxlan only.
   bool collect_metadata = false;
   uint16_t vxlan_port = 0;

@@ -81,6 +81,7 @@ absl::Status EnsureNodeRoutes(Netlink& netlink, const NodeConfig& config, const 
   }
   netlink.Begin();
   netlink.SetUp(links.vxlan.ifindex).IgnoreError();  // queued: Commit() tells
+  // mesh_host last: the end that sends (see pod_link.cc).
   netlink.SetUp(links.net.ifindex).IgnoreError();
   netlink.SetUp(host).IgnoreError();
   netlink.AddAddress(host, config.gateway).IgnoreError();

@@ -56,9 +56,12 @@ absl::StatusOr<int> MakePodLink(Netlink& host, const AttachRequest& request,
   const absl::Status configured = [&]() -> absl::Status {
     RETURN_IF_ERROR(attach(link.ifindex));
     RETURN_IF_ERROR(host.DisableIpv6Addresses(link.ifindex));
-    RETURN_IF_ERROR(ConfigurePod(pod, request, config));
-    return host.SetUp(link.ifindex,
-                      fmt::format("mesh:{}/{}:{}", request.ns, request.pod, request.container_id));
+    // The host's side first: the side that comes up second can send at once, the other only after
+    // the kernel's link watcher has run, up to a second later. Nothing is sent by the host's side:
+    // delivery is a redirect to the pod's.
+    RETURN_IF_ERROR(host.SetUp(
+        link.ifindex, fmt::format("mesh:{}/{}:{}", request.ns, request.pod, request.container_id)));
+    return ConfigurePod(pod, request, config);
   }();
   if (!configured.ok()) {
     host.DeleteLink(link.ifindex).IgnoreError();  // the first error is the one to tell

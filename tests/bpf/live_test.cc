@@ -8,13 +8,16 @@
 //   bank/clerk  (10.244.1.12) --+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/stat.h>
 
+#include <iostream>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "absl/time/clock.h"
 #include "dataplane/kernel_dataplane.h"
 #include "dataplane/net/netlink.h"
 #include "dataplane/net/netns.h"
@@ -91,6 +94,15 @@ class Live : public ::testing::Test {
   }
 
   void TearDown() override {
+    if (HasFailure()) {
+      for (Node* node : {&one_, &two_}) {
+        if (node->dataplane == nullptr) continue;
+        for (const MetricRow& row : *node->dataplane->Metrics()) {
+          std::cerr << node->name << " " << row.direction << " " << row.reason << " " << row.packets
+                    << " packets\n";
+        }
+      }
+    }
     for (Node* node : {&one_, &two_}) {
       if (node->dataplane == nullptr) continue;
       InNetns(node->netns->fd(), [&] {
@@ -121,6 +133,12 @@ class Live : public ::testing::Test {
           .IgnoreError();
       netlink->AddNeighbour(link->ifindex, other->config.node_ip, mac).IgnoreError();
       if (status = netlink->Commit(); !status.ok()) return status;
+    }
+    // Until the kernel's link watcher has run, the first end drops what it should send.
+    const absl::Time deadline = absl::Now() + absl::Seconds(5);
+    while (!first->Link("uplink")->running || !second->Link("uplink")->running) {
+      if (absl::Now() > deadline) return absl::DeadlineExceededError("uplink does not come up");
+      sched_yield();
     }
     return absl::OkStatus();
   }
