@@ -8,6 +8,7 @@
 #include "api/schema/image.h"
 #include "api/schema/schema.h"
 #include "common/check.h"
+#include "common/quantity.h"
 #include "mesh/v1/options.pb.h"
 
 namespace mesh::schema {
@@ -78,6 +79,7 @@ void FillPodSpec(v1::PodSpec* spec) {
     }
     if (!container.has_resources()) continue;
     for (const auto& [name, limit] : container.resources().limits()) {
+      if (!ParseQuantityMilli(limit.text()).ok()) continue;  // one complaint is enough
       container.mutable_resources()->mutable_requests()->insert({name, limit});
     }
   }

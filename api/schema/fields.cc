@@ -76,12 +76,14 @@ std::string Join(std::string_view path, std::string_view field) {
 // Where in the kind a field of this name exists: paths of the messages that have it, nearest to the
 // top first.
 std::vector<std::string> SupportedPlaces(const Descriptor& root, std::string_view field) {
+  constexpr auto kMaxDepth = 10;  // of a kind that refers to itself
   std::vector<std::string> places;
   std::deque<std::pair<const Descriptor*, std::string>> queue = {{&root, ""}};
   while (!queue.empty()) {
     const auto [message, path] = queue.front();
     queue.pop_front();
     if (FindField(*message, field) != nullptr) places.push_back(path);
+    if (std::count(path.begin(), path.end(), '.') >= kMaxDepth) continue;
     for (int i = 0; i < message->field_count(); ++i) {
       const FieldDescriptor& child = *message->field(i);
       if (child.message_type() == nullptr || child.is_map() || IsStatus(child.name()) ||
@@ -244,12 +246,12 @@ std::string ExplainUnknownField(v1::Kind kind, const Descriptor& message, std::s
   return "unknown field";
 }
 
-bool IsImpliedValue(const Descriptor& message, std::string_view field, std::string_view scalar) {
+std::string_view ImpliedValueOf(const Descriptor& message, std::string_view field) {
   const std::string_view name = KnownName(message);
-  return std::any_of(std::begin(kImpliedValues), std::end(kImpliedValues),
-                     [&](const ImpliedValue& row) {
-                       return row.message == name && row.field == field && row.value == scalar;
-                     });
+  const auto row = std::find_if(
+      std::begin(kImpliedValues), std::end(kImpliedValues),
+      [&](const ImpliedValue& value) { return value.message == name && value.field == field; });
+  return row == std::end(kImpliedValues) ? std::string_view() : row->value;
 }
 
 const std::vector<std::string>& ForeignKinds() {

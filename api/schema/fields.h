@@ -20,10 +20,10 @@ namespace mesh::schema {
 std::string ExplainUnknownField(v1::Kind kind, const google::protobuf::Descriptor& message,
                                 std::string_view path, std::string_view field);
 
-// True when `field` of `message` with this scalar text asks for exactly what mesh does anyway
-// (sessionAffinity: None, hostNetwork: false): accepted without effect.
-bool IsImpliedValue(const google::protobuf::Descriptor& message, std::string_view field,
-                    std::string_view scalar);
+// The one value of a field that mesh has not which asks for what mesh does anyway (sessionAffinity:
+// None, hostNetwork: false): accepted without effect. "[IPv4]" for a list of scalars; "" for none.
+std::string_view ImpliedValueOf(const google::protobuf::Descriptor& message,
+                                std::string_view field);
 
 // The kind is one that Kubernetes or its usual extensions have.
 bool IsKnownForeignKind(std::string_view kind);

@@ -111,6 +111,10 @@ std::string Describe(const YamlNode& node) {
     case Type::kList:
       return "a list";
     case Type::kMap:
+      // {{ .Values.name }} reads as a mapping with a mapping for its key.
+      if (!node.entries.empty() && node.entries.front().first->type == Type::kMap) {
+        return "a template; render it before it is applied";
+      }
       return "a mapping";
     case Type::kScalar:
       break;
@@ -297,14 +301,17 @@ void ObjectDecoder::UnknownField(const Entry& entry, const std::string& path,
     }
   }
   const std::string why = schema::ExplainUnknownField(kind_, descriptor, path, name);
-  if (why == "not supported yet") {
-    // Saying nothing asks for nothing; a probe without a handler is a mistake all the same.
-    if (IsNull(*entry.value) || (IsEmpty(*entry.value) && !name.ends_with("Probe"))) return;
-    const auto text = ImpliedText(*entry.value);
-    if (text && schema::IsImpliedValue(descriptor, name, *text)) return;
+  if (why != "not supported yet") {
+    doubtful_.insert(path);
+    return Fail(*entry.key, Join(path, name), why);
   }
-  Fail(*entry.key, Join(path, name), why);
-  if (why != "not supported yet") doubtful_.insert(path);
+  // Saying nothing asks for nothing; a probe without a handler is a mistake all the same.
+  if (IsNull(*entry.value) || (IsEmpty(*entry.value) && !name.ends_with("Probe"))) return;
+  const std::string_view implied = schema::ImpliedValueOf(descriptor, name);
+  const auto text = ImpliedText(*entry.value);
+  if (implied.empty() || !text) return Fail(*entry.key, Join(path, name), why);
+  if (*text == implied) return;
+  Fail(*entry.key, Join(path, name), fmt::format("{}: value {} (only {} is)", why, *text, implied));
 }
 
 void ObjectDecoder::DecodeField(const YamlNode& node, const FieldDescriptor& field,

@@ -134,8 +134,23 @@ std::string_view LineAt(std::string_view text, int line) {
   return text.substr(0, text.find('\n'));
 }
 
-// yaml-cpp's words, with what is probably meant.
+// What is probably meant by yaml-cpp's words.
+struct Wording {
+  std::string_view given;
+  std::string_view said;
+};
+constexpr Wording kWordings[] = {
+    {"illegal map value", "a mapping is not allowed here (check the indentation)"},
+    {"end of map not found", "expected a key of the mapping here (check the indentation)"},
+    {"end of sequence not found", "expected an item of the list here (check the indentation)"},
+    {"end of map flow not found", "a mapping that starts with { is not closed"},
+    {"end of sequence flow not found", "a list that starts with [ is not closed"},
+};
+
 std::string Explain(std::string_view text, int line, std::string_view message) {
+  for (const Wording& wording : kWordings) {
+    if (message == wording.given) message = wording.said;
+  }
   const std::string_view at = LineAt(text, line);
   if (at.find("{{") != std::string_view::npos) {
     return fmt::format("invalid YAML: {} (a template must be rendered before it is applied)",
