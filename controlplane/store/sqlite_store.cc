@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -64,9 +65,9 @@ std::string PrefixEnd(std::string_view prefix) {
 }
 
 absl::StatusOr<UniqueFd> LockDirectory(const std::string& data_dir) {
-  if (::mkdir(data_dir.c_str(), 0700) != 0 && errno != EEXIST) {
-    return ErrnoStatus(errno, fmt::format("data directory {}", data_dir));
-  }
+  std::error_code error;
+  if (std::filesystem::create_directories(data_dir, error)) ::chmod(data_dir.c_str(), 0700);
+  if (error) return ErrnoStatus(error.value(), fmt::format("data directory {}", data_dir));
   const std::string path = data_dir + "/lock";
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return ErrnoStatus(errno, path);

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// meshd: the API, the store, the scheduler and the controllers of a cluster.
+//
+//   gRPC threads --post--> loop --transactions--> commit thread --> SQLite
+//        ^                  ^ |                                       |
+//        |                  | +-- controllers, scheduler, admission   |
+//        +-- watch cache ---+<-------------- changes -----------------+
+//
+// Threads: main (waits for a signal), loop (all state), commit (blocks on the disk), store
+// (delivers changes, ends leases), gRPC's own (translate only). controlplane/README.md has the
+// table.
+#include <signal.h>
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/synchronization/notification.h"
+#include "common/ip_address.h"
+#include "common/log.h"
+#include "common/random.h"
+#include "common/real_loop.h"
+#include "common/status.h"
+#include "common/version.h"
+#include "controlplane/rpc/api.h"
+#include "controlplane/rpc/control_service.h"
+#include "controlplane/rpc/node_channels.h"
+#include "controlplane/rpc/node_sessions.h"
+#include "controlplane/rpc/node_sync_service.h"
+#include "controlplane/rpc/server.h"
+#include "controlplane/runtime/runtime.h"
+#include "controlplane/state/watch_cache.h"
+#include "controlplane/state/writer.h"
+#include "controlplane/store/commit_queue.h"
+#include "controlplane/store/sqlite_store.h"
+#include "fmt/format.h"
+
+namespace mesh::controlplane {
+namespace {
+
+struct Options {
+  std::string data_dir = "/var/lib/mesh/meshd";
+  std::vector<std::string> listen;
+  std::string unix_socket = "/run/mesh/meshd.sock";
+  std::string cluster_cidr = "10.244.0.0/16";
+  std::string service_cidr = "10.96.0.0/16";
+  std::string cluster_domain = "cluster.local";
+  std::string log_level = "info";
+};
+
+void Declare(CLI::App& app, Options& options) {
+  app.set_version_flag("--version", std::string(kVersion));
+  app.add_option("--data-dir", options.data_dir, "Folder of the database")->capture_default_str();
+  app.add_option(
+      "--listen", options.listen,
+      "Address for agents and clients, host:port; may be repeated (none: the unix socket "
+      "only)");
+  app.add_option("--unix-socket", options.unix_socket, "Socket for clients on this machine")
+      ->capture_default_str();
+  app.add_option("--cluster-cidr", options.cluster_cidr, "Pod addresses, a /24 for each node")
+      ->capture_default_str();
+  app.add_option("--service-cidr", options.service_cidr, "Addresses of Services")
+      ->capture_default_str();
+  app.add_option("--cluster-domain", options.cluster_domain, "DNS suffix of the cluster")
+      ->capture_default_str();
+  app.add_option("--log-level", options.log_level, "What is logged to standard error")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
+      ->capture_default_str();
+}
+
+absl::Status CheckRange(const char* flag, const std::string& text, int length_max) {
+  const absl::StatusOr<IpPrefix> range = IpPrefix::Parse(text);
+  if (!range.ok()) return Annotate(range.status(), flag);
+  if (!range->base().is_v4() || range->length() > length_max) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} {}: must be an IPv4 range of /{} or larger", flag, text, length_max));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const Options& options) {
+  RETURN_IF_ERROR(CheckRange("--cluster-cidr", options.cluster_cidr, 24));
+  RETURN_IF_ERROR(CheckRange("--service-cidr", options.service_cidr, 28));
+  const IpPrefix pods = *IpPrefix::Parse(options.cluster_cidr);
+  const IpPrefix services = *IpPrefix::Parse(options.service_cidr);
+  if (pods.Contains(services.base()) || services.Contains(pods.base())) {
+    return absl::InvalidArgumentError(fmt::format("--cluster-cidr {} and --service-cidr {} overlap",
+                                                  options.cluster_cidr, options.service_cidr));
+  }
+  if (options.listen.empty() && options.unix_socket.empty()) {
+    return absl::InvalidArgumentError("give --listen or --unix-socket");
+  }
+  return absl::OkStatus();
+}
+
+// Runs `task` on the loop and waits for it.
+void OnLoop(EventLoop& loop, const Task& task) {
+  absl::Notification done;
+  loop.Post([&] {
+    task();
+    done.Notify();
+  });
+  done.WaitForNotification();
+}
+
+absl::Status Run(const Options& options) {
+  RETURN_IF_ERROR(Check(options));
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // in all threads: main takes them below
+
+  // State, from the disk up.
+  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store,
+                   SqliteStore::Open({.data_dir = options.data_dir}));
+  RealLoop loop;
+  WatchCache cache(loop, *store);
+  RETURN_IF_ERROR(cache.Start());
+  const std::unique_ptr<CommitQueue> commits = NewThreadCommitQueue(loop, *store);
+  Random random = Random::FromEntropy();
+  const uint64_t seed = random.Next();
+  Writer writer(
+      loop, cache, *commits, random,
+      {.admission = {.service_cidr = options.service_cidr, .cluster_cidr = options.cluster_cidr}});
+
+  // Who reads and changes it.
+  NodeSessions sessions(loop, cache, writer,
+                        {.cluster_cidr = options.cluster_cidr,
+                         .service_cidr = options.service_cidr,
+                         .cluster_domain = options.cluster_domain});
+  Api api(cache, writer);
+  NodeChannels channels(cache);
+  ControlService control(loop, cache, api, channels);
+  NodeSyncService node_sync(loop, sessions);
+  std::unique_ptr<Runtime> controllers;
+
+  // Up: base objects, controllers, and only then the doors.
+  std::thread loop_thread([&loop] { loop.Run(); });
+  absl::Notification base_objects;
+  OnLoop(loop, [&] { writer.EnsureBaseObjects([&] { base_objects.Notify(); }); });
+  base_objects.WaitForNotification();
+  OnLoop(loop, [&] { controllers = StartControllers(&loop, &cache, &writer, {.seed = seed}); });
+  absl::StatusOr<std::unique_ptr<RpcServer>> server = RpcServer::Start(
+      {.listen = options.listen, .unix_socket = options.unix_socket}, {&control, &node_sync});
+  if (server.ok()) {
+    spdlog::info("meshd {} serves at revision {} on {} {}", kVersion, cache.revision(),
+                 fmt::join(options.listen, " "), options.unix_socket);
+    int signal = 0;
+    sigwait(&signals, &signal);
+    spdlog::info("signal {}: stopping", signal);
+
+    // Down, the other way round. The loop runs until the last call has ended.
+    OnLoop(loop, [&] {
+      sessions.CloseAll(absl::UnavailableError("meshd is stopping"));
+      control.CloseWatches();
+    });
+    (*server)->Shutdown(absl::Milliseconds(300));
+  }
+  OnLoop(loop, [&] { controllers.reset(); });
+  loop.Stop();
+  loop_thread.join();
+  return server.status();
+}
+
+// docs/errors.md
+int ExitCode(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return 0;
+    case absl::StatusCode::kInvalidArgument:
+      return 2;
+    case absl::StatusCode::kFailedPrecondition:
+      return 3;
+    case absl::StatusCode::kDataLoss:
+      return 4;
+    default:
+      return 1;
+  }
+}
+
+}  // namespace
+}  // namespace mesh::controlplane
+
+int main(int argc, char** argv) {
+  using namespace mesh::controlplane;
+  CLI::App app("meshd: the control plane of a mesh cluster");
+  Options options;
+  Declare(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  mesh::InitLog(options.log_level);
+  const absl::Status status = Run(options);
+  if (!status.ok()) std::fprintf(stderr, "meshd: %s\n", std::string(status.message()).c_str());
+  return ExitCode(status);
+}
