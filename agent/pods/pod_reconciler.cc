@@ -87,6 +87,9 @@ struct PodReconciler::Tracked {
   ObservedPod observed;
   bool observed_once = false;
   bool observing = false, observe_again = false;
+  // Actions that have finished, and how many of them `observed` is sure to show: nothing is done on
+  // the ground of an observation that may be older than what was done.
+  int64_t finished = 0, finished_seen = 0;
   PodMemory memory;
   std::map<std::string, absl::Time> stopping;  // container id -> deadline of the call in flight
   std::set<std::string> in_flight;             // keys of other actions
@@ -110,6 +113,7 @@ struct PodReconciler::Observation {
   std::vector<cri::PodSandbox> sandboxes;
   std::vector<cri::Container> containers;
   ObservedPod result;
+  int64_t finished = 0;  // actions before it began
   int pending = 0;
   absl::Status error;
 };
@@ -273,6 +277,7 @@ void PodReconciler::Observe(Tracked& t) {
   t.observing = true;
   t.observe_again = false;
   auto seen = std::make_shared<Observation>();
+  seen->finished = t.finished;
   cri_->ListSandboxes(
       t.uid, Posted([this, uid = t.uid,
                      seen](const absl::StatusOr<std::vector<cri::PodSandbox>>& sandboxes) {
@@ -393,6 +398,7 @@ void PodReconciler::ObservationDone(const std::string& uid, std::shared_ptr<Obse
             });
   t->observing = false;
   t->observed_once = true;
+  t->finished_seen = seen->finished;
   std::swap(t->observed, now);
   NoteExits(*t, now);
   Publish();
@@ -403,11 +409,11 @@ void PodReconciler::ObservationDone(const std::string& uid, std::shared_ptr<Obse
 void PodReconciler::NoteExits(Tracked& t, const ObservedPod& before) {
   for (const ObservedContainer& container : t.observed.containers) {
     if (container.state != RunState::kExited || !t.desired || t.must_stop()) continue;
-    const bool was_running = std::any_of(
-        before.containers.begin(), before.containers.end(), [&](const ObservedContainer& c) {
-          return c.id == container.id && c.state != RunState::kExited;
-        });
-    if (!was_running || !ShouldRestart(t.pod, container)) continue;
+    const bool known = std::any_of(before.containers.begin(), before.containers.end(),
+                                   [&](const ObservedContainer& c) {
+                                     return c.id == container.id && c.state == RunState::kExited;
+                                   });
+    if (known || !ShouldRestart(t.pod, container)) continue;
     if (loop_->Now() < RestartAt(container, t.memory)) {
       Emit(t, "Warning", "BackOff",
            fmt::format("Back-off restarting failed container {} in pod {}_{}({})", container.name,
@@ -444,9 +450,10 @@ void PodReconciler::Step(Tracked& t) {
       ComputePodPlan(t.desired ? &t.pod : nullptr, t.observed, t.memory, t.stopping_since, now);
   absl::Time look_again_at = plan.look_again_at.value_or(absl::InfiniteFuture());
   if (t.desired) Report(t, plan, look_again_at);
-  if (plan.gone && !t.busy()) return Gone(t);
+  const bool stale = t.finished_seen != t.finished;
+  if (plan.gone && !t.busy() && !stale) return Gone(t);
   ArmTimer(t, look_again_at);
-  if (!runtime_up_) return;
+  if (!runtime_up_ || stale) return;
   const bool idle = !t.busy();
   for (const PodAction& action : plan.actions) {
     if (const auto* stop = std::get_if<StopContainer>(&action)) {
@@ -478,7 +485,7 @@ void PodReconciler::Report(Tracked& t, const PodPlan& plan, absl::Time& look_aga
   } else if (t.reported.empty()) {
     t.status = t.pod.status();
   }
-  const bool terminated = plan.gone && !t.busy();
+  const bool terminated = plan.gone && !t.busy() && t.finished_seen == t.finished;
   std::string bytes = t.status.SerializeAsString();
   if (bytes == t.reported && terminated == t.gone_reported) return;
   if (silent && !terminated && t.reported.empty()) return;
@@ -528,6 +535,7 @@ void PodReconciler::Finish(const std::string& uid, const std::string& key) {
   Tracked* t = Find(uid);
   if (t == nullptr) return;
   t->in_flight.erase(key);
+  ++t->finished;
   Kick(uid);
 }
 
@@ -639,6 +647,7 @@ void PodReconciler::Do(Tracked& t, const StopContainer& action) {
                         auto it = found->stopping.find(action.id);
                         if (it == found->stopping.end() || it->second != action.deadline) return;
                         found->stopping.erase(it);
+                        ++found->finished;
                         Kick(uid);
                       }));
 }

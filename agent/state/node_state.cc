@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <optional>
+#include <system_error>
 
 #include "common/status.h"
 #include "common/unique_fd.h"
@@ -21,6 +24,16 @@ constexpr char kMagic[] = "mesh-node-state-1\n";
 constexpr size_t kMagicBytes = sizeof kMagic - 1;
 // Far above the largest state (5,000 nodes, 10,000 services): a longer file is not ours.
 constexpr off_t kMaxBytes = 512 << 20;
+
+// Lengths of the two parts, in decimal.
+constexpr size_t kLengthDigits = 10;
+
+std::optional<size_t> ParseLength(const char* digits) {
+  size_t out = 0;
+  const auto [end, error] = std::from_chars(digits, digits + kLengthDigits, out);
+  if (error != std::errc() || end != digits + kLengthDigits) return std::nullopt;
+  return out;
+}
 
 std::string ServiceKey(const v1::ServiceState& service) {
   return fmt::format("{}/{}", service.namespace_(), service.name());
@@ -50,7 +63,8 @@ std::string Encode(const NodeState& state) {
   for (const auto& [name, node] : state.nodes) *update.add_nodes() = node;
   for (const auto& [identity, ns] : state.namespaces) *update.add_namespaces() = ns;
   const std::string head = welcome.SerializeAsString();
-  return fmt::format("{}{:010}{}{}", kMagic, head.size(), head, message.SerializeAsString());
+  const std::string body = message.SerializeAsString();
+  return fmt::format("{}{:010}{:010}{}{}", kMagic, head.size(), body.size(), head, body);
 }
 
 }  // namespace
@@ -117,20 +131,18 @@ absl::StatusOr<NodeState> LoadCheckpoint(const std::string& path) {
   const auto broken = [&] {
     return absl::DataLossError(fmt::format("checkpoint {} does not parse", path));
   };
-  if (done != bytes.size() || bytes.size() < kMagicBytes + 10) return broken();
+  const size_t head_at = kMagicBytes + 2 * kLengthDigits;
+  if (done != bytes.size() || bytes.size() < head_at) return broken();
   if (std::memcmp(bytes.data(), kMagic, kMagicBytes) != 0) return broken();
-  size_t head_bytes = 0;
-  for (size_t i = kMagicBytes; i < kMagicBytes + 10; ++i) {
-    if (bytes[i] < '0' || bytes[i] > '9') return broken();
-    head_bytes = head_bytes * 10 + static_cast<size_t>(bytes[i] - '0');
+  const auto head_bytes = ParseLength(bytes.data() + kMagicBytes);
+  const auto body_bytes = ParseLength(bytes.data() + kMagicBytes + kLengthDigits);
+  if (!head_bytes || !body_bytes || head_at + *head_bytes + *body_bytes != bytes.size()) {
+    return broken();
   }
-  const size_t head_at = kMagicBytes + 10;
-  if (head_bytes > bytes.size() - head_at) return broken();
   v1::ControlMessage head, body;
-  if (!head.ParseFromArray(bytes.data() + head_at, static_cast<int>(head_bytes)) ||
+  if (!head.ParseFromArray(bytes.data() + head_at, static_cast<int>(*head_bytes)) ||
       !head.has_welcome() ||
-      !body.ParseFromArray(bytes.data() + head_at + head_bytes,
-                           static_cast<int>(bytes.size() - head_at - head_bytes)) ||
+      !body.ParseFromArray(bytes.data() + head_at + *head_bytes, static_cast<int>(*body_bytes)) ||
       !body.has_update()) {
     return broken();
   }

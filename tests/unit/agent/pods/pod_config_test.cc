@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/pods/pod_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/unit/agent/pods/pod_builder.h"
+
+namespace mesh::agent {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::Pair;
+
+TEST(ExpandVariables, FollowsKubernetes) {
+  const std::map<std::string, std::string> known = {{"A", "1"}, {"B_C", "two"}};
+
+  EXPECT_EQ(ExpandVariables("$(A)-$(B_C)", known), "1-two");
+  EXPECT_EQ(ExpandVariables("$(UNKNOWN)", known), "$(UNKNOWN)");
+  EXPECT_EQ(ExpandVariables("$$(A)", known), "$(A)");
+  EXPECT_EQ(ExpandVariables("$A $ $(A", known), "$A $ $(A");
+}
+
+TEST(BuildSandboxConfig, GivesPodsTheClusterResolver) {
+  PodConfigOptions options;
+  options.name_server = "10.244.1.1";
+
+  const auto config = BuildSandboxConfig(MakePod(), 3, options);
+
+  EXPECT_EQ(config.hostname(), "web");
+  EXPECT_EQ(config.metadata().attempt(), 3u);
+  EXPECT_EQ(config.log_directory(), "/var/log/pods/default_web_uid-web");
+  EXPECT_THAT(config.dns_config().servers(), ElementsAre("10.244.1.1"));
+  EXPECT_THAT(config.dns_config().searches(),
+              ElementsAre("default.svc.cluster.local", "svc.cluster.local", "cluster.local"));
+  EXPECT_THAT(config.dns_config().options(), ElementsAre("ndots:5"));
+  EXPECT_EQ(config.labels().at("io.kubernetes.pod.uid"), "uid-web");
+}
+
+TEST(BuildContainerConfig, ExpandsVariablesInEnvironmentCommandAndArguments) {
+  v1::Pod pod = MakePod();
+  v1::Container& container = *pod.mutable_spec()->mutable_containers(0);
+  v1::EnvVar* port = container.add_env();
+  port->set_name("PORT");
+  port->set_value("80");
+  v1::EnvVar* url = container.add_env();
+  url->set_name("URL");
+  url->set_value("http://$(HOST):$(PORT)");
+  container.add_command("serve");
+  container.add_args("--url=$(URL)");
+
+  const auto config = BuildContainerConfig(pod, container, 2, "sha256:1", {{"HOST", "db"}}, {});
+
+  EXPECT_EQ(config.envs(2).value(), "http://db:80");
+  EXPECT_THAT(config.args(), ElementsAre("--url=http://db:80"));
+  EXPECT_EQ(config.log_path(), "app/2.log");
+  EXPECT_EQ(config.image().image(), "sha256:1");
+}
+
+TEST(BuildContainerConfig, TurnsResourcesIntoCgroupValues) {
+  v1::Pod pod = MakePod();
+  v1::Container& container = *pod.mutable_spec()->mutable_containers(0);
+  (*container.mutable_resources()->mutable_requests())["cpu"].set_text("250m");
+  (*container.mutable_resources()->mutable_requests())["memory"].set_text("256Mi");
+  (*container.mutable_resources()->mutable_limits())["cpu"].set_text("500m");
+  (*container.mutable_resources()->mutable_limits())["memory"].set_text("512Mi");
+  PodConfigOptions options;
+  options.memory_capacity_bytes = int64_t{1} << 30;
+
+  const auto config = BuildContainerConfig(pod, container, 0, "x", {}, options);
+
+  EXPECT_EQ(config.linux().resources().cpu_shares(), 256);
+  EXPECT_EQ(config.linux().resources().cpu_quota(), 50'000);
+  EXPECT_EQ(config.linux().resources().cpu_period(), 100'000);
+  EXPECT_EQ(config.linux().resources().memory_limit_in_bytes(), 536'870'912);
+  EXPECT_EQ(config.linux().resources().oom_score_adj(), 750);
+}
+
+TEST(BuildContainerConfig, NeverAsksForAnOomScoreBelowTheAgentsOwn) {
+  v1::Pod pod = MakePod();
+  v1::Container& container = *pod.mutable_spec()->mutable_containers(0);
+  (*container.mutable_resources()->mutable_requests())["memory"].set_text("1Gi");
+  PodConfigOptions options;
+  options.memory_capacity_bytes = int64_t{1} << 30;
+  options.oom_score_adj_min = 500;
+
+  const auto config = BuildContainerConfig(pod, container, 0, "x", {}, options);
+
+  EXPECT_EQ(config.linux().resources().oom_score_adj(), 500);
+}
+
+TEST(ServiceEnvironment, NamesTheServicesOfTheNamespace) {
+  std::map<std::string, v1::ServiceState> services;
+  v1::ServiceState& redis = services["default/redis-leader"];
+  redis.set_namespace_("default");
+  redis.set_name("redis-leader");
+  redis.set_cluster_ip("10.96.0.9");
+  v1::ServicePortState* port = redis.add_ports();
+  port->set_port(6379);
+  port->set_protocol(6);
+  services["other/web"] = redis;
+  services["other/web"].set_namespace_("other");
+
+  EXPECT_THAT(ServiceEnvironment(services, "default"),
+              ElementsAre(Pair("REDIS_LEADER_SERVICE_HOST", "10.96.0.9"),
+                          Pair("REDIS_LEADER_SERVICE_PORT", "6379"),
+                          Pair("REDIS_LEADER_PORT", "tcp://10.96.0.9:6379"),
+                          Pair("REDIS_LEADER_PORT_6379_TCP", "tcp://10.96.0.9:6379"),
+                          Pair("REDIS_LEADER_PORT_6379_TCP_PROTO", "tcp"),
+                          Pair("REDIS_LEADER_PORT_6379_TCP_PORT", "6379"),
+                          Pair("REDIS_LEADER_PORT_6379_TCP_ADDR", "10.96.0.9")));
+}
+
+class GoodImage : public ::testing::TestWithParam<const char*> {};
+TEST_P(GoodImage, IsAccepted) { EXPECT_TRUE(CheckImageReference(GetParam()).ok()); }
+INSTANTIATE_TEST_SUITE_P(
+    Table, GoodImage,
+    ::testing::Values("redis", "redis:6.0.5", "docker.io/library/redis", "localhost/web:1",
+                      "localhost:5000/a/b__c:V1.2-x", "gcr.io/google_samples/gb-frontend:v5",
+                      "a.b/c@sha256:"
+                      "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"));
+
+class BadImage : public ::testing::TestWithParam<const char*> {};
+TEST_P(BadImage, IsRefused) { EXPECT_FALSE(CheckImageReference(GetParam()).ok()); }
+INSTANTIATE_TEST_SUITE_P(Table, BadImage,
+                         ::testing::Values("", "UPPER", "a/B", "a:", "a:-x", "a//b", "-a", "a@",
+                                           "a@sha256", "a b", "a_", "a..b"));
+
+}  // namespace
+}  // namespace mesh::agent

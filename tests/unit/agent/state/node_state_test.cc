@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/state/node_state.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "agent/state/checkpoint_writer.h"
+#include "common/random.h"
+
+namespace mesh::agent {
+namespace {
+
+v1::NodeUpdate Full(int64_t revision) {
+  v1::NodeUpdate update;
+  update.set_revision(revision);
+  update.set_full(true);
+  return update;
+}
+
+void AddPod(v1::NodeUpdate& update, const std::string& uid, const std::string& name) {
+  v1::Pod* pod = update.add_pods();
+  pod->mutable_metadata()->set_uid(uid);
+  pod->mutable_metadata()->set_name(name);
+}
+
+// What an update says about each pod: a name, or nothing for removed.
+using Words = std::map<std::string, std::string>;
+
+v1::NodeUpdate ToUpdate(int64_t revision, const Words& words) {
+  v1::NodeUpdate update;
+  update.set_revision(revision);
+  for (const auto& [uid, name] : words) {
+    if (name.empty()) {
+      update.add_removed_pod_uids(uid);
+    } else {
+      AddPod(update, uid, name);
+    }
+  }
+  return update;
+}
+
+std::map<std::string, std::string> Names(const NodeState& state) {
+  std::map<std::string, std::string> out;
+  for (const auto& [uid, pod] : state.pods) out[uid] = pod.metadata().name();
+  return out;
+}
+
+TEST(NodeState, RefusesAnIncrementBeforeAFullUpdate) {
+  NodeState state;
+  v1::NodeUpdate update;
+  update.set_revision(7);
+
+  EXPECT_TRUE(absl::IsInvalidArgument(state.Merge(update)));
+  EXPECT_EQ(state.revision, 0);
+}
+
+TEST(NodeState, AFullUpdateReplacesEverything) {
+  NodeState state;
+  v1::NodeUpdate first = Full(1);
+  AddPod(first, "u1", "one");
+  first.add_nodes()->set_name("n2");
+  first.add_namespaces()->set_identity(300);
+  v1::ServiceState* service = first.add_services();
+  service->set_namespace_("default");
+  service->set_name("web");
+  ASSERT_TRUE(state.Merge(first).ok());
+  ASSERT_EQ(state.services.count("default/web"), 1u);
+
+  v1::NodeUpdate second = Full(2);
+  AddPod(second, "u2", "two");
+  ASSERT_TRUE(state.Merge(second).ok());
+
+  EXPECT_EQ(Names(state), (Words{{"u2", "two"}}));
+  EXPECT_TRUE(state.services.empty());
+  EXPECT_TRUE(state.nodes.empty());
+  EXPECT_TRUE(state.namespaces.empty());
+  EXPECT_EQ(state.revision, 2);
+}
+
+TEST(NodeState, AnIncrementReplacesByKeyAndRemovesByKey) {
+  NodeState state;
+  v1::NodeUpdate full = Full(1);
+  AddPod(full, "u1", "one");
+  AddPod(full, "u2", "two");
+  v1::ServiceState* service = full.add_services();
+  service->set_namespace_("default");
+  service->set_name("web");
+  ASSERT_TRUE(state.Merge(full).ok());
+
+  v1::NodeUpdate next = ToUpdate(5, {{"u1", "uno"}, {"u2", ""}});
+  next.add_removed_services("default/web");
+  ASSERT_TRUE(state.Merge(next).ok());
+
+  EXPECT_EQ(Names(state), (Words{{"u1", "uno"}}));
+  EXPECT_TRUE(state.services.empty());
+  EXPECT_EQ(state.revision, 5);
+}
+
+TEST(NodeState, MergingIsAssociative) {
+  Random random(20260101);
+  const auto any = [&] {
+    Words words;
+    for (int i = 0; i < 6; ++i) {
+      if (random.Below(2) == 0) continue;
+      words["u" + std::to_string(i)] =
+          random.Below(3) == 0 ? "" : "name" + std::to_string(random.Below(100));
+    }
+    return words;
+  };
+  for (int round = 0; round < 200; ++round) {
+    NodeState apart, together;
+    v1::NodeUpdate full = Full(1);
+    AddPod(full, "u0", "zero");
+    AddPod(full, "u3", "three");
+    ASSERT_TRUE(apart.Merge(full).ok());
+    ASSERT_TRUE(together.Merge(full).ok());
+    const Words first = any(), second = any();
+    Words both = second;  // the later word counts
+    both.insert(first.begin(), first.end());
+
+    ASSERT_TRUE(apart.Merge(ToUpdate(2, first)).ok());
+    ASSERT_TRUE(apart.Merge(ToUpdate(3, second)).ok());
+    ASSERT_TRUE(together.Merge(ToUpdate(3, both)).ok());
+
+    ASSERT_EQ(Names(apart), Names(together)) << "round " << round;
+    ASSERT_EQ(apart.revision, together.revision);
+  }
+}
+
+class Checkpoint : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char folder[] = "/tmp/mesh-state-XXXXXX";
+    ASSERT_NE(::mkdtemp(folder), nullptr);
+    folder_ = folder;
+    path_ = folder_ + "/node-state";
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  NodeState Sample() {
+    NodeState state;
+    v1::NodeUpdate full = Full(42);
+    AddPod(full, "u1", "one");
+    full.add_namespaces()->set_identity(300);
+    EXPECT_TRUE(state.Merge(full).ok());
+    state.config.set_node_name("node-0");
+    state.config.set_pod_cidr("10.244.1.0/24");
+    return state;
+  }
+
+  std::string folder_, path_;
+};
+
+TEST_F(Checkpoint, ComesBackAsItWas) {
+  ASSERT_TRUE(SaveCheckpoint(Sample(), path_).ok());
+
+  const auto loaded = LoadCheckpoint(path_);
+
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->revision, 42);
+  EXPECT_TRUE(loaded->complete);
+  EXPECT_EQ(Names(*loaded), (Words{{"u1", "one"}}));
+  EXPECT_EQ(loaded->namespaces.count(300), 1u);
+  EXPECT_EQ(loaded->config.pod_cidr(), "10.244.1.0/24");
+}
+
+TEST_F(Checkpoint, SaysWhenThereIsNone) {
+  EXPECT_TRUE(absl::IsNotFound(LoadCheckpoint(path_).status()));
+}
+
+TEST_F(Checkpoint, RefusesAFileThatWasCutOrIsAnotherThing) {
+  ASSERT_TRUE(SaveCheckpoint(Sample(), path_).ok());
+  const auto size = std::filesystem::file_size(path_);
+  for (uintmax_t keep = 0; keep < size; ++keep) {
+    std::filesystem::resize_file(path_, keep);
+    const auto loaded = LoadCheckpoint(path_);
+    EXPECT_EQ(loaded.status().code(), absl::StatusCode::kDataLoss) << keep << " bytes";
+    ASSERT_TRUE(SaveCheckpoint(Sample(), path_).ok());
+  }
+  std::ofstream(path_) << "something else entirely, and longer than the head";
+  EXPECT_EQ(LoadCheckpoint(path_).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(Checkpoint, WriterWritesTheNewestBeforeItEnds) {
+  {
+    CheckpointWriter writer(path_);
+    for (int64_t revision = 1; revision <= 50; ++revision) {
+      auto state = std::make_shared<NodeState>(Sample());
+      state->revision = revision;
+      writer.Save(state);
+    }
+  }
+  const auto loaded = LoadCheckpoint(path_);
+  ASSERT_TRUE(loaded.ok());
+  EXPECT_EQ(loaded->revision, 50);
+}
+
+}  // namespace
+}  // namespace mesh::agent
