@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/fake_dataplane.h"
+
+#include <gtest/gtest.h>
+
+namespace mesh::dataplane {
+namespace {
+
+AttachRequest Pod(const std::string& container, const std::string& ip) {
+  return {"/run/netns/" + container, "eth0", *IpAddress::Parse(ip), 256, "shop", "web", container};
+}
+
+TEST(FakeDataplane, KeepsAttachmentsLikeTheKernel) {
+  FakeDataplane dataplane{NodeConfig()};
+  ASSERT_TRUE(dataplane.Attach(Pod("c1", "10.244.1.10")).ok());
+
+  EXPECT_TRUE(dataplane.Check(Pod("c1", "10.244.1.10")).ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(dataplane.Attach(Pod("c2", "10.244.1.10")).status()));
+  EXPECT_TRUE(dataplane.Detach("c1", "eth0").ok());
+  EXPECT_TRUE(dataplane.Detach("c1", "eth0").ok());
+  EXPECT_TRUE(absl::IsNotFound(dataplane.Check(Pod("c1", "10.244.1.10"))));
+}
+
+TEST(FakeDataplane, RemovesNothingOnTheWordOfAnIncompleteState) {
+  FakeDataplane dataplane{NodeConfig()};
+  DesiredState desired;
+  desired.complete = true;
+  desired.peers["node2"] = {};
+  ASSERT_TRUE(dataplane.Apply(desired).ok());
+
+  desired.peers.clear();
+  desired.complete = false;
+  ASSERT_TRUE(dataplane.Apply(desired).ok());
+  EXPECT_EQ(dataplane.Tunnels()->size(), 1u);
+  desired.complete = true;
+  ASSERT_TRUE(dataplane.Apply(desired).ok());
+  EXPECT_TRUE(dataplane.Tunnels()->empty());
+}
+
+TEST(FakeDataplane, FailsWhenTold) {
+  FakeDataplane dataplane{NodeConfig()};
+  dataplane.fault = [](const std::string& method) {
+    return method == "Apply" ? absl::UnavailableError("not now") : absl::OkStatus();
+  };
+
+  EXPECT_TRUE(absl::IsUnavailable(dataplane.Apply({})));
+  EXPECT_EQ(dataplane.applies(), 0);
+}
+
+}  // namespace
+}  // namespace mesh::dataplane
