@@ -79,7 +79,8 @@ void FillPodSpec(v1::PodSpec* spec) {
     }
     if (!container.has_resources()) continue;
     for (const auto& [name, limit] : container.resources().limits()) {
-      if (!ParseQuantityMilli(limit.text()).ok()) continue;  // one complaint is enough
+      const auto milli = ParseQuantityMilli(limit.text());
+      if (!milli.ok() || *milli < 0) continue;  // one complaint is enough
       container.mutable_resources()->mutable_requests()->insert({name, limit});
     }
   }

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each rule once, by breaking a valid object in one place.
+#include "api/schema/validate.h"
+
+#include <functional>
+
+#include "api/schema/defaults.h"
+#include "gtest/gtest.h"
+#include "tests/unit/api/from_text.h"
+
+namespace mesh::schema {
+namespace {
+
+std::string Check(v1::Resource resource) {
+  ApplyDefaults(&resource);
+  return JoinProblems(Validate(resource), 100);
+}
+
+struct DeploymentCase {
+  const char* problem;
+  std::function<void(v1::Deployment*)> change;
+};
+
+v1::Container* FirstContainer(v1::Deployment* d) {
+  return d->mutable_spec()->mutable_template_()->mutable_spec()->mutable_containers(0);
+}
+
+TEST(Validate, FindsWhatIsWrongWithADeployment) {
+  const DeploymentCase cases[] = {
+      {"", [](v1::Deployment*) {}},
+      {"metadata.name: Required value",
+       [](v1::Deployment* d) { d->mutable_metadata()->clear_name(); }},
+      {"spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+       [](v1::Deployment* d) { d->mutable_spec()->set_replicas(-1); }},
+      {"spec.selector: Required value",
+       [](v1::Deployment* d) { d->mutable_spec()->clear_selector(); }},
+      {"spec.selector: Invalid value: {}: empty selector is invalid for deployment",
+       [](v1::Deployment* d) { d->mutable_spec()->mutable_selector()->clear_match_labels(); }},
+      {"spec.template.metadata.labels: Invalid value: {\"app\":\"db\"}: `selector` does not match "
+       "template `labels`",
+       [](v1::Deployment* d) {
+         (*d->mutable_spec()->mutable_template_()->mutable_metadata()->mutable_labels())["app"] =
+             "db";
+       }},
+      {"spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: "
+       "\"Always\"",
+       [](v1::Deployment* d) {
+         d->mutable_spec()->mutable_template_()->mutable_spec()->set_restart_policy("Never");
+       }},
+      {"spec.template.spec.containers: Required value",
+       [](v1::Deployment* d) {
+         d->mutable_spec()->mutable_template_()->mutable_spec()->clear_containers();
+       }},
+      {"spec.template.spec.containers[0].image: Required value",
+       [](v1::Deployment* d) { FirstContainer(d)->clear_image(); }},
+      {"spec.template.spec.containers[1].name: Duplicate value: \"web\"",
+       [](v1::Deployment* d) {
+         *d->mutable_spec()->mutable_template_()->mutable_spec()->add_containers() =
+             *FirstContainer(d);
+       }},
+      {"spec.template.spec.containers[0].ports[0].containerPort: Required value",
+       [](v1::Deployment* d) { FirstContainer(d)->mutable_ports(0)->set_container_port(0); }},
+      {"spec.template.spec.containers[0].ports[0].containerPort: Invalid value: 65536: must be "
+       "between "
+       "1 and 65535, inclusive",
+       [](v1::Deployment* d) { FirstContainer(d)->mutable_ports(0)->set_container_port(65536); }},
+      {"spec.template.spec.containers[0].ports[0].name: Invalid value: \"a-very-long-port-name\": "
+       "must "
+       "be no more than 15 characters",
+       [](v1::Deployment* d) {
+         FirstContainer(d)->mutable_ports(0)->set_name("a-very-long-port-name");
+       }},
+      {"spec.template.spec.containers[0].ports[0].protocol: Unsupported value: \"SCTP\": not "
+       "supported "
+       "yet, supported values: \"TCP\", \"UDP\"",
+       [](v1::Deployment* d) { FirstContainer(d)->mutable_ports(0)->set_protocol("SCTP"); }},
+      {"spec.template.spec.containers[0].env[0].name: Invalid value: \"A=B\": a valid environment "
+       "variable name must consist only of printable ASCII characters other than '='",
+       [](v1::Deployment* d) { FirstContainer(d)->add_env()->set_name("A=B"); }},
+      {"spec.template.spec.containers[0].resources.limits[cpu]: Invalid value: \"-1\": must be "
+       "greater "
+       "than or equal to 0",
+       [](v1::Deployment* d) {
+         (*FirstContainer(d)->mutable_resources()->mutable_limits())["cpu"].set_text("-1");
+       }},
+      {"spec.template.spec.containers[0].resources.requests[cpu]: Invalid value: \"2\": must be "
+       "less "
+       "than or equal to cpu limit of 500m",
+       [](v1::Deployment* d) {
+         (*FirstContainer(d)->mutable_resources()->mutable_limits())["cpu"].set_text("500m");
+         (*FirstContainer(d)->mutable_resources()->mutable_requests())["cpu"].set_text("2");
+       }},
+      {"spec.template.spec.containers[0].resources.limits[ephemeral-storage]: not supported yet",
+       [](v1::Deployment* d) {
+         (*FirstContainer(d)->mutable_resources()->mutable_limits())["ephemeral-storage"].set_text(
+             "1Gi");
+       }},
+      {"spec.strategy.type: Unsupported value: \"Rolling\": supported values: \"RollingUpdate\", "
+       "\"Recreate\"",
+       [](v1::Deployment* d) { d->mutable_spec()->mutable_strategy()->set_type("Rolling"); }},
+      {"spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is "
+       "'Recreate'",
+       [](v1::Deployment* d) {
+         d->mutable_spec()->mutable_strategy()->set_type("Recreate");
+         d->mutable_spec()->mutable_strategy()->mutable_rolling_update();
+       }},
+      {"spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` "
+       "is 0",
+       [](v1::Deployment* d) {
+         auto* rolling = d->mutable_spec()->mutable_strategy()->mutable_rolling_update();
+         rolling->mutable_max_surge()->set_string_value("0%");
+         rolling->mutable_max_unavailable()->set_int_value(0);
+       }},
+      {"spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"101%\": must not be greater "
+       "than "
+       "100%",
+       [](v1::Deployment* d) {
+         d->mutable_spec()
+             ->mutable_strategy()
+             ->mutable_rolling_update()
+             ->mutable_max_unavailable()
+             ->set_string_value("101%");
+       }},
+      {"spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds",
+       [](v1::Deployment* d) {
+         d->mutable_spec()->set_progress_deadline_seconds(5);
+         d->mutable_spec()->set_min_ready_seconds(5);
+       }},
+      {"spec.selector.matchExpressions[0].values: Required value: must be specified when "
+       "`operator` is "
+       "'In' or 'NotIn'; spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: "
+       "`selector` "
+       "does not match template `labels`",
+       [](v1::Deployment* d) {
+         auto* term = d->mutable_spec()->mutable_selector()->add_match_expressions();
+         term->set_key("app");
+         term->set_operator_("In");
+       }},
+  };
+  for (const DeploymentCase& c : cases) {
+    v1::Resource resource = ValidDeployment();
+    c.change(resource.mutable_deployment());
+    EXPECT_EQ(Check(resource), c.problem);
+  }
+}
+
+struct ServiceCase {
+  const char* problem;
+  std::function<void(v1::Service*)> change;
+};
+
+TEST(Validate, FindsWhatIsWrongWithAService) {
+  const ServiceCase cases[] = {
+      {"", [](v1::Service*) {}},
+      {"spec.ports: Required value", [](v1::Service* s) { s->mutable_spec()->clear_ports(); }},
+      {"spec.ports[0].port: Required value",
+       [](v1::Service* s) { s->mutable_spec()->mutable_ports(0)->set_port(0); }},
+      {"spec.ports[0].name: Required value; spec.ports[1].name: Required value",
+       [](v1::Service* s) { s->mutable_spec()->add_ports()->set_port(81); }},
+      {"spec.ports[1]: Duplicate value: \"80/TCP\"",
+       [](v1::Service* s) {
+         s->mutable_spec()->mutable_ports(0)->set_name("a");
+         auto* port = s->mutable_spec()->add_ports();
+         port->set_port(80);
+         port->set_name("b");
+       }},
+      {"spec.ports[1].name: Duplicate value: \"a\"",
+       [](v1::Service* s) {
+         s->mutable_spec()->mutable_ports(0)->set_name("a");
+         auto* port = s->mutable_spec()->add_ports();
+         port->set_port(81);
+         port->set_name("a");
+       }},
+      {"",
+       [](v1::Service* s) {  // one number over both protocols
+         s->mutable_spec()->mutable_ports(0)->set_name("dns");
+         auto* port = s->mutable_spec()->add_ports();
+         port->set_port(80);
+         port->set_protocol("UDP");
+         port->set_name("dns-udp");
+       }},
+      {"spec.ports[0].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive",
+       [](v1::Service* s) {
+         s->mutable_spec()->mutable_ports(0)->mutable_target_port()->set_int_value(0);
+       }},
+      {"spec.ports[0].targetPort: Invalid value: \"80\": must contain at least one letter (a-z)",
+       [](v1::Service* s) {
+         s->mutable_spec()->mutable_ports(0)->mutable_target_port()->set_string_value("80");
+       }},
+      {"spec.type: Unsupported value: \"LoadBalancer\": not supported yet, supported values: "
+       "\"ClusterIP\"",
+       [](v1::Service* s) { s->mutable_spec()->set_type("LoadBalancer"); }},
+      {"spec.type: Unsupported value: \"Cluster\": supported values: \"ClusterIP\"",
+       [](v1::Service* s) { s->mutable_spec()->set_type("Cluster"); }},
+      {"spec.clusterIP: Unsupported value: \"None\": headless Services are not supported yet",
+       [](v1::Service* s) { s->mutable_spec()->set_cluster_ip("None"); }},
+      {"spec.clusterIP: Invalid value: \"10.0.0\": must be a valid IP address",
+       [](v1::Service* s) { s->mutable_spec()->set_cluster_ip("10.0.0"); }},
+      {"metadata.labels[a b]: Invalid value: \"a b\": name part must consist of alphanumeric "
+       "characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. "
+       "'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+       "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+       [](v1::Service* s) { (*s->mutable_metadata()->mutable_labels())["a b"] = "c"; }},
+  };
+  for (const ServiceCase& c : cases) {
+    v1::Resource resource = ValidService();
+    c.change(resource.mutable_service());
+    EXPECT_EQ(Check(resource), c.problem);
+  }
+}
+
+TEST(Validate, LimitsNamesByKind) {
+  struct Case {
+    v1::Resource resource;
+    std::string name;
+    bool valid;
+  };
+  const std::string label63(63, 'a');
+  const std::string label64(64, 'a');
+  const Case cases[] = {
+      {ValidService(), label63, true},
+      {ValidService(), label64, false},
+      {ValidService(), "1web", false},
+      {ValidService(), "web.a", false},
+      {ValidDeployment(), "web.a", true},
+      {ValidDeployment(), "1web", true},
+      {ValidDeployment(), "Web", false},
+      {ValidDeployment(), "web_a", false},
+      {ValidPod(), "-a", false},
+      {ValidPod(), "a-", false},
+      {ValidPod(), label63 + "." + label63 + "." + label63 + "." + std::string(61, 'a'), true},
+      {ValidPod(), label63 + "." + label63 + "." + label63 + "." + std::string(62, 'a'), false},
+      {FromText("namespace { metadata { name: \"x\" } }"), "a.b", false},
+  };
+  for (const Case& c : cases) {
+    v1::Resource resource = c.resource;
+    if (resource.has_service()) resource.mutable_service()->mutable_metadata()->set_name(c.name);
+    if (resource.has_deployment())
+      resource.mutable_deployment()->mutable_metadata()->set_name(c.name);
+    if (resource.has_pod()) resource.mutable_pod()->mutable_metadata()->set_name(c.name);
+    if (resource.has_namespace_())
+      resource.mutable_namespace_()->mutable_metadata()->set_name(c.name);
+    EXPECT_EQ(Check(resource).empty(), c.valid) << c.name;
+  }
+}
+
+TEST(CheckImageReference, KnowsTheGrammar) {
+  for (const char* good :
+       {"nginx", "nginx:1.27", "library/nginx", "registry.k8s.io/pause:3.9", "localhost:5000/a/b:c",
+        "localhost/a", "gcr.io/google-samples/gb-frontend:v5", "a__b/c-d.e:V_1.0-x",
+        "nginx@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "nginx:1@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}) {
+    EXPECT_EQ(CheckImageReference(good), "") << good;
+  }
+  for (const char* bad :
+       {"Nginx", "nginx:", "nginx:a b", "nginx:-a", "/nginx", "nginx/", "a//b", "a___b", "<image>",
+        "reg.io:x/a", "nginx@sha256:123", "nginx@", "$IMAGE"}) {
+    EXPECT_NE(CheckImageReference(bad), "") << bad;
+  }
+}
+
+TEST(ValidateUpdate, RefusesAChangedSelector) {
+  v1::Resource live = ValidDeployment();
+  v1::Resource next = live;
+  auto* spec = next.mutable_deployment()->mutable_spec();
+  (*spec->mutable_selector()->mutable_match_labels())["app"] = "db";
+
+  EXPECT_EQ(JoinProblems(ValidateUpdate(live, next)),
+            "spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"db\"}}: field is immutable");
+  EXPECT_TRUE(ValidateUpdate(live, live).empty());
+}
+
+TEST(ValidateUpdate, LetsTheClusterAddressBeSetOnce) {
+  v1::Resource live = ValidService();
+  v1::Resource next = live;
+  next.mutable_service()->mutable_spec()->set_cluster_ip("10.96.0.7");
+
+  EXPECT_TRUE(ValidateUpdate(live, next).empty());
+  EXPECT_EQ(JoinProblems(ValidateUpdate(next, live)),
+            "spec.clusterIP: Invalid value: \"\": field is immutable");
+}
+
+TEST(ValidateUpdate, KeepsAPodsSpec) {
+  v1::Resource live = ValidPod();
+  v1::Resource next = live;
+  (*next.mutable_pod()->mutable_metadata()->mutable_labels())["a"] = "b";
+  EXPECT_TRUE(ValidateUpdate(live, next).empty());
+
+  next.mutable_pod()->mutable_spec()->mutable_containers(0)->set_image("busybox:1.37");
+  EXPECT_EQ(
+      JoinProblems(ValidateUpdate(live, next)),
+      "spec.containers: Forbidden: the spec of a pod may not change; delete the pod first, or let "
+      "a Deployment replace it");
+}
+
+TEST(Warnings, TellsWhatIsLegalButNotMeant) {
+  v1::Resource service = ValidService();
+  service.mutable_service()->mutable_spec()->clear_selector();
+  EXPECT_EQ(
+      JoinProblems(Warnings(service)),
+      "spec.selector: a Service without a selector has no endpoints; endpoints written by hand "
+      "are not supported yet");
+
+  v1::Resource pod = ValidPod();
+  auto* container = pod.mutable_pod()->mutable_spec()->mutable_containers(0);
+  container->add_env()->set_name("A");
+  container->add_env()->set_name("A");
+  EXPECT_EQ(JoinProblems(Warnings(pod)),
+            "spec.containers[0].env[1]: hides previous definition of \"A\"");
+}
+
+TEST(JoinProblems, SaysHowManyAreLeftOut) {
+  EXPECT_EQ(JoinProblems({{"a", "x"}, {"b", "y"}, {"c", "z"}}, 2), "a: x; b: y (and 1 more)");
+}
+
+}  // namespace
+}  // namespace mesh::schema
