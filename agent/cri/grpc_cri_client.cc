@@ -136,7 +136,7 @@ class GrpcCriClient : public CriClient {
     // A restarted runtime answers within 0.15 s: look for it that often.
     args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
     args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
-    args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+    args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
     // Go servers refuse the authority that gRPC makes from a socket path.
     args.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
     args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);

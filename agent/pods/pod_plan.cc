@@ -19,6 +19,12 @@ bool IsLive(const ObservedContainer& container) {
   return container.state == RunState::kRunning || container.state == RunState::kUnknown;
 }
 
+// One that could not be started has no start time.
+bool WasHealthy(const ObservedContainer& exited) {
+  return exited.started_at > absl::UnixEpoch() &&
+         exited.finished_at - exited.started_at >= kHealthyAfter;
+}
+
 const ObservedSandbox* UsableSandbox(const ObservedPod& observed) {
   if (observed.sandboxes.empty()) return nullptr;
   const ObservedSandbox& newest = observed.sandboxes.front();
@@ -182,13 +188,13 @@ bool ShouldRestart(const v1::Pod& pod, const ObservedContainer& exited) {
 absl::Time RestartAt(const ObservedContainer& exited, const PodMemory& memory) {
   auto it = memory.containers.find(exited.name);
   if (it == memory.containers.end()) return absl::InfinitePast();
-  if (exited.finished_at - exited.started_at >= kHealthyAfter) return absl::InfinitePast();
+  if (WasHealthy(exited)) return absl::InfinitePast();
   if (it->second.restart_delay == absl::ZeroDuration()) return absl::InfinitePast();
   return exited.finished_at + it->second.restart_delay;
 }
 
 absl::Duration NextRestartDelay(const ObservedContainer& exited, absl::Duration delay) {
-  if (exited.finished_at - exited.started_at >= kHealthyAfter) return kRestartDelayFirst;
+  if (WasHealthy(exited)) return kRestartDelayFirst;
   if (delay == absl::ZeroDuration()) return kRestartDelayFirst;
   return std::min(delay * 2, kRestartDelayMax);
 }

@@ -17,7 +17,7 @@ namespace mesh::agent {
 namespace {
 
 constexpr absl::Duration kConnectDelayFirst = absl::Milliseconds(50);
-constexpr absl::Duration kConnectDelayMax = absl::Seconds(1);
+constexpr absl::Duration kConnectDelayMax = absl::Milliseconds(200);
 constexpr absl::Duration kSandboxDelayFirst = absl::Milliseconds(200);
 constexpr absl::Duration kSandboxDelayMax = absl::Seconds(30);
 constexpr absl::Duration kCreateDelayFirst = absl::Seconds(1);
@@ -104,6 +104,7 @@ struct PodReconciler::Tracked {
   std::string reported;  // serialized
   bool gone_reported = false;
   CriClient::Cancel cancel_pull;
+  std::map<std::string, absl::Duration> next_delay;  // by container, of the start in flight
 
   bool must_stop() const { return !desired || pod.metadata().has_deletion_timestamp(); }
   bool busy() const { return !in_flight.empty() || !stopping.empty(); }
@@ -660,6 +661,10 @@ void PodReconciler::Do(Tracked& t, const StartContainer& action) {
 
 void PodReconciler::Do(Tracked& t, const RunContainer& action) {
   Begin(t, "run " + action.name);
+  // Counts once it has been started: what fails before has delays of its own.
+  const ObservedContainer* last = t.observed.Newest(action.name);
+  const absl::Duration delay = t.memory.containers[action.name].restart_delay;
+  t.next_delay[action.name] = last == nullptr ? delay : NextRestartDelay(*last, delay);
   CheckImage(t.uid, action);
 }
 
@@ -788,11 +793,7 @@ void PodReconciler::StartCreated(const std::string& uid, const std::string& key,
                          if (Tracked* t = Find(uid)) {
                            ContainerMemory& memory = t->memory.containers[name];
                            memory.start = Retry();
-                           // The one before it, when this is a restart.
-                           if (const ObservedContainer* last = t->observed.Newest(name);
-                               last != nullptr && last->state == RunState::kExited) {
-                             memory.restart_delay = NextRestartDelay(*last, memory.restart_delay);
-                           }
+                           memory.restart_delay = t->next_delay[name];
                            if (status.ok()) {
                              Emit(*t, "Normal", "Started",
                                   fmt::format("Started container {}", name));

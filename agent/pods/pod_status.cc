@@ -44,7 +44,9 @@ void FillTerminated(const ObservedContainer& container, v1::ContainerStateTermin
                   : container.exit_code == 0 ? "Completed"
                                              : "Error");
   out->set_message(container.message);
-  SetTime(container.started_at, out->mutable_started_at());
+  if (container.started_at > absl::UnixEpoch()) {
+    SetTime(container.started_at, out->mutable_started_at());
+  }
   SetTime(container.finished_at, out->mutable_finished_at());
   out->set_container_id(kContainerIdPrefix + container.id);
 }

@@ -261,6 +261,12 @@ TEST(ComputePodPlan, ReplacesAContainerWhoseSpecHasChanged) {
               ElementsAre(PodAction(StopContainer{"app", "app-0", kNow + absl::Seconds(30)})));
 }
 
+TEST(NextRestartDelay, TakesAContainerThatNeverStartedForACrash) {
+  const ObservedContainer never = MakeExited("app", 128, 0, absl::UnixEpoch(), kNow);
+
+  EXPECT_EQ(NextRestartDelay(never, absl::Seconds(1)), absl::Seconds(2));
+}
+
 TEST(NextRestartDelay, DoublesFromAFifthOfASecondToFiveMinutes) {
   const ObservedContainer crash = MakeExited("app", 1, 0, kNow, kNow + absl::Seconds(1));
   absl::Duration delay = absl::ZeroDuration();
