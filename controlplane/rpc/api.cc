@@ -197,27 +197,28 @@ void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
   }
   application->request = std::move(request);
 
-  // All merges once before the first write, so that a refusal leaves everything as it was.
-  constexpr uint64_t kTrialHolder = 0;
+  // All merges once before the first write, so that a refusal leaves everything as it was. What the
+  // trial hands out is its own: addresses are given for good by the writer.
+  Admission trial = writer_.admission();
+  const auto& namespaces = cache_.state().namespaces;
   for (size_t i = 0; i < application->files.size(); ++i) {
     const v1::Resource& file = application->request.resources(static_cast<int>(i));
     const auto current = cache_.Find(KindOf(file), KeyOf(file));
     absl::StatusOr<v1::Resource> merged = Merged(static_cast<int>(i), file, current.get());
-    absl::Status status = merged.status();
+    if (!merged.ok()) return application->done(merged.status());
+    const std::string& ns = MetaOf(file).namespace_();
     // A namespace that this request creates is not there yet.
-    if (merged.ok() && !(current == nullptr && !MetaOf(file).namespace_().empty() &&
-                         !cache_.state().namespaces.contains({"", MetaOf(file).namespace_()}))) {
-      status = writer_.admission().Admit(cache_.state(), kTrialHolder, current.get(), &*merged);
-    }
-    if (!status.ok()) {
-      writer_.admission().Release(kTrialHolder);
-      return application->done(status);
+    if (current != nullptr || ns.empty() || namespaces.contains({"", ns})) {
+      const uint64_t holder = ~static_cast<uint64_t>(i);  // no write's
+      if (absl::Status status = trial.Admit(cache_.state(), holder, current.get(), &*merged);
+          !status.ok()) {
+        return application->done(status);
+      }
     }
     v1::ApplyResult* result = application->response.mutable_results(static_cast<int>(i));
     result->set_outcome(OutcomeOf(current.get(), *merged));
     *result->mutable_resource() = *std::move(merged);
   }
-  writer_.admission().Release(kTrialHolder);
   if (application->request.dry_run()) return application->done(std::move(application->response));
   ApplyNamespaces(std::move(application));
 }
