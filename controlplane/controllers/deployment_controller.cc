@@ -478,10 +478,11 @@ class Step {
     }
   }
 
-  // One write per object and step: the annotation first, the status when it has arrived.
+  // One write per object and step: the annotation first, the status when it has arrived. Only that
+  // a ReplicaSet was created can be told now or never.
   void EmitDeployment(const v1::DeploymentStatus& status) {
     v1::Deployment updated = deployment_;
-    if (new_ != nullptr) {
+    if (new_ != nullptr && new_->before != nullptr) {
       const std::string revision = fmt::format("{}", new_->revision());
       std::string& present =
           (*updated.mutable_metadata()->mutable_annotations())[kRevisionAnnotation];

@@ -17,8 +17,8 @@ constexpr size_t kNameBaseMax = 58;  // with 5 characters a DNS label of 63
 constexpr int kMaxPodWrites = kMaxWritesPerStep - 1;
 
 // Names follow from the version of the ReplicaSet they are created for: computing them again from
-// the same snapshot gives the same names (a repeated create finds its pod), and a replacement never
-// gets the name of the pod it replaces.
+// the same snapshot gives the same names (a repeated create finds its pod), and the replacement of
+// a pod that was counted in the status gets another name.
 std::string PodName(const v1::ReplicaSet& rs, int slot) {
   const std::string base = (rs.metadata().name() + "-").substr(0, kNameBaseMax);
   const uint64_t hash = HashText64(

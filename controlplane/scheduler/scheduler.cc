@@ -35,7 +35,7 @@ class Pass {
     Group& group = GroupOf(pod);
     const int node = Choose(pod, request, group);
     if (node < 0) {
-      Reject(pod);
+      rejected_.push_back(&pod);
       return;
     }
     table_.Add(node, request);
@@ -44,7 +44,11 @@ class Pass {
     Bind(pod, node, ns->status().identity());
   }
 
-  ReconcileResult Take() { return std::move(result_); }
+  // Reasons are told from how things stand after all placements: they will still be true then.
+  ReconcileResult Finish() {
+    for (const v1::Pod* pod : rejected_) Reject(*pod);
+    return std::move(result_);
+  }
   int bound() const { return bound_; }
 
  private:
@@ -174,6 +178,7 @@ class Pass {
   NodeTable table_;
   AddressPool addresses_;
   std::map<std::string, std::unique_ptr<Group>> groups_;
+  std::vector<const v1::Pod*> rejected_;
   int bound_ = 0;
   ReconcileResult result_;
 };
@@ -242,7 +247,7 @@ ReconcileResult Scheduler::Schedule(const ClusterState& state, absl::Time now, i
     }
     pass.Place(*pod);
   }
-  ReconcileResult result = pass.Take();
+  ReconcileResult result = pass.Finish();
   if (!all) result.requeue_at = now;
   return result;
 }

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/controllers/endpoints_controller.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/unit/controlplane/controllers/cluster_world.h"
+
+namespace mesh::controlplane {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class EndpointsControllerTest : public ::testing::Test {
+ protected:
+  EndpointsControllerTest() {
+    world.AddNode("a");
+    world.AddNode("b");
+  }
+  ReconcileResult Reconcile() {
+    return controller.Reconcile(world.state, InDefault("web"), world.now);
+  }
+  void Settle() { world.Settle(controller, InDefault("web"), 1); }
+  const v1::EndpointSlice& Slice(const std::string& name) {
+    const v1::EndpointSlice* slice = FindObject(world.state.endpoint_slices, InDefault(name));
+    EXPECT_NE(slice, nullptr) << name;
+    static const v1::EndpointSlice none;
+    return slice == nullptr ? none : *slice;
+  }
+  void GivePort(const std::string& pod, const std::string& name, int number,
+                const std::string& protocol = "TCP") {
+    v1::ContainerPort* port = world.pod(pod).mutable_spec()->mutable_containers(0)->add_ports();
+    port->set_name(name);
+    port->set_container_port(number);
+    port->set_protocol(protocol);
+  }
+  // "10.244.0.2 ready serving", one line per endpoint.
+  static std::vector<std::string> Lines(const v1::EndpointSlice& slice) {
+    std::vector<std::string> out;
+    for (const v1::Endpoint& endpoint : slice.endpoints()) {
+      std::string line = endpoint.addresses(0);
+      if (endpoint.conditions().ready()) line += " ready";
+      if (endpoint.conditions().serving()) line += " serving";
+      if (endpoint.conditions().terminating()) line += " terminating";
+      out.push_back(line);
+    }
+    return out;
+  }
+
+  ClusterWorld world;
+  EndpointsController controller;
+};
+
+TEST_F(EndpointsControllerTest, ListsThePodsThatTheServiceSelects) {
+  const std::string uid = world.AddService("web", "web").metadata().uid();
+  world.AddPod("web-1", "web", "a", true);
+  world.AddPod("web-2", "web", "b", false);
+  world.AddPod("other", "other", "a", true);
+  world.AddPod("unplaced", "web");
+
+  Settle();
+
+  const v1::EndpointSlice& slice = Slice("web");
+  EXPECT_THAT(Lines(slice), ElementsAre("10.244.0.2 ready serving", "10.244.1.2"));
+  ASSERT_EQ(slice.ports_size(), 1);
+  EXPECT_EQ(slice.ports(0).port(), 80);
+  EXPECT_EQ(slice.ports(0).protocol(), "TCP");
+  EXPECT_EQ(slice.address_type(), "IPv4");
+  EXPECT_EQ(slice.metadata().labels().at(kServiceNameLabel), "web");
+  EXPECT_EQ(ControllerOf(slice.metadata())->uid(), uid);
+  EXPECT_EQ(slice.endpoints(0).node_name(), "a");
+  EXPECT_EQ(slice.endpoints(0).target_ref().name(), "web-1");
+}
+
+TEST_F(EndpointsControllerTest, KeepsATerminatingPodServingButNotReady) {
+  world.AddService("web", "web");
+  world.AddPod("web-1", "web", "a", true);
+  world.AddPod("web-2", "web", "b", true);
+  world.Terminate("web-1");
+
+  Settle();
+
+  EXPECT_THAT(Lines(Slice("web")),
+              ElementsAre("10.244.0.2 serving terminating", "10.244.1.2 ready serving"));
+}
+
+TEST_F(EndpointsControllerTest, LeavesOutFinishedPods) {
+  world.AddService("web", "web");
+  world.AddPod("web-1", "web", "a", true).mutable_status()->set_phase("Succeeded");
+
+  Settle();
+
+  EXPECT_THAT(Lines(Slice("web")), IsEmpty());
+}
+
+TEST_F(EndpointsControllerTest, ResolvesNamedPortsPerPodAndSplitsSlicesByTheirNumbers) {
+  world.AddService("web", "web", "http");
+  world.AddPod("web-1", "web", "a", true);
+  world.AddPod("web-2", "web", "b", true);
+  world.AddPod("web-3", "web", "b", true);
+  world.AddPod("portless", "web", "a", true);
+  GivePort("web-1", "http", 8080);
+  GivePort("web-2", "http", 9090);
+  GivePort("web-3", "http", 8080, "UDP");  // not the port that is meant
+
+  Settle();
+
+  EXPECT_THAT(Lines(Slice("web")), ElementsAre("10.244.0.2 ready serving"));
+  EXPECT_EQ(Slice("web").ports(0).port(), 8080);
+  EXPECT_THAT(Lines(Slice("web-1")), ElementsAre("10.244.1.2 ready serving"));
+  EXPECT_EQ(Slice("web-1").ports(0).port(), 9090);
+  EXPECT_EQ(world.state.endpoint_slices.size(), 2u);
+}
+
+TEST_F(EndpointsControllerTest, KeepsASliceForItsPortsWhenAnotherOneGoes) {
+  world.AddService("web", "web", "http");
+  world.AddPod("web-1", "web", "a", true);
+  world.AddPod("web-2", "web", "b", true);
+  GivePort("web-1", "http", 8080);
+  GivePort("web-2", "http", 9090);
+  Settle();
+
+  world.state.Remove(v1::KIND_POD, InDefault("web-1"));
+  Settle();
+
+  ASSERT_EQ(world.state.endpoint_slices.size(), 1u);
+  EXPECT_EQ(world.state.endpoint_slices.begin()->second->ports(0).port(), 9090);
+}
+
+TEST_F(EndpointsControllerTest, KeepsAnEmptySliceForAServiceWithoutPods) {
+  world.AddService("web", "web");
+
+  Settle();
+
+  EXPECT_THAT(Lines(Slice("web")), IsEmpty());
+}
+
+TEST_F(EndpointsControllerTest, RemovesTheSlicesWithTheService) {
+  world.AddService("web", "web");
+  world.AddPod("web-1", "web", "a", true);
+  Settle();
+
+  world.state.Remove(v1::KIND_SERVICE, InDefault("web"));
+  Settle();
+
+  EXPECT_TRUE(world.state.endpoint_slices.empty());
+}
+
+TEST_F(EndpointsControllerTest, LeavesAServiceWithoutSelectorToOthers) {
+  world.AddService("web", "");
+  v1::EndpointSlice manual;
+  manual.mutable_metadata()->set_name("web-manual");
+  manual.mutable_metadata()->set_namespace_("default");
+  (*manual.mutable_metadata()->mutable_labels())[kServiceNameLabel] = "web";
+  world.Put(Wrap(manual));
+
+  EXPECT_THAT(Describe(Reconcile()), IsEmpty());
+}
+
+TEST_F(EndpointsControllerTest, TakesPodsOfASilentNodeOutWhileOthersServe) {
+  world.AddService("web", "web");
+  world.AddPod("web-1", "web", "a", true);
+  world.AddPod("web-2", "web", "b", true);
+  Settle();
+
+  world.Silence("a");
+  Settle();
+  EXPECT_THAT(Lines(Slice("web")), ElementsAre("10.244.0.2", "10.244.1.2 ready serving"));
+
+  // Nobody else is left: a pod that may live is better than none.
+  world.Silence("b");
+  Settle();
+  EXPECT_THAT(Lines(Slice("web")),
+              ElementsAre("10.244.0.2 ready serving", "10.244.1.2 ready serving"));
+}
+
+TEST_F(EndpointsControllerTest, IsAskedAboutPodsServicesSlicesAndNodes) {
+  world.AddService("web", "web");
+  Settle();
+  auto service = std::make_shared<v1::Resource>(Wrap(world.service("web")));
+  auto pod = std::make_shared<v1::Resource>(Wrap(world.AddPod("web-1", "web", "a", true)));
+  auto slice = std::make_shared<v1::Resource>(Wrap(Slice("web")));
+  auto before = std::make_shared<v1::Resource>(Wrap(world.node("a")));
+  world.Silence("a");
+  auto after = std::make_shared<v1::Resource>(Wrap(world.node("a")));
+
+  for (const Change& change : {Change{nullptr, service}, Change{pod, nullptr},
+                               Change{slice, nullptr}, Change{before, after}})
+    EXPECT_THAT(controller.Affected(world.state, change), ElementsAre(InDefault("web")));
+}
+
+}  // namespace
+}  // namespace mesh::controlplane
