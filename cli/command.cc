@@ -29,8 +29,6 @@ bool IsGlobalFlag(std::string_view flag) {
 // Index of the first word that is neither a flag nor the value of a global flag; args.size() when
 // there is none.
 size_t FirstWord(const std::vector<std::string>& args) {
-  static const std::set<std::string, std::less<>> kWithValue = {"-n", "--namespace", "-s",
-                                                                "--server", "--request-timeout"};
   for (size_t i = 0; i < args.size(); ++i) {
     if (args[i] == "--") return args.size();
     if (args[i].size() < 2 || args[i][0] != '-') return i;

@@ -239,7 +239,7 @@ void DescribePod(const v1::Pod& pod, const Related& related, absl::Time now, Tex
     text->Line(0, "Conditions:");
     text->Line(1, "Type\tStatus");
     for (const auto& condition : status.conditions()) {
-      text->Line(1, "{}\t{} ", condition.type(), condition.status());
+      text->Line(1, "{}\t{}", condition.type(), condition.status());
     }
     // The reason a condition is not met is what people look for.
     for (const auto& condition : status.conditions()) {

@@ -27,8 +27,8 @@ bool NeedsQuotes(const std::string& text) {
   if (text.find(": ") != std::string::npos || text.find(" #") != std::string::npos) return true;
   if (text.front() == ' ' || text.back() == ' ' || text.back() == ':') return true;
   // Numbers, times and everything that starts like one; addresses are read as strings by all.
-  if (text.find_first_not_of("0123456789.+-eExX_:") == std::string::npos &&
-      std::isdigit(static_cast<unsigned char>(text.back()))) {
+  if (text.find_first_not_of("0123456789.+-eExX_:TZ") == std::string::npos &&
+      text.find_first_of("0123456789") != std::string::npos) {
     const bool address = std::count(text.begin(), text.end(), '.') == 3;
     if (!address) return true;
   }

@@ -48,15 +48,15 @@ TEST_F(DescribeTest, TellsAboutARunningPod) {
   related.events = {Event("Unhealthy", 3)};
 
   EXPECT_EQ(Describe(pod, related, Now()),
-            "Name:           web-1\n"
-            "Namespace:      shop\n"
-            "Node:           n1/10.0.0.1\n"
-            "Start Time:     Fri, 02 Jan 2026 03:03:05 +0000\n"
-            "Labels:         app=web\n"
-            "                b=c\n"
-            "Annotations:    <none>\n"
-            "Status:         Running\n"
-            "IP:             10.244.1.2\n"
+            "Name:         web-1\n"
+            "Namespace:    shop\n"
+            "Node:         n1/10.0.0.1\n"
+            "Start Time:   Fri, 02 Jan 2026 03:03:05 +0000\n"
+            "Labels:       app=web\n"
+            "              b=c\n"
+            "Annotations:  <none>\n"
+            "Status:       Running\n"
+            "IP:           10.244.1.2\n"
             "IPs:\n"
             "  IP:           10.244.1.2\n"
             "Controlled By:  ReplicaSet/web\n"
@@ -87,13 +87,13 @@ TEST_F(DescribeTest, TellsAboutARunningPod) {
             "    Environment:\n"
             "      A:  1\n"
             "Conditions:\n"
-            "  Type   Status\n"
-            "  Ready  True \n"
+            "  Type           Status\n"
+            "  Ready          True\n"
             "QoS Class:       Burstable\n"
             "Node-Selectors:  <none>\n"
             "Events:\n"
-            "  Type     Reason     Age                From       Message\n"
-            "  ----     ------     ----               ----       -------\n"
+            "  Type     Reason     Age               From       Message\n"
+            "  ----     ------     ----              ----       -------\n"
             "  Warning  Unhealthy  5s (x3 over 10m)  scheduler  why\n");
 }
 
@@ -106,7 +106,7 @@ TEST_F(DescribeTest, TellsWhyAPodIsNotScheduled) {
 
   std::string text = Describe(pod, {}, Now());
 
-  EXPECT_NE(text.find("Node:           <none>\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("Node:         <none>\n"), std::string::npos) << text;
   EXPECT_NE(
       text.find("PodScheduled:  Unschedulable: 0/3 nodes are available: 3 Insufficient cpu.\n"),
       std::string::npos)
@@ -185,9 +185,9 @@ TEST_F(DescribeTest, TellsAboutADeploymentAndItsReplicaSets) {
       "    Environment:   <none>\n"
       "  Node-Selectors:  <none>\n"
       "Conditions:\n"
-      "  Type         Status  Reason\n"
-      "  ----         ------  ------\n"
-      "  Progressing  True    ReplicaSetUpdated\n"
+      "  Type           Status  Reason\n"
+      "  ----           ------  ------\n"
+      "  Progressing    True    ReplicaSetUpdated\n"
       "OldReplicaSets:  web-old (2/2 replicas created)\n"
       "NewReplicaSet:   web-new (1/1 replicas created)\n"
       "Events:          <none>\n");
@@ -230,7 +230,7 @@ TEST_F(DescribeTest, TellsReadyAndUnreadyAddressesOfEndpoints) {
             "    Name     Port  Protocol\n"
             "    ----     ----  --------\n"
             "    <unset>  80    TCP\n"
-            "Events:  <none>\n");
+            "Events:      <none>\n");
 }
 
 }  // namespace

@@ -169,7 +169,7 @@ v1::Resource Slice() {
 
 TEST(EndpointsTable, GathersTheSlicesOfAServiceAndShortensTheList) {
   EXPECT_EQ(Format(EndpointsTable({Slice()}, Options())),
-            "NAME   ENDPOINTS                                                 AGE\n"
+            "NAME   ENDPOINTS                                               AGE\n"
             "web    10.244.1.1:80,10.244.1.2:80,10.244.1.3:80 + 2 more...   30s\n");
 }
 
@@ -185,7 +185,7 @@ TEST(EndpointsTable, SaysNoneForAServiceWithoutEndpoints) {
 
 TEST(ResourceTable, ShowsEndpointSlices) {
   EXPECT_EQ(Format(ResourceTable(v1::KIND_ENDPOINT_SLICE, {Slice()}, Options())),
-            "NAME    ADDRESSTYPE   PORTS   ENDPOINTS                                        AGE\n"
+            "NAME    ADDRESSTYPE   PORTS   ENDPOINTS                                      AGE\n"
             "web-0   IPv4          80      10.244.1.1,10.244.1.2,10.244.1.3 + 3 more...   30s\n");
 }
 

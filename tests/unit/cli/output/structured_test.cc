@@ -9,11 +9,11 @@ namespace mesh::cli {
 namespace {
 
 TEST(YamlFromJson, KeepsTheOrderAndDoesNotIndentLists) {
-  EXPECT_EQ(YamlFromJson(R"({"b": 1, "a": [{"x": "1", "y": true}, "z"], "c": {"d": []}, "e": {}})"),
+  EXPECT_EQ(YamlFromJson(R"({"b": 1, "a": [{"x": "1", "q": true}, "z"], "c": {"d": []}, "e": {}})"),
             "b: 1\n"
             "a:\n"
             "- x: \"1\"\n"
-            "  y: true\n"
+            "  q: true\n"
             "- z\n"
             "c:\n"
             "  d: []\n"

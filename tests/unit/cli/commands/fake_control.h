@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Control service in memory, served on a unix socket in a directory of its own: real gRPC, no
+// cluster. Objects change only when a test changes them.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "mesh/v1/control.grpc.pb.h"
+
+namespace mesh::cli {
+
+class FakeControl : public v1::Control::Service {
+ public:
+  FakeControl();
+  ~FakeControl() override;
+
+  // "unix:///tmp/.../meshd.sock".
+  std::string address() const { return "unix://" + directory_ + "/meshd.sock"; }
+  // Ends all connections; Start listens again.
+  void Stop();
+  void Start();
+
+  // Stores an object and tells watchers.
+  void Put(const v1::Resource& object);
+  void Remove(v1::Kind kind, const std::string& ns, const std::string& name);
+  // What happens next, each step once a further watch is listening.
+  void OnWatch(std::function<void()> step);
+  // The next watches end with this after their events.
+  void EndWatches(grpc::Status status);
+
+  // Requests as they came.
+  std::vector<v1::DeleteRequest> deletes;
+  std::vector<v1::WatchRequest> watches;
+  std::vector<v1::LogsRequest> logs;
+  std::vector<v1::ExecInput> exec_inputs;
+  v1::ListDataplaneRequest dataplane_request;
+  v1::UpdateRequest update_request;
+  // Answers.
+  bool remove_on_delete = true;
+  std::map<std::string, std::string> log_texts;  // by pod
+  std::vector<v1::ExecOutput> exec_outputs;
+  // Exec waits for the end of standard input before it answers.
+  bool exec_reads_all = false;
+  grpc::Status exec_status;
+  v1::ListDataplaneResponse dataplane;
+
+ private:
+  using Key = std::tuple<v1::Kind, std::string, std::string>;
+
+  grpc::Status Get(grpc::ServerContext*, const v1::GetRequest*, v1::Resource*) override;
+  grpc::Status List(grpc::ServerContext*, const v1::ListRequest*, v1::ListResponse*) override;
+  grpc::Status Update(grpc::ServerContext*, const v1::UpdateRequest*, v1::Resource*) override;
+  grpc::Status Delete(grpc::ServerContext*, const v1::DeleteRequest*, v1::Resource*) override;
+  grpc::Status Scale(grpc::ServerContext*, const v1::ScaleRequest*, v1::Resource*) override;
+  grpc::Status Watch(grpc::ServerContext*, const v1::WatchRequest*,
+                     grpc::ServerWriter<v1::WatchEvent>*) override;
+  grpc::Status Logs(grpc::ServerContext*, const v1::LogsRequest*,
+                    grpc::ServerWriter<v1::LogsChunk>*) override;
+  grpc::Status Exec(grpc::ServerContext*,
+                    grpc::ServerReaderWriter<v1::ExecOutput, v1::ExecInput>*) override;
+  grpc::Status ListDataplane(grpc::ServerContext*, const v1::ListDataplaneRequest*,
+                             v1::ListDataplaneResponse*) override;
+  grpc::Status Version(grpc::ServerContext*, const v1::VersionRequest*,
+                       v1::VersionResponse*) override;
+
+  void Record(v1::WatchEvent::Type type, const v1::Resource& object);
+
+  std::string directory_;
+  std::unique_ptr<grpc::Server> server_;
+  absl::Mutex mutex_;
+  absl::CondVar changed_;
+  std::map<Key, v1::Resource> objects_;
+  std::vector<v1::WatchEvent> history_;
+  std::deque<std::function<void()>> steps_;
+  std::unique_ptr<grpc::Status> end_watches_;
+  int64_t revision_ = 0;
+  bool stopping_ = false;
+};
+
+}  // namespace mesh::cli
