@@ -69,7 +69,8 @@ std::string Leftovers(const cli::local::Layout& layout) {
       mounts.value().find(layout.DataDir() + "/") != std::string::npos) {
     left += "mounts; ";
   }
-  for (const auto& hierarchy : cli::local::HostHierarchies().value()) {
+  const auto hierarchies = cli::local::HostHierarchies().value();
+  for (const auto& hierarchy : hierarchies) {
     const std::string group = fmt::format("{}/{}", hierarchy.mount_point, layout.ClusterCgroup());
     if (::access(group.c_str(), F_OK) == 0) left += group + "; ";
   }

@@ -53,7 +53,7 @@ std::vector<std::string> LoadCommand(pid_t where, const std::string& mode,
 }
 
 bool IsReady(const Json& pod) {
-  if (pod["metadata"].contains("deletionTimestamp")) return false;
+  if (pod["metadata"].contains("deletionTimestamp") || !pod.contains("status")) return false;
   for (const Json& condition : pod["status"].value("conditions", Json::array())) {
     if (condition["type"] == "Ready") return condition["status"] == "True";
   }
