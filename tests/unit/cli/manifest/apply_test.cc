@@ -70,6 +70,7 @@ spec:
 class Apply : public ::testing::Test {
  protected:
   int Run(const std::string& input, std::vector<std::string> args = {}) {
+    in_.clear();
     in_.str(input);
     Context context(in_, out_, err_);
     context.set_client(server_);
