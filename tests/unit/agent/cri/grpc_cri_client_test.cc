@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: calls and events go over the wire as containerd speaks them. Method: a CRI server of the
+// test behind a unix socket.
+#include "agent/cri/grpc_cri_client.h"
+
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "agent/cri/containerd_events.grpc.pb.h"
+#include "agent/cri/containerd_task_events.pb.h"
+#include "agent/cri/runtime_v1.grpc.pb.h"
+
+namespace mesh::agent {
+namespace {
+
+namespace events = ::containerd::services::events::v1;
+
+class FakeContainerd : public cri::RuntimeService::Service, public events::Events::Service {
+ public:
+  explicit FakeContainerd(const std::string& socket) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("unix://" + socket, grpc::InsecureServerCredentials());
+    builder.RegisterService(static_cast<cri::RuntimeService::Service*>(this));
+    builder.RegisterService(static_cast<events::Events::Service*>(this));
+    server_ = builder.BuildAndStart();
+  }
+  ~FakeContainerd() override { server_->Shutdown(absl::ToChronoTime(absl::Now())); }
+
+  grpc::Status StopContainer(grpc::ServerContext*, const cri::StopContainerRequest* request,
+                             cri::StopContainerResponse*) override {
+    stop = *request;
+    return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such container");
+  }
+  grpc::Status StartContainer(grpc::ServerContext*, const cri::StartContainerRequest*,
+                              cri::StartContainerResponse*) override {
+    return grpc::Status(grpc::StatusCode::UNKNOWN, "exec format error");
+  }
+  grpc::Status ListContainers(grpc::ServerContext*, const cri::ListContainersRequest* request,
+                              cri::ListContainersResponse* response) override {
+    list = *request;
+    response->add_containers()->set_id("c1");
+    return grpc::Status::OK;
+  }
+  grpc::Status Subscribe(grpc::ServerContext* context, const events::SubscribeRequest*,
+                         grpc::ServerWriter<events::Envelope>* writer) override {
+    auto metadata = context->client_metadata().find("containerd-namespace");
+    if (metadata != context->client_metadata().end()) {
+      ns = std::string(metadata->second.data(), metadata->second.size());
+    }
+    const auto send = [&](const std::string& id, const std::string& process) {
+      containerd::events::TaskExit exit;
+      exit.set_container_id(id);
+      exit.set_id(process);
+      events::Envelope envelope;
+      envelope.mutable_event()->set_type_url("containerd.events.TaskExit");
+      envelope.mutable_event()->set_value(exit.SerializeAsString());
+      writer->Write(envelope);
+    };
+    send("c1", "an-exec");  // of no interest
+    send("c1", "c1");
+    return grpc::Status::OK;
+  }
+
+  cri::StopContainerRequest stop;
+  cri::ListContainersRequest list;
+  std::string ns;
+
+ private:
+  std::unique_ptr<grpc::Server> server_;
+};
+
+class GrpcCriClientTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char folder[] = "/tmp/mesh-cri-XXXXXX";
+    ASSERT_NE(::mkdtemp(folder), nullptr);
+    folder_ = folder;
+    server = std::make_unique<FakeContainerd>(folder_ + "/c.sock");
+    client = NewGrpcCriClient(folder_ + "/c.sock");
+  }
+  void TearDown() override {
+    client.reset();
+    server.reset();
+    std::filesystem::remove_all(folder_);
+  }
+  absl::Status Wait(const std::function<void(CriClient::DoneStatus)>& call) {
+    absl::Notification done;
+    absl::Status out;
+    call([&](absl::Status status) {
+      out = std::move(status);
+      done.Notify();
+    });
+    done.WaitForNotification();
+    return out;
+  }
+
+  std::string folder_;
+  std::unique_ptr<FakeContainerd> server;
+  std::unique_ptr<CriClient> client;
+};
+
+TEST_F(GrpcCriClientTest, StoppingWhatIsGoneSucceedsAndTheGraceIsRoundedUp) {
+  EXPECT_TRUE(
+      Wait([&](auto done) { client->StopContainer("c1", absl::Milliseconds(2100), done); }).ok());
+  EXPECT_EQ(server->stop.timeout(), 3);
+}
+
+TEST_F(GrpcCriClientTest, PassesTheRuntimesWordsOn) {
+  const absl::Status status = Wait([&](auto done) { client->StartContainer("c1", done); });
+  EXPECT_EQ(std::string(status.message()), "exec format error");
+}
+
+TEST_F(GrpcCriClientTest, SelectsByPodUid) {
+  absl::Notification done;
+  client->ListContainers("uid-1", [&](absl::StatusOr<std::vector<cri::Container>> list) {
+    EXPECT_EQ(list->at(0).id(), "c1");
+    done.Notify();
+  });
+  done.WaitForNotification();
+  EXPECT_EQ(server->list.filter().label_selector().at("io.kubernetes.pod.uid"), "uid-1");
+}
+
+TEST_F(GrpcCriClientTest, TellsExitsOfContainersButNotOfExecs) {
+  absl::Mutex mutex;
+  std::vector<std::string> exits;
+  absl::Notification ended;
+  client->Subscribe(
+      [&](const RuntimeEvent& event) {
+        absl::MutexLock lock(&mutex);
+        exits.push_back(event.container_id);
+      },
+      [&](const absl::Status&) { ended.Notify(); });
+  ended.WaitForNotification();
+
+  EXPECT_EQ(exits, std::vector<std::string>{"c1"});
+  EXPECT_EQ(server->ns, "k8s.io");
+}
+
+TEST_F(GrpcCriClientTest, IsUnavailableWithoutARuntime) {
+  server.reset();
+  std::filesystem::remove(folder_ + "/c.sock");
+  auto lonely = NewGrpcCriClient(folder_ + "/c.sock");
+  const absl::Status status = Wait([&](auto done) { lonely->StartContainer("c1", done); });
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+}
+
+}  // namespace
+}  // namespace mesh::agent
