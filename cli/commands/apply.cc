@@ -8,6 +8,7 @@
 
 #include "api/schema/schema.h"
 #include "api/schema/selector.h"
+#include "api/schema/validate.h"
 #include "cli/client.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/manifest_input.h"
@@ -67,6 +68,9 @@ absl::StatusOr<v1::ApplyResponse> DryRunHere(const v1::ApplyRequest& request, Co
     v1::ApplyResult* result = response.add_results();
     *result->mutable_resource() = resource;
     result->set_outcome(v1::ApplyResult::CREATED);
+    for (const schema::Problem& problem : schema::Warnings(resource)) {
+      result->add_warnings(problem.ToString());
+    }
     if (!client.ok()) continue;
     v1::GetRequest get;
     get.mutable_name()->set_kind(schema::KindOf(resource));

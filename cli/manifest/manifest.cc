@@ -141,11 +141,6 @@ class Reader : public internal::Findings {
       const Position& at = object.Locate(problem.path);
       Error({at.line, at.column}, problem.ToString());
     }
-    if (failed_) return;
-    for (const schema::Problem& problem : schema::Warnings(complete)) {
-      const Position& at = object.Locate(problem.path);
-      Warning({at.line, at.column}, problem.ToString());
-    }
   }
 
   void FindTwin(const Object& object, const schema::KindInfo& info) {
