@@ -55,7 +55,7 @@ absl::Status CniHandler::SetDataplane(dataplane::Dataplane* dataplane,
     if (!living.contains(key.first)) gone.push_back(key);
   }
   for (const auto& [container_id, ifname] : gone) {
-    SPDLOG_INFO("cni: attachment {} of container {} is gone", ifname, container_id);
+    spdlog::info("cni: attachment {} of container {} is gone", ifname, container_id);
     RETURN_IF_ERROR(attachments_->Remove(container_id, ifname));
   }
   dataplane_ = dataplane;
@@ -63,20 +63,29 @@ absl::Status CniHandler::SetDataplane(dataplane::Dataplane* dataplane,
   return absl::OkStatus();
 }
 
-v1::CniReply CniHandler::Handle(const v1::CniRequest& request, int netns_fd) {
-  v1::CniReply reply;
+void CniHandler::Handle(const v1::CniRequest& request, int netns_fd,
+                        std::function<void(const v1::CniReply&)> reply) {
+  if (request.command() != "DEL" || !remove_link_ || dataplane_ == nullptr)
+    return Answer(request, netns_fd, reply);
+  remove_link_(request.container_id(), request.ifname(),
+               [this, request, reply = std::move(reply)] { Answer(request, -1, reply); });
+}
+
+void CniHandler::Answer(const v1::CniRequest& request, int netns_fd,
+                        const std::function<void(const v1::CniReply&)>& reply) {
+  v1::CniReply out;
   std::string result;
   if (const MaybeError error = Dispatch(request, netns_fd, &result)) {
-    reply.set_code(error->code);
-    reply.set_message(error->message);
-    reply.set_details(error->details);
-    SPDLOG_WARN("cni: {} {} {}: {}{}{}", request.command(), request.container_id(),
-                request.ifname(), error->message, error->details.empty() ? "" : ": ",
-                error->details);
+    out.set_code(error->code);
+    out.set_message(error->message);
+    out.set_details(error->details);
+    spdlog::warn("cni: {} {} {}: {}{}{}", request.command(), request.container_id(),
+                 request.ifname(), error->message, error->details.empty() ? "" : ": ",
+                 error->details);
   } else {
-    reply.set_result(result);
+    out.set_result(result);
   }
-  return reply;
+  reply(out);
 }
 
 CniHandler::MaybeError CniHandler::Dispatch(const v1::CniRequest& request, int netns_fd,
@@ -193,8 +202,8 @@ absl::Status CniHandler::EvictHolder(const dataplane::AttachRequest& request, bo
     }
   }
   for (const auto& [container_id, ifname] : holders) {
-    SPDLOG_INFO("cni: {} moves from container {} to {}", request.ip.ToString(), container_id,
-                request.container_id);
+    spdlog::info("cni: {} moves from container {} to {}", request.ip.ToString(), container_id,
+                 request.container_id);
     RETURN_IF_ERROR(Detach(container_id, ifname));
     *evicted = true;
   }
@@ -244,7 +253,7 @@ CniHandler::MaybeError CniHandler::Add(const v1::CniRequest& request,
   auto forget = [&] {
     if (absl::Status status = attachments_->Remove(attachment.container_id, attachment.ifname);
         !status.ok())
-      SPDLOG_WARN("cni: {}", Text(status));
+      spdlog::warn("cni: {}", Text(status));
   };
   auto endpoint = Attach(wanted);
   if (!endpoint.ok()) {
@@ -262,11 +271,12 @@ CniHandler::MaybeError CniHandler::Add(const v1::CniRequest& request,
                              .dns = PodDns(attachment.ns)};
   if (auto error = cni::BuildResult(config, made, result)) {
     if (absl::Status status = Detach(attachment.container_id, attachment.ifname); !status.ok())
-      SPDLOG_WARN("cni: {}", Text(status));
+      spdlog::warn("cni: {}", Text(status));
     return error;
   }
-  SPDLOG_INFO("cni: ADD {} {}: {} {}/{}", attachment.container_id, attachment.ifname,
-              attachment.ip.ToString(), attachment.ns, attachment.pod);
+  spdlog::info(
+      "cni: ADD {} {}: {} {}", attachment.container_id, attachment.ifname, attachment.ip.ToString(),
+      attachment.pod.empty() ? "by hand" : fmt::format("{}/{}", attachment.ns, attachment.pod));
   return std::nullopt;
 }
 
@@ -346,7 +356,7 @@ CniHandler::MaybeError CniHandler::CollectGarbage(const cni::NetworkConfig& conf
     }
   }
   for (const auto& [container_id, ifname] : garbage) {
-    SPDLOG_INFO("cni: GC removes {} of container {}", ifname, container_id);
+    spdlog::info("cni: GC removes {} of container {}", ifname, container_id);
     if (absl::Status status = Detach(container_id, ifname); !status.ok())
       problems.push_back(fmt::format("{} {}: {}", container_id, ifname, Text(status)));
   }

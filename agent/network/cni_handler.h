@@ -2,6 +2,7 @@
 // The verbs of the CNI specification over a dataplane and the node's state. No sockets.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -37,13 +38,23 @@ class CniHandler {
   // Why ADD cannot be served, for STATUS; empty: it can.
   void SetNotReady(std::string why) { not_ready_ = std::move(why); }
   bool ready() const { return dataplane_ != nullptr && not_ready_.empty(); }
+  // Deleting an interface takes the kernel some 30 ms, waiting for its own readers. Without this it
+  // happens within Handle(); with it, DEL has `remove` do it elsewhere first and goes on when that
+  // calls `done` on the loop. Whether it worked makes no difference: the dataplane looks.
+  using RemoveLink = std::function<void(const std::string& container_id, const std::string& ifname,
+                                        std::function<void()> done)>;
+  void SetRemoveLink(RemoveLink remove) { remove_link_ = std::move(remove); }
 
   //   netns_fd  the namespace, when it came along; -1: by the path in the request
-  v1::CniReply Handle(const v1::CniRequest& request, int netns_fd);
+  //   reply     is called once, on the loop; only for DEL possibly after this has returned
+  void Handle(const v1::CniRequest& request, int netns_fd,
+              std::function<void(const v1::CniReply&)> reply);
 
  private:
   using MaybeError = std::optional<cni::Error>;
 
+  void Answer(const v1::CniRequest& request, int netns_fd,
+              const std::function<void(const v1::CniReply&)>& reply);
   MaybeError Dispatch(const v1::CniRequest& request, int netns_fd, std::string* result);
   MaybeError Add(const v1::CniRequest& request, const cni::NetworkConfig& config, int netns_fd,
                  std::string* result);
@@ -68,6 +79,7 @@ class CniHandler {
   NodeStatePtr state_;
   dataplane::Dataplane* dataplane_ = nullptr;
   dataplane::NodeConfig config_;
+  RemoveLink remove_link_;
   std::string not_ready_ = "the agent has no configuration from the control plane yet";
   std::optional<IpAddress> last_manual_;
 };

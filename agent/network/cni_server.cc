@@ -103,30 +103,33 @@ void CniServer::Accept() {
   while (connections_.size() < kMaxConnections) {
     const int fd = ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) return;
-    auto owned = std::make_unique<Connection>();
-    Connection* connection = owned.get();
+    const uint64_t id = next_id_++;
+    auto connection = std::make_unique<Connection>();
     connection->fd.reset(fd);
-    connection->idle_timer = loop_->RunAfter(kIdleLimit, [this, fd] { Close(fd); });
-    connections_.emplace(fd, std::move(owned));
-    loop_->WatchReadable(fd, [this, connection] { Read(connection); });
+    connection->idle_timer = loop_->RunAfter(kIdleLimit, [this, id] { Close(id); });
+    connections_.emplace(id, std::move(connection));
+    loop_->WatchReadable(fd, [this, id] { Read(id); });
   }
   // The listening socket stays readable; looking away from it is what keeps the loop from spinning.
   loop_->Unwatch(listener_.get());
   accepting_ = false;
 }
 
-void CniServer::Close(int fd) {
-  auto node = connections_.extract(fd);
+void CniServer::Close(uint64_t id) {
+  auto node = connections_.extract(id);
   if (node.empty()) return;
   loop_->Cancel(node.mapped()->idle_timer);
-  loop_->Unwatch(fd);
+  loop_->Unwatch(node.mapped()->fd.get());
   if (!accepting_) {
     accepting_ = true;
     loop_->WatchReadable(listener_.get(), [this] { Accept(); });
   }
 }
 
-void CniServer::Read(Connection* connection) {
+void CniServer::Read(uint64_t id) {
+  const auto found = connections_.find(id);
+  if (found == connections_.end()) return;
+  Connection* connection = found->second.get();
   char buffer[16384];
   iovec iov{.iov_base = buffer, .iov_len = sizeof buffer};
   alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
@@ -137,7 +140,7 @@ void CniServer::Read(Connection* connection) {
   message.msg_controllen = sizeof control;
   const ssize_t n = ::recvmsg(connection->fd.get(), &message, MSG_CMSG_CLOEXEC);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (n <= 0) return Close(connection->fd.get());
+  if (n <= 0) return Close(id);
   if (UniqueFd fd = TakeDescriptor(message)) connection->netns = std::move(fd);
   connection->received.append(buffer, static_cast<size_t>(n));
 
@@ -147,36 +150,45 @@ void CniServer::Read(Connection* connection) {
   std::memcpy(&length, received.data(), sizeof length);
   length = ntohl(length);
   if (length > cni::kMaxFrameBytes) {
-    SPDLOG_WARN("cni: a request of {} bytes is refused, the limit is {}", length,
-                cni::kMaxFrameBytes);
-    return Close(connection->fd.get());
+    spdlog::warn("cni: a request of {} bytes is refused, the limit is {}", length,
+                 cni::kMaxFrameBytes);
+    return Close(id);
   }
-  if (received.size() >= kHeaderBytes + length) Serve(connection);
+  if (received.size() < kHeaderBytes + length) return;
+  connection->received.resize(kHeaderBytes + length);
+  Serve(id, connection);
 }
 
-void CniServer::Serve(Connection* connection) {
+void CniServer::Serve(uint64_t id, Connection* connection) {
+  loop_->Cancel(connection->idle_timer);
+  loop_->Unwatch(connection->fd.get());
   v1::CniRequest request;
-  v1::CniReply reply;
-  const std::string& received = connection->received;
-  uint32_t length;
-  std::memcpy(&length, received.data(), sizeof length);
-  length = ntohl(length);
-  if (request.ParseFromArray(received.data() + kHeaderBytes, static_cast<int>(length))) {
-    reply = handler_(request, connection->netns ? connection->netns.get() : -1);
-  } else {
+  if (!request.ParseFromArray(connection->received.data() + kHeaderBytes,
+                              static_cast<int>(connection->received.size() - kHeaderBytes))) {
+    v1::CniReply reply;
     reply.set_code(cni::kIoFailure);
     reply.set_message("the request to the agent does not parse");
+    return Send(id, reply);
   }
+  const UniqueFd netns = std::move(connection->netns);
+  handler_(request, netns ? netns.get() : -1,
+           [this, id, alive = std::weak_ptr<bool>(alive_)](const v1::CniReply& reply) {
+             if (!alive.expired()) Send(id, reply);
+           });
+}
+
+void CniServer::Send(uint64_t id, const v1::CniReply& reply) {
+  const auto found = connections_.find(id);
+  if (found == connections_.end()) return;
   const std::string payload = reply.SerializeAsString();
   const uint32_t size = htonl(static_cast<uint32_t>(payload.size()));
   std::string frame(reinterpret_cast<const char*>(&size), sizeof size);
   frame += payload;
   // Replies fit the socket's buffer; a client that does not read gets what fits.
-  if (::send(connection->fd.get(), frame.data(), frame.size(), MSG_NOSIGNAL) !=
+  if (::send(found->second->fd.get(), frame.data(), frame.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(frame.size()))
-    SPDLOG_WARN("cni: the reply to {} {} could not be sent: {}", request.command(),
-                request.container_id(), std::strerror(errno));
-  Close(connection->fd.get());
+    spdlog::warn("cni: a reply could not be sent: {}", std::strerror(errno));
+  Close(id);
 }
 
 }  // namespace mesh::agent

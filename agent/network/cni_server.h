@@ -15,13 +15,15 @@ namespace mesh::agent {
 
 // Serves the frames of cni.proto on a unix socket (mode 0600), one request per connection.
 //
-// A connection that is silent for 10 s is closed; at most kMaxConnections wait at a time, more stay
-// in the listen queue. Thread: `loop`'s, which must outlive this.
+// A connection whose request is not there after 10 s is closed; at most kMaxConnections are served
+// at a time, more stay in the listen queue. Thread: `loop`'s, which must outlive this.
 class CniServer {
  public:
   static constexpr size_t kMaxConnections = 128;
+  // To be called once, on the loop, at any time; after the server is gone it does nothing.
+  using Reply = std::function<void(const v1::CniReply& reply)>;
   // `netns_fd` is -1 when none came along; it is closed after the call.
-  using Handler = std::function<v1::CniReply(const v1::CniRequest& request, int netns_fd)>;
+  using Handler = std::function<void(const v1::CniRequest& request, int netns_fd, Reply reply)>;
 
   // FAILED_PRECONDITION when another process serves `path`; a socket that nobody serves is
   // replaced.
@@ -37,16 +39,20 @@ class CniServer {
 
   CniServer(EventLoop* loop, std::string path, UniqueFd listener, Handler handler);
   void Accept();
-  void Read(Connection* connection);
-  void Serve(Connection* connection);
-  void Close(int fd);
+  void Read(uint64_t id);
+  void Serve(uint64_t id, Connection* connection);
+  void Send(uint64_t id, const v1::CniReply& reply);
+  void Close(uint64_t id);
 
   EventLoop* loop_;
   std::string path_;
   UniqueFd listener_;
   Handler handler_;
-  std::map<int, std::unique_ptr<Connection>> connections_;
+  uint64_t next_id_ = 1;
+  std::map<uint64_t, std::unique_ptr<Connection>> connections_;
   bool accepting_ = true;
+  // Replies that come too late find it expired.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace mesh::agent

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Network::Start: the network over the kernel's dataplane.
 #include <ifaddrs.h>
-#include <linux/magic.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/statfs.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -16,31 +13,19 @@
 #include "agent/network/network_impl.h"
 #include "common/status.h"
 #include "common/unique_fd.h"
+#include "dataplane/bpf/features.h"
 #include "dataplane/kernel_dataplane.h"
+#include "dataplane/net/netlink.h"
+#include "dataplane/tables/endpoint_table.h"
 #include "fmt/format.h"
 
 namespace mesh::agent {
 namespace {
 
-absl::Status ProbePrivileges(const std::string& bpf_root) {
-  if (::geteuid() != 0)
-    return absl::FailedPreconditionError(
-        "the dataplane needs root (CAP_NET_ADMIN, CAP_BPF, CAP_SYS_ADMIN): start mesh-agent as "
-        "root");
-  // The folder itself may have to be made yet.
-  std::string existing = bpf_root;
-  struct statfs info;
-  while (::statfs(existing.c_str(), &info) != 0) {
-    const size_t slash = existing.rfind('/');
-    if (errno != ENOENT || slash == std::string::npos || slash == 0)
-      return ErrnoStatus(errno, fmt::format("cannot look at {}", existing));
-    existing.resize(slash);
-  }
-  if (static_cast<unsigned long>(info.f_type) != BPF_FS_MAGIC)
-    return absl::FailedPreconditionError(
-        fmt::format("{} is not on a BPF filesystem: mount one with \"mount -t bpf bpf {}\"",
-                    bpf_root, bpf_root));
-  return absl::OkStatus();
+absl::Status Probe(const std::string& bpf_root) {
+  dataplane::Environment environment;
+  RETURN_IF_ERROR(dataplane::ReadEnvironment(bpf_root, &environment));
+  return dataplane::CheckEnvironment(environment, bpf_root);
 }
 
 absl::StatusOr<int> MtuOf(const std::string& node_ip) {
@@ -63,13 +48,22 @@ absl::StatusOr<int> MtuOf(const std::string& node_ip) {
       "no interface of this node has the address {}: give the node's own address", node_ip));
 }
 
+absl::Status RemovePodLink(const std::string& container_id, const std::string& ifname) {
+  ASSIGN_OR_RETURN(dataplane::Netlink netlink, dataplane::Netlink::Open());
+  const auto link = netlink.Link(dataplane::HostInterfaceName(container_id, ifname));
+  if (!link.ok()) return absl::IsNotFound(link.status()) ? absl::OkStatus() : link.status();
+  const absl::Status deleted = netlink.DeleteLink(link->ifindex);
+  return absl::IsNotFound(deleted) ? absl::OkStatus() : deleted;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Network>> Network::Start(NetworkOptions options,
                                                         NodeStatePtr initial) {
   DataplaneSource source;
-  source.probe = [bpf_root = options.bpf_root] { return ProbePrivileges(bpf_root); };
+  source.probe = [bpf_root = options.bpf_root] { return Probe(bpf_root); };
   source.uplink_mtu = [node_ip = options.node_ip] { return MtuOf(node_ip); };
+  source.remove_link = RemovePodLink;
   source.open = [bpf_root = options.bpf_root](const dataplane::NodeConfig& config)
       -> absl::StatusOr<std::unique_ptr<dataplane::Dataplane>> {
     dataplane::KernelDataplane::Options kernel;

@@ -20,6 +20,7 @@
 #include "agent/network/install.h"
 #include "agent/network/network_impl.h"
 #include "agent/network/resolver.h"
+#include "agent/network/workers.h"
 #include "common/backoff.h"
 #include "common/check.h"
 #include "common/log.h"
@@ -33,6 +34,8 @@ namespace {
 using Done = std::function<void(int64_t, absl::Status)>;
 
 constexpr absl::Duration kGarbageInterval = absl::Seconds(1);
+// Deletions wait for the kernel, not for the processor, and do so together.
+constexpr int kUnlinkThreads = 4;
 
 std::string BesideThisExecutable(const char* name) {
   char path[4096];
@@ -58,6 +61,7 @@ class NetworkImpl : public Network {
       server_.reset();
       resolver_.reset();
     });
+    workers_.reset();
     loop_.Stop();
     thread_.join();
   }
@@ -119,16 +123,27 @@ class NetworkImpl : public Network {
     std::string dropped;
     auto attachments = Attachments::Open(options_.run_dir + "/attachments", &dropped);
     if (!attachments.ok()) return attachments.status();
-    if (!dropped.empty()) SPDLOG_WARN("cni: removed unreadable notes: {}", dropped);
+    if (!dropped.empty()) spdlog::warn("cni: removed unreadable notes: {}", dropped);
     attachments_ = std::make_unique<Attachments>(*std::move(attachments));
     handler_ = std::make_unique<CniHandler>(attachments_.get());
-    auto server = CniServer::Listen(&loop_, SocketPath(),
-                                    [this](const v1::CniRequest& request, int netns_fd) {
-                                      // What has arrived but waits its turn counts: a pod may be
-                                      // started from it.
-                                      TakeArrived();
-                                      return handler_->Handle(request, netns_fd);
-                                    });
+    if (source_.remove_link) {
+      workers_ = std::make_unique<Workers>("net-unlink", kUnlinkThreads);
+      handler_->SetRemoveLink([this](const std::string& container_id, const std::string& ifname,
+                                     std::function<void()> done) {
+        workers_->Run([this, container_id, ifname, done = std::move(done)]() mutable {
+          if (absl::Status status = source_.remove_link(container_id, ifname); !status.ok())
+            spdlog::warn("network: {}", std::string(status.message()));
+          loop_.Post(std::move(done));
+        });
+      });
+    }
+    auto server = CniServer::Listen(
+        &loop_, SocketPath(),
+        [this](const v1::CniRequest& request, int netns_fd, CniServer::Reply reply) {
+          // What has arrived but waits its turn counts: a pod may be started from it.
+          TakeArrived();
+          handler_->Handle(request, netns_fd, std::move(reply));
+        });
     if (!server.ok()) return server.status();
     server_ = *std::move(server);
     ScheduleGarbageCollection();
@@ -164,7 +179,7 @@ class NetworkImpl : public Network {
     if (dataplane_ != nullptr) {
       Translation translation = BuildDesiredState(*state_);
       for (const std::string& line : translation.skipped) {
-        SPDLOG_WARN("network: {}", line);
+        spdlog::warn("network: {}", line);
         if (status.ok()) status = absl::InvalidArgumentError(line);
       }
       absl::Status applied = dataplane_->Apply(translation.desired);
@@ -177,9 +192,9 @@ class NetworkImpl : public Network {
     if (resolver_ != nullptr) resolver_->SetState(state_);
     const bool failed = !status.ok() && !absl::IsInvalidArgument(status);
     if (!status.ok() && status != last_status_)
-      SPDLOG_ERROR("network: {}", std::string(status.message()));
+      spdlog::error("network: {}", std::string(status.message()));
     if (status.ok() && !last_status_.ok())
-      SPDLOG_INFO("network: revision {} holds", state_->revision);
+      spdlog::info("network: revision {} holds", state_->revision);
     last_status_ = std::move(status);
     if (!failed) {
       backoff_.Reset();
@@ -216,8 +231,8 @@ class NetworkImpl : public Network {
       RETURN_IF_ERROR(handler_->SetDataplane(opened.get(), config));
       dataplane_ = std::move(opened);
       config_ = config;
-      SPDLOG_INFO("network: pods {}, gateway {}, uplink MTU {}", config.pod_cidr.ToString(),
-                  config.gateway.ToString(), mtu);
+      spdlog::info("network: pods {}, gateway {}, uplink MTU {}", config.pod_cidr.ToString(),
+                   config.gateway.ToString(), mtu);
     }
     if (resolver_ == nullptr) {
       auto resolver =
@@ -246,7 +261,7 @@ class NetworkImpl : public Network {
       auto ended = dataplane_->CollectGarbage();
       if (ended.status() == last_garbage_status_) return;
       last_garbage_status_ = ended.status();
-      if (!ended.ok()) SPDLOG_ERROR("conntrack: {}", std::string(ended.status().message()));
+      if (!ended.ok()) spdlog::error("conntrack: {}", std::string(ended.status().message()));
     });
   }
 
@@ -275,6 +290,7 @@ class NetworkImpl : public Network {
   std::unique_ptr<CniHandler> handler_;
   std::unique_ptr<CniServer> server_;
   std::unique_ptr<Resolver> resolver_;
+  std::unique_ptr<Workers> workers_;
 };
 
 }  // namespace

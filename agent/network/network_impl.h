@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "agent/network/network.h"
 #include "dataplane/dataplane.h"
@@ -18,6 +19,10 @@ struct DataplaneSource {
       open;
   // Of the resolver on the gateway address.
   uint16_t resolver_port = 53;
+  // Deletes the pod's interface, if it is there; called on several threads. Null: the dataplane's
+  // Detach does, on the net thread.
+  std::function<absl::Status(const std::string& container_id, const std::string& ifname)>
+      remove_link;
   // MTU of the interface that carries NetworkOptions::node_ip.
   std::function<absl::StatusOr<int>()> uplink_mtu;
 };

@@ -330,6 +330,27 @@ TEST_F(CniTest, ServesAddsOfManyContainersAtATime) {
   EXPECT_EQ(std::set<std::string>(addresses.begin(), addresses.end()).size(), kPods);
 }
 
+TEST_F(CniTest, ServesAnAddAmongDelsOfOtherPods) {
+  constexpr size_t kPods = 8;
+  std::vector<Netns> pods;
+  for (size_t i = 0; i < kPods; ++i) {
+    pods.push_back(NewPod());
+    Add(fmt::format("old{}", i), pods[i]);
+  }
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < kPods; ++i)
+    threads.emplace_back(
+        [&, i] { EXPECT_EQ(Run("DEL", fmt::format("old{}", i), PathOf(pods[i])).exit_code, 0); });
+  const Netns pod = NewPod();
+  const Outcome added = Run("ADD", "new", PathOf(pod));
+  for (std::thread& thread : threads) thread.join();
+
+  EXPECT_EQ(added.exit_code, 0) << added.out;
+  EXPECT_EQ(HostInterfaces().size(), 1u);
+  std::cout << fmt::format("ADD beside {} DELs: {:.2f} ms\n", kPods,
+                           absl::ToDoubleMilliseconds(added.wall));
+}
+
 TEST_F(CniTest, LoopbackSetsLoUpAndDown) {
   const Netns pod = NewPod();
   const std::string config = R"({"cniVersion":"0.3.1","name":"cni-loopback","type":"loopback"})";

@@ -52,7 +52,14 @@ class CniHandlerTest : public testing::Test {
     request.set_args(args);
     request.set_config(R"({"cniVersion":"1.1.0","type":"mesh-cni","name":")" + network + "\"" +
                        (more_config.empty() ? "" : "," + more_config) + "}");
-    return handler_.Handle(request, -1);
+    v1::CniReply out;
+    bool replied = false;
+    handler_.Handle(request, -1, [&](const v1::CniReply& reply) {
+      out = reply;
+      replied = true;
+    });
+    EXPECT_TRUE(replied);
+    return out;
   }
 
   std::set<std::string> Containers() {
@@ -191,6 +198,22 @@ TEST_F(CniHandlerTest, DelRemovesWhatItsNotesDoNotKnow) {
 
   EXPECT_EQ(Call("DEL", "abc").code(), 0u);
 
+  EXPECT_THAT(Containers(), IsEmpty());
+}
+
+TEST_F(CniHandlerTest, DelRemovesTheLinkFirstWhereThatIsDoneElsewhere) {
+  ASSERT_EQ(Call("ADD", "abc").code(), 0u);
+  std::string removed;
+  handler_.SetRemoveLink(
+      [&](const std::string& container, const std::string& ifname, std::function<void()> done) {
+        removed = container + " " + ifname;
+        EXPECT_EQ(Containers(), std::set<std::string>{"abc"}) << "not before the link is gone";
+        done();
+      });
+
+  EXPECT_EQ(Call("DEL", "abc").code(), 0u);
+
+  EXPECT_EQ(removed, "abc eth0");
   EXPECT_THAT(Containers(), IsEmpty());
 }
 

@@ -12,8 +12,10 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <thread>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "agent/network/network_impl.h"
 #include "cni/agent_client.h"
 #include "common/unique_fd.h"
@@ -256,6 +258,28 @@ TEST_F(NetworkTest, SurvivesGarbageOnItsSocket) {
   }
 
   EXPECT_EQ(Cni("STATUS").code(), 0u);
+}
+
+// The kernel takes some 30 ms to delete an interface.
+TEST_F(NetworkTest, ServesOthersWhileADelWaitsForTheKernel) {
+  absl::Notification started, released;
+  source_.remove_link = [&](const std::string&, const std::string&) {
+    started.Notify();
+    released.WaitForNotification();
+    return absl::OkStatus();
+  };
+  auto network = Start(state_);
+  v1::CniReply deleted;
+  deleted.set_code(99);
+  std::thread del([&] { deleted = Cni("DEL"); });
+  started.WaitForNotification();
+
+  EXPECT_EQ(Cni("STATUS").code(), 0u);
+  EXPECT_EQ(Cni("ADD", "K8S_POD_UID=uid-1;K8S_POD_NAME=web-1;K8S_POD_NAMESPACE=shop").code(), 0u);
+
+  released.Notify();
+  del.join();
+  EXPECT_EQ(deleted.code(), 0u);
 }
 
 TEST_F(NetworkTest, ListsRowsWithTheRevisionTheyBelongTo) {
