@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -126,6 +127,23 @@ pid_t NodeInitPid(const Layout& layout, const std::string& node) {
 
 // --- network ------------------------------------------------------------------------------------
 
+// Says that `ip netns add` is about to mount /run/netns over itself for us: see RemoveNetnsMount.
+constexpr char kNetnsMountMark[] = "/run/mesh/netns-mount";
+
+absl::Status MarkNetnsMount() {
+  ASSIGN_OR_RETURN(const std::string mounts, ReadFile("/proc/self/mountinfo"));
+  if (mounts.find(fmt::format(" {} ", kNetnsDir)) != std::string::npos) return absl::OkStatus();
+  return WriteFile(kNetnsMountMark, "");
+}
+
+// The last cluster takes the mount away again, unless somebody else uses it now.
+void RemoveNetnsMount() {
+  if (!Exists(kNetnsMountMark) || !ListDirectory(kNetnsDir).empty()) return;
+  ::umount2(kNetnsDir, 0);
+  ::rmdir(kNetnsDir);
+  ::unlink(kNetnsMountMark);
+}
+
 absl::Status CreateNetwork(const Layout& layout, int nodes) {
   const std::string fabric = layout.FabricNetns();
   std::string outside = fmt::format("netns add {}\n", fabric);
@@ -140,6 +158,7 @@ absl::Status CreateNetwork(const Layout& layout, int nodes) {
   }
   // Fails here, with a clear word, on a kernel that cannot carry traffic between nodes.
   inside += "link add vxlan-check type vxlan external dstport 4789\nlink del vxlan-check\n";
+  RETURN_IF_ERROR(MarkNetnsMount());
   RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "-batch", "-"}, outside).status(),
                            "create the nodes' network namespaces"));
   RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "-netns", fabric, "-batch", "-"}, inside).status(),
@@ -336,6 +355,7 @@ absl::Status Remove(const Layout& layout) {
   std::string commands;
   for (const std::string& name : OwnNetns(layout)) commands += fmt::format("netns del {}\n", name);
   if (!commands.empty()) RETURN_IF_ERROR(RunOrFail({"ip", "-batch", "-"}, commands).status());
+  RemoveNetnsMount();
   RETURN_IF_ERROR(RemoveTree(layout.RunDir()));
   RETURN_IF_ERROR(RemoveTree(layout.DataDir()));
   RemoveIfEmpty(kShimMountPoint);

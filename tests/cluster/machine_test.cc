@@ -37,22 +37,23 @@ std::map<std::string, std::string> MachineNetwork() {
 // Network settings by name; counters that move by themselves left out.
 std::map<std::string, std::string> NetworkSettings() {
   std::map<std::string, std::string> settings;
-  const std::string text = TextOf(
-      {"sh", "-c",
-       "cd /proc/sys/net && find . -type f ! -name '*_count' ! -name 'nr_*' ! -name '*random*' "
-       "! -name 'tcp_fastopen_key' ! -name 'flush' ! -name 'stable_secret' "
-       "-exec sh -c 'for f; do echo \"$f=$(cat \"$f\" 2>/dev/null | tr \"\\n\" \" \")\"; done' sh "
-       "{} +"});
+  const std::string text =
+      TextOf({"sh", "-c",
+              "cd /proc/sys/net && grep -rsH '' . --exclude='*_count' --exclude='nr_*' "
+              "--exclude='*random*' "
+              "--exclude=tcp_fastopen_key --exclude=flush --exclude=stable_secret"});
   size_t start = 0;
   while (start < text.size()) {
     const size_t end = std::min(text.find('\n', start), text.size());
     const std::string line = text.substr(start, end - start);
-    const size_t equals = line.find('=');
-    if (equals != std::string::npos) settings[line.substr(0, equals)] = line.substr(equals + 1);
+    const size_t colon = line.find(':');
+    if (colon != std::string::npos) settings[line.substr(0, colon)] += line.substr(colon + 1) + " ";
     start = end + 1;
   }
   return settings;
 }
+
+std::string Mounts() { return TextOf({"sh", "-c", "cut -d' ' -f4,5 /proc/self/mountinfo | sort"}); }
 
 // What of the cluster is still to be found.
 std::string Leftovers(const cli::local::Layout& layout) {
@@ -88,6 +89,7 @@ std::string Leftovers(const cli::local::Layout& layout) {
 TEST(MachineTest, KeepsItsNetworkBeforeDuringAndAfterACluster) {
   const auto network_before = MachineNetwork();
   const auto settings_before = NetworkSettings();
+  const std::string mounts_before = Mounts();
   const auto expect_unchanged = [&](const char* when) {
     EXPECT_EQ(MachineNetwork(), network_before) << when;
     const auto now = NetworkSettings();
@@ -114,6 +116,7 @@ TEST(MachineTest, KeepsItsNetworkBeforeDuringAndAfterACluster) {
     expect_unchanged("while it runs");
   }
   expect_unchanged("after it");
+  EXPECT_EQ(Mounts(), mounts_before);
   EXPECT_THAT(Leftovers(layout), IsEmpty());
 }
 
