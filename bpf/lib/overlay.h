@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The way of a packet that another node has sent; its tunnel key is at hand. */
+#pragma once
+
+#include "lib/forward.h"
+
+static __always_inline int mesh_overlay_receive(struct __sk_buff *skb)
+{
+	struct mesh_source source = {.ifindex = skb->ifindex, .origin = MESH_ORIGIN_OVERLAY};
+	struct bpf_tunnel_key tunnel = {};
+
+	if (skb->protocol != bpf_htons(ETH_P_IP))
+		return mesh_drop(skb, MESH_REASON_UNSUPPORTED, MESH_DIRECTION_INGRESS);
+	if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), 0))
+		return mesh_drop(skb, MESH_REASON_UNKNOWN_PEER, MESH_DIRECTION_INGRESS);
+	source.peer = bpf_htonl(tunnel.remote_ipv4);
+	source.identity = tunnel.tunnel_id & MESH_VNI_IDENTITY_MASK;
+	source.through_service = !!(tunnel.tunnel_id & MESH_VNI_SERVICE);
+	return mesh_forward(skb, &source, MESH_DIRECTION_INGRESS);
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/bpf/world.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sched.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "common/check.h"
+#include "dataplane/bpf/prog_run.h"
+#include "dataplane/net/netlink.h"
+#include "dataplane/net/node_links.h"
+#include "dataplane/tables/encode.h"
+#include "dataplane/tables/metrics_table.h"
+#include "fmt/format.h"
+#include "overlay_driver.skel.h"
+
+namespace mesh::dataplane::testing {
+namespace {
+
+using mesh::testing::Decode;
+using mesh::testing::Encode;
+using mesh::testing::Packet;
+
+IpAddress Ip(const std::string& text) { return *IpAddress::Parse(text); }
+IpPrefix Range(const std::string& text) { return *IpPrefix::Parse(text); }
+
+// The interfaces that packets of the tests come from, in a network namespace of the process's own.
+struct Links {
+  NodeLinks node;
+  std::map<std::string, LinkInfo> pods;
+};
+
+const Links& TheLinks(const NodeConfig& config) {
+  static const Links* links = [&] {
+    MESH_CHECK(unshare(CLONE_NEWNET) == 0)
+        << "these tests need root: cannot make a network namespace: " << std::strerror(errno);
+    auto* out = new Links();
+    Netlink netlink = *Netlink::Open();
+    absl::StatusOr<NodeLinks> node = EnsureNodeLinks(netlink, config);
+    MESH_CHECK(node.ok()) << std::string(node.status().message());
+    out->node = *node;
+    uint8_t number = 0;
+    for (const char* name : {"client", "near", "clerk"}) {
+      ++number;
+      const absl::Status made =
+          netlink.AddVeth({name, {2, 0, 0, 0, 1, number}, -1},
+                          {std::string(name) + "-pod", {2, 0, 0, 0, 2, number}, -1}, 1450);
+      MESH_CHECK(made.ok()) << std::string(made.message());
+      out->pods[name] = *netlink.Link(name);
+    }
+    return out;
+  }();
+  return *links;
+}
+
+template <typename K, typename V>
+std::unique_ptr<KernelMap<K, V>> Adopt(const Programs& programs, const char* name) {
+  absl::StatusOr<KernelMap<K, V>> map = KernelMap<K, V>::Adopt(programs.map(name));
+  MESH_CHECK(map.ok()) << std::string(map.status().message());
+  return std::make_unique<KernelMap<K, V>>(*std::move(map));
+}
+
+}  // namespace
+
+struct World::Maps {
+  std::unique_ptr<KernelMap<mesh_service_key, mesh_service_value>> service;
+  std::unique_ptr<KernelMap<mesh_slot_key, mesh_slot_value>> slot;
+  std::unique_ptr<KernelMap<mesh_backend_key, mesh_backend_value>> backend;
+  std::unique_ptr<KernelMap<mesh_tunnel_key, mesh_tunnel_value>> tunnel;
+  std::unique_ptr<KernelMap<mesh_namespace_key, mesh_namespace_value>> ns;
+  std::unique_ptr<KernelMap<mesh_endpoint_key, mesh_endpoint_value>> endpoint;
+  std::unique_ptr<KernelMap<uint32_t, mesh_state_value>> state;
+};
+
+struct World::Driver {
+  ~Driver() { overlay_driver_bpf__destroy(skeleton); }
+  overlay_driver_bpf* skeleton = nullptr;
+};
+
+std::ostream& operator<<(std::ostream& out, const Outcome& outcome) {
+  out << "verdict " << outcome.verdict << " " << outcome.reason << " ";
+  if (outcome.packet.has_value()) return out << *outcome.packet;
+  return out << Decode(outcome.frame).status();
+}
+
+void World::Load(uint32_t flow_max_entries) {
+  config_ = {"node1",
+             Ip("192.0.2.1"),
+             Range("10.244.1.0/24"),
+             Range("10.244.0.0/16"),
+             Range("10.96.0.0/16"),
+             Ip("10.244.1.1"),
+             1500};
+  const Links& links = TheLinks(config_);
+  mesh_config config{};
+  config.node_ip = EncodeIp(config_.node_ip);
+  config.gateway = EncodeIp(config_.gateway);
+  config.pod_base = EncodeIp(config_.pod_cidr.base());
+  config.pod_mask = EncodeMask(config_.pod_cidr.length());
+  config.cluster_base = EncodeIp(config_.cluster_cidr.base());
+  config.cluster_mask = EncodeMask(config_.cluster_cidr.length());
+  config.service_base = EncodeIp(config_.service_cidr.base());
+  config.service_mask = EncodeMask(config_.service_cidr.length());
+  config.host_ifindex = links.node.host.ifindex;
+  config.net_ifindex = links.node.net.ifindex;
+  config.vxlan_ifindex = links.node.vxlan.ifindex;
+  std::memcpy(config.host_mac, links.node.host.mac.data(), 6);
+  std::memcpy(config.net_mac, links.node.net.mac.data(), 6);
+
+  Programs::Options options;
+  options.flow_max_entries = flow_max_entries;
+  absl::StatusOr<std::unique_ptr<Programs>> programs = Programs::Load(config, options);
+  ASSERT_TRUE(programs.ok()) << programs.status();
+  programs_ = *std::move(programs);
+
+  // The driver shares the programs' maps.
+  driver_ = std::make_shared<Driver>();
+  driver_->skeleton = overlay_driver_bpf__open();
+  ASSERT_NE(driver_->skeleton, nullptr);
+  std::memcpy(driver_->skeleton->rodata, &config, sizeof(config));
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, driver_->skeleton->obj) {
+    const std::string name = bpf_map__name(map);
+    if (name.find('.') != std::string::npos || name == "mesh_scratch") continue;
+    ASSERT_EQ(bpf_map__reuse_fd(map, programs_->map(name)), 0) << name;
+  }
+  ASSERT_EQ(overlay_driver_bpf__load(driver_->skeleton), 0);
+
+  maps_ = std::make_shared<Maps>();
+  maps_->service = Adopt<mesh_service_key, mesh_service_value>(*programs_, MESH_SERVICE_MAP_NAME);
+  maps_->slot = Adopt<mesh_slot_key, mesh_slot_value>(*programs_, MESH_SLOT_MAP_NAME);
+  maps_->backend = Adopt<mesh_backend_key, mesh_backend_value>(*programs_, MESH_BACKEND_MAP_NAME);
+  maps_->tunnel = Adopt<mesh_tunnel_key, mesh_tunnel_value>(*programs_, MESH_TUNNEL_MAP_NAME);
+  maps_->ns = Adopt<mesh_namespace_key, mesh_namespace_value>(*programs_, MESH_NAMESPACE_MAP_NAME);
+  maps_->endpoint =
+      Adopt<mesh_endpoint_key, mesh_endpoint_value>(*programs_, MESH_ENDPOINT_MAP_NAME);
+  maps_->state = Adopt<uint32_t, mesh_state_value>(*programs_, MESH_STATE_MAP_NAME);
+  flows_ = Adopt<mesh_flow_key, mesh_flow_value>(*programs_, MESH_FLOW_MAP_NAME);
+
+  const auto pod = [&](const char* name, const char* ip, uint32_t identity) {
+    Pod out{ip, links.pods.at(name).ifindex, identity, {2, 0, 0, 0, 2, 0}};
+    out.mac[5] = links.pods.at(name).mac[5];
+    AddPod(out);
+    return out;
+  };
+  client_ = pod("client", "10.244.1.10", kShop);
+  near_ = pod("near", "10.244.1.11", kShop);
+  clerk_ = pod("clerk", "10.244.1.12", kBank);
+  observed_ = {};
+  next_ = {};
+  desired_ = {};
+  desired_.complete = true;
+  desired_.peers["node2"] = {"node2", Ip("192.0.2.2"), Range("10.244.2.0/24")};
+  Apply();
+}
+
+void World::Apply() {
+  ServiceTables tables(
+      {*maps_->service, *maps_->slot, *maps_->backend, *maps_->tunnel, *maps_->ns});
+  const Plan plan = ComputePlan(config_, desired_, observed_, next_);
+  ASSERT_TRUE(plan.problem.ok()) << plan.problem;
+  for (const Action& action : plan.actions) {
+    const absl::Status status = tables.Execute(action, observed_);
+    ASSERT_TRUE(status.ok()) << status;
+    Perform(action, observed_);
+  }
+  if (!plan.judge_flows_again) return;
+  mesh_state_value state = *maps_->state->Lookup(0);
+  ++state.generation;
+  ASSERT_TRUE(maps_->state->Upsert(0, state).ok());
+}
+
+void World::Serve(const std::vector<std::string>& active,
+                  const std::vector<std::string>& draining) {
+  Service& service = desired_.services["shop/web"];
+  service = {"shop", "web", Ip("10.96.0.10"), kShop, {}};
+  for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
+    ServicePort port{"", protocol, 80, {}};
+    for (const std::string& text : active) {
+      const mesh::testing::Place place = mesh::testing::At(text);
+      port.backends.push_back({place.ip, place.port, BackendState::kActive, "", ""});
+    }
+    for (const std::string& text : draining) {
+      const mesh::testing::Place place = mesh::testing::At(text);
+      port.backends.push_back({place.ip, place.port, BackendState::kDraining, "", ""});
+    }
+    service.ports.push_back(std::move(port));
+  }
+  Apply();
+}
+
+void World::RemoveService() {
+  desired_.services.clear();
+  Apply();
+}
+
+void World::Isolate(uint32_t identity, Isolation isolation) {
+  desired_.namespaces[identity] = {"", isolation};
+  Apply();
+}
+
+void World::AddPod(const Pod& pod) {
+  mesh_endpoint_value value{};
+  value.ifindex = static_cast<uint32_t>(pod.ifindex);
+  value.identity = pod.identity;
+  std::memcpy(value.pod_mac, pod.mac.data(), 6);
+  ASSERT_TRUE(maps_->endpoint->Upsert({EncodeIp(Ip(pod.ip))}, value).ok());
+}
+
+void World::RemovePod(const Pod& pod) {
+  ASSERT_TRUE(maps_->endpoint->Erase({EncodeIp(Ip(pod.ip))}).ok());
+}
+
+std::map<std::string, uint64_t> World::Counters() {
+  const KernelPerCpuArray<mesh_metrics_value> metrics(programs_->map(MESH_METRICS_MAP_NAME));
+  std::map<std::string, uint64_t> out;
+  for (uint32_t index = 0; index < MESH_METRICS_MAX_ENTRIES; ++index) {
+    const MetricRow row = DecodeMetric(index, *metrics.Lookup(index));
+    out[row.reason] += row.packets;
+  }
+  return out;
+}
+
+Outcome World::Run(int program_fd, int ifindex, const Packet& packet, std::array<uint32_t, 2> cb) {
+  const std::map<std::string, uint64_t> before = Counters();
+  Outcome out;
+  const absl::StatusOr<ProgRunResult> result =
+      ProgRun(program_fd, {Encode(packet), ifindex, cb, 1});
+  EXPECT_TRUE(result.ok()) << result.status();
+  if (!result.ok()) return out;
+  out.verdict = result->verdict;
+  out.frame = result->packet;
+  if (absl::StatusOr<Packet> decoded = Decode(result->packet); decoded.ok()) {
+    out.packet = *std::move(decoded);
+  }
+  for (const auto& [reason, packets] : Counters()) {
+    if (packets == before.at(reason)) continue;
+    EXPECT_EQ(packets, before.at(reason) + 1) << "a packet is counted once";
+    EXPECT_TRUE(out.reason.empty()) << "also counted as " << out.reason;
+    out.reason = reason;
+  }
+  return out;
+}
+
+Outcome World::FromPod(const Pod& pod, const Packet& packet) {
+  return Run(programs_->from_pod(), pod.ifindex, packet, {});
+}
+
+Outcome World::FromNode(const Packet& packet) {
+  return Run(programs_->node(), TheLinks(config_).node.net.ifindex, packet, {});
+}
+
+Outcome World::FromPeer(uint32_t vni, const Packet& packet, const std::string& peer) {
+  return Run(bpf_program__fd(driver_->skeleton->progs.mesh_overlay_drv),
+             TheLinks(config_).node.vxlan.ifindex, packet, {vni, Ip(peer).v4()});
+}
+
+mesh_flow_value World::Flow(const Packet& packet) {
+  mesh_flow_key key{};
+  key.saddr = EncodeIp(packet.source);
+  key.daddr = EncodeIp(packet.destination);
+  key.sport = EncodePort(packet.source_port);
+  key.dport = EncodePort(packet.destination_port);
+  key.proto = packet.protocol;
+  const absl::StatusOr<mesh_flow_value> value = flows_->Lookup(key);
+  EXPECT_TRUE(value.ok()) << "no flow for " << packet;
+  return value.value_or(mesh_flow_value{});
+}
+
+size_t World::Flows() { return flows_->Dump()->size() / 2; }
+
+void World::Age(int seconds) {
+  const auto entries = *flows_->Dump();
+  for (auto [key, value] : entries) {
+    value.last_seen_ns -= static_cast<uint64_t>(seconds) * 1'000'000'000;
+    ASSERT_TRUE(flows_->Upsert(key, value).ok());
+  }
+}
+
+}  // namespace mesh::dataplane::testing

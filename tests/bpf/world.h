@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// A named world for packets: one node (node1, 192.0.2.1, pods 10.244.1.0/24) with its real programs
+// and maps, run packet by packet without a network. node2 (192.0.2.2) has 10.244.2.0/24.
+//
+//   shop/client  10.244.1.10     shop/web  10.96.0.10:80 (TCP, UDP)
+//   shop/near    10.244.1.11
+//   bank/clerk   10.244.1.12
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "dataplane/bpf/kernel_map.h"
+#include "dataplane/bpf/programs.h"
+#include "dataplane/tables/flow_table.h"
+#include "dataplane/tables/service_tables.h"
+#include "mesh/shared/endpoint_map.h"
+#include "mesh/shared/metrics_map.h"
+#include "mesh/shared/state_map.h"
+#include "tests/support/packet/packet.h"
+
+namespace mesh::dataplane::testing {
+
+inline constexpr uint32_t kShop = 256, kBank = 257;
+inline constexpr int kPass = 0, kDrop = 2, kRedirect = 7;
+
+// What became of a packet.
+struct Outcome {
+  int verdict = 0;
+  // Name of the counter that moved: "forwarded" or a drop reason.
+  std::string reason;
+  // Decoded with all checksums verified; empty when that failed.
+  std::optional<mesh::testing::Packet> packet;
+  std::string frame;
+};
+std::ostream& operator<<(std::ostream& out, const Outcome& outcome);
+
+class World : public ::testing::Test {
+ protected:
+  struct Pod {
+    std::string ip;
+    int ifindex = 0;
+    uint32_t identity = 0;
+    MacAddress mac{};
+  };
+
+  void SetUp() override { Load(0); }
+  // Anew, with a flow table of that size; 0: as shipped.
+  void Load(uint32_t flow_max_entries);
+
+  // shop/web has these backends, "10.244.1.11:8080"; later calls change it.
+  void Serve(const std::vector<std::string>& active, const std::vector<std::string>& draining = {});
+  void RemoveService();
+  void Isolate(uint32_t identity, Isolation isolation);
+  void AddPod(const Pod& pod);
+  void RemovePod(const Pod& pod);
+
+  Outcome FromPod(const Pod& pod, const mesh::testing::Packet& packet);
+  Outcome FromNode(const mesh::testing::Packet& packet);
+  // `vni`: identity, or identity | MESH_VNI_SERVICE.
+  Outcome FromPeer(uint32_t vni, const mesh::testing::Packet& packet,
+                   const std::string& peer = "192.0.2.2");
+
+  // Of the direction of `packet`; fails the test when it is not there.
+  mesh_flow_value Flow(const mesh::testing::Packet& packet);
+  size_t Flows();
+  // Makes every flow `seconds` older.
+  void Age(int seconds);
+
+  Pod client_, near_, clerk_;
+  std::unique_ptr<Programs> programs_;
+  std::unique_ptr<KernelMap<mesh_flow_key, mesh_flow_value>> flows_;
+
+ private:
+  struct Driver;
+  struct Maps;
+  Outcome Run(int program_fd, int ifindex, const mesh::testing::Packet& packet,
+              std::array<uint32_t, 2> cb);
+  std::map<std::string, uint64_t> Counters();
+  void Apply();
+
+  std::shared_ptr<Maps> maps_;
+  std::shared_ptr<Driver> driver_;
+  NodeConfig config_;
+  DesiredState desired_;
+  Observed observed_;
+  NextIds next_;
+};
+
+}  // namespace mesh::dataplane::testing
