@@ -259,8 +259,8 @@ std::optional<std::string> NearestWord(std::string_view word,
                                        const std::vector<std::string>& candidates) {
   if (word.size() > 64) return std::nullopt;
   const std::string lower = Lower(word);
-  // A third of the word may be wrong, at most three letters.
-  size_t best = std::min<size_t>(3, std::max<size_t>(1, word.size() / 3)) + 1;
+  // One letter of a short word may be wrong, three of a long one.
+  size_t best = (word.size() >= 8 ? 3 : std::max<size_t>(1, word.size() / 3)) + 1;
   std::optional<std::string> found;
   for (const std::string& candidate : candidates) {
     const size_t distance = EditDistance(lower, Lower(candidate));

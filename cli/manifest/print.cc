@@ -216,11 +216,10 @@ bool IsPlainSafe(std::string_view text) {
   return text.find(": ") == std::string_view::npos && text.find(" #") == std::string_view::npos;
 }
 
-// Digits that YAML 1.1 reads as a number or a time: 2001-12-14, 12:30:45, 1_000.
+// What YAML 1.1 also reads as a number or a time: 2001-12-14, 12:30:45, 1_000.
 bool LooksNumeric(std::string_view text) {
-  if (text.find_first_not_of("0123456789+-:._TZeExXoabcdfABCDF ") != std::string_view::npos)
-    return false;
   return text.front() >= '0' && text.front() <= '9' &&
+         text.find_first_not_of("0123456789+-:._TtZz ") == std::string_view::npos &&
          text.find_first_not_of("0123456789.") != std::string_view::npos;
 }
 
