@@ -24,7 +24,8 @@ constexpr absl::Duration kCallTimeout = absl::Seconds(30);
 constexpr absl::Duration kReconnectTimeout = absl::Seconds(30);
 
 // kubectl's reason for a code of the server (control.proto says what each means).
-const char* ReasonOf(grpc::StatusCode code) {
+// `proxied`: the answer came through to a pod's node.
+const char* ReasonOf(grpc::StatusCode code, bool proxied) {
   switch (code) {
     case grpc::StatusCode::NOT_FOUND:
       return "NotFound";
@@ -35,6 +36,9 @@ const char* ReasonOf(grpc::StatusCode code) {
     case grpc::StatusCode::INVALID_ARGUMENT:
       return "BadRequest";
     case grpc::StatusCode::FAILED_PRECONDITION:
+      // A container that does not run (yet) is a bad request to kubectl; a namespace that goes away
+      // forbids.
+      return proxied ? "BadRequest" : "Forbidden";
     case grpc::StatusCode::PERMISSION_DENIED:
       return "Forbidden";
     case grpc::StatusCode::UNAUTHENTICATED:
@@ -177,12 +181,12 @@ class GrpcClient : public ControlClient {
         return absl::OkStatus();
       }
     }
-    return Map(stream->Finish());
+    return Map(stream->Finish(), /*proxied=*/true);
   }
 
   absl::StatusOr<std::unique_ptr<ExecStream>> Exec() override {
-    return std::make_unique<GrpcExec>(*stub_,
-                                      [this](const grpc::Status& status) { return Map(status); });
+    return std::make_unique<GrpcExec>(
+        *stub_, [this](const grpc::Status& status) { return Map(status, true); });
   }
 
   std::string server() const override { return target_; }
@@ -200,7 +204,7 @@ class GrpcClient : public ControlClient {
     return response;
   }
 
-  absl::Status Map(const grpc::Status& status) const {
+  absl::Status Map(const grpc::Status& status, bool proxied = false) const {
     if (status.ok()) return absl::OkStatus();
     if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
       return PlainError(absl::StatusCode::kDeadlineExceeded,
@@ -211,8 +215,9 @@ class GrpcClient : public ControlClient {
         channel_->GetState(/*try_to_connect=*/false) != GRPC_CHANNEL_READY) {
       return Refused(target_);
     }
-    absl::Status mapped = ServerError(static_cast<absl::StatusCode>(status.error_code()),
-                                      ReasonOf(status.error_code()), status.error_message());
+    absl::Status mapped =
+        ServerError(static_cast<absl::StatusCode>(status.error_code()),
+                    ReasonOf(status.error_code(), proxied), status.error_message());
     if (status.error_code() == grpc::StatusCode::INVALID_ARGUMENT &&
         !status.error_details().empty()) {
       mapped.SetPayload(kValidationPayload, absl::Cord(status.error_details()));

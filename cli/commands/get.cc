@@ -10,6 +10,7 @@
 #include "cli/commands/targets.h"
 #include "cli/manifest/print.h"
 #include "cli/output/age.h"
+#include "cli/output/columns.h"
 #include "cli/output/endpoints_json.h"
 #include "cli/output/jsonpath.h"
 #include "cli/output/printers.h"
@@ -29,35 +30,43 @@ struct Flags {
   bool show_labels = false;
   bool ignore_not_found = false;
   std::vector<std::string> label_columns;
+  std::string sort_by;
 };
 
-enum class OutputFormat { kTable, kWide, kYaml, kJson, kName, kJsonPath };
+enum class OutputFormat { kTable, kWide, kYaml, kJson, kName, kJsonPath, kColumns };
 
 struct Output {
   OutputFormat format = OutputFormat::kTable;
   std::string jsonpath;
+  std::vector<Column> columns;
 };
 
 absl::StatusOr<Output> ParseOutput(const std::string& text) {
   if (text.empty()) return Output{};
-  if (text == "wide") return Output{OutputFormat::kWide, ""};
-  if (text == "yaml") return Output{OutputFormat::kYaml, ""};
-  if (text == "json") return Output{OutputFormat::kJson, ""};
-  if (text == "name") return Output{OutputFormat::kName, ""};
+  if (text == "wide") return Output{.format = OutputFormat::kWide};
+  if (text == "yaml") return Output{.format = OutputFormat::kYaml};
+  if (text == "json") return Output{.format = OutputFormat::kJson};
+  if (text == "name") return Output{.format = OutputFormat::kName};
   if (text.rfind("jsonpath=", 0) == 0) {
-    Output output{OutputFormat::kJsonPath, text.substr(9)};
+    Output output{.format = OutputFormat::kJsonPath, .jsonpath = text.substr(9)};
     if (output.jsonpath.empty()) {
       return absl::InvalidArgumentError("template format specified but no template given");
     }
     RETURN_IF_ERROR(CheckJsonPath(output.jsonpath));
     return output;
   }
+  if (text.rfind("custom-columns=", 0) == 0) {
+    Output output{.format = OutputFormat::kColumns};
+    ASSIGN_OR_RETURN(output.columns, ParseColumns(std::string_view(text).substr(15)));
+    return output;
+  }
+  if (text == "custom-columns") return ParseColumns("").status();
   if (text == "jsonpath") {
     return absl::InvalidArgumentError("template format specified but no template given");
   }
   return absl::InvalidArgumentError(fmt::format(
       "unable to match a printer suitable for the output format \"{}\", allowed formats "
-      "are: json,jsonpath,name,wide,yaml",
+      "are: custom-columns,json,jsonpath,name,wide,yaml",
       text));
 }
 
@@ -135,6 +144,17 @@ absl::StatusOr<int> Print(const Fetched& fetched, bool single, const Flags& flag
     case OutputFormat::kWide:
       PrintTables(fetched, flags, output, context);
       break;
+    case OutputFormat::kColumns: {
+      std::vector<std::string> documents;
+      for (const Found& found : fetched.found) {
+        for (const v1::Resource& object : found.objects) {
+          documents.push_back(manifest::ToJson(object));
+        }
+      }
+      ASSIGN_OR_RETURN(Table table, ColumnsTable(output.columns, documents));
+      if (count > 0) context.out << mesh::cli::Format(table, !flags.no_headers);
+      break;
+    }
     case OutputFormat::kName:
       for (const Found& found : fetched.found) {
         for (const v1::Resource& object : found.objects) {
@@ -226,6 +246,16 @@ absl::StatusOr<int> Watch(const std::vector<Target>& targets, const Flags& flags
   return 0;
 }
 
+absl::Status Sort(const std::string& path, std::vector<v1::Resource>* objects) {
+  std::vector<std::string> documents;
+  for (const v1::Resource& object : *objects) documents.push_back(manifest::ToJson(object));
+  ASSIGN_OR_RETURN(std::vector<size_t> order, SortedBy(path, documents));
+  std::vector<v1::Resource> sorted;
+  for (size_t at : order) sorted.push_back(std::move((*objects)[at]));
+  *objects = std::move(sorted);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<int> Run(const Flags& flags, Context& context) {
   ASSIGN_OR_RETURN(Output output, ParseOutput(flags.output));
   if (!flags.targets.selector.empty()) {
@@ -242,6 +272,7 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
   ASSIGN_OR_RETURN(Fetched fetched, Fetch(targets, flags.targets.selector, *client));
   for (Found& found : fetched.found) {
     if (found.type.kind == v1::KIND_EVENT) SortEvents(&found.objects);
+    if (!flags.sort_by.empty()) RETURN_IF_ERROR(Sort(flags.sort_by, &found.objects));
   }
   return Print(fetched, targets.size() == 1 && named, flags, output, context);
 }
@@ -263,7 +294,8 @@ Command GetCommand() {
         auto flags = std::make_shared<Flags>();
         app.add_option("resources", flags->targets.args);
         app.add_option("-o,--output", flags->output,
-                       "Output format: json, yaml, wide, name or jsonpath='{...}'");
+                       "Output format: json, yaml, wide, name, jsonpath='{...}' or "
+                       "custom-columns=HEADER:.path,...");
         app.add_option("-l,--selector", flags->targets.selector,
                        "Label selector, such as app=web,tier!=db");
         app.add_flag("-A,--all-namespaces", flags->targets.all_namespaces,
@@ -281,6 +313,8 @@ Command GetCommand() {
             ->allow_extra_args(false)
             ->take_all()
             ->delimiter(',');
+        app.add_option("--sort-by", flags->sort_by,
+                       "Order by this field, such as .metadata.creationTimestamp");
         app.add_flag("--ignore-not-found", flags->ignore_not_found,
                      "A resource that does not exist is no error");
         return [flags, &context] { return Run(*flags, context); };

@@ -67,6 +67,19 @@ class Text {
 
 std::string OrNone(const std::string& text) { return text.empty() ? "<none>" : text; }
 
+// A script in a manifest has many lines; each is indented. Tabs would become columns. At least one.
+std::vector<std::string> LinesOf(std::string_view text) {
+  std::vector<std::string> lines;
+  while (true) {
+    const size_t end = text.find('\n');
+    std::string line;
+    for (char c : text.substr(0, end)) line += c == '\t' ? std::string(4, ' ') : std::string(1, c);
+    lines.push_back(std::move(line));
+    if (end == std::string_view::npos || end + 1 == text.size()) return lines;
+    text.remove_prefix(end + 1);
+  }
+}
+
 std::string Bool(bool value) { return value ? "True" : "False"; }
 
 void DescribeEvents(const std::vector<v1::Event>& events, absl::Time now, Text* text) {
@@ -132,8 +145,9 @@ void DescribeQuantities(std::string_view title, const QuantityMap& map, int leve
 
 // What a container's spec and, when given, its status say.
 void DescribeContainer(const v1::Container& container, const v1::ContainerStatus* status,
-                       Text* text) {
-  text->Line(1, "{}:", container.name());
+                       bool in_template, Text* text) {
+  // kubectl's odd indent within templates.
+  text->Line(1, "{}{}:", in_template ? " " : "", container.name());
   if (status) {
     text->Line(2, "Container ID:\t{}", status->container_id());
   }
@@ -151,7 +165,9 @@ void DescribeContainer(const v1::Container& container, const v1::ContainerStatus
        {std::pair("Command", &container.command()), std::pair("Args", &container.args())}) {
     if (list->empty()) continue;
     text->Line(2, "{}:", title);
-    for (const std::string& word : *list) text->Line(3, "{}", word);
+    for (const std::string& word : *list) {
+      for (const std::string& line : LinesOf(word)) text->Line(3, "{}", line);
+    }
   }
   if (status) {
     DescribeState("State", status->state(), text);
@@ -168,7 +184,9 @@ void DescribeContainer(const v1::Container& container, const v1::ContainerStatus
   } else {
     text->Line(2, "Environment:");
     for (const auto& variable : container.env()) {
-      text->Line(3, "{}:\t{}", variable.name(), variable.value());
+      std::vector<std::string> lines = LinesOf(variable.value());
+      text->Line(3, "{}:\t{}", variable.name(), lines.front());
+      for (size_t i = 1; i < lines.size(); ++i) text->Line(3, "\t{}", lines[i]);
     }
   }
 }
@@ -233,7 +251,7 @@ void DescribePod(const v1::Pod& pod, const Related& related, absl::Time now, Tex
     for (const auto& candidate : status.container_statuses()) {
       if (candidate.name() == container.name()) found = &candidate;
     }
-    DescribeContainer(container, found, text);
+    DescribeContainer(container, found, /*in_template=*/false, text);
   }
   if (!status.conditions().empty()) {
     text->Line(0, "Conditions:");
@@ -268,7 +286,7 @@ void DescribeTemplate(const v1::PodTemplateSpec& pod_template, Text* text) {
   }
   text->Line(1, "Containers:");
   for (const auto& container : pod_template.spec().containers()) {
-    DescribeContainer(container, nullptr, text);
+    DescribeContainer(container, nullptr, /*in_template=*/true, text);
   }
   text->Line(1, "Node-Selectors:\t{}", LabelsText(pod_template.spec().node_selector()));
 }

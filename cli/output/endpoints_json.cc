@@ -68,7 +68,8 @@ std::string EndpointsJson(const std::vector<v1::Resource>& slices, bool single) 
   if (single && services.size() == 1) return services.begin()->second.dump();
   Json items = Json::array();
   for (auto& [key, json] : services) items.push_back(std::move(json));
-  return Json{{"apiVersion", "v1"}, {"items", items}, {"kind", "List"}, {"metadata", Json::object()}}
+  return Json{
+      {"apiVersion", "v1"}, {"items", items}, {"kind", "List"}, {"metadata", Json::object()}}
       .dump();
 }
 

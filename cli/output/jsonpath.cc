@@ -303,7 +303,7 @@ using Values = std::vector<const Json*>;
 
 class Evaluator {
  public:
-  explicit Evaluator(const Json& root) : root_(root) {}
+  Evaluator(const Json& root, std::string_view separator) : root_(root), separator_(separator) {}
 
   absl::StatusOr<std::string> Run(const std::vector<Node>& nodes, const Json& current) const {
     std::string out;
@@ -318,7 +318,7 @@ class Evaluator {
           ASSIGN_OR_RETURN(std::string part, Run(node.body, *values[i]));
           out += part;
         } else {
-          if (i > 0) out += ' ';
+          if (i > 0) out += separator_;
           out += values[i]->is_string() ? values[i]->get<std::string>() : values[i]->dump();
         }
       }
@@ -413,16 +413,18 @@ class Evaluator {
   }
 
   const Json& root_;
+  const std::string_view separator_;
 };
 
 }  // namespace
 
 absl::Status CheckJsonPath(std::string_view text) { return Parser(text).ParseTemplate().status(); }
 
-absl::StatusOr<std::string> EvaluateJsonPath(std::string_view text, const std::string& json) {
+absl::StatusOr<std::string> EvaluateJsonPath(std::string_view text, const std::string& json,
+                                             std::string_view separator) {
   ASSIGN_OR_RETURN(std::vector<Node> nodes, Parser(text).ParseTemplate());
   const Json root = Json::parse(json);
-  return Evaluator(root).Run(nodes, root);
+  return Evaluator(root, separator).Run(nodes, root);
 }
 
 std::string RelaxedJsonPath(std::string_view text) {

@@ -127,6 +127,17 @@ TEST_F(CommandsTest, GetPrintsNamesAndTemplates) {
   EXPECT_EQ(Run({"get", "pod/a", "-ojsonpath={.status.phase}"}).out, "Running");
 }
 
+TEST_F(CommandsTest, GetPrintsColumnsThatTheUserNamesInAnOrderOfHis) {
+  server_.Put(Pod("a", "phase: 'Running' pod_ip: '10.0.0.2'"));
+  server_.Put(Pod("b", "phase: 'Pending'"));
+
+  EXPECT_EQ(Run({"get", "pods", "-o", "custom-columns=NAME:.metadata.name,IP:.status.podIP"}).out,
+            "NAME   IP\na      10.0.0.2\nb      <none>\n");
+  EXPECT_EQ(Run({"get", "pods", "--sort-by=.status.phase", "-o", "name"}).out, "pod/b\npod/a\n");
+  EXPECT_EQ(Run({"get", "pods", "-o", "custom-columns=NAME"}).err,
+            "error: unexpected custom-columns spec: NAME, expected <header>:<json-path-expr>\n");
+}
+
 TEST_F(CommandsTest, GetPrintsAnObjectAloneAndSeveralAsAList) {
   server_.Put(Pod("a"));
 
@@ -504,6 +515,10 @@ TEST_F(CommandsTest, ExecFailsWithTheServersWords) {
 
   EXPECT_EQ(outcome.err, "Error from server (NotFound): container \"web\" is not running\n");
   EXPECT_EQ(outcome.exit_code, 1);
+
+  server_.exec_status = {grpc::StatusCode::FAILED_PRECONDITION, "container \"web\" is waiting"};
+  EXPECT_EQ(Run({"exec", "a", "--", "ls"}).err,
+            "Error from server (BadRequest): container \"web\" is waiting\n");
 }
 
 // --- bpf, version ---
