@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/snapshot/node_snapshot.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "common/random.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace mesh::controlplane {
+namespace {
+
+using ::testing::ElementsAre;
+
+void AddNamespace(ClusterState& state, const std::string& name, uint32_t identity) {
+  v1::Resource out;
+  out.mutable_namespace_()->mutable_metadata()->set_name(name);
+  out.mutable_namespace_()->mutable_status()->set_identity(identity);
+  state.Put(out);
+}
+
+void AddNode(ClusterState& state, const std::string& name, const std::string& ip,
+             const std::string& cidr) {
+  v1::Resource out;
+  out.mutable_node()->mutable_metadata()->set_name(name);
+  out.mutable_node()->mutable_spec()->set_pod_cidr(cidr);
+  v1::NodeAddress* address = out.mutable_node()->mutable_status()->add_addresses();
+  address->set_type("InternalIP");
+  address->set_address(ip);
+  state.Put(out);
+}
+
+v1::Resource Pod(const std::string& name, const std::string& node) {
+  v1::Resource out;
+  out.mutable_pod()->mutable_metadata()->set_namespace_("shop");
+  out.mutable_pod()->mutable_metadata()->set_name(name);
+  out.mutable_pod()->mutable_metadata()->set_uid("uid-" + name);
+  out.mutable_pod()->mutable_spec()->set_node_name(node);
+  return out;
+}
+
+void AddService(ClusterState& state, const std::string& name, const std::string& ip) {
+  v1::Resource out;
+  v1::Service* service = out.mutable_service();
+  service->mutable_metadata()->set_namespace_("shop");
+  service->mutable_metadata()->set_name(name);
+  service->mutable_spec()->set_cluster_ip(ip);
+  v1::ServicePort* http = service->mutable_spec()->add_ports();
+  http->set_name("http");
+  http->set_port(80);
+  v1::ServicePort* dns = service->mutable_spec()->add_ports();
+  dns->set_name("dns");
+  dns->set_port(53);
+  dns->set_protocol("UDP");
+  state.Put(out);
+}
+
+struct EndpointIs {
+  std::string ip;
+  bool ready;
+  bool serving;
+  bool terminating;
+};
+
+void AddSlice(ClusterState& state, const std::string& service, const std::string& slice,
+              int http_port, const std::vector<EndpointIs>& endpoints) {
+  v1::Resource out;
+  v1::EndpointSlice* object = out.mutable_endpoint_slice();
+  object->mutable_metadata()->set_namespace_("shop");
+  object->mutable_metadata()->set_name(slice);
+  (*object->mutable_metadata()->mutable_labels())["kubernetes.io/service-name"] = service;
+  v1::EndpointPort* port = object->add_ports();
+  port->set_name("http");
+  port->set_protocol("TCP");
+  port->set_port(http_port);
+  for (const EndpointIs& is : endpoints) {
+    v1::Endpoint* endpoint = object->add_endpoints();
+    endpoint->add_addresses(is.ip);
+    endpoint->mutable_conditions()->set_ready(is.ready);
+    endpoint->mutable_conditions()->set_serving(is.serving);
+    endpoint->mutable_conditions()->set_terminating(is.terminating);
+    endpoint->set_node_name("n1");
+    endpoint->mutable_target_ref()->set_name("pod-" + is.ip);
+  }
+  state.Put(out);
+}
+
+std::vector<std::string> Backends(const v1::ServicePortState& port) {
+  std::vector<std::string> out;
+  for (const v1::BackendState& backend : port.backends()) {
+    out.push_back(backend.ip() + ":" + std::to_string(backend.port()) + " " +
+                  v1::BackendState::State_Name(backend.state()));
+  }
+  return out;
+}
+
+TEST(NodeSnapshot, TurnsEndpointsIntoBackendsByTheirConditions) {
+  ClusterState state;
+  AddNamespace(state, "shop", 300);
+  AddService(state, "web", "10.96.0.20");
+  AddSlice(state, "web", "web", 8080,
+           {{"10.244.0.3", true, true, false},
+            {"10.244.0.4", false, true, true},
+            {"10.244.0.5", false, false, true},
+            {"10.244.0.6", false, false, false}});
+  AddSlice(state, "web", "web-1", 9090, {{"10.244.1.3", true, true, false}});
+  AddSlice(state, "other", "other", 1, {{"10.244.1.9", true, true, false}});
+
+  const v1::NodeUpdate update = BuildNodeSnapshot(state, "n1");
+
+  ASSERT_EQ(update.services_size(), 1);
+  const v1::ServiceState& web = update.services(0);
+  EXPECT_EQ(web.identity(), 300u);
+  EXPECT_EQ(web.cluster_ip(), "10.96.0.20");
+  EXPECT_THAT(
+      Backends(web.ports(0)),
+      ElementsAre("10.244.0.3:8080 ACTIVE", "10.244.0.4:8080 DRAINING", "10.244.1.3:9090 ACTIVE"));
+  EXPECT_EQ(web.ports(0).protocol(), 6u);
+  EXPECT_EQ(web.ports(1).protocol(), 17u);
+  EXPECT_TRUE(web.ports(1).backends().empty()) << "no slice has the port dns";
+  EXPECT_EQ(web.ports(0).backends(0).pod_name(), "pod-10.244.0.3");
+}
+
+TEST(NodeSnapshot, HasTheNodesOwnPodsAndOtherNodes) {
+  ClusterState state;
+  AddNode(state, "n1", "192.168.0.1", "10.244.0.0/24");
+  AddNode(state, "n2", "192.168.0.2", "10.244.1.0/24");
+  AddNode(state, "addressless", "", "10.244.2.0/24");
+  state.Put(Pod("a", "n1"));
+  state.Put(Pod("b", "n2"));
+  state.Put(Pod("c", ""));
+
+  const v1::NodeUpdate update = BuildNodeSnapshot(state, "n1");
+
+  EXPECT_TRUE(update.full());
+  ASSERT_EQ(update.pods_size(), 1);
+  EXPECT_EQ(update.pods(0).metadata().name(), "a");
+  ASSERT_EQ(update.nodes_size(), 1);
+  EXPECT_EQ(update.nodes(0).name(), "n2");
+  EXPECT_EQ(update.nodes(0).ip(), "192.168.0.2");
+}
+
+TEST(NodeSnapshot, TellsTheIsolationOfANamespace) {
+  ClusterState state;
+  v1::Resource ns;
+  ns.mutable_namespace_()->mutable_metadata()->set_name("shop");
+  (*ns.mutable_namespace_()->mutable_metadata()->mutable_annotations())["mesh.io/isolation"] =
+      "open";
+  ns.mutable_namespace_()->mutable_status()->set_identity(256);
+  state.Put(ns);
+
+  EXPECT_EQ(BuildClusterPart(state).namespaces(0).isolation(), "open");
+}
+
+TEST(Diff, IsEmptyBetweenEqualStatesAndAfterTheNodesOwnReport) {
+  ClusterState state;
+  state.Put(Pod("a", "n1"));
+  const v1::NodeUpdate before = BuildNodeSnapshot(state, "n1");
+  v1::Resource reported = Pod("a", "n1");
+  reported.mutable_pod()->mutable_status()->set_phase("Running");
+  reported.mutable_pod()->mutable_metadata()->set_resource_version("17");
+  state.Put(reported);
+
+  EXPECT_TRUE(IsEmpty(Diff(before, before)));
+  EXPECT_TRUE(IsEmpty(Diff(before, BuildNodeSnapshot(state, "n1"))));
+}
+
+TEST(Diff, TellsThatAPodIsToStop) {
+  ClusterState state;
+  state.Put(Pod("a", "n1"));
+  const v1::NodeUpdate before = BuildNodeSnapshot(state, "n1");
+  v1::Resource going = Pod("a", "n1");
+  going.mutable_pod()->mutable_metadata()->mutable_deletion_timestamp()->set_seconds(5);
+  state.Put(going);
+
+  const v1::NodeUpdate increment = Diff(before, BuildNodeSnapshot(state, "n1"));
+
+  ASSERT_EQ(increment.pods_size(), 1);
+  EXPECT_TRUE(increment.pods(0).metadata().has_deletion_timestamp());
+}
+
+// ---- Random histories: what a node holds after any grouping of increments is what it would get in
+// full.
+
+class History {
+ public:
+  explicit History(uint64_t seed) : random_(seed) {}
+
+  // One random change.
+  void Step() {
+    ++state_.revision;
+    const std::string number = std::to_string(random_.Below(6));
+    switch (random_.Below(8)) {
+      case 0:
+        return AddNamespace(state_, "ns" + number,
+                            256 + static_cast<uint32_t>(random_.Below(3)) * 10 +
+                                static_cast<uint32_t>(number[0] - '0'));
+      case 1:
+        return AddNode(state_, "n" + number, "192.168.0." + number + "1",
+                       "10.244." + std::to_string(random_.Below(9)) + ".0/24");
+      case 2:
+        return state_.Put(Pod("p" + number, random_.Below(2) == 0 ? "n1" : "n2"));
+      case 3:
+        return AddService(state_, "s" + number, "10.96.0." + std::to_string(random_.Below(99)));
+      case 4:
+        return AddSlice(state_, "s" + number, "s" + number, 80,
+                        {{"10.244.0." + std::to_string(random_.Below(9)), random_.Below(2) == 0,
+                          true, random_.Below(2) == 0}});
+      case 5:
+        return state_.Remove(v1::KIND_SERVICE, {"shop", "s" + number});
+      case 6:
+        return state_.Remove(v1::KIND_POD, {"shop", "p" + number});
+      default:
+        state_.Remove(random_.Below(2) == 0 ? v1::KIND_NODE : v1::KIND_NAMESPACE,
+                      {"", (random_.Below(2) == 0 ? "n" : "ns") + number});
+    }
+  }
+  v1::NodeUpdate Snapshot() const { return BuildNodeSnapshot(state_, "n1"); }
+  Random& random() { return random_; }
+
+ private:
+  Random random_;
+  ClusterState state_;
+};
+
+template <typename T>
+std::vector<std::string> Lines(const T& list) {
+  std::vector<std::string> out;
+  for (const auto& item : list) out.push_back(item.ShortDebugString());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+template <typename T>
+std::vector<std::string> Sorted(const T& list) {
+  std::vector<std::string> out;
+  for (const auto& item : list) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(item)>, std::string>) {
+      out.push_back(item);
+    } else {
+      out.push_back(std::to_string(item));
+    }
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+void ExpectSame(const v1::NodeUpdate& a, const v1::NodeUpdate& b, uint64_t seed) {
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  EXPECT_EQ(a.full(), b.full());
+  EXPECT_EQ(a.revision(), b.revision());
+  EXPECT_EQ(Lines(a.pods()), Lines(b.pods()));
+  EXPECT_EQ(Lines(a.services()), Lines(b.services()));
+  EXPECT_EQ(Lines(a.nodes()), Lines(b.nodes()));
+  EXPECT_EQ(Lines(a.namespaces()), Lines(b.namespaces()));
+  EXPECT_EQ(Sorted(a.removed_pod_uids()), Sorted(b.removed_pod_uids()));
+  EXPECT_EQ(Sorted(a.removed_services()), Sorted(b.removed_services()));
+  EXPECT_EQ(Sorted(a.removed_nodes()), Sorted(b.removed_nodes()));
+  EXPECT_EQ(Sorted(a.removed_identities()), Sorted(b.removed_identities()));
+}
+
+TEST(Merge, GivesTheFullStateWhateverTheGrouping) {
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    History history(seed);
+    v1::NodeUpdate node = history.Snapshot();
+    v1::NodeUpdate sent = node;
+    std::optional<v1::NodeUpdate> pending;
+    for (int step = 0; step < 60; ++step) {
+      history.Step();
+      const v1::NodeUpdate next = history.Snapshot();
+      const v1::NodeUpdate increment = Diff(sent, next);
+      sent = next;
+      pending = pending ? Merge(*pending, increment) : increment;
+      if (history.random().Below(3) == 0) {
+        node = Merge(node, *pending);
+        pending.reset();
+      }
+    }
+    if (pending) node = Merge(node, *pending);
+
+    ExpectSame(node, history.Snapshot(), seed);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(Merge, IsAssociative) {
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    History history(seed);
+    std::vector<v1::NodeUpdate> increments;
+    v1::NodeUpdate last = history.Snapshot();
+    for (int i = 0; i < 3; ++i) {
+      for (int step = 0; step < 10; ++step) history.Step();
+      const v1::NodeUpdate next = history.Snapshot();
+      increments.push_back(Diff(last, next));
+      last = next;
+    }
+
+    ExpectSame(Merge(Merge(increments[0], increments[1]), increments[2]),
+               Merge(increments[0], Merge(increments[1], increments[2])), seed);
+    if (HasFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace mesh::controlplane
