@@ -2,13 +2,16 @@
 #include "tests/sim/sim_cluster.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "api/schema/defaults.h"
 #include "common/check.h"
+#include "common/log.h"
 #include "controlplane/controllers/endpoints_controller.h"
 #include "controlplane/controllers/objects.h"
 #include "controlplane/controllers/rollout.h"
+#include "controlplane/rpc/node_sessions.h"
 #include "fmt/format.h"
 
 namespace mesh::sim {
@@ -65,17 +68,35 @@ class SimCluster::CrashingCommitQueue : public cp::CommitQueue {
   std::function<void()> on_crash_;
 };
 
+// One sync stream: both directions keep their order and take their time. When either end dies, the
+// other learns of it later; what was under way is lost.
+class SimCluster::Stream : public cp::NodeLink, public std::enable_shared_from_this<Stream> {
+ public:
+  Stream(SimCluster* cluster, Agent* agent) : cluster_(cluster), agent_(agent) {}
+
+  void Send(v1::ControlMessage message) override;
+  void Close(const absl::Status&) override;
+
+  SimCluster* const cluster_;
+  Agent* const agent_;
+  cp::NodeSessions::Id id = 0;
+  uint64_t incarnation = 0;  // of the control plane
+  uint64_t epoch = 0;        // of the agent
+  bool open = true;
+  absl::Time last_up, last_down;
+};
+
 struct SimCluster::Control {
   std::unique_ptr<cp::WatchCache> cache;
   std::unique_ptr<CrashingCommitQueue> commits;
   std::unique_ptr<cp::Writer> writer;
+  std::unique_ptr<cp::NodeSessions> sessions;
   std::unique_ptr<cp::Runtime> runtime;
-  cp::WatchCache::Subscription to_agents;
-  std::set<std::string> connected;
+  std::vector<std::shared_ptr<Stream>> streams;
 
   ~Control() {
-    to_agents.Reset();
     runtime.reset();
+    sessions.reset();
     writer.reset();
     commits.reset();
     cache.reset();
@@ -84,7 +105,7 @@ struct SimCluster::Control {
 
 struct SimCluster::Agent {
   struct LocalPod {
-    std::shared_ptr<const v1::Pod> pod;
+    v1::Pod pod;
     bool ready = false;
     bool stopping = false;
     bool stopped = false;
@@ -95,13 +116,37 @@ struct SimCluster::Agent {
   int index = 0;
   bool alive = true;
   uint64_t epoch = 0;  // changes with every crash: what was under way is forgotten
-  // Messages of one stream keep their order.
-  absl::Time last_to_control, last_to_agent;
-  std::map<std::string, LocalPod> pods;  // by uid
+  std::shared_ptr<Stream> stream;
+  std::map<std::string, LocalPod> pods;              // by uid
+  std::map<std::string, v1::ServiceState> services;  // what the datapath would do
 };
+
+void SimCluster::Stream::Send(v1::ControlMessage message) {
+  SimLoop& loop = cluster_->loop_;
+  last_down = std::max(last_down, loop.Now() + cluster_->Delay(20));
+  loop.RunAt(last_down, [self = shared_from_this(), message = std::move(message)] {
+    SimCluster* cluster = self->cluster_;
+    if (self->open && self->agent_->epoch == self->epoch)
+      cluster->Receive(self->agent_, self, message);
+    if (self->open && cluster->control_ != nullptr && cluster->incarnation_ == self->incarnation)
+      cluster->control_->sessions->OnSent(self->id);
+  });
+}
+
+void SimCluster::Stream::Close(const absl::Status&) {
+  if (!std::exchange(open, false)) return;
+  cluster_->loop_.Post([self = shared_from_this()] {
+    SimCluster* cluster = self->cluster_;
+    if (cluster->control_ != nullptr && cluster->incarnation_ == self->incarnation)
+      cluster->control_->sessions->OnClosed(self->id);
+    if (self->agent_->stream == self) cluster->ConnectSoon(self->agent_);
+  });
+}
 
 SimCluster::SimCluster(uint64_t seed, int nodes)
     : random_(seed), seed_(seed), store_(cp::MemoryStore::Options{.loop = &loop_}) {
+  // A life of minutes logs more than anybody reads; MESH_SIM_SEED is for looking closer.
+  if (std::getenv("MESH_SIM_SEED") == nullptr) spdlog::set_level(spdlog::level::off);
   observer_ = std::make_unique<cp::WatchCache>(loop_, store_);
   MESH_CHECK(observer_->Start().ok());
   observation_ = observer_->Subscribe([this](const cp::ChangeBatch& batch) { Observe(batch); });
@@ -126,22 +171,13 @@ void SimCluster::StartControl() {
   control_->writer =
       std::make_unique<cp::Writer>(loop_, *control_->cache, *control_->commits,
                                    Random(seed_ * 1000 + incarnation_), cp::Writer::Options());
-  control_->to_agents = control_->cache->Subscribe([this](const cp::ChangeBatch& batch) {
-    std::set<std::string> nodes;
-    for (const cp::Change& change : batch.changes)
-      cp::ForEachSide(change, [&](const v1::Resource& side) {
-        if (side.has_pod()) nodes.insert(side.pod().spec().node_name());
-      });
-    for (const std::string& node : nodes) SendDesired(node);
-  });
+  control_->sessions = std::make_unique<cp::NodeSessions>(
+      loop_, *control_->cache, *control_->writer, cp::NodeSessions::Options());
   control_->writer->EnsureBaseObjects({});
   control_->runtime = cp::StartControllers(&loop_, control_->cache.get(), control_->writer.get(),
                                            {.seed = seed_ + incarnation_});
-  for (const auto& agent : agents_) {
-    loop_.RunAfter(Delay(500), [this, agent = agent.get(), epoch = agent->epoch] {
-      if (agent->alive && agent->epoch == epoch) Connect(agent);
-    });
-  }
+  for (const auto& agent : agents_)
+    if (agent->alive) ConnectSoon(agent.get());
 }
 
 void SimCluster::StopControl() { control_.reset(); }
@@ -270,104 +306,96 @@ void SimCluster::AddNode(int index) {
   Connect(agents_.back().get());
 }
 
-// Messages of one direction arrive in order, some twice; those under way die with either end.
-void SimCluster::ToControl(Agent* agent, Message message) {
-  const absl::Time at = std::max(agent->last_to_control, loop_.Now() + Delay(20));
-  agent->last_to_control = at;
-  const int copies = random_.Below(10) == 0 ? 2 : 1;
-  for (int i = 0; i < copies; ++i)
-    loop_.RunAt(at, [this, message, incarnation = incarnation_] {
-      if (control_ != nullptr && incarnation == incarnation_) message();
-    });
-}
-
-void SimCluster::ToAgent(Agent* agent, Message message) {
-  const absl::Time at = std::max(agent->last_to_agent, loop_.Now() + Delay(20));
-  agent->last_to_agent = at;
-  loop_.RunAt(at, [agent, message, epoch = agent->epoch] {
-    if (agent->alive && agent->epoch == epoch) message();
+void SimCluster::ConnectSoon(Agent* agent) {
+  loop_.RunAfter(Delay(500), [this, agent, epoch = agent->epoch] {
+    const bool connected = agent->stream != nullptr && agent->stream->open &&
+                           agent->stream->incarnation == incarnation_;
+    if (agent->alive && agent->epoch == epoch && !connected) Connect(agent);
   });
 }
 
 void SimCluster::Connect(Agent* agent) {
-  if (control_ == nullptr) return;  // its start connects everybody
-  ToControl(agent, [this, agent] {
-    v1::Resource resource;
-    v1::Node* node = resource.mutable_node();
-    node->mutable_metadata()->set_name(agent->name);
-    node->mutable_spec()->set_pod_cidr(fmt::format("10.244.{}.0/24", agent->index));
-    (*node->mutable_status()->mutable_allocatable())["cpu"].set_text("4");
-    (*node->mutable_status()->mutable_allocatable())["memory"].set_text("8Gi");
-    (*node->mutable_status()->mutable_allocatable())["pods"].set_text("110");
-    control_->writer->Create(resource, {});
-    control_->connected.insert(agent->name);
-    SendDesired(agent->name);
-  });
+  if (control_ == nullptr) return;  // its start makes everybody connect
+  auto stream = std::make_shared<Stream>(this, agent);
+  stream->incarnation = incarnation_;
+  stream->epoch = agent->epoch;
+  stream->id = control_->sessions->Open(stream.get());
+  control_->streams.push_back(stream);
+  agent->stream = stream;
+  v1::AgentMessage message;
+  v1::Hello* hello = message.mutable_hello();
+  hello->set_node_name(agent->name);
+  v1::NodeStatus* status = hello->mutable_node()->mutable_status();
+  (*status->mutable_capacity())["cpu"].set_text("4");
+  (*status->mutable_capacity())["memory"].set_text("8Gi");
+  (*status->mutable_capacity())["pods"].set_text("110");
+  v1::NodeAddress* address = status->add_addresses();
+  address->set_type("InternalIP");
+  address->set_address(fmt::format("192.0.2.{}", agent->index + 1));
+  for (const auto& [uid, pod] : agent->pods) hello->add_running_pod_uids(uid);
+  Send(stream, std::move(message));
+  Heartbeat(agent, stream);
   // What the last control plane was told may have died with it.
-  for (const auto& [uid, pod] : agent->pods) Report(agent, uid, pod.stopped);
-  Heartbeat(agent, agent->epoch);
+  for (const auto& [uid, pod] : agent->pods) Report(agent, uid);
 }
 
-void SimCluster::Heartbeat(Agent* agent, uint64_t epoch) {
-  if (!agent->alive || agent->epoch != epoch || control_ == nullptr) return;
-  ToControl(agent, [this, agent] {
-    control_->writer->Change(
-        v1::KIND_NODE, {"", agent->name},
-        [this](const cp::ClusterState&,
-               const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<cp::Intent> {
-          if (current == nullptr) return cp::Intent{};
-          cp::Intent intent{.type = cp::Intent::Type::kPut, .resource = *current, .others = {}};
-          v1::NodeStatus* status = intent.resource.mutable_node()->mutable_status();
-          *status->mutable_last_heartbeat() = cp::ToTimestamp(loop_.Now());
-          cp::SetCondition(status->mutable_conditions(), "Ready", "True", "AgentReady",
-                           "Agent is posting node status.", loop_.Now());
-          return intent;
-        },
-        {});
-  });
-  // One beat per connection: a new control plane is connected to anew.
-  loop_.RunAfter(kHeartbeat, [this, agent, epoch, incarnation = incarnation_] {
-    if (incarnation == incarnation_) Heartbeat(agent, epoch);
+void SimCluster::Heartbeat(Agent* agent, const std::shared_ptr<Stream>& stream) {
+  if (agent->stream != stream || !stream->open || agent->epoch != stream->epoch) return;
+  v1::AgentMessage message;
+  message.mutable_heartbeat();
+  Send(stream, std::move(message));
+  loop_.RunAfter(kHeartbeat, [this, agent, stream] { Heartbeat(agent, stream); });
+}
+
+void SimCluster::Send(const std::shared_ptr<Stream>& stream, v1::AgentMessage message) {
+  stream->last_up = std::max(stream->last_up, loop_.Now() + Delay(20));
+  loop_.RunAt(stream->last_up, [this, stream, message = std::move(message)] {
+    if (stream->open && control_ != nullptr && incarnation_ == stream->incarnation &&
+        stream->agent_->epoch == stream->epoch)
+      control_->sessions->OnMessage(stream->id, message);
   });
 }
 
-void SimCluster::SendDesired(const std::string& node) {
-  if (control_ == nullptr || !control_->connected.contains(node)) return;
-  auto it = std::find_if(agents_.begin(), agents_.end(),
-                         [&](const auto& agent) { return agent->name == node; });
-  if (it == agents_.end()) return;
-  std::vector<std::shared_ptr<const v1::Pod>> pods;
-  for (const auto& [key, pod] : control_->cache->state().pods)
-    if (pod->spec().node_name() == node && cp::IsBound(*pod)) pods.push_back(pod);
-  Agent* agent = it->get();
-  ToAgent(agent, [this, agent, pods] { OnDesired(agent, pods); });
+void SimCluster::Receive(Agent* agent, const std::shared_ptr<Stream>& stream,
+                         const v1::ControlMessage& message) {
+  if (agent->stream != stream || !message.has_update()) return;
+  OnUpdate(agent, message.update());
+  v1::AgentMessage ack;
+  ack.mutable_ack()->set_revision(message.update().revision());
+  Send(stream, std::move(ack));
 }
 
-void SimCluster::OnDesired(Agent* agent, const std::vector<std::shared_ptr<const v1::Pod>>& pods) {
-  std::set<std::string> wanted;
-  for (const auto& pod : pods) {
-    const std::string& uid = pod->metadata().uid();
-    wanted.insert(uid);
-    const bool known = agent->pods.contains(uid);
-    if (cp::IsTerminating(pod->metadata())) {
-      if (!known) {
-        agent->pods[uid].pod = pod;
-        agent->pods[uid].stopping = true;
-        agent->pods[uid].stopped = true;
-        Report(agent, uid, true);  // nothing of it runs here
-      } else if (!agent->pods[uid].stopping) {
-        agent->pods[uid].pod = pod;
-        StopPod(agent, uid, pod->metadata().deletion_grace_period_seconds());
-      }
-      continue;
+void SimCluster::OnUpdate(Agent* agent, const v1::NodeUpdate& update) {
+  if (update.full()) {
+    std::set<std::string> listed;
+    for (const v1::Pod& pod : update.pods()) listed.insert(pod.metadata().uid());
+    std::erase_if(agent->pods, [&](const auto& pod) { return !listed.contains(pod.first); });
+    agent->services.clear();
+  }
+  for (const v1::Pod& pod : update.pods()) OnPod(agent, pod);
+  for (const std::string& uid : update.removed_pod_uids()) agent->pods.erase(uid);
+  for (const v1::ServiceState& service : update.services())
+    agent->services[service.namespace_() + "/" + service.name()] = service;
+  for (const std::string& service : update.removed_services()) agent->services.erase(service);
+}
+
+void SimCluster::OnPod(Agent* agent, const v1::Pod& pod) {
+  if (!cp::IsBound(pod)) return;
+  const std::string& uid = pod.metadata().uid();
+  auto [it, fresh] = agent->pods.try_emplace(uid);
+  Agent::LocalPod& local = it->second;
+  local.pod = pod;
+  if (cp::IsTerminating(pod.metadata())) {
+    if (fresh) {
+      local.stopping = local.stopped = true;  // nothing of it runs here
+      Report(agent, uid);
+    } else if (!local.stopping) {
+      StopPod(agent, uid, pod.metadata().deletion_grace_period_seconds());
     }
-    if (known) continue;
-    agent->pods[uid].pod = pod;
-    Report(agent, uid, false);
+  } else if (fresh) {
+    Report(agent, uid);
     StartPod(agent, uid);
   }
-  for (auto it = agent->pods.begin(); it != agent->pods.end();)
-    it = wanted.contains(it->first) ? std::next(it) : agent->pods.erase(it);
 }
 
 void SimCluster::StartPod(Agent* agent, const std::string& uid) {
@@ -375,10 +403,10 @@ void SimCluster::StartPod(Agent* agent, const std::string& uid) {
     if (!agent->alive || agent->epoch != epoch) return;
     auto it = agent->pods.find(uid);
     if (it == agent->pods.end() || it->second.stopping) return;
-    if (it->second.pod->spec().containers(0).image() == kSilentImage) return;
+    if (it->second.pod.spec().containers(0).image() == kSilentImage) return;
     it->second.ready = true;
     it->second.ready_since = loop_.Now();
-    Report(agent, uid, false);
+    Report(agent, uid);
   });
 }
 
@@ -389,45 +417,41 @@ void SimCluster::StopPod(Agent* agent, const std::string& uid, int64_t grace_sec
     if (!agent->alive || agent->epoch != epoch || !agent->pods.contains(uid)) return;
     agent->pods[uid].ready = false;
     agent->pods[uid].stopped = true;
-    Report(agent, uid, true);
+    Report(agent, uid);
   });
 }
 
-void SimCluster::Report(Agent* agent, const std::string& uid, bool terminated) {
+void SimCluster::Report(Agent* agent, const std::string& uid) {
+  if (agent->stream == nullptr) return;
   const Agent::LocalPod& local = agent->pods.at(uid);
-  const cp::ObjectKey key = cp::KeyOfMeta(local.pod->metadata());
-  ToControl(agent, [this, uid, key, terminated, ready = local.ready, since = local.ready_since,
-                    restarts = local.restarts] {
-    control_->writer->Change(
-        v1::KIND_POD, key,
-        [=, this](const cp::ClusterState&, const std::shared_ptr<const v1::Resource>& current)
-            -> absl::StatusOr<cp::Intent> {
-          if (current == nullptr || cp::MetaOf(*current).uid() != uid) return cp::Intent{};
-          if (terminated) {
-            if (!cp::IsTerminating(cp::MetaOf(*current))) return cp::Intent{};
-            return cp::Intent{.type = cp::Intent::Type::kRemove, .resource = {}, .others = {}};
-          }
-          cp::Intent intent{.type = cp::Intent::Type::kPut, .resource = *current, .others = {}};
-          v1::PodStatus* status = intent.resource.mutable_pod()->mutable_status();
-          status->set_phase(ready || restarts > 0 ? "Running" : "Pending");
-          if (cp::SetCondition(status->mutable_conditions(), "Ready", ready ? "True" : "False", "",
-                               "", loop_.Now()) &&
-              ready) {
-            for (v1::Condition& c : *status->mutable_conditions())
-              if (c.type() == "Ready") *c.mutable_last_transition_time() = cp::ToTimestamp(since);
-          }
-          return intent;
-        },
-        {});
-  });
+  v1::AgentMessage message;
+  v1::PodReport* report = message.mutable_pod();
+  report->set_namespace_(local.pod.metadata().namespace_());
+  report->set_name(local.pod.metadata().name());
+  report->set_uid(uid);
+  report->set_terminated(local.stopped);
+  v1::PodStatus* status = report->mutable_status();
+  status->set_phase(local.ready || local.restarts > 0 ? "Running" : "Pending");
+  v1::Condition* ready = status->add_conditions();
+  ready->set_type("Ready");
+  ready->set_status(local.ready ? "True" : "False");
+  if (local.ready) *ready->mutable_last_transition_time() = cp::ToTimestamp(local.ready_since);
+  Send(agent->stream, std::move(message));
+}
+
+// The stream's other end notices later.
+void SimCluster::Die(Agent* agent) {
+  agent->alive = false;
+  ++agent->epoch;
+  std::shared_ptr<Stream> stream = std::exchange(agent->stream, nullptr);
+  if (stream == nullptr) return;
+  loop_.RunAfter(Delay(4000), [stream] { stream->Close(absl::UnavailableError("gone")); });
 }
 
 void SimCluster::KillAgent(int node, absl::Duration downtime) {
   Agent* agent = agents_[node].get();
   if (!agent->alive) return;
-  agent->alive = false;
-  ++agent->epoch;
-  if (control_ != nullptr) control_->connected.erase(agent->name);
+  Die(agent);
   loop_.RunAfter(downtime, [this, agent, epoch = agent->epoch] {
     if (agent->alive || agent->epoch != epoch) return;
     agent->alive = true;
@@ -444,10 +468,9 @@ void SimCluster::KillAgent(int node, absl::Duration downtime) {
 
 void SimCluster::KillNode(int node) {
   Agent* agent = agents_[node].get();
-  agent->alive = false;
-  ++agent->epoch;
+  Die(agent);
   agent->pods.clear();
-  if (control_ != nullptr) control_->connected.erase(agent->name);
+  agent->services.clear();
 }
 
 void SimCluster::ReviveNode(int node) {
@@ -465,7 +488,7 @@ void SimCluster::CrashContainer(int node) {
     if (!pod.ready || pod.stopping) continue;
     pod.ready = false;
     ++pod.restarts;
-    Report(agent, uid, false);
+    Report(agent, uid);
     StartPod(agent, uid);
     return;
   }
@@ -584,6 +607,17 @@ std::string SimCluster::Explain() const {
     if (endpoint_ips[key.name] != ready_ips[key.name])
       return fmt::format("service {} has {} endpoints for {} pods", key.name,
                          endpoint_ips[key.name].size(), ready_ips[key.name].size());
+  // Every node's datapath has heard of it.
+  for (const auto& agent : agents_) {
+    for (const auto& [key, service] : s.services) {
+      std::set<std::string> backends;
+      for (const v1::ServicePortState& port : agent->services[key.ToString()].ports())
+        for (const v1::BackendState& backend : port.backends()) backends.insert(backend.ip());
+      if (agent->alive && backends != ready_ips[key.name])
+        return fmt::format("{} has {} backends of service {} for {} pods", agent->name,
+                           backends.size(), key.name, ready_ips[key.name].size());
+    }
+  }
   return "";
 }
 

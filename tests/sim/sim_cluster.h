@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A whole control plane in virtual time, from a seed: the real store contract, watch cache, writer,
-// controllers and scheduler on a SimLoop, with simulated agents behind a network that delays and
-// repeats. Control plane, agents and nodes can die at any moment; the control plane also between
-// any two of its writes. Invariants are checked after every commit, by an observer of its own that
-// never dies; the first breach is kept in violation().
+// node sessions, controllers and scheduler on a SimLoop, with simulated agents behind streams that
+// delay and break. Control plane, agents and nodes can die at any moment; the control plane also
+// between any two of its writes. Invariants are checked after every commit, by an observer of its
+// own that never dies; the first breach is kept in violation().
 #pragma once
 
 #include <deque>
@@ -21,6 +21,7 @@
 #include "controlplane/state/writer.h"
 #include "controlplane/store/commit_queue.h"
 #include "controlplane/store/memory_store.h"
+#include "mesh/v1/node_sync.pb.h"
 
 namespace mesh::sim {
 
@@ -80,6 +81,7 @@ class SimCluster {
   class CrashingCommitQueue;
   struct Control;
   struct Agent;
+  class Stream;
 
   void StartControl();
   void StopControl();
@@ -88,16 +90,19 @@ class SimCluster {
   void UpdateDeployment(const std::string& name, std::function<void(v1::Deployment*)> change);
 
   void AddNode(int index);
+  void ConnectSoon(Agent* agent);
   void Connect(Agent* agent);
-  void Heartbeat(Agent* agent, uint64_t epoch);
-  void SendDesired(const std::string& node);
-  void OnDesired(Agent* agent, const std::vector<std::shared_ptr<const v1::Pod>>& pods);
+  void Heartbeat(Agent* agent, const std::shared_ptr<Stream>& stream);
+  void Send(const std::shared_ptr<Stream>& stream, v1::AgentMessage message);
+  void Receive(Agent* agent, const std::shared_ptr<Stream>& stream,
+               const v1::ControlMessage& message);
+  void OnUpdate(Agent* agent, const v1::NodeUpdate& update);
+  void OnPod(Agent* agent, const v1::Pod& pod);
   void StartPod(Agent* agent, const std::string& uid);
   void StopPod(Agent* agent, const std::string& uid, int64_t grace_seconds);
-  void Report(Agent* agent, const std::string& uid, bool terminated);
-  void ToControl(Agent* agent, Message message);
-  void ToAgent(Agent* agent, Message message);
+  void Report(Agent* agent, const std::string& uid);
   absl::Duration Delay(int max_ms);
+  void Die(Agent* agent);
 
   void Observe(const cp::ChangeBatch& batch);
   void CheckPods(const cp::ChangeBatch& batch);
