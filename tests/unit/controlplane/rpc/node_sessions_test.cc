@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/rpc/node_sessions.h"
+
+#include <vector>
+
+#include "tests/unit/controlplane/state/world.h"
+
+namespace mesh::controlplane {
+namespace {
+
+// An agent's end of a stream. It takes one message at a time, when told to.
+class FakeAgent : public NodeLink {
+ public:
+  FakeAgent(World& world, NodeSessions& sessions) : world_(world), sessions_(sessions) {
+    id_ = sessions_.Open(this);
+  }
+  ~FakeAgent() override { sessions_.OnClosed(id_); }
+
+  void Send(v1::ControlMessage message) override {
+    EXPECT_FALSE(in_flight_) << "two messages at once";
+    in_flight_ = true;
+    received_.push_back(std::move(message));
+  }
+  void Close(const absl::Status& status) override { closed_ = status; }
+
+  void Say(const v1::AgentMessage& message) {
+    sessions_.OnMessage(id_, message);
+    world_.Settle();
+  }
+  void Hello(const std::string& name, const std::string& ip = "192.168.0.1") {
+    v1::AgentMessage message;
+    message.mutable_hello()->set_node_name(name);
+    v1::Node* node = message.mutable_hello()->mutable_node();
+    v1::NodeAddress* address = node->mutable_status()->add_addresses();
+    address->set_type("InternalIP");
+    address->set_address(ip);
+    node->mutable_status()->set_agent_endpoint(ip + ":6441");
+    Say(message);
+  }
+  void Ack(int64_t revision) {
+    v1::AgentMessage message;
+    message.mutable_ack()->set_revision(revision);
+    Say(message);
+  }
+  void Heartbeat(const std::string& ready = "True") {
+    v1::AgentMessage message;
+    v1::Condition* condition = message.mutable_heartbeat()->add_conditions();
+    condition->set_type("Ready");
+    condition->set_status(ready);
+    Say(message);
+  }
+  // Takes messages until none comes.
+  void Drain() {
+    while (in_flight_) {
+      in_flight_ = false;
+      sessions_.OnSent(id_);
+      world_.Settle();
+    }
+  }
+  // The last update, after taking all.
+  const v1::NodeUpdate& Update() {
+    Drain();
+    EXPECT_TRUE(!received_.empty() && received_.back().has_update());
+    return received_.back().update();
+  }
+
+  const std::vector<v1::ControlMessage>& received() const { return received_; }
+  const std::optional<absl::Status>& closed() const { return closed_; }
+
+ private:
+  World& world_;
+  NodeSessions& sessions_;
+  NodeSessions::Id id_;
+  bool in_flight_ = false;
+  std::vector<v1::ControlMessage> received_;
+  std::optional<absl::Status> closed_;
+};
+
+class NodeSessionsTest : public ::testing::Test {
+ protected:
+  const v1::Node& Node(const std::string& name) {
+    const auto it = world_.cache.state().nodes.find({"", name});
+    EXPECT_NE(it, world_.cache.state().nodes.end());
+    return *it->second;
+  }
+  const v1::Pod* Pod(const std::string& name) {
+    const auto it = world_.cache.state().pods.find({"default", name});
+    return it == world_.cache.state().pods.end() ? nullptr : it->second.get();
+  }
+  v1::AgentMessage Report(const std::string& name, const std::string& phase) {
+    v1::AgentMessage message;
+    v1::PodReport* report = message.mutable_pod();
+    report->set_namespace_("default");
+    report->set_name(name);
+    report->set_uid(Pod(name)->metadata().uid());
+    report->mutable_status()->set_phase(phase);
+    return message;
+  }
+
+  World world_;
+  NodeSessions sessions_{world_.loop, world_.cache, world_.writer, {}};
+};
+
+TEST_F(NodeSessionsTest, RegistersANodeAndWelcomesItWithItsRange) {
+  FakeAgent agent(world_, sessions_);
+
+  agent.Hello("n1", "192.168.0.7");
+  agent.Drain();
+
+  ASSERT_EQ(agent.received().size(), 2u);
+  const v1::Welcome& welcome = agent.received()[0].welcome();
+  EXPECT_EQ(welcome.pod_cidr(), "10.244.0.0/24");
+  EXPECT_EQ(welcome.cluster_domain(), "cluster.local");
+  EXPECT_TRUE(agent.received()[1].update().full());
+  EXPECT_EQ(Node("n1").status().agent_endpoint(), "192.168.0.7:6441");
+  EXPECT_EQ(Node("n1").metadata().labels().at("kubernetes.io/hostname"), "n1");
+  EXPECT_TRUE(Node("n1").status().has_last_heartbeat());
+}
+
+TEST_F(NodeSessionsTest, KeepsRangeAndLabelsOfANodeThatComesBack) {
+  {
+    FakeAgent agent(world_, sessions_);
+    agent.Hello("n1");
+    v1::Resource node = *world_.cache.Find(v1::KIND_NODE, {"", "n1"});
+    (*node.mutable_node()->mutable_metadata()->mutable_labels())["disk"] = "ssd";
+    ASSERT_TRUE(world_.Submit({Write::Type::kUpdate, node, {}}).ok());
+  }
+  FakeAgent other(world_, sessions_);
+  other.Hello("n0", "192.168.0.9");
+  FakeAgent again(world_, sessions_);
+  again.Hello("n1", "192.168.0.2");
+
+  EXPECT_EQ(Node("n1").spec().pod_cidr(), "10.244.0.0/24");
+  EXPECT_EQ(Node("n1").metadata().labels().at("disk"), "ssd");
+  EXPECT_EQ(Node("n1").status().addresses(0).address(), "192.168.0.2");
+}
+
+TEST_F(NodeSessionsTest, EndsAStreamThatDoesNotBeginWithHello) {
+  FakeAgent agent(world_, sessions_);
+
+  agent.Ack(1);
+
+  ASSERT_TRUE(agent.closed());
+  EXPECT_EQ(agent.closed()->code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(NodeSessionsTest, LetsTheNewerStreamOfANodeWin) {
+  FakeAgent old(world_, sessions_);
+  old.Hello("n1");
+  FakeAgent fresh(world_, sessions_);
+
+  fresh.Hello("n1");
+
+  ASSERT_TRUE(old.closed());
+  EXPECT_FALSE(fresh.closed());
+  EXPECT_TRUE(sessions_.IsConnected("n1"));
+}
+
+TEST_F(NodeSessionsTest, SendsPodsToTheirNodeOnly) {
+  FakeAgent one(world_, sessions_);
+  FakeAgent two(world_, sessions_);
+  one.Hello("n1", "192.168.0.1");
+  two.Hello("n2", "192.168.0.2");
+  one.Drain();
+  two.Drain();
+  const size_t before = two.received().size();
+
+  ASSERT_TRUE(world_.Create(APod("web", "n1")).ok());
+
+  const v1::NodeUpdate& update = one.Update();
+  EXPECT_FALSE(update.full());
+  ASSERT_EQ(update.pods_size(), 1);
+  EXPECT_EQ(update.revision(), world_.cache.revision());
+  EXPECT_EQ(two.received().size(), before);
+}
+
+TEST_F(NodeSessionsTest, MergesWhatASlowNodeHasNotTaken) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  agent.Drain();
+  const size_t before = agent.received().size();
+
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(world_.Create(APod("p" + std::to_string(i), "n1")).ok());
+  }
+  ASSERT_TRUE(world_.Delete(v1::KIND_POD, {"default", "p3"}, {.grace_period_seconds = 0}).ok());
+  agent.Drain();
+
+  ASSERT_EQ(agent.received().size(), before + 2) << "the first, then all the rest in one";
+  const v1::NodeUpdate& rest = agent.received().back().update();
+  EXPECT_EQ(rest.pods_size(), 8);
+  EXPECT_EQ(rest.removed_pod_uids_size(), 1);
+}
+
+TEST_F(NodeSessionsTest, TellsOthersOfANewNodeAndANodeNotOfItself) {
+  FakeAgent one(world_, sessions_);
+  one.Hello("n1", "192.168.0.1");
+  one.Drain();
+  FakeAgent two(world_, sessions_);
+  two.Hello("n2", "192.168.0.2");
+
+  const v1::NodeUpdate& update = one.Update();
+  ASSERT_EQ(update.nodes_size(), 1);
+  EXPECT_EQ(update.nodes(0).name(), "n2");
+  EXPECT_EQ(update.nodes(0).pod_cidr(), "10.244.1.0/24");
+  ASSERT_EQ(two.Update().nodes_size(), 1);
+  EXPECT_EQ(two.Update().nodes(0).name(), "n1");
+}
+
+TEST_F(NodeSessionsTest, DoesNotAnswerAStatusReportWithAnUpdate) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  ASSERT_TRUE(world_.Create(APod("web", "n1")).ok());
+  agent.Drain();
+  const size_t before = agent.received().size();
+
+  agent.Say(Report("web", "Running"));
+  agent.Heartbeat();
+  world_.loop.RunFor(absl::Seconds(3));
+  agent.Drain();
+
+  EXPECT_EQ(Pod("web")->status().phase(), "Running");
+  EXPECT_EQ(agent.received().size(), before);
+}
+
+TEST_F(NodeSessionsTest, KeepsWhatTheSchedulerWroteInAPodsStatus) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  v1::Resource pod = APod("web", "n1");
+  pod.mutable_pod()->mutable_status()->set_pod_ip("10.244.0.9");
+  pod.mutable_pod()->mutable_status()->set_identity(300);
+  v1::Condition* scheduled = pod.mutable_pod()->mutable_status()->add_conditions();
+  scheduled->set_type("PodScheduled");
+  scheduled->set_status("True");
+  ASSERT_TRUE(world_.Create(pod).ok());
+
+  v1::AgentMessage report = Report("web", "Running");
+  report.mutable_pod()->mutable_status()->set_pod_ip("6.6.6.6");
+  agent.Say(report);
+
+  EXPECT_EQ(Pod("web")->status().phase(), "Running");
+  EXPECT_EQ(Pod("web")->status().pod_ip(), "10.244.0.9");
+  EXPECT_EQ(Pod("web")->status().identity(), 300u);
+  EXPECT_EQ(Pod("web")->status().conditions(0).type(), "PodScheduled");
+}
+
+TEST_F(NodeSessionsTest, RemovesATerminatingPodWhenItsNodeHasStoppedIt) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  ASSERT_TRUE(world_.Create(APod("web", "n1")).ok());
+  v1::AgentMessage report = Report("web", "Succeeded");
+  report.mutable_pod()->set_terminated(true);
+
+  agent.Say(report);
+  ASSERT_NE(Pod("web"), nullptr) << "nobody has deleted it";
+  ASSERT_TRUE(world_.Create(APod("api", "n1")).ok());
+  ASSERT_TRUE(world_.Delete(v1::KIND_POD, {"default", "api"}).ok());
+  ASSERT_NE(Pod("api"), nullptr);
+  report = Report("api", "Succeeded");
+  report.mutable_pod()->set_terminated(true);
+  agent.Say(report);
+
+  EXPECT_EQ(Pod("api"), nullptr);
+}
+
+TEST_F(NodeSessionsTest, IgnoresReportsOfPodsThatAreNotTheNodes) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  ASSERT_TRUE(world_.Create(APod("web", "n2")).ok());
+  agent.Say(Report("web", "Failed"));
+  EXPECT_EQ(Pod("web")->status().phase(), "");
+
+  ASSERT_TRUE(world_.Create(APod("mine", "n1")).ok());
+  v1::AgentMessage stale = Report("mine", "Failed");
+  stale.mutable_pod()->set_uid("of-the-one-before");
+  agent.Say(stale);
+  EXPECT_EQ(Pod("mine")->status().phase(), "");
+}
+
+TEST_F(NodeSessionsTest, WritesHeartbeatsAndAcksAtMostOncePerInterval) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  agent.Drain();
+  agent.Heartbeat();
+  const Revision before = world_.cache.revision();
+
+  for (int i = 0; i < 100; ++i) {
+    agent.Heartbeat();
+    agent.Ack(before + i);
+    world_.loop.RunFor(absl::Milliseconds(100));
+  }
+
+  EXPECT_LE(world_.cache.revision() - before, 12);
+  EXPECT_GE(world_.cache.revision() - before, 8);
+  EXPECT_GE(Node("n1").status().dataplane_revision(), before + 80);
+  EXPECT_EQ(sessions_.AckedRevision("n1"), before + 99);
+}
+
+TEST_F(NodeSessionsTest, WritesAChangedConditionAtOnce) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  agent.Heartbeat("True");
+  ASSERT_EQ(Node("n1").status().conditions(0).status(), "True");
+
+  agent.Heartbeat("False");
+
+  EXPECT_EQ(Node("n1").status().conditions(0).status(), "False");
+}
+
+TEST_F(NodeSessionsTest, TurnsAnEventOfTheNodeIntoAnEventOfThePod) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  v1::AgentMessage message;
+  message.mutable_event()->set_namespace_("default");
+  message.mutable_event()->set_pod("web");
+  message.mutable_event()->set_type("Normal");
+  message.mutable_event()->set_reason("Pulled");
+
+  agent.Say(message);
+
+  ASSERT_EQ(world_.cache.state().events.size(), 1u);
+  EXPECT_EQ(world_.cache.state().events.begin()->second->involved_object().name(), "web");
+}
+
+}  // namespace
+}  // namespace mesh::controlplane
