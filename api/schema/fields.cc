@@ -181,6 +181,7 @@ constexpr ImpliedValue kImpliedValues[] = {
     {"ServiceSpec", "internalTrafficPolicy", "Cluster"},
     {"ServiceSpec", "ipFamilies", "[IPv4]"},
     {"ServiceSpec", "ipFamilyPolicy", "SingleStack"},
+    {"ServiceSpec", "ipFamilyPolicy", "PreferDualStack"},  // one family where there is one
     {"ServiceSpec", "publishNotReadyAddresses", "false"},
     {"ServiceSpec", "sessionAffinity", "None"},
 };
@@ -246,12 +247,12 @@ std::string ExplainUnknownField(v1::Kind kind, const Descriptor& message, std::s
   return "unknown field";
 }
 
-std::string_view ImpliedValueOf(const Descriptor& message, std::string_view field) {
-  const std::string_view name = KnownName(message);
-  const auto row = std::find_if(
-      std::begin(kImpliedValues), std::end(kImpliedValues),
-      [&](const ImpliedValue& value) { return value.message == name && value.field == field; });
-  return row == std::end(kImpliedValues) ? std::string_view() : row->value;
+std::vector<std::string_view> ImpliedValuesOf(const Descriptor& message, std::string_view field) {
+  std::vector<std::string_view> out;
+  for (const ImpliedValue& row : kImpliedValues) {
+    if (row.message == KnownName(message) && row.field == field) out.push_back(row.value);
+  }
+  return out;
 }
 
 const std::vector<std::string>& ForeignKinds() {

@@ -20,10 +20,10 @@ namespace mesh::schema {
 std::string ExplainUnknownField(v1::Kind kind, const google::protobuf::Descriptor& message,
                                 std::string_view path, std::string_view field);
 
-// The one value of a field that mesh has not which asks for what mesh does anyway (sessionAffinity:
-// None, hostNetwork: false): accepted without effect. "[IPv4]" for a list of scalars; "" for none.
-std::string_view ImpliedValueOf(const google::protobuf::Descriptor& message,
-                                std::string_view field);
+// Values of a field that mesh has not which ask for what mesh does anyway (sessionAffinity: None,
+// hostNetwork: false): accepted without effect. "[IPv4]" for a list of scalars. Empty: none.
+std::vector<std::string_view> ImpliedValuesOf(const google::protobuf::Descriptor& message,
+                                              std::string_view field);
 
 // The kind is one that Kubernetes or its usual extensions have.
 bool IsKnownForeignKind(std::string_view kind);

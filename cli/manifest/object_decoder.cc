@@ -307,11 +307,16 @@ void ObjectDecoder::UnknownField(const Entry& entry, const std::string& path,
   }
   // Saying nothing asks for nothing; a probe without a handler is a mistake all the same.
   if (IsNull(*entry.value) || (IsEmpty(*entry.value) && !name.ends_with("Probe"))) return;
-  const std::string_view implied = schema::ImpliedValueOf(descriptor, name);
+  const std::vector<std::string_view> implied = schema::ImpliedValuesOf(descriptor, name);
   const auto text = ImpliedText(*entry.value);
   if (implied.empty() || !text) return Fail(*entry.key, Join(path, name), why);
-  if (*text == implied) return;
-  Fail(*entry.key, Join(path, name), fmt::format("{}: value {} (only {} is)", why, *text, implied));
+  std::string supported;
+  for (const std::string_view value : implied) {
+    if (*text == value) return;
+    supported += (supported.empty() ? "" : " or ") + std::string(value);
+  }
+  Fail(*entry.key, Join(path, name),
+       fmt::format("{}: value {} (only {} is)", why, *text, supported));
 }
 
 void ObjectDecoder::DecodeField(const YamlNode& node, const FieldDescriptor& field,

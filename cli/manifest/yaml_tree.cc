@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <istream>
 #include <map>
 #include <streambuf>
@@ -239,6 +240,41 @@ std::vector<Chunk> SplitDocuments(std::string_view text) {
   return chunks;
 }
 
+std::optional<uint32_t> HexUnit(std::string_view escape) {
+  uint32_t value = 0;
+  if (escape.size() < 6 || escape[0] != '\\' || escape[1] != 'u') return std::nullopt;
+  const auto [at, error] = std::from_chars(escape.data() + 2, escape.data() + 6, value, 16);
+  if (error != std::errc() || at != escape.data() + 6) return std::nullopt;
+  return value;
+}
+
+// JSON writes characters beyond 16 bits as two escapes (\ud83d\ude00), which YAML does not have:
+// they become the one of YAML (\U0001f600). Columns after it on its line count two less.
+std::string JoinSurrogates(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    if (text[i] != '\\') {
+      out += text[i++];
+      continue;
+    }
+    const auto high = HexUnit(text.substr(i));
+    const auto low = high ? HexUnit(text.substr(i + 6)) : std::nullopt;
+    if (low && *high >= 0xd800 && *high < 0xdc00 && *low >= 0xdc00 && *low < 0xe000) {
+      out += fmt::format("\\U{:08x}", 0x10000 + ((*high - 0xd800) << 10) + (*low - 0xdc00));
+      i += 12;
+      continue;
+    }
+    out += text.substr(i, 2);  // "\\\\" is one escape, whatever follows
+    i += 2;
+  }
+  return out;
+}
+
+bool LooksLikeJson(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  return first != std::string_view::npos && (text[first] == '{' || text[first] == '[');
+}
+
 }  // namespace
 
 YamlDocuments ParseYaml(std::string_view text, int max_depth) {
@@ -247,6 +283,11 @@ YamlDocuments ParseYaml(std::string_view text, int max_depth) {
   if (auto error = CheckText(text)) {
     out.errors.push_back(*std::move(error));
     return out;
+  }
+  std::string json;
+  if (LooksLikeJson(text)) {
+    json = JoinSurrogates(text);
+    text = json;
   }
   for (const Chunk& chunk : SplitDocuments(text)) {
     const auto fail = [&](const YAML::Mark& mark, std::string_view message) {

@@ -54,6 +54,13 @@ TEST(ParseYaml, TakesAByteOrderMark) {
             1u);
 }
 
+TEST(ParseYaml, ReadsTheEscapesOfJson) {
+  const YamlDocuments documents = ParseYaml(R"({"a": "\ud83d\ude00 \u00e9 \/ \\ud83d"})", 64);
+
+  ASSERT_EQ(documents.documents.size(), 1u);
+  EXPECT_EQ(documents.documents[0]->entries[0].second->text, "\U0001f600 \u00e9 / \\ud83d");
+}
+
 TEST(ParseYaml, SaysWhatIsNoText) {
   EXPECT_EQ(FirstError(std::string_view("a: 1\nb\0c", 8)),
             "2:2: control character 0x00: this is no text file, or is damaged");
