@@ -65,7 +65,14 @@ void Agent::Start() {
 
 void Agent::StartSync() {
   if (std::exchange(sync_started_, true)) return;
+  // Both start together at boot; only one that stays away is worth a line.
+  if (!runtime_status_.ok()) WarnOfRuntime();
   sync_->Start();
+}
+
+void Agent::WarnOfRuntime() const {
+  spdlog::warn("container runtime at {} does not answer, waiting for it: {}",
+               options_.containerd_socket, std::string(runtime_status_.message()));
 }
 
 void Agent::OnRuntime(const absl::StatusOr<std::string>& version) {
@@ -77,9 +84,8 @@ void Agent::OnRuntime(const absl::StatusOr<std::string>& version) {
     const bool news = std::exchange(runtime_version_, *version) != *version;
     if (news && sync_started_) sync_->Reconnect();
     StartSync();
-  } else if (before != runtime_status_.message()) {
-    spdlog::warn("container runtime at {} does not answer, waiting for it: {}",
-                 options_.containerd_socket, std::string(runtime_status_.message()));
+  } else if (sync_started_ && before != runtime_status_.message()) {
+    WarnOfRuntime();
   }
   CheckHealth();
 }

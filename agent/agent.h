@@ -52,6 +52,7 @@ class Agent {
   void OnRuntime(const absl::StatusOr<std::string>& version);
   void StartSync();
   void CheckHealth();
+  void WarnOfRuntime() const;
   v1::Hello MakeHello() const;
 
   EventLoop* const loop_;

@@ -117,8 +117,9 @@ class ExecSession : public grpc::ServerBidiReactor<v1::ExecInput, v1::ExecOutput
     ASSIGN_OR_RETURN(const Target target, FindTarget(*hooks_->directory(), start.namespace_(),
                                                      start.pod(), start.container()));
     if (!target.container.running) {
-      return absl::FailedPreconditionError(
-          fmt::format("container {} of pod {} is not running", target.container.name, start.pod()));
+      return absl::InvalidArgumentError(
+          fmt::format("container {} of pod {} is not running{}", target.container.name, start.pod(),
+                      target.container.waiting.empty() ? "" : ": " + target.container.waiting));
     }
     ASSIGN_OR_RETURN(const std::string url, ExecUrl(start, target.container.id));
     ASSIGN_OR_RETURN(auto exec,

@@ -33,7 +33,9 @@ absl::Status IgnoreNotFound(absl::Status status) {
   return absl::IsNotFound(status) ? absl::OkStatus() : status;
 }
 
-// Contexts of calls in flight, so that the destructor can cancel them and wait.
+// Calls in flight, so that the destructor of the client can cancel them and wait until they are
+// freed: a context holds the channel, and gRPC joins its callback threads when the last channel
+// ends, which must not happen on one of them.
 class InFlight {
  public:
   void Add(grpc::ClientContext* context) {
@@ -59,6 +61,17 @@ class InFlight {
   std::set<grpc::ClientContext*> contexts_ ABSL_GUARDED_BY(mutex_);
 };
 
+// A T with a `context`, counted in `in_flight` from here until it is freed.
+template <typename T>
+std::shared_ptr<T> Tracked(const std::shared_ptr<InFlight>& in_flight, std::unique_ptr<T> call) {
+  in_flight->Add(&call->context);
+  return std::shared_ptr<T>(call.release(), [in_flight](T* freed) {
+    grpc::ClientContext* const context = &freed->context;
+    delete freed;
+    in_flight->Remove(context);
+  });
+}
+
 template <typename Request, typename Response>
 struct Call {
   grpc::ClientContext context;
@@ -68,23 +81,23 @@ struct Call {
 
 class EventReader : public grpc::ClientReadReactor<events::Envelope> {
  public:
-  EventReader(events::Events::Stub* stub, InFlight* in_flight,
-              std::function<void(const RuntimeEvent&)> on_event, CriClient::DoneStatus ended)
-      : in_flight_(in_flight), on_event_(std::move(on_event)), ended_(std::move(ended)) {
-    context_.AddMetadata("containerd-namespace", "k8s.io");
+  EventReader(std::function<void(const RuntimeEvent&)> on_event, CriClient::DoneStatus ended)
+      : on_event_(std::move(on_event)), ended_(std::move(ended)) {
+    context.AddMetadata("containerd-namespace", "k8s.io");
     request_.add_filters(R"(namespace==k8s.io,topic=="/tasks/exit")");
     request_.add_filters(R"(namespace==k8s.io,topic=="/tasks/oom")");
-    in_flight_->Add(&context_);
-    stub->async()->Subscribe(&context_, &request_, this);
   }
 
   // `self` keeps the reactor alive until OnDone.
-  void Begin(std::shared_ptr<EventReader> self) {
+  void Begin(events::Events::Stub* stub, std::shared_ptr<EventReader> self) {
     self_ = std::move(self);
+    stub->async()->Subscribe(&context, &request_, this);
     StartRead(&envelope_);
     StartCall();
   }
-  void Cancel() { context_.TryCancel(); }
+  void Cancel() { context.TryCancel(); }
+
+  grpc::ClientContext context;
 
   void OnReadDone(bool ok) override {
     if (!ok) return;
@@ -94,7 +107,6 @@ class EventReader : public grpc::ClientReadReactor<events::Envelope> {
   void OnDone(const grpc::Status& status) override {
     ended_(status.ok() ? absl::UnavailableError("the runtime ended its event stream")
                        : ToStatus(status));
-    in_flight_->Remove(&context_);
     auto self = std::move(self_);
   }
 
@@ -119,10 +131,8 @@ class EventReader : public grpc::ClientReadReactor<events::Envelope> {
     on_event_(event);
   }
 
-  InFlight* const in_flight_;
   const std::function<void(const RuntimeEvent&)> on_event_;
   const CriClient::DoneStatus ended_;
-  grpc::ClientContext context_;
   events::SubscribeRequest request_;
   events::Envelope envelope_;
   std::shared_ptr<EventReader> self_;
@@ -146,7 +156,7 @@ class GrpcCriClient : public CriClient {
     images_ = cri::ImageService::NewStub(channel);
     events_ = events::Events::NewStub(channel);
   }
-  ~GrpcCriClient() override { in_flight_.CancelAllAndWait(); }
+  ~GrpcCriClient() override { in_flight_->CancelAllAndWait(); }
 
   void Version(Done<cri::VersionResponse> done) override {
     Runtime(&cri::RuntimeService::Stub::async_interface::Version, cri::VersionRequest(),
@@ -288,9 +298,9 @@ class GrpcCriClient : public CriClient {
   }
 
   Cancel Subscribe(std::function<void(const RuntimeEvent&)> on_event, DoneStatus ended) override {
-    auto reader = std::make_shared<EventReader>(events_.get(), &in_flight_, std::move(on_event),
-                                                std::move(ended));
-    reader->Begin(reader);
+    auto reader =
+        Tracked(in_flight_, std::make_unique<EventReader>(std::move(on_event), std::move(ended)));
+    reader->Begin(events_.get(), reader);
     return [weak = std::weak_ptr<EventReader>(reader)] {
       if (auto alive = weak.lock()) alive->Cancel();
     };
@@ -312,14 +322,12 @@ class GrpcCriClient : public CriClient {
   template <typename Interface, typename Request, typename Response, typename Then>
   Cancel Start(Interface* target, Method<Interface, Request, Response> method,
                const Request& request, absl::Duration timeout, Then then) {
-    auto call = std::make_shared<Call<Request, Response>>();
+    auto call = Tracked(in_flight_, std::make_unique<Call<Request, Response>>());
     call->request = request;
     call->context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
-    in_flight_.Add(&call->context);
     (target->*method)(&call->context, &call->request, &call->response,
-                      [this, call, then = std::move(then)](grpc::Status status) {
+                      [call, then = std::move(then)](grpc::Status status) {
                         then(ToStatus(status), call->response);
-                        in_flight_.Remove(&call->context);
                       });
     return [weak = std::weak_ptr<Call<Request, Response>>(call)] {
       if (auto alive = weak.lock()) alive->context.TryCancel();
@@ -338,7 +346,7 @@ class GrpcCriClient : public CriClient {
                                                std::move(then));
   }
 
-  InFlight in_flight_;
+  const std::shared_ptr<InFlight> in_flight_ = std::make_shared<InFlight>();
   std::unique_ptr<cri::RuntimeService::Stub> runtime_;
   std::unique_ptr<cri::ImageService::Stub> images_;
   std::unique_ptr<events::Events::Stub> events_;

@@ -861,6 +861,9 @@ void PodReconciler::Publish() {
         }
       }
       if (const ObservedContainer* newest = t->observed.Newest(spec.name())) {
+        if (newest->state == RunState::kExited && container.waiting == "ContainerCreating") {
+          container.waiting.clear();
+        }
         container.id = newest->id;
         container.attempt = newest->attempt;
         container.running = newest->state == RunState::kRunning;

@@ -46,7 +46,9 @@ class SyncClient::Stream : public grpc::ClientBidiReactor<v1::AgentMessage, v1::
     StartRead(&in_);
     StartCall();
   }
+  // Nothing happens once closed: OnEnded() follows.
   void Write(v1::AgentMessage message) {
+    if (closed_) return;
     out_ = std::move(message);
     StartWrite(&out_);
   }
@@ -61,7 +63,7 @@ class SyncClient::Stream : public grpc::ClientBidiReactor<v1::AgentMessage, v1::
     client_ = nullptr;
     Close();
   }
-  void AwaitDone() { done_.WaitForNotification(); }
+  void AwaitDone() { done_->WaitForNotification(); }
 
   void OnReadDone(bool ok) override {
     auto self = shared_from_this();
@@ -84,11 +86,13 @@ class SyncClient::Stream : public grpc::ClientBidiReactor<v1::AgentMessage, v1::
                                  ? absl::UnavailableError("the server ended the stream")
                                  : absl::Status(static_cast<absl::StatusCode>(status.error_code()),
                                                 status.error_message());
-    auto self = std::move(self_);
-    loop_->Post([self, out] {
+    // The last reference goes on the loop: the channel ends with it, and gRPC joins its callback
+    // threads when the last channel ends, which must not happen on one of them.
+    auto done = done_;
+    loop_->Post([self = std::move(self_), out] {
       if (self->client_ != nullptr) self->client_->OnEnded(out);
     });
-    done_.Notify();
+    done->Notify();
   }
 
  private:
@@ -100,7 +104,7 @@ class SyncClient::Stream : public grpc::ClientBidiReactor<v1::AgentMessage, v1::
   v1::AgentMessage out_;
   bool closed_ = false;  // loop only
   std::shared_ptr<Stream> self_;
-  absl::Notification done_;
+  const std::shared_ptr<absl::Notification> done_ = std::make_shared<absl::Notification>();
 };
 
 SyncClient::SyncClient(EventLoop* loop, SyncOptions options, Hooks hooks, Random random)

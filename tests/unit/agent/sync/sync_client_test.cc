@@ -5,7 +5,6 @@
 #include "agent/sync/sync_client.h"
 
 #include <gmock/gmock.h>
-#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -14,7 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "common/real_loop.h"
-#include "mesh/v1/node_sync.grpc.pb.h"
+#include "tests/unit/agent/fake_meshd.h"
 
 namespace mesh::agent {
 namespace {
@@ -23,84 +22,6 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 
 constexpr absl::Duration kDeadline = absl::Seconds(10);
-
-// Answers each Hello with a Welcome and one full update, and keeps what it hears.
-class FakeMeshd : public v1::NodeSync::Service {
- public:
-  explicit FakeMeshd(int port = 0) {
-    grpc::ServerBuilder builder;
-    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-    builder.AddListeningPort("127.0.0.1:" + std::to_string(port), grpc::InsecureServerCredentials(),
-                             &port_);
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
-  }
-  ~FakeMeshd() override {
-    server_->Shutdown(absl::ToChronoTime(absl::Now()));
-    server_->Wait();
-  }
-
-  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
-  int port() const { return port_; }
-
-  // "hello", "ack 7", "pod u1 Running", "event Started", "ready True", in order of arrival.
-  bool Heard(const std::string& what, int times = 1) {
-    absl::MutexLock lock(&mutex_);
-    const auto enough = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      return std::count(heard_.begin(), heard_.end(), what) >= times;
-    };
-    return mutex_.AwaitWithTimeout(absl::Condition(&enough), kDeadline);
-  }
-  std::vector<std::string> heard() {
-    absl::MutexLock lock(&mutex_);
-    return heard_;
-  }
-  int Count(const std::string& what) {
-    absl::MutexLock lock(&mutex_);
-    return static_cast<int>(std::count(heard_.begin(), heard_.end(), what));
-  }
-
-  grpc::Status Sync(
-      grpc::ServerContext*,
-      grpc::ServerReaderWriter<v1::ControlMessage, v1::AgentMessage>* stream) override {
-    v1::AgentMessage message;
-    while (stream->Read(&message)) {
-      Note(message);
-      if (!message.has_hello()) continue;
-      v1::ControlMessage welcome;
-      welcome.mutable_welcome()->set_node_name(message.hello().node_name());
-      welcome.mutable_welcome()->set_heartbeat_interval_ms(20);
-      stream->Write(welcome);
-      v1::ControlMessage update;
-      update.mutable_update()->set_revision(7);
-      update.mutable_update()->set_full(true);
-      stream->Write(update);
-    }
-    return grpc::Status::OK;
-  }
-
- private:
-  void Note(const v1::AgentMessage& message) {
-    absl::MutexLock lock(&mutex_);
-    if (message.has_hello()) heard_.push_back("hello " + message.hello().node_name());
-    if (message.has_ack()) heard_.push_back("ack " + std::to_string(message.ack().revision()));
-    if (message.has_pod()) {
-      heard_.push_back("pod " + message.pod().uid() + " " + message.pod().status().phase());
-    }
-    if (message.has_event()) heard_.push_back("event " + message.event().reason());
-    if (message.has_heartbeat()) {
-      heard_.push_back("heartbeat");
-      for (const v1::Condition& condition : message.heartbeat().conditions()) {
-        heard_.push_back(condition.type() + " " + condition.status());
-      }
-    }
-  }
-
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
-  absl::Mutex mutex_;
-  std::vector<std::string> heard_ ABSL_GUARDED_BY(mutex_);
-};
 
 class SyncClientTest : public ::testing::Test {
  protected:
