@@ -96,20 +96,22 @@ v1::PodStatus Reported(const v1::PodStatus& current, const v1::PodStatus& report
   return out;
 }
 
-bool ConcernsAllNodes(const v1::Resource& resource) {
-  return resource.has_service() || resource.has_endpoint_slice() || resource.has_node() ||
-         resource.has_namespace_();
-}
-
 }  // namespace
 
 NodeSessions::NodeSessions(EventLoop& loop, WatchCache& cache, Writer& writer, Options options)
     : loop_(loop), cache_(cache), writer_(writer), options_(std::move(options)) {
+  const ClusterState& state = cache_.state();
+  view_.Reset(state);
+  for (const auto& [key, pod] : state.pods) {
+    if (!pod->spec().node_name().empty()) pods_[pod->spec().node_name()][key] = pod;
+  }
+  flushed_ = state.revision;
   subscription_ = cache_.Subscribe([this](const ChangeBatch& batch) { OnChanges(batch); });
 }
 
 NodeSessions::~NodeSessions() {
   *alive_ = false;
+  for (auto& [uid, held] : held_) loop_.Cancel(held.timer);
   for (auto& [id, session] : sessions_) loop_.Cancel(session.status_timer);
 }
 
@@ -161,6 +163,7 @@ void NodeSessions::OnClosed(Id id) {
   if (node != by_node_.end() && node->second == id) by_node_.erase(node);
   if (!it->second.node.empty()) spdlog::info("node {}: stream closed", it->second.node);
   sessions_.erase(it);
+  if (!held_.empty()) PostFlush();  // nobody waits for its acknowledgement any more
 }
 
 void NodeSessions::CloseAll(const absl::Status& status) {
@@ -213,8 +216,8 @@ void NodeSessions::GoLive(Session& session, const v1::Node& node) {
   welcome.set_heartbeat_interval_ms(
       static_cast<int32_t>(absl::ToInt64Milliseconds(options_.heartbeat)));
   session.welcome = std::move(welcome);
-  session.pods = BuildPodPart(cache_.state(), session.node);
-  session.pending = cluster_part_;
+  session.pods = PodPart(session.node);
+  session.pending = view_.Full();
   *session.pending->mutable_pods() = session.pods.pods();
   DropPeer(session.node, &*session.pending);
   session.live = true;
@@ -238,6 +241,7 @@ void NodeSessions::OnAck(Session& session, const v1::Ack& ack) {
   if (ack.revision() <= session.acked) return;
   session.acked = ack.revision();
   ScheduleStatus(session, false);
+  if (!held_.empty()) PostFlush();
 }
 
 void NodeSessions::OnReport(const Session& session, const v1::PodReport& report) {
@@ -342,16 +346,51 @@ void NodeSessions::WriteStatus(Id id) {
 
 void NodeSessions::OnChanges(const ChangeBatch& batch) {
   for (const Change& change : batch.changes) {
-    for (const auto* side : {change.before.get(), change.after.get()}) {
-      if (side == nullptr) continue;
-      if (ConcernsAllNodes(*side)) cluster_dirty_ = true;
-      if (side->has_pod() && !side->pod().spec().node_name().empty()) {
-        dirty_nodes_.insert(side->pod().spec().node_name());
-      }
+    view_.Note(change);
+    NotePod(change);
+  }
+  if (view_.dirty() || !dirty_nodes_.empty()) PostFlush();
+}
+
+void NodeSessions::NotePod(const Change& change) {
+  const v1::Resource& some = change.after != nullptr ? *change.after : *change.before;
+  if (!some.has_pod()) return;
+  const ObjectKey key = KeyOf(some);
+  if (change.before != nullptr) {
+    const v1::Pod& before = change.before->pod();
+    const std::string& node = before.spec().node_name();
+    if (auto it = pods_.find(node); it != pods_.end()) {
+      it->second.erase(key);
+      if (it->second.empty()) pods_.erase(it);
+      dirty_nodes_.insert(node);
+    }
+    const bool same =
+        change.after != nullptr && change.after->pod().metadata().uid() == before.metadata().uid();
+    if (auto held = held_.find(before.metadata().uid()); held != held_.end() && !same) {
+      loop_.Cancel(held->second.timer);
+      held_.erase(held);
     }
   }
-  if (sessions_.empty() || flush_posted_ || (!cluster_dirty_ && dirty_nodes_.empty())) return;
-  flush_posted_ = true;
+  if (change.after == nullptr || change.after->pod().spec().node_name().empty()) return;
+  const v1::Pod& after = change.after->pod();
+  pods_[after.spec().node_name()][key] = std::shared_ptr<const v1::Pod>(change.after, &after);
+  dirty_nodes_.insert(after.spec().node_name());
+
+  const bool stops =
+      after.metadata().has_deletion_timestamp() &&
+      (change.before == nullptr || !change.before->pod().metadata().has_deletion_timestamp());
+  // Whether a Service sends to it is seen in the flush, when the view is current.
+  if (!stops || after.status().pod_ip().empty()) return;
+  Held held{.node = after.spec().node_name(),
+            .ip = after.status().pod_ip(),
+            .until = loop_.Now() + options_.stop_hold,
+            .quiet_since = 0,
+            .timer = loop_.RunAfter(options_.stop_hold, [this] { Flush(); })};
+  held_[after.metadata().uid()] = std::move(held);
+}
+
+void NodeSessions::PostFlush() {
+  if (std::exchange(flush_posted_, true)) return;
   // After everything that is queued now: a burst of changes becomes one update.
   loop_.Post([this, alive = alive_] {
     if (!*alive) return;
@@ -363,31 +402,66 @@ void NodeSessions::OnChanges(const ChangeBatch& batch) {
 void NodeSessions::Flush() {
   const ClusterState& state = cache_.state();
   flushed_ = state.revision;
-  if (std::exchange(cluster_dirty_, false)) {
-    v1::NodeUpdate next = BuildClusterPart(state);
-    const v1::NodeUpdate increment = Diff(cluster_part_, next);
-    cluster_part_ = std::move(next);
-    if (!IsEmpty(increment)) {
-      for (auto& [id, session] : sessions_) {
-        if (!session.live) continue;
-        v1::NodeUpdate own = increment;
-        DropPeer(session.node, &own);
-        if (IsEmpty(own)) continue;
-        session.pending = session.pending ? Merge(*session.pending, own) : std::move(own);
-      }
-    }
+  const v1::NodeUpdate shared = view_.Refresh(state);
+  for (auto& [id, session] : sessions_) {
+    if (!session.live || IsEmpty(shared)) continue;
+    v1::NodeUpdate own = shared;
+    DropPeer(session.node, &own);
+    if (IsEmpty(own)) continue;
+    session.pending = session.pending ? Merge(*session.pending, own) : std::move(own);
   }
+  ReleaseHeld();
   for (const std::string& node : std::exchange(dirty_nodes_, {})) {
     auto it = by_node_.find(node);
     if (it == by_node_.end() || !sessions_[it->second].live) continue;
     Session& session = sessions_[it->second];
-    v1::NodeUpdate next = BuildPodPart(state, node);
+    v1::NodeUpdate next = PodPart(node);
     v1::NodeUpdate increment = Diff(session.pods, next);
     session.pods = std::move(next);
     if (IsEmpty(increment)) continue;
     session.pending = session.pending ? Merge(*session.pending, increment) : std::move(increment);
   }
   for (auto& [id, session] : sessions_) SendNext(session);
+}
+
+// Lets the nodes know of the stops that nothing speaks against any more.
+void NodeSessions::ReleaseHeld() {
+  for (auto it = held_.begin(); it != held_.end();) {
+    Held& held = it->second;
+    if (held.quiet_since == 0 && !view_.IsActive(held.ip)) held.quiet_since = flushed_;
+    const bool quiet = held.quiet_since != 0 && AllAcked(held.quiet_since);
+    if (!quiet && loop_.Now() < held.until) {
+      ++it;
+      continue;
+    }
+    loop_.Cancel(held.timer);
+    dirty_nodes_.insert(held.node);
+    it = held_.erase(it);
+  }
+}
+
+// Every connected node's maps hold `revision`, or had nothing to change for it.
+bool NodeSessions::AllAcked(Revision revision) const {
+  for (const auto& [id, session] : sessions_) {
+    if (session.live && session.sent > session.acked && session.acked < revision) return false;
+    if (session.live && session.pending) return false;
+  }
+  return true;
+}
+
+v1::NodeUpdate NodeSessions::PodPart(const std::string& node) const {
+  v1::NodeUpdate out;
+  out.set_full(true);
+  auto pods = pods_.find(node);
+  if (pods == pods_.end()) return out;
+  for (const auto& [key, pod] : pods->second) {
+    v1::Pod* added = out.add_pods();
+    *added = PodForNode(*pod);
+    if (!held_.contains(pod->metadata().uid())) continue;
+    added->mutable_metadata()->clear_deletion_timestamp();
+    added->mutable_metadata()->clear_deletion_grace_period_seconds();
+  }
+  return out;
 }
 
 void NodeSessions::SendNext(Session& session) {
@@ -399,6 +473,7 @@ void NodeSessions::SendNext(Session& session) {
     *message.mutable_update() = *std::exchange(session.pending, std::nullopt);
     // Nothing of this node's has changed between its last increment and the last flush.
     message.mutable_update()->set_revision(flushed_);
+    session.sent = flushed_;
   } else {
     return;
   }

@@ -2,6 +2,10 @@
 // The nodes' sync streams, without gRPC: registration, updates coalesced per node, reports,
 // acknowledgements, heartbeats. The simulator drives the same class over its own network.
 //
+// A pod that is to stop is told so only after every connected node has acknowledged that no Service
+// sends new flows to it any more (at most Options::stop_hold later): that is how rollouts and
+// scale-downs lose no request.
+//
 // Thread: loop only.
 #pragma once
 
@@ -13,6 +17,7 @@
 #include <string>
 
 #include "common/event_loop.h"
+#include "controlplane/snapshot/cluster_view.h"
 #include "controlplane/snapshot/node_snapshot.h"
 #include "controlplane/state/watch_cache.h"
 #include "controlplane/state/writer.h"
@@ -38,6 +43,8 @@ class NodeSessions {
     std::string cluster_domain = "cluster.local";
     // What agents are asked for, and how often it is written at most while nothing changes.
     absl::Duration heartbeat = absl::Seconds(1);
+    // A node that does not acknowledge holds up the stop of a pod no longer than this.
+    absl::Duration stop_hold = absl::Seconds(2);
   };
   using Id = uint64_t;
 
@@ -67,6 +74,7 @@ class NodeSessions {
     std::optional<v1::Welcome> welcome;  // to send
     std::optional<v1::NodeUpdate> pending;
     v1::NodeUpdate pods;  // as of the last flush
+    Revision sent = 0;
     Revision acked = 0;
     // Status to write.
     std::vector<v1::Condition> conditions;
@@ -85,8 +93,23 @@ class NodeSessions {
   void ScheduleStatus(Session& session, bool now);
   void WriteStatus(Id id);
 
+  // A pod that is to stop and whose node does not know yet.
+  struct Held {
+    std::string node;
+    std::string ip;
+    absl::Time until;
+    Revision quiet_since = 0;  // no Service sends it new flows since this; 0: some still do
+    TimerId timer = 0;
+  };
+  using NodePods = std::map<ObjectKey, std::shared_ptr<const v1::Pod>>;
+
   void OnChanges(const ChangeBatch& batch);
+  void NotePod(const Change& change);
+  void PostFlush();
   void Flush();
+  void ReleaseHeld();
+  bool AllAcked(Revision revision) const;
+  v1::NodeUpdate PodPart(const std::string& node) const;
   void SendNext(Session& session);
 
   EventLoop& loop_;
@@ -97,10 +120,11 @@ class NodeSessions {
   std::map<Id, Session> sessions_;
   std::map<std::string, Id> by_node_;
   // What all live sessions have been given, or have in `pending`.
-  v1::NodeUpdate cluster_part_;
-  Revision flushed_ = 0;  // what cluster_part_ and all Session::pods reflect
+  ClusterView view_;
+  Revision flushed_ = 0;  // what view_ and all Session::pods reflect
   bool flush_posted_ = false;
-  bool cluster_dirty_ = true;
+  std::map<std::string, NodePods> pods_;
+  std::map<std::string, Held> held_;  // by uid
   std::set<std::string> dirty_nodes_;
   WatchCache::Subscription subscription_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -112,13 +112,6 @@ void MergeList(bool full, const RepeatedPtrField<T>& first, const Removed& first
   for (const auto& key : gone) Append(key, removed);
 }
 
-v1::Pod PodForNode(const v1::Pod& pod) {
-  v1::Pod out = pod;
-  out.mutable_metadata()->clear_resource_version();
-  out.mutable_metadata()->clear_last_applied();
-  return out;
-}
-
 v1::BackendState::State StateOf(const v1::EndpointConditions& conditions) {
   if (conditions.ready()) return v1::BackendState::ACTIVE;
   if (conditions.terminating() && conditions.serving()) return v1::BackendState::DRAINING;
@@ -158,12 +151,29 @@ void SortBackends(v1::ServicePortState* port) {
   for (auto& [key, backend] : unique) *port->add_backends() = std::move(backend);
 }
 
-using Slices = std::multimap<ObjectKey, std::shared_ptr<const v1::EndpointSlice>>;
+std::string InternalIp(const v1::Node& node) {
+  for (const v1::NodeAddress& address : node.status().addresses()) {
+    if (address.type() == "InternalIP") return address.address();
+  }
+  return {};
+}
 
-v1::ServiceState ServiceFor(const ClusterState& state, const v1::Service& service,
-                            const Slices& slices) {
+}  // namespace
+
+const std::string* ServiceOf(const v1::EndpointSlice& slice) {
+  const auto& labels = slice.metadata().labels();
+  auto label = labels.find(kServiceNameLabel);
+  return label == labels.end() ? nullptr : &label->second;
+}
+
+std::optional<v1::ServiceState> BuildService(const ClusterState& state, const ObjectKey& key) {
+  auto found = state.services.find(key);
+  if (found == state.services.end()) return std::nullopt;
+  const v1::Service& service = *found->second;
+  if (service.spec().cluster_ip().empty() || service.spec().cluster_ip() == "None") {
+    return std::nullopt;
+  }
   v1::ServiceState out;
-  const ObjectKey key{service.metadata().namespace_(), service.metadata().name()};
   out.set_namespace_(key.ns);
   out.set_name(key.name);
   out.set_cluster_ip(service.spec().cluster_ip());
@@ -176,53 +186,59 @@ v1::ServiceState ServiceFor(const ClusterState& state, const v1::Service& servic
     port_state->set_name(port.name());
     port_state->set_protocol(ProtocolNumber(protocol));
     port_state->set_port(static_cast<uint32_t>(port.port()));
-    const auto [begin, end] = slices.equal_range(key);
-    for (auto it = begin; it != end; ++it) AddBackends(*it->second, protocol, port_state);
+    // A Service's slices are named after it (api/mesh/v1/discovery.proto).
+    for (auto it = state.endpoint_slices.lower_bound(key);
+         it != state.endpoint_slices.end() && it->first.ns == key.ns &&
+         it->first.name.starts_with(key.name);
+         ++it) {
+      const std::string* owner = ServiceOf(*it->second);
+      if (owner != nullptr && *owner == key.name) AddBackends(*it->second, protocol, port_state);
+    }
     SortBackends(port_state);
   }
   return out;
 }
 
-std::string InternalIp(const v1::Node& node) {
-  for (const v1::NodeAddress& address : node.status().addresses()) {
-    if (address.type() == "InternalIP") return address.address();
-  }
-  return {};
+std::optional<v1::PeerNode> PeerOf(const v1::Node& node) {
+  v1::PeerNode peer;
+  peer.set_name(node.metadata().name());
+  peer.set_ip(InternalIp(node));
+  peer.set_pod_cidr(node.spec().pod_cidr());
+  if (peer.ip().empty() || peer.pod_cidr().empty()) return std::nullopt;
+  return peer;
 }
 
-}  // namespace
+v1::NamespaceState NamespaceOf(const v1::Namespace& ns) {
+  v1::NamespaceState out;
+  out.set_identity(ns.status().identity());
+  out.set_name(ns.metadata().name());
+  const auto& annotations = ns.metadata().annotations();
+  auto isolation = annotations.find(kIsolationAnnotation);
+  if (isolation != annotations.end()) out.set_isolation(isolation->second);
+  return out;
+}
 
 v1::NodeUpdate BuildClusterPart(const ClusterState& state) {
   v1::NodeUpdate out;
   out.set_revision(state.revision);
   out.set_full(true);
-  Slices slices;
-  for (const auto& [key, slice] : state.endpoint_slices) {
-    const auto& labels = slice->metadata().labels();
-    auto label = labels.find(kServiceNameLabel);
-    if (label != labels.end()) slices.emplace(ObjectKey{key.ns, label->second}, slice);
-  }
   for (const auto& [key, service] : state.services) {
-    if (service->spec().cluster_ip().empty() || service->spec().cluster_ip() == "None") continue;
-    *out.add_services() = ServiceFor(state, *service, slices);
+    if (auto built = BuildService(state, key)) *out.add_services() = *std::move(built);
   }
   for (const auto& [key, node] : state.nodes) {
-    const std::string ip = InternalIp(*node);
-    if (ip.empty() || node->spec().pod_cidr().empty()) continue;
-    v1::PeerNode* peer = out.add_nodes();
-    peer->set_name(key.name);
-    peer->set_ip(ip);
-    peer->set_pod_cidr(node->spec().pod_cidr());
+    if (auto peer = PeerOf(*node)) *out.add_nodes() = *std::move(peer);
   }
   for (const auto& [key, ns] : state.namespaces) {
-    if (ns->status().identity() == 0) continue;
-    v1::NamespaceState* out_ns = out.add_namespaces();
-    out_ns->set_identity(ns->status().identity());
-    out_ns->set_name(key.name);
-    const auto& annotations = ns->metadata().annotations();
-    auto isolation = annotations.find(kIsolationAnnotation);
-    if (isolation != annotations.end()) out_ns->set_isolation(isolation->second);
+    if (ns->status().identity() != 0) *out.add_namespaces() = NamespaceOf(*ns);
   }
+  return out;
+}
+
+v1::Pod PodForNode(const v1::Pod& pod) {
+  v1::Pod out = pod;
+  out.mutable_metadata()->clear_resource_version();
+  out.mutable_metadata()->clear_last_applied();
+  out.mutable_metadata()->clear_generation();
   return out;
 }
 

@@ -5,6 +5,7 @@
 // merge into one, in any grouping.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -13,12 +14,21 @@
 
 namespace mesh::controlplane {
 
+// The parts, one object each. A Service without a cluster IP, a Node without an address or range is
+// not told: nullopt.
+std::optional<v1::ServiceState> BuildService(const ClusterState& state, const ObjectKey& key);
+std::optional<v1::PeerNode> PeerOf(const v1::Node& node);
+v1::NamespaceState NamespaceOf(const v1::Namespace& ns);
+// Name of the Service that the slice belongs to; nullptr when of none.
+const std::string* ServiceOf(const v1::EndpointSlice& slice);
+
 // Services, all nodes and namespaces: the part that is the same for every node. Full, without pods.
 // A backend is ACTIVE while its endpoint is ready, DRAINING while it terminates and still serves.
 v1::NodeUpdate BuildClusterPart(const ClusterState& state);
 
-// The pods bound to `node`. Full.
+// The pods bound to `node`, without what only meshd reads. Full.
 v1::NodeUpdate BuildPodPart(const ClusterState& state, std::string_view node);
+v1::Pod PodForNode(const v1::Pod& pod);
 
 // Both, without the node itself among its peers: the first update of a stream.
 v1::NodeUpdate BuildNodeSnapshot(const ClusterState& state, std::string_view node);

@@ -322,5 +322,109 @@ TEST_F(NodeSessionsTest, TurnsAnEventOfTheNodeIntoAnEventOfThePod) {
   EXPECT_EQ(world_.cache.state().events.begin()->second->involved_object().name(), "web");
 }
 
+// ---- The stop of a pod waits until no node sends it new flows.
+
+class StoppingPodTest : public NodeSessionsTest {
+ protected:
+  StoppingPodTest() {
+    one_.Hello("n1", "192.168.0.1");
+    two_.Hello("n2", "192.168.0.2");
+    v1::Resource pod = APod("web", "n1");
+    pod.mutable_pod()->mutable_status()->set_pod_ip("10.244.0.9");
+    EXPECT_TRUE(world_.Create(pod).ok());
+    EXPECT_TRUE(world_.Create(AService("web")).ok());
+    slice_.mutable_endpoint_slice()->mutable_metadata()->set_namespace_("default");
+    slice_.mutable_endpoint_slice()->mutable_metadata()->set_name("web");
+    (*slice_.mutable_endpoint_slice()
+          ->mutable_metadata()
+          ->mutable_labels())["kubernetes.io/service-name"] = "web";
+    v1::EndpointPort* port = slice_.mutable_endpoint_slice()->add_ports();
+    port->set_protocol("TCP");
+    port->set_port(8080);
+    v1::Endpoint* endpoint = slice_.mutable_endpoint_slice()->add_endpoints();
+    endpoint->add_addresses("10.244.0.9");
+    endpoint->mutable_conditions()->set_ready(true);
+    endpoint->mutable_conditions()->set_serving(true);
+    slice_ = *world_.Create(slice_)->resource;
+    AckAll();
+  }
+
+  void AckAll() {
+    one_.Ack(one_.Update().revision());
+    two_.Ack(two_.Update().revision());
+    one_.Drain();
+    two_.Drain();
+  }
+  // What the endpoints controller does with a terminating pod.
+  void MarkDraining() {
+    auto* conditions = slice_.mutable_endpoint_slice()->mutable_endpoints(0)->mutable_conditions();
+    conditions->set_ready(false);
+    conditions->set_terminating(true);
+    slice_ = *world_.Submit({Write::Type::kUpdate, slice_, {}})->resource;
+  }
+  bool ToldToStop() {
+    one_.Drain();
+    for (const v1::ControlMessage& message : one_.received()) {
+      for (const v1::Pod& pod : message.update().pods()) {
+        if (pod.metadata().has_deletion_timestamp()) return true;
+      }
+    }
+    return false;
+  }
+
+  FakeAgent one_{world_, sessions_};
+  FakeAgent two_{world_, sessions_};
+  v1::Resource slice_;
+};
+
+TEST_F(StoppingPodTest, WaitsForEveryNodesAcknowledgement) {
+  ASSERT_TRUE(world_.Delete(v1::KIND_POD, {"default", "web"}).ok());
+  EXPECT_FALSE(ToldToStop()) << "the Service still sends to it";
+  MarkDraining();
+  EXPECT_FALSE(ToldToStop()) << "no node has acknowledged";
+  one_.Ack(one_.Update().revision());
+  EXPECT_FALSE(ToldToStop()) << "one node has not";
+
+  two_.Ack(two_.Update().revision());
+
+  EXPECT_TRUE(ToldToStop());
+}
+
+TEST_F(StoppingPodTest, DoesNotWaitForANodeThatIsGone) {
+  auto third = std::make_unique<FakeAgent>(world_, sessions_);
+  third->Hello("n3", "192.168.0.3");
+  third->Drain();
+  ASSERT_TRUE(world_.Delete(v1::KIND_POD, {"default", "web"}).ok());
+  MarkDraining();
+  AckAll();
+  EXPECT_FALSE(ToldToStop());
+
+  third.reset();
+  world_.Settle();
+
+  EXPECT_TRUE(ToldToStop());
+}
+
+TEST_F(StoppingPodTest, WaitsNoLongerThanItsBound) {
+  ASSERT_TRUE(world_.Delete(v1::KIND_POD, {"default", "web"}).ok());
+
+  world_.loop.RunFor(absl::Milliseconds(1900));
+  EXPECT_FALSE(ToldToStop());
+  world_.loop.RunFor(absl::Milliseconds(200));
+
+  EXPECT_TRUE(ToldToStop());
+}
+
+TEST_F(StoppingPodTest, TellsAtOnceWhenNoServiceKnowsThePod) {
+  v1::Resource pod = APod("job", "n1");
+  pod.mutable_pod()->mutable_status()->set_pod_ip("10.244.0.77");
+  ASSERT_TRUE(world_.Create(pod).ok());
+  AckAll();
+
+  ASSERT_TRUE(world_.Delete(v1::KIND_POD, {"default", "job"}).ok());
+
+  EXPECT_TRUE(ToldToStop());
+}
+
 }  // namespace
 }  // namespace mesh::controlplane

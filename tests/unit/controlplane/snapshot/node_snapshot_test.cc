@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/snapshot/node_snapshot.h"
 
+#include "controlplane/snapshot/cluster_view.h"
+
 #include <algorithm>
 #include <optional>
 
@@ -216,6 +218,7 @@ class History {
                       {"", (random_.Below(2) == 0 ? "n" : "ns") + number});
     }
   }
+  const ClusterState& state() const { return state_; }
   v1::NodeUpdate Snapshot() const { return BuildNodeSnapshot(state_, "n1"); }
   Random& random() { return random_; }
 
@@ -261,7 +264,7 @@ void ExpectSame(const v1::NodeUpdate& a, const v1::NodeUpdate& b, uint64_t seed)
 }
 
 TEST(Merge, GivesTheFullStateWhateverTheGrouping) {
-  for (uint64_t seed = 1; seed <= 100; ++seed) {
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
     History history(seed);
     v1::NodeUpdate node = history.Snapshot();
     v1::NodeUpdate sent = node;
@@ -285,7 +288,7 @@ TEST(Merge, GivesTheFullStateWhateverTheGrouping) {
 }
 
 TEST(Merge, IsAssociative) {
-  for (uint64_t seed = 1; seed <= 100; ++seed) {
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
     History history(seed);
     std::vector<v1::NodeUpdate> increments;
     v1::NodeUpdate last = history.Snapshot();
@@ -299,6 +302,72 @@ TEST(Merge, IsAssociative) {
     ExpectSame(Merge(Merge(increments[0], increments[1]), increments[2]),
                Merge(increments[0], Merge(increments[1], increments[2])), seed);
     if (HasFailure()) return;
+  }
+}
+
+// What turned `a` into `b`, as the watch cache would tell it.
+template <typename T, typename Wrap>
+void AddChanges(const ObjectMap<T>& a, const ObjectMap<T>& b, Wrap wrap, std::vector<Change>* out) {
+  const auto shared = [&](const T& object) {
+    auto resource = std::make_shared<v1::Resource>();
+    *wrap(resource.get()) = object;
+    return resource;
+  };
+  for (const auto& [key, object] : b) {
+    auto before = a.find(key);
+    if (before != a.end() && before->second == object) continue;
+    out->push_back({before == a.end() ? nullptr : shared(*before->second), shared(*object)});
+  }
+  for (const auto& [key, object] : a) {
+    if (!b.contains(key)) out->push_back({shared(*object), nullptr});
+  }
+}
+
+std::vector<Change> ChangesBetween(const ClusterState& a, const ClusterState& b) {
+  using R = v1::Resource;
+  std::vector<Change> out;
+  AddChanges(
+      a.services, b.services, [](R* r) { return r->mutable_service(); }, &out);
+  AddChanges(
+      a.endpoint_slices, b.endpoint_slices, [](R* r) { return r->mutable_endpoint_slice(); }, &out);
+  AddChanges(
+      a.nodes, b.nodes, [](R* r) { return r->mutable_node(); }, &out);
+  AddChanges(
+      a.namespaces, b.namespaces, [](R* r) { return r->mutable_namespace_(); }, &out);
+  return out;
+}
+
+TEST(ClusterView, FollowsChangesToWhatIsBuiltAnew) {
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    History history(seed);
+    ClusterView view;
+    view.Reset(history.state());
+    v1::NodeUpdate node = view.Full();
+    for (int round = 0; round < 15; ++round) {
+      for (int step = 0; step < 4; ++step) {
+        const ClusterState last = history.state();
+        history.Step();
+        for (const Change& change : ChangesBetween(last, history.state())) view.Note(change);
+      }
+      node = Merge(node, view.Refresh(history.state()));
+
+      v1::NodeUpdate wanted = BuildClusterPart(history.state());
+      node.set_revision(0);
+      wanted.set_revision(0);
+      ExpectSame(view.Full(), wanted, seed);
+      ExpectSame(node, wanted, seed);
+      for (int i = 0; i < 9; ++i) {
+        const std::string ip = "10.244.0." + std::to_string(i);
+        bool active = false;
+        for (const auto& service : wanted.services()) {
+          for (const auto& backend : service.ports(0).backends()) {
+            active |= backend.ip() == ip && backend.state() == v1::BackendState::ACTIVE;
+          }
+        }
+        EXPECT_EQ(view.IsActive(ip), active) << ip << " seed " << seed;
+      }
+      if (HasFailure()) return;
+    }
   }
 }
 

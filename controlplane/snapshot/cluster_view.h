@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every node must know of the cluster, kept current change by change: the cost of one changed
+// endpoint does not depend on the number of services.
+//
+// Thread: loop only. Deterministic.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "controlplane/controllers/controller.h"
+#include "controlplane/state/cluster_state.h"
+#include "mesh/v1/node_sync.pb.h"
+
+namespace mesh::controlplane {
+
+class ClusterView {
+ public:
+  // Everything anew; the increment is not of interest.
+  void Reset(const ClusterState& state);
+  // Marks what a change may concern. Cheap.
+  void Note(const Change& change);
+  bool dirty() const {
+    return !services_dirty_.empty() || !nodes_dirty_.empty() || namespaces_dirty_;
+  }
+  // Looks at what is dirty, and returns what is different from before (full is false; without
+  // revision).
+  v1::NodeUpdate Refresh(const ClusterState& state);
+
+  // Equal to BuildClusterPart of the state of the last Refresh, but for the revision.
+  v1::NodeUpdate Full() const;
+
+  // Some Service sends new flows to this address.
+  bool IsActive(const std::string& ip) const { return active_.contains(ip); }
+
+ private:
+  void RefreshService(const ClusterState& state, const ObjectKey& key, v1::NodeUpdate* out);
+  void RefreshNode(const ClusterState& state, const std::string& name, v1::NodeUpdate* out);
+  void RefreshNamespaces(const ClusterState& state, v1::NodeUpdate* out);
+  void CountActive(const v1::ServiceState& service, int by);
+
+  std::map<ObjectKey, v1::ServiceState> services_;
+  std::map<std::string, v1::PeerNode> nodes_;
+  std::map<uint32_t, v1::NamespaceState> namespaces_;
+  std::map<std::string, int> active_;  // address -> ports of services that have it ACTIVE
+  std::set<ObjectKey> services_dirty_;
+  std::set<std::string> nodes_dirty_;
+  bool namespaces_dirty_ = false;
+};
+
+}  // namespace mesh::controlplane
