@@ -213,6 +213,10 @@ class GrpcClient : public ControlClient {
     }
     if (status.error_code() == grpc::StatusCode::UNAVAILABLE &&
         channel_->GetState(/*try_to_connect=*/false) != GRPC_CHANNEL_READY) {
+      // A stream was open: the server was there.
+      if (proxied) {
+        return absl::UnavailableError(fmt::format("lost connection to the server {}", target_));
+      }
       return Refused(target_);
     }
     absl::Status mapped =

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 #include <ostream>
+#include <set>
 
 #include "cli/client.h"
 #include "cli/commands/commands.h"
@@ -18,6 +19,24 @@ struct Flags {
   std::string output = "table";
   bool no_headers = false;
 };
+
+// The field of DataplaneNode that holds the rows.
+const char* ListName(v1::DataplaneTable table) {
+  switch (table) {
+    case v1::DATAPLANE_TABLE_SERVICE:
+      return "services";
+    case v1::DATAPLANE_TABLE_BACKEND:
+      return "backends";
+    case v1::DATAPLANE_TABLE_CONNTRACK:
+      return "conntrack";
+    case v1::DATAPLANE_TABLE_ENDPOINT:
+      return "endpoints";
+    case v1::DATAPLANE_TABLE_TUNNEL:
+      return "tunnels";
+    default:
+      return "metrics";
+  }
+}
 
 absl::StatusOr<int> Run(v1::DataplaneTable table, const Flags& flags, Context& context) {
   const bool wide = flags.output == "wide";
@@ -37,7 +56,11 @@ absl::StatusOr<int> Run(v1::DataplaneTable table, const Flags& flags, Context& c
   request.set_service(flags.service);
   ASSIGN_OR_RETURN(v1::ListDataplaneResponse response, client->ListDataplane(request));
   if (structured) {
-    const std::string json = MessageJson(response);
+    // A node answers with one table; the lists of the others are noise.
+    std::set<std::string> others = {"services",  "backends", "conntrack",
+                                    "endpoints", "tunnels",  "metrics"};
+    others.erase(ListName(table));
+    const std::string json = MessageJson(response, others);
     context.out << (flags.output == "json" ? PrettyJson(json) : YamlFromJson(json));
   } else {
     Table rows = DataplaneTableOf(table, response, wide);

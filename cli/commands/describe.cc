@@ -80,8 +80,6 @@ absl::StatusOr<Related> FetchRelated(const TypeRef& type, const v1::Resource& ob
       break;
     }
     case v1::Resource::kNode: {
-      ASSIGN_OR_RETURN(v1::VersionResponse version, client.Version());
-      related.revision = version.revision();
       ASSIGN_OR_RETURN(v1::ListResponse list, ListObjects(v1::KIND_POD, "", "", client));
       for (const v1::Resource& item : list.items()) {
         const std::string& phase = item.pod().status().phase();

@@ -6,6 +6,7 @@
 #include "api/schema/schema.h"
 #include "cli/client.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/follow.h"
 #include "cli/commands/targets.h"
 #include "cli/manifest/print.h"
 #include "cli/output/age.h"
@@ -56,6 +57,9 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
                     "formats are: json,yaml",
                     flags.output));
   }
+  if (flags.watch && !flags.output.empty()) {
+    return absl::InvalidArgumentError("--watch prints a table only");
+  }
   std::string kind, name;
   if (!flags.about.empty()) {
     ASSIGN_OR_RETURN(Target target, ParsePodTarget(flags.about, context.ns()));
@@ -74,43 +78,43 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
            std::find(flags.types.begin(), flags.types.end(), event.type()) != flags.types.end();
   };
   const std::string ns = flags.all_namespaces ? "" : context.ns();
+  auto take = [&](const std::vector<v1::Resource>& objects) {
+    std::vector<v1::Resource> events;
+    for (const v1::Resource& item : objects) {
+      if (wanted(item.event())) events.push_back(item);
+    }
+    std::stable_sort(events.begin(), events.end(), [](const auto& a, const auto& b) {
+      return ToTime(a.event().last_timestamp()) < ToTime(b.event().last_timestamp());
+    });
+    return events;
+  };
   ASSIGN_OR_RETURN(ControlClient * client, context.client());
-  ASSIGN_OR_RETURN(v1::ListResponse list, ListObjects(v1::KIND_EVENT, ns, "", *client));
-  std::vector<v1::Resource> events;
-  for (v1::Resource& item : *list.mutable_items()) {
-    if (wanted(item.event())) events.push_back(std::move(item));
-  }
-  std::stable_sort(events.begin(), events.end(), [](const auto& a, const auto& b) {
-    return ToTime(a.event().last_timestamp()) < ToTime(b.event().last_timestamp());
-  });
-  if (!flags.output.empty()) {
-    context.out << (flags.output == "json" ? manifest::ToJsonList(events)
-                                           : manifest::ToYamlList(events));
-    return 0;
-  }
-  if (events.empty() && !flags.watch) {
-    context.err << (flags.all_namespaces ? std::string("No events found.\n")
-                                         : fmt::format("No events found in {} namespace.\n", ns));
-    return 0;
-  }
   TableStream stream;
   auto print = [&](const std::vector<v1::Resource>& rows) {
     context.out << stream.Next(TableOf(rows, flags.all_namespaces, context.now()),
                                !flags.no_headers);
     context.out.flush();
   };
-  if (!events.empty()) print(events);
-  if (!flags.watch) return 0;
-  v1::WatchRequest request;
-  request.set_kind(v1::KIND_EVENT);
-  request.set_namespace_(ns);
-  request.set_from_revision(list.revision());
-  RETURN_IF_ERROR(client->Watch(request, absl::InfiniteFuture(), [&](const v1::WatchEvent& event) {
-    const bool news =
-        event.type() == v1::WatchEvent::ADDED || event.type() == v1::WatchEvent::MODIFIED;
-    if (news && wanted(event.resource().event())) print({event.resource()});
-    return context.out.good();
-  }));
+  if (flags.watch) {
+    RETURN_IF_ERROR(Follow({.kind = v1::KIND_EVENT, .ns = ns}, *client,
+                           [&](const std::vector<v1::Resource>& objects) {
+                             const std::vector<v1::Resource> events = take(objects);
+                             if (!events.empty()) print(events);
+                             return context.out.good();
+                           }));
+    return 0;
+  }
+  ASSIGN_OR_RETURN(v1::ListResponse list, ListObjects(v1::KIND_EVENT, ns, "", *client));
+  const std::vector<v1::Resource> events = take({list.items().begin(), list.items().end()});
+  if (!flags.output.empty()) {
+    context.out << (flags.output == "json" ? manifest::ToJsonList(events)
+                                           : manifest::ToYamlList(events));
+  } else if (!events.empty()) {
+    print(events);
+  } else {
+    context.err << (flags.all_namespaces ? std::string("No events found.\n")
+                                         : fmt::format("No events found in {} namespace.\n", ns));
+  }
   return 0;
 }
 

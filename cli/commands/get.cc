@@ -2,11 +2,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <ostream>
+#include <utility>
 
 #include "api/schema/schema.h"
 #include "api/schema/selector.h"
 #include "cli/client.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/follow.h"
 #include "cli/commands/targets.h"
 #include "cli/manifest/print.h"
 #include "cli/output/age.h"
@@ -135,6 +137,12 @@ absl::StatusOr<std::string> Structured(const Fetched& fetched, bool single, bool
   return json ? manifest::ToJsonList(objects) : manifest::ToYamlList(objects);
 }
 
+std::vector<std::string> DocumentsOf(const std::vector<v1::Resource>& objects) {
+  std::vector<std::string> documents;
+  for (const v1::Resource& object : objects) documents.push_back(manifest::ToJson(object));
+  return documents;
+}
+
 absl::StatusOr<int> Print(const Fetched& fetched, bool single, const Flags& flags,
                           const Output& output, Context& context) {
   size_t count = 0;
@@ -147,9 +155,7 @@ absl::StatusOr<int> Print(const Fetched& fetched, bool single, const Flags& flag
     case OutputFormat::kColumns: {
       std::vector<std::string> documents;
       for (const Found& found : fetched.found) {
-        for (const v1::Resource& object : found.objects) {
-          documents.push_back(manifest::ToJson(object));
-        }
+        for (std::string& json : DocumentsOf(found.objects)) documents.push_back(std::move(json));
       }
       ASSIGN_OR_RETURN(Table table, ColumnsTable(output.columns, documents));
       if (count > 0) context.out << mesh::cli::Format(table, !flags.no_headers);
@@ -192,54 +198,52 @@ absl::StatusOr<int> Watch(const std::vector<Target>& targets, const Flags& flags
                           const Output& output, ControlClient& client, Context& context) {
   if (targets.size() != 1) {
     return absl::InvalidArgumentError(
-        "you may only specify a single resource type or name with "
-        "--watch");
+        "you may only specify a single resource type or name with --watch");
   }
   const Target& target = targets.front();
-  ASSIGN_OR_RETURN(Fetched fetched, Fetch(targets, flags.targets.selector, client));
-  if (!fetched.errors.empty()) return fetched.errors.front();
-  Found& found = fetched.found.front();
-
   TableStream stream;
-  auto print = [&](std::vector<v1::Resource> objects) -> absl::Status {
-    if (output.format == OutputFormat::kTable || output.format == OutputFormat::kWide) {
-      Found one{.type = found.type, .objects = std::move(objects)};
-      context.out << stream.Next(TableOf(one, OptionsFor(flags, output, context)),
-                                 !flags.no_headers);
-    } else {
-      for (v1::Resource& object : objects) {
-        Fetched one;
-        one.found.push_back({.type = found.type, .objects = {std::move(object)}});
-        if (output.format == OutputFormat::kYaml) context.out << "---\n";
-        RETURN_IF_ERROR(Print(one, /*single=*/true, flags, output, context).status());
+  auto print = [&](const std::vector<v1::Resource>& objects) -> absl::Status {
+    const Found found{.type = target.type, .objects = objects};
+    switch (output.format) {
+      case OutputFormat::kTable:
+      case OutputFormat::kWide:
+        context.out << stream.Next(TableOf(found, OptionsFor(flags, output, context)),
+                                   !flags.no_headers);
+        break;
+      case OutputFormat::kColumns: {
+        ASSIGN_OR_RETURN(Table table, ColumnsTable(output.columns, DocumentsOf(objects)));
+        context.out << stream.Next(table, !flags.no_headers);
+        break;
       }
+      default:
+        for (const v1::Resource& object : objects) {
+          Fetched one;
+          one.found.push_back({.type = target.type, .objects = {object}});
+          if (output.format == OutputFormat::kYaml) context.out << "---\n";
+          RETURN_IF_ERROR(Print(one, /*single=*/true, flags, output, context).status());
+        }
     }
     context.out.flush();
     return absl::OkStatus();
   };
-  int64_t revision = found.revision;
-  if (target.name.empty() || target.type.endpoints) {
-    if (!flags.watch_only && !found.objects.empty()) RETURN_IF_ERROR(print(found.objects));
-  } else {
-    // The watch of one object starts from its own revision.
-    const std::string& version = schema::MetaOf(found.objects.front()).resource_version();
-    revision = std::strtoll(version.c_str(), nullptr, 10);
-    if (!flags.watch_only) RETURN_IF_ERROR(print(found.objects));
-  }
-  v1::WatchRequest request;
-  request.set_kind(target.type.kind);
-  request.set_namespace_(target.ns);
-  request.set_label_selector(flags.targets.selector);
+  Followed what{.kind = target.type.kind, .ns = target.ns, .selector = flags.targets.selector};
   if (!target.type.endpoints) {
-    request.set_name(target.name);
+    what.name = target.name;
   } else if (!target.name.empty()) {
-    request.set_label_selector("kubernetes.io/service-name=" + target.name);
+    what.selector = "kubernetes.io/service-name=" + target.name;
   }
-  request.set_from_revision(revision);
   absl::Status failure;
-  RETURN_IF_ERROR(client.Watch(request, absl::InfiniteFuture(), [&](const v1::WatchEvent& event) {
-    if (event.type() == v1::WatchEvent::BOOKMARK) return true;
-    failure = print({event.resource()});
+  bool listed = false;
+  RETURN_IF_ERROR(Follow(what, client, [&](const std::vector<v1::Resource>& objects) {
+    const bool first = !std::exchange(listed, true);
+    if (first && objects.empty() && !target.name.empty() && !flags.ignore_not_found) {
+      failure =
+          ServerError(absl::StatusCode::kNotFound, "NotFound",
+                      fmt::format("{} \"{}\" not found", PluralText(target.type), target.name));
+      return false;
+    }
+    if ((first && flags.watch_only) || objects.empty()) return true;
+    failure = print(objects);
     return failure.ok() && context.out.good();
   }));
   RETURN_IF_ERROR(failure);
@@ -247,9 +251,7 @@ absl::StatusOr<int> Watch(const std::vector<Target>& targets, const Flags& flags
 }
 
 absl::Status Sort(const std::string& path, std::vector<v1::Resource>* objects) {
-  std::vector<std::string> documents;
-  for (const v1::Resource& object : *objects) documents.push_back(manifest::ToJson(object));
-  ASSIGN_OR_RETURN(std::vector<size_t> order, SortedBy(path, documents));
+  ASSIGN_OR_RETURN(std::vector<size_t> order, SortedBy(path, DocumentsOf(*objects)));
   std::vector<v1::Resource> sorted;
   for (size_t at : order) sorted.push_back(std::move((*objects)[at]));
   *objects = std::move(sorted);

@@ -495,10 +495,6 @@ void DescribeNode(const v1::Node& node, const Related& related, absl::Time now, 
   text->Line(0, "PodCIDR:\t{}", node.spec().pod_cidr());
   text->Line(0, "Dataplane:");
   text->Line(1, "Revision:\t{}", status.dataplane_revision());
-  if (related.revision > 0) {
-    text->Line(1, "Behind:\t{}",
-               std::max<int64_t>(0, related.revision - status.dataplane_revision()));
-  }
   text->Line(0, "Non-terminated Pods:\t({} in total)", related.pods.size());
   std::map<std::string, int64_t> allocatable;
   for (const auto& [name, quantity] : status.allocatable()) {

@@ -16,8 +16,6 @@ struct Related {
   std::vector<v1::EndpointSlice> slices;     // of a Service
   std::vector<v1::ReplicaSet> replica_sets;  // owned by a Deployment
   std::vector<v1::Pod> pods;                 // owned by a ReplicaSet; on a Node
-  // Newest revision of the store, for the lag of a Node; 0: unknown.
-  int64_t revision = 0;
 };
 
 std::string Describe(const v1::Resource& object, const Related& related, absl::Time now);

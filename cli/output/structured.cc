@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/output/structured.h"
 
+#include <google/protobuf/descriptor.h>
 #include <google/protobuf/util/json_util.h>
 
 #include <algorithm>
@@ -78,15 +79,35 @@ void Emit(const Json& value, const std::string& indent, std::string* out) {
   }
 }
 
+// Protobuf writes 64-bit numbers as strings; people and jq want numbers, as Kubernetes writes them.
+// Empty lists named in `drop` go.
+void Tidy(const google::protobuf::Descriptor& type, const std::set<std::string>& drop, Json* json) {
+  using Field = google::protobuf::FieldDescriptor;
+  for (int i = 0; i < type.field_count(); ++i) {
+    const Field& field = *type.field(i);
+    auto member = json->find(field.json_name());
+    if (member == json->end()) continue;
+    if (field.cpp_type() == Field::CPPTYPE_INT64 || field.cpp_type() == Field::CPPTYPE_UINT64) {
+      if (member->is_string()) *member = Json::parse(member->get<std::string>());
+    } else if (field.cpp_type() == Field::CPPTYPE_MESSAGE && member->is_array()) {
+      for (Json& element : *member) Tidy(*field.message_type(), drop, &element);
+      if (member->empty() && drop.contains(field.json_name())) json->erase(member);
+    }
+  }
+}
+
 }  // namespace
 
-std::string MessageJson(const google::protobuf::Message& message) {
+std::string MessageJson(const google::protobuf::Message& message,
+                        const std::set<std::string>& drop) {
   google::protobuf::util::JsonPrintOptions options;
   options.always_print_primitive_fields = true;
   std::string text;
   // Fails for an unknown Any only, and there is none in the API.
   MESH_CHECK(google::protobuf::util::MessageToJsonString(message, &text, options).ok());
-  return text;
+  Json json = Json::parse(text);
+  Tidy(*message.GetDescriptor(), drop, &json);
+  return json.dump();
 }
 
 std::string YamlFromJson(const std::string& json) {

@@ -2,14 +2,17 @@
 // JSON and YAML of what is no Resource (rows of maps, Endpoints).
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "google/protobuf/message.h"
 
 namespace mesh::cli {
 
-// The message with its JSON names, fields without a value included.
-std::string MessageJson(const google::protobuf::Message& message);
+// The message with its JSON names, fields without a value included, but for the lists that `drop`
+// names.
+std::string MessageJson(const google::protobuf::Message& message,
+                        const std::set<std::string>& drop = {});
 
 // A JSON document as YAML, in the same order, in kubectl's style (lists not indented below their
 // key). REQUIRES: valid JSON.

@@ -174,6 +174,30 @@ TEST_F(CommandsTest, GetWatchPrintsTheListAndThenEachChange) {
   EXPECT_EQ(outcome.err, "Error from server (InternalError): enough\n");
 }
 
+TEST_F(CommandsTest, GetWatchListsAgainWhenTheChangesAreNoLongerKept) {
+  server_.Put(Pod("a", "phase: 'Pending'"));
+  server_.Put(Pod("b"));
+  server_.FailNextWatch({grpc::StatusCode::OUT_OF_RANGE, "list again"});
+  server_.OnWatch([&] {
+    server_.Put(Pod("a"));
+    server_.Remove(v1::KIND_POD, "default", "b");
+  });
+  server_.OnWatch([&] { server_.EndWatches({grpc::StatusCode::INTERNAL, "enough"}); });
+
+  Outcome outcome = Run({"get", "pods", "-w", "--no-headers"});
+
+  EXPECT_EQ(outcome.out,
+            "a     0/1   Pending   0     60s\n"
+            "b     0/1   Running   0     60s\n"
+            "a     0/1   Running   0     60s\n"
+            "b     0/1   Running   0     60s\n");
+}
+
+TEST_F(CommandsTest, GetWatchOfAnAbsentNameFails) {
+  EXPECT_EQ(Run({"get", "pod", "x", "-w"}).err,
+            "Error from server (NotFound): pods \"x\" not found\n");
+}
+
 // --- describe, events ---
 
 TEST_F(CommandsTest, DescribeFindsByPrefixAndShowsEventsOfTheObjectOnly) {
@@ -539,6 +563,17 @@ TEST_F(CommandsTest, BpfServiceListShowsRowsAndNamesTheNodesThatFailed) {
   EXPECT_EQ(server_.dataplane_request.namespace_(), "shop");
   EXPECT_EQ(server_.dataplane_request.service(), "web");
   EXPECT_EQ(server_.dataplane_request.node(), "n1");
+}
+
+TEST_F(CommandsTest, BpfPrintsTheRowsOfTheTableAsJson) {
+  server_.dataplane = Parse<v1::ListDataplaneResponse>(
+      "nodes { node: 'n1' revision: 42 metrics { reason: 'forwarded' packets: 12 } }");
+
+  EXPECT_EQ(Run({"bpf", "metrics", "list", "-o", "yaml"}).out,
+            "nodes:\n- node: n1\n  error: \"\"\n  revision: 42\n  metrics:\n  - reason: forwarded\n"
+            "    direction: \"\"\n    packets: 12\n    bytes: 0\n  entries: 0\n  maxEntries: 0\n");
+  EXPECT_NE(Run({"bpf", "service", "list", "-o", "json"}).out.find("\"services\": []"),
+            std::string::npos);
 }
 
 TEST_F(CommandsTest, BpfShowsAllNamespacesWhenNoneIsNamed) {

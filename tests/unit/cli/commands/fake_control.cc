@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "api/schema/schema.h"
@@ -95,6 +96,11 @@ void FakeControl::EndWatches(grpc::Status status) {
   end_watches_ = std::make_unique<grpc::Status>(std::move(status));
 }
 
+void FakeControl::FailNextWatch(grpc::Status status) {
+  absl::MutexLock lock(&mutex_);
+  fail_next_ = std::make_unique<grpc::Status>(std::move(status));
+}
+
 grpc::Status FakeControl::Get(grpc::ServerContext*, const v1::GetRequest* request,
                               v1::Resource* response) {
   absl::MutexLock lock(&mutex_);
@@ -177,6 +183,7 @@ grpc::Status FakeControl::Watch(grpc::ServerContext* context, const v1::WatchReq
   if (step) step();
   size_t next = 0;
   absl::MutexLock lock(&mutex_);
+  if (fail_next_) return *std::exchange(fail_next_, nullptr);
   while (!context->IsCancelled() && !stopping_) {
     for (; next < history_.size(); ++next) {
       const v1::WatchEvent& event = history_[next];

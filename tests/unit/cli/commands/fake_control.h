@@ -37,6 +37,9 @@ class FakeControl : public v1::Control::Service {
   // The next watches end with this after their events.
   void EndWatches(grpc::Status status);
 
+  // The next watch ends at once, after its step.
+  void FailNextWatch(grpc::Status status);
+
   // Requests as they came.
   std::vector<v1::DeleteRequest> deletes;
   std::vector<v1::WatchRequest> watches;
@@ -82,6 +85,7 @@ class FakeControl : public v1::Control::Service {
   std::vector<v1::WatchEvent> history_;
   std::deque<std::function<void()>> steps_;
   std::unique_ptr<grpc::Status> end_watches_;
+  std::unique_ptr<grpc::Status> fail_next_;
   int64_t revision_ = 0;
   bool stopping_ = false;
 };
