@@ -42,8 +42,10 @@ TEST_F(ExamplesTest, GuestbookKeepsWhatVisitorsWriteAndServesFromSeveralNodes) {
        {"guestbook-frontend", "guestbook-redis", "guestbook-redis-follower", "toolbox"}) {
     Load(image);
   }
-  ApplyFolder(MESH_SOURCE_DIR "/examples/guestbook");
-  for (const char* name : {"redis-leader", "redis-follower", "frontend"}) WaitForDeployment(name);
+  ASSERT_NO_FATAL_FAILURE(ApplyFolder(MESH_SOURCE_DIR "/examples/guestbook"));
+  for (const char* name : {"redis-leader", "redis-follower", "frontend"}) {
+    ASSERT_NO_FATAL_FAILURE(WaitForDeployment(name));
+  }
   ASSERT_TRUE(cluster().WaitForPods("app=client", 1));
 
   EXPECT_TRUE(Eventually([&] {
@@ -67,16 +69,10 @@ TEST_F(ExamplesTest, GuestbookKeepsWhatVisitorsWriteAndServesFromSeveralNodes) {
 
 TEST_F(ExamplesTest, TheTwoTiersAnswerTogether) {
   Load("toolbox");
-  ApplyFolder(MESH_SOURCE_DIR "/examples/two-tier");
-  WaitForDeployment("api");
-  WaitForDeployment("web");
-  const std::string url = "http://" + cluster().ClusterIp("web") + "/";
-  const auto page = [&] {
-    return cluster()
-        .Meshctl({"local", "exec", "--name", cluster().layout().cluster(), "n1", "--", "busybox",
-                  "timeout", "3", "busybox", "wget", "-qO-", url})
-        .text;
-  };
+  ASSERT_NO_FATAL_FAILURE(ApplyFolder(MESH_SOURCE_DIR "/examples/two-tier"));
+  ASSERT_NO_FATAL_FAILURE(WaitForDeployment("api"));
+  ASSERT_NO_FATAL_FAILURE(WaitForDeployment("web"));
+  const auto page = [&] { return Fetch("deployment/web", "http://web/"); };
 
   EXPECT_TRUE(Eventually([&] {
     const std::string text = page();
@@ -87,8 +83,8 @@ TEST_F(ExamplesTest, TheTwoTiersAnswerTogether) {
 
 TEST_F(ExamplesTest, TheTwoNamespacesMeetOnlyThroughAService) {
   Load("toolbox");
-  ApplyFolder(MESH_SOURCE_DIR "/examples/two-namespaces");
-  WaitForDeployment("web", "blue");
+  ASSERT_NO_FATAL_FAILURE(ApplyFolder(MESH_SOURCE_DIR "/examples/two-namespaces"));
+  ASSERT_NO_FATAL_FAILURE(WaitForDeployment("web", "blue"));
   for (const char* ns : {"blue", "green"}) {
     const auto ready = cluster().Meshctl(
         {"wait", "--for=condition=Ready", "pod/client", "-n", ns, "--timeout=60s"});
