@@ -52,7 +52,7 @@ void FakeControl::Stop() {
     stopping_ = true;
     changed_.SignalAll();
   }
-  if (server_) server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
+  if (server_) server_->Shutdown(absl::ToChronoTime(absl::Now() + absl::Seconds(5)));
   server_.reset();
 }
 
