@@ -264,7 +264,7 @@ std::string JoinSurrogates(std::string_view text) {
       i += 12;
       continue;
     }
-    out += text.substr(i, 2);  // "\\\\" is one escape, whatever follows
+    out += text.substr(i, 2);  // "\\" is one escape, whatever follows
     i += 2;
   }
   return out;
