@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/runtime/controller_loop.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -130,12 +131,19 @@ void ControllerLoop::Finish(const std::shared_ptr<StepState>& step) {
   LookAgain(step->key, &state, *step->result.requeue_at);
 }
 
-void ControllerLoop::LookAgain(const ObjectKey& key, KeyState* key_state, absl::Time when) {
-  key_state->timer = loop_.RunAt(when, [this, alive = alive_, key] {
+void ControllerLoop::LookAgain(const ObjectKey& key, KeyState* key_state, absl::Time when,
+                               bool caught_up) {
+  key_state->timer = loop_.RunAt(when, [this, alive = alive_, key, when, caught_up] {
     if (!*alive) return;
     auto it = keys_.find(key);
     if (it == keys_.end()) return;
     it->second.timer = 0;
+    // The loop stood still: what others sent meanwhile (heartbeats!) waits in the queues and goes
+    // first.
+    if (const absl::Duration late = loop_.Now() - when; late > options_.late && !caught_up) {
+      const absl::Time again = loop_.Now() + std::min(late, options_.catch_up_max);
+      return LookAgain(key, &it->second, again, true);
+    }
     MarkDirty(key);
   });
 }

@@ -30,6 +30,10 @@ namespace mesh::controlplane {
 struct ControllerLoopOptions {
   int keys_per_turn = 32;
   BackoffPolicy backoff{.first = absl::Milliseconds(20), .cap = absl::Seconds(5)};
+  // A timer that fires later than this finds a loop that stood still, and gives it as long as it
+  // was late (at most catch_up_max), once, to catch up before it judges by the clock.
+  absl::Duration late = absl::Milliseconds(200);
+  absl::Duration catch_up_max = absl::Seconds(3);
 };
 
 struct ControllerLoopStats {
@@ -70,7 +74,8 @@ class ControllerLoop {
   void SubmitAll(const std::shared_ptr<StepState>& step, std::vector<Write> writes);
   void OnWritten(const std::shared_ptr<StepState>& step, const absl::Status& status);
   void Finish(const std::shared_ptr<StepState>& step);
-  void LookAgain(const ObjectKey& key, KeyState* key_state, absl::Time when);
+  void LookAgain(const ObjectKey& key, KeyState* key_state, absl::Time when,
+                 bool caught_up = false);
   void Forget(const ObjectKey& key);
 
   EventLoop& loop_;
