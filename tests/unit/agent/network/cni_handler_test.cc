@@ -64,8 +64,8 @@ class CniHandlerTest : public testing::Test {
 
   std::set<std::string> Containers() {
     std::set<std::string> out;
-    for (const dataplane::Endpoint& endpoint : *dataplane_.Endpoints())
-      out.insert(endpoint.container_id);
+    const auto endpoints = dataplane_.Endpoints();
+    for (const dataplane::Endpoint& endpoint : *endpoints) out.insert(endpoint.container_id);
     return out;
   }
 
@@ -117,7 +117,8 @@ TEST_F(CniHandlerTest, GivesAnAttachmentByHandAReservedAddressAndTheUnmanagedIde
 
   EXPECT_THAT(first.result(), HasSubstr("10.244.1.240/32"));
   EXPECT_THAT(second.result(), HasSubstr("10.244.1.241/32"));
-  for (const dataplane::Endpoint& endpoint : *dataplane_.Endpoints())
+  const auto endpoints = dataplane_.Endpoints();
+  for (const dataplane::Endpoint& endpoint : *endpoints)
     EXPECT_EQ(endpoint.identity, dataplane::kIdentityUnmanaged);
 }
 
