@@ -453,17 +453,23 @@ void SimCluster::KillAgent(int node, absl::Duration downtime) {
   if (!agent->alive) return;
   Die(agent);
   loop_.RunAfter(downtime, [this, agent, epoch = agent->epoch] {
-    if (agent->alive || agent->epoch != epoch) return;
-    agent->alive = true;
-    // What was half done is found half done and taken up again.
-    for (auto& [uid, pod] : agent->pods) {
-      if (pod.stopping)
-        StopPod(agent, uid, 1);
-      else if (!pod.ready)
-        StartPod(agent, uid);
-    }
-    Connect(agent);
+    if (agent->epoch == epoch) Wake(agent);
   });
+}
+
+void SimCluster::Wake(Agent* agent) {
+  if (agent->alive) return;
+  agent->alive = true;
+  ++agent->epoch;
+  // What was half done is found half done and taken up again.
+  for (auto& [uid, pod] : agent->pods) {
+    if (pod.stopped) continue;
+    if (pod.stopping)
+      StopPod(agent, uid, 1);
+    else if (!pod.ready)
+      StartPod(agent, uid);
+  }
+  Connect(agent);
 }
 
 void SimCluster::KillNode(int node) {
@@ -473,13 +479,7 @@ void SimCluster::KillNode(int node) {
   agent->services.clear();
 }
 
-void SimCluster::ReviveNode(int node) {
-  Agent* agent = agents_[node].get();
-  if (agent->alive) return;
-  agent->alive = true;
-  ++agent->epoch;
-  Connect(agent);
-}
+void SimCluster::ReviveNode(int node) { Wake(agents_[node].get()); }
 
 void SimCluster::CrashContainer(int node) {
   Agent* agent = agents_[node].get();

@@ -103,6 +103,8 @@ class SimCluster {
   void Report(Agent* agent, const std::string& uid);
   absl::Duration Delay(int max_ms);
   void Die(Agent* agent);
+  void Wake(Agent* agent);
+  void ComeBack(Agent* agent);
 
   void Observe(const cp::ChangeBatch& batch);
   void CheckPods(const cp::ChangeBatch& batch);
