@@ -28,6 +28,9 @@ inline constexpr char kPodNamespaceLabel[] = "io.kubernetes.pod.namespace";
 inline constexpr char kPodUidLabel[] = "io.kubernetes.pod.uid";
 inline constexpr char kContainerNameLabel[] = "io.kubernetes.container.name";
 
+// On containers: of the spec they were made from.
+inline constexpr char kSpecHashAnnotation[] = "io.kubernetes.container.hash";
+
 struct RuntimeEvent {
   enum class Kind : uint8_t { kExit, kOom };
   Kind kind = Kind::kExit;

@@ -9,6 +9,7 @@
 
 #include "agent/cri/cri_client.h"
 #include "agent/pods/pod_plan.h"
+#include "common/ip_address.h"
 #include "common/quantity.h"
 
 namespace mesh::agent {
@@ -88,6 +89,21 @@ bool IsPathComponent(std::string_view text) {
 
 }  // namespace
 
+std::vector<std::string> PeerNameServers(const std::string& node_name,
+                                         const std::map<std::string, v1::PeerNode>& peers) {
+  constexpr size_t kMost = 2;  // resolv.conf(5) takes three
+  std::vector<std::string> out;
+  auto it = peers.upper_bound(node_name);
+  for (size_t i = 0; i < peers.size() && out.size() < kMost; ++i, ++it) {
+    if (it == peers.end()) it = peers.begin();
+    const auto range = IpPrefix::Parse(it->second.pod_cidr());
+    if (!range.ok()) continue;
+    // Every node's resolver answers on the first address of its range.
+    if (const auto gateway = range->At(1)) out.push_back(gateway->ToString());
+  }
+  return out;
+}
+
 std::string PodLogDirectory(const PodConfigOptions& options, const std::string& ns,
                             const std::string& name, const std::string& uid) {
   return fmt::format("{}/{}_{}_{}", options.log_root, ns, name, uid);
@@ -112,13 +128,18 @@ cri::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
   }
   out.set_hostname(hostname);
   out.set_log_directory(PodLogDirectory(options, meta.namespace_(), meta.name(), meta.uid()));
-  if (!options.name_server.empty()) {
+  if (!options.name_servers.empty()) {
     cri::DNSConfig* dns = out.mutable_dns_config();
-    dns->add_servers(options.name_server);
+    for (const std::string& server : options.name_servers) dns->add_servers(server);
     dns->add_searches(fmt::format("{}.svc.{}", meta.namespace_(), options.cluster_domain));
     dns->add_searches(fmt::format("svc.{}", options.cluster_domain));
     dns->add_searches(options.cluster_domain);
     dns->add_options("ndots:5");
+    if (options.name_servers.size() > 1) {
+      // The C library waits five seconds for a silent server; an agent is back in one.
+      dns->add_options("timeout:1");
+      dns->add_options("attempts:3");
+    }
   }
   FillLabels(pod, out.mutable_labels());
   for (const auto& [key, value] : meta.annotations()) (*out.mutable_annotations())[key] = value;
@@ -155,7 +176,7 @@ cri::ContainerConfig BuildContainerConfig(
   out.set_working_dir(container.working_dir());
   FillLabels(pod, out.mutable_labels());
   (*out.mutable_labels())[kContainerNameLabel] = container.name();
-  (*out.mutable_annotations())["io.kubernetes.container.hash"] = SpecHash(container);
+  (*out.mutable_annotations())[kSpecHashAnnotation] = SpecHash(container);
   out.set_log_path(ContainerLogPath(container.name(), attempt));
   FillResources(container, options, out.mutable_linux()->mutable_resources());
   cri::LinuxContainerSecurityContext* security = out.mutable_linux()->mutable_security_context();

@@ -20,11 +20,18 @@ struct PodConfigOptions {
   std::string log_root = "/var/log/pods";
   std::string cgroup_parent;  // empty: the runtime's default
   std::string cluster_domain = "cluster.local";
-  std::string name_server;            // empty: the node's own resolv.conf
+  // Empty: the node's own resolv.conf. The first is asked; the others only while it does not
+  // answer.
+  std::vector<std::string> name_servers;
   int64_t memory_capacity_bytes = 0;  // of the node
   // Never asked for less than this: lowering needs CAP_SYS_RESOURCE.
   int64_t oom_score_adj_min = 0;
 };
+
+// The resolvers of the two nodes that follow this one in the ring of names: pods ask them while
+// their own node's agent is away. `peers`: the other nodes by name.
+std::vector<std::string> PeerNameServers(const std::string& node_name,
+                                         const std::map<std::string, v1::PeerNode>& peers);
 
 // "<root>/<namespace>_<name>_<uid>"
 std::string PodLogDirectory(const PodConfigOptions& options, const std::string& ns,

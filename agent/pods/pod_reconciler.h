@@ -48,7 +48,7 @@ using PodDirectory = std::map<std::string, PodEntry>;  // by "namespace/name"
 
 struct PodReconcilerOptions {
   std::string node_ip;
-  PodConfigOptions config;  // cluster_domain and name_server come from the state and the network
+  PodConfigOptions config;  // cluster_domain and name_servers come from state and network
   int parallel_starts = 4;
   absl::Duration relist_every = absl::Seconds(10);
 };
@@ -92,6 +92,7 @@ class PodReconciler {
 
   // The runtime as a whole.
   void Connect();
+  void Connected(const std::string& version);
   void Disconnected(absl::Status why);
   void Relist();
   void ArmRelist();
@@ -103,6 +104,8 @@ class PodReconciler {
   void Kick(const std::string& uid);
   void Observe(Tracked& t);
   void ObserveDetails(const std::string& uid, std::shared_ptr<Observation> seen);
+  void ObserveSandbox(const std::string& uid, std::shared_ptr<Observation> seen, size_t index);
+  void ObserveContainer(Tracked& t, std::shared_ptr<Observation> seen, size_t index);
   void ObservationDone(const std::string& uid, std::shared_ptr<Observation> seen);
   void ObservationFailed(const std::string& uid, const absl::Status& status);
   void NoteExits(Tracked& t, const ObservedPod& before);
@@ -123,6 +126,7 @@ class PodReconciler {
   void Do(Tracked& t, const StartContainer& action);
   void Do(Tracked& t, const StopContainer& action);
   void Do(Tracked& t, const RemoveContainer& action);
+  void SandboxMade(const std::string& uid, const absl::StatusOr<std::string>& id);
   void Cleaned(const std::string& uid, const std::string& what, const absl::Status& status);
 
   // The steps of RunContainer.
@@ -130,11 +134,13 @@ class PodReconciler {
   void PullImage(const std::string& uid, const RunContainer& action, const std::string& image);
   void CreateContainer(const std::string& uid, const RunContainer& action,
                        const std::string& image_ref);
-  void StartCreated(const std::string& uid, const std::string& key, const std::string& name,
-                    const std::string& id);
-  void StartFailed(const std::string& uid, const std::string& key, const std::string& name,
-                   const std::string& reason, const std::string& message, absl::Duration first,
-                   absl::Duration cap);
+  void ImagePresent(const std::string& uid, const RunContainer& action, const std::string& image,
+                    const std::string& image_ref);
+  void ContainerMade(const std::string& uid, const RunContainer& action,
+                     const absl::StatusOr<std::string>& id);
+  void StartCreated(const std::string& uid, const std::string& container, const std::string& id);
+  void StartFailed(const std::string& uid, const std::string& container, const std::string& reason,
+                   const std::string& message, absl::Duration first, absl::Duration cap);
 
   // A bounded number of starts at once; `task` must end in ReleaseSlot().
   void WithSlot(Task task);
@@ -155,7 +161,6 @@ class PodReconciler {
   bool listed_ = false;  // since the runtime came up
   absl::Duration connect_delay_;
   TimerId relist_timer_ = 0;
-  CriClient::Cancel unsubscribe_;
   std::map<std::string, std::unique_ptr<Tracked>> pods_;  // by uid
   std::map<std::string, std::string> owners_;             // container or sandbox id -> uid
 

@@ -23,7 +23,7 @@ TEST(ExpandVariables, FollowsKubernetes) {
 
 TEST(BuildSandboxConfig, GivesPodsTheClusterResolver) {
   PodConfigOptions options;
-  options.name_server = "10.244.1.1";
+  options.name_servers = {"10.244.1.1"};
 
   const auto config = BuildSandboxConfig(MakePod(), 3, options);
 
@@ -35,6 +35,27 @@ TEST(BuildSandboxConfig, GivesPodsTheClusterResolver) {
               ElementsAre("default.svc.cluster.local", "svc.cluster.local", "cluster.local"));
   EXPECT_THAT(config.dns_config().options(), ElementsAre("ndots:5"));
   EXPECT_EQ(config.labels().at("io.kubernetes.pod.uid"), "uid-web");
+}
+
+TEST(PeerNameServers, AreThoseOfTheTwoNodesThatFollowInTheRing) {
+  std::map<std::string, v1::PeerNode> peers;
+  peers["a"].set_pod_cidr("10.244.0.0/24");
+  peers["b"].set_pod_cidr("10.244.1.0/24");
+  peers["d"].set_pod_cidr("10.244.3.0/24");
+
+  EXPECT_THAT(PeerNameServers("c", peers), ElementsAre("10.244.3.1", "10.244.0.1"));
+  EXPECT_THAT(PeerNameServers("z", peers), ElementsAre("10.244.0.1", "10.244.1.1"));
+  EXPECT_THAT(PeerNameServers("c", {}), ElementsAre());
+}
+
+TEST(BuildSandboxConfig, WaitsOnlyASecondForANodesResolverWhenThereAreOthers) {
+  PodConfigOptions options;
+  options.name_servers = {"10.244.1.1", "10.244.2.1"};
+
+  const auto config = BuildSandboxConfig(MakePod(), 0, options);
+
+  EXPECT_THAT(config.dns_config().servers(), ElementsAre("10.244.1.1", "10.244.2.1"));
+  EXPECT_THAT(config.dns_config().options(), ElementsAre("ndots:5", "timeout:1", "attempts:3"));
 }
 
 TEST(BuildContainerConfig, ExpandsVariablesInEnvironmentCommandAndArguments) {

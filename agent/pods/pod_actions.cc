@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+// How PodReconciler does what the plan says: one or a few CRI calls per action.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "agent/pods/pod_tracked.h"
+#include "common/log.h"
+
+namespace mesh::agent {
+namespace {
+
+constexpr absl::Duration kSandboxDelayFirst = absl::Milliseconds(200);
+constexpr absl::Duration kSandboxDelayMax = absl::Seconds(30);
+constexpr absl::Duration kCreateDelayFirst = absl::Seconds(1);
+constexpr absl::Duration kCleanupDelayFirst = absl::Milliseconds(100);
+constexpr absl::Duration kCleanupDelayMax = absl::Seconds(10);
+constexpr absl::Duration kNetworkPoll = absl::Milliseconds(50);
+// Kubernetes never stops a container with less.
+constexpr absl::Duration kGraceMin = absl::Seconds(2);
+
+const v1::Container* FindSpec(const v1::Pod& pod, const std::string& name) {
+  for (const v1::Container& container : pod.spec().containers()) {
+    if (container.name() == name) return &container;
+  }
+  return nullptr;
+}
+
+std::string PullPolicy(const v1::Container& container) {
+  if (!container.image_pull_policy().empty()) return container.image_pull_policy();
+  const std::string& image = container.image();
+  if (image.find('@') != std::string::npos) return "IfNotPresent";
+  const size_t slash = image.rfind('/');
+  const size_t colon = image.rfind(':');
+  const bool tagged = colon != std::string::npos && (slash == std::string::npos || colon > slash);
+  return !tagged || image.substr(colon + 1) == "latest" ? "Always" : "IfNotPresent";
+}
+
+// Of an action that starts this container, whatever step it is at.
+std::string RunKey(const std::string& container) { return "run " + container; }
+
+// What the runtime cannot do without it says better than we could.
+void MakeFolder(const std::string& path) {
+  std::error_code ignored;
+  std::filesystem::create_directories(path, ignored);
+}
+
+}  // namespace
+
+void PodReconciler::Run(Tracked& t, const PodAction& action) {
+  std::visit([&](const auto& a) { Do(t, a); }, action);
+}
+
+void PodReconciler::Begin(Tracked& t, const std::string& key) { t.in_flight.insert(key); }
+
+void PodReconciler::Finish(const std::string& uid, const std::string& key) {
+  Tracked* t = Find(uid);
+  if (t == nullptr) return;
+  t->in_flight.erase(key);
+  ++t->finished;
+  Kick(uid);
+}
+
+// ---- sandboxes
+
+void PodReconciler::Do(Tracked& t, const RunSandbox& action) {
+  if (!hooks_.network_ready()) {
+    t.memory.sandbox.message = "waiting for the node's network";
+    t.memory.sandbox.next_at = loop_->Now() + kNetworkPoll;
+    return ArmTimer(t, t.memory.sandbox.next_at);
+  }
+  Begin(t, "sandbox");
+  if (action.attempt > 0) {
+    Emit(t, "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
+  }
+  WithSlot([this, uid = t.uid, attempt = action.attempt] {
+    Tracked* pod = Find(uid);
+    if (pod == nullptr || pod->must_stop()) {
+      ReleaseSlot();
+      return Finish(uid, "sandbox");
+    }
+    const cri::PodSandboxConfig config = BuildSandboxConfig(pod->pod, attempt, ConfigOptions());
+    MakeFolder(config.log_directory());
+    auto done = [this, uid](const absl::StatusOr<std::string>& id) {
+      ReleaseSlot();
+      SandboxMade(uid, id);
+    };
+    cri_->RunSandbox(config, Posted(done));
+  });
+}
+
+void PodReconciler::SandboxMade(const std::string& uid, const absl::StatusOr<std::string>& id) {
+  if (Tracked* t = Find(uid)) {
+    if (id.ok()) {
+      t->memory.sandbox = Retry();
+      owners_[*id] = uid;
+    } else if (runtime_up_ && !absl::IsUnavailable(id.status())) {
+      NoteFailure(t->memory.sandbox, "FailedCreatePodSandBox", Text(id.status()),
+                  kSandboxDelayFirst, kSandboxDelayMax, loop_->Now());
+      Emit(*t, "Warning", "FailedCreatePodSandBox",
+           fmt::format("Failed to create pod sandbox: {}", Text(id.status())));
+    }
+  }
+  Finish(uid, "sandbox");
+}
+
+void PodReconciler::Do(Tracked& t, const StopSandbox& action) {
+  const std::string key = "stop " + action.id;
+  Begin(t, key);
+  auto done = [this, uid = t.uid, key, id = action.id](const absl::Status& status) {
+    Cleaned(uid, "stop its sandbox", status);
+    if (Tracked* found = Find(uid); found != nullptr && status.ok()) {
+      found->memory.stopped_sandboxes.insert(id);
+    }
+    Finish(uid, key);
+  };
+  cri_->StopSandbox(action.id, Posted(done));
+}
+
+void PodReconciler::Do(Tracked& t, const RemoveSandbox& action) {
+  const std::string key = "remove " + action.id;
+  Begin(t, key);
+  auto done = [this, uid = t.uid, key, id = action.id](const absl::Status& status) {
+    Cleaned(uid, "remove its sandbox", status);
+    if (Tracked* found = Find(uid); found != nullptr && status.ok()) {
+      found->memory.stopped_sandboxes.erase(id);
+      owners_.erase(id);
+    }
+    Finish(uid, key);
+  };
+  cri_->RemoveSandbox(action.id, Posted(done));
+}
+
+// ---- the end of containers
+
+void PodReconciler::Cleaned(const std::string& uid, const std::string& what,
+                            const absl::Status& status) {
+  Tracked* t = Find(uid);
+  if (t == nullptr) return;
+  if (status.ok()) {
+    t->memory.cleanup = Retry();
+    return;
+  }
+  if (!runtime_up_ || absl::IsUnavailable(status)) return;
+  NoteFailure(t->memory.cleanup, "Cleanup", Text(status), kCleanupDelayFirst, kCleanupDelayMax,
+              loop_->Now());
+  spdlog::warn("pod {}/{}: {}: {}", t->ns, t->name, what, Text(status));
+}
+
+void PodReconciler::Do(Tracked& t, const RemoveContainer& action) {
+  const std::string key = "remove " + action.id;
+  Begin(t, key);
+  const std::string log = PodLogDirectory(options_.config, t.ns, t.name, t.uid) + "/" +
+                          ContainerLogPath(action.name, action.attempt);
+  auto done = [this, uid = t.uid, key, id = action.id, log](const absl::Status& status) {
+    Cleaned(uid, "remove a container", status);
+    if (status.ok()) {
+      ::unlink(log.c_str());
+      owners_.erase(id);
+    }
+    Finish(uid, key);
+  };
+  cri_->RemoveContainer(action.id, Posted(done));
+}
+
+void PodReconciler::Do(Tracked& t, const StopContainer& action) {
+  t.stopping[action.id] = action.deadline;
+  if (t.killing_told.insert(action.id).second && t.desired) {
+    Emit(t, "Normal", "Killing", fmt::format("Stopping container {}", action.name));
+  }
+  auto done = [this, uid = t.uid, action](const absl::Status& status) {
+    Cleaned(uid, fmt::format("stop container {}", action.name), status);
+    Tracked* found = Find(uid);
+    if (found == nullptr) return;
+    // One with less patience may have overtaken it.
+    auto it = found->stopping.find(action.id);
+    if (it == found->stopping.end() || it->second != action.deadline) return;
+    found->stopping.erase(it);
+    ++found->finished;
+    Kick(uid);
+  };
+  const absl::Duration grace = std::max(action.deadline - loop_->Now(), kGraceMin);
+  cri_->StopContainer(action.id, grace, Posted(done));
+}
+
+// ---- the start of containers: image, create, start
+
+void PodReconciler::Do(Tracked& t, const StartContainer& action) {
+  Begin(t, RunKey(action.name));
+  WithSlot([this, uid = t.uid, action] { StartCreated(uid, action.name, action.id); });
+}
+
+void PodReconciler::Do(Tracked& t, const RunContainer& action) {
+  Begin(t, RunKey(action.name));
+  // Counts once it has been started: what fails before has delays of its own.
+  const ObservedContainer* last = t.observed.Newest(action.name);
+  const absl::Duration delay = t.memory.containers[action.name].restart_delay;
+  t.next_delay[action.name] = last == nullptr ? delay : NextRestartDelay(*last, delay);
+  CheckImage(t.uid, action);
+}
+
+void PodReconciler::StartFailed(const std::string& uid, const std::string& container,
+                                const std::string& reason, const std::string& message,
+                                absl::Duration first, absl::Duration cap) {
+  if (Tracked* t = Find(uid); t != nullptr && runtime_up_ && !t->must_stop()) {
+    NoteFailure(t->memory.containers[container].start, reason, message, first, cap, loop_->Now());
+  }
+  Finish(uid, RunKey(container));
+}
+
+void PodReconciler::CheckImage(const std::string& uid, const RunContainer& action) {
+  Tracked* t = Find(uid);
+  const v1::Container* spec = t == nullptr ? nullptr : FindSpec(t->pod, action.name);
+  if (spec == nullptr) return Finish(uid, RunKey(action.name));
+  const std::string image = spec->image();
+  if (absl::Status valid = CheckImageReference(image); !valid.ok()) {
+    Emit(*t, "Warning", "InspectFailed", Text(valid));
+    Emit(*t, "Warning", "Failed", "Error: InvalidImageName");
+    return StartFailed(uid, action.name, "InvalidImageName", Text(valid), kPullDelayFirst,
+                       kPullDelayMax);
+  }
+  const std::string policy = PullPolicy(*spec);
+  if (policy == "Always") return PullImage(uid, action, image);
+  auto done = [this, uid, action, image,
+               policy](const absl::StatusOr<std::optional<cri::Image>>& present) {
+    if (!present.ok()) {
+      return StartFailed(uid, action.name, "ImageInspectError", Text(present.status()),
+                         kCreateDelayFirst, kPullDelayMax);
+    }
+    if (present->has_value()) return ImagePresent(uid, action, image, (*present)->id());
+    if (policy != "Never") return PullImage(uid, action, image);
+    const std::string why =
+        fmt::format("Container image \"{}\" is not present with pull policy of Never", image);
+    if (Tracked* found = Find(uid)) {
+      Emit(*found, "Warning", "ErrImageNeverPull", why);
+      Emit(*found, "Warning", "Failed", "Error: ErrImageNeverPull");
+    }
+    StartFailed(uid, action.name, "ErrImageNeverPull", why, kPullDelayFirst, kPullDelayMax);
+  };
+  cri_->ImageStatus(image, Posted(done));
+}
+
+void PodReconciler::ImagePresent(const std::string& uid, const RunContainer& action,
+                                 const std::string& image, const std::string& image_ref) {
+  if (Tracked* t = Find(uid)) {
+    Emit(*t, "Normal", "Pulled",
+         fmt::format("Container image \"{}\" already present on machine", image));
+  }
+  CreateContainer(uid, action, image_ref);
+}
+
+void PodReconciler::PullImage(const std::string& uid, const RunContainer& action,
+                              const std::string& image) {
+  Tracked* t = Find(uid);
+  if (t == nullptr || t->must_stop()) return Finish(uid, RunKey(action.name));
+  Emit(*t, "Normal", "Pulling", fmt::format("Pulling image \"{}\"", image));
+  auto done = [this, uid, action, image,
+               begun = loop_->Now()](const absl::StatusOr<std::string>& ref) {
+    Tracked* found = Find(uid);
+    if (found == nullptr) return;
+    found->cancel_pull = nullptr;
+    if (ref.ok()) {
+      Emit(*found, "Normal", "Pulled",
+           fmt::format("Successfully pulled image \"{}\" in {}ms", image,
+                       absl::ToInt64Milliseconds(loop_->Now() - begun)));
+      return CreateContainer(uid, action, *ref);
+    }
+    if (found->must_stop() || !runtime_up_) return Finish(uid, RunKey(action.name));
+    const std::string why = Text(ref.status());
+    Emit(*found, "Warning", "Failed", fmt::format("Failed to pull image \"{}\": {}", image, why));
+    Emit(*found, "Warning", "Failed", "Error: ErrImagePull");
+    Emit(*found, "Normal", "BackOff", fmt::format("Back-off pulling image \"{}\"", image));
+    Emit(*found, "Warning", "Failed", "Error: ImagePullBackOff");
+    StartFailed(uid, action.name, "ErrImagePull", why, kPullDelayFirst, kPullDelayMax);
+  };
+  t->cancel_pull =
+      cri_->PullImage(image, BuildSandboxConfig(t->pod, 0, ConfigOptions()), Posted(done));
+}
+
+void PodReconciler::CreateContainer(const std::string& uid, const RunContainer& action,
+                                    const std::string& image_ref) {
+  WithSlot([this, uid, action, image_ref] {
+    Tracked* t = Find(uid);
+    const v1::Container* spec = t == nullptr ? nullptr : FindSpec(t->pod, action.name);
+    if (spec == nullptr || t->must_stop()) {
+      ReleaseSlot();
+      return Finish(uid, RunKey(action.name));
+    }
+    const PodConfigOptions config = ConfigOptions();
+    cri::CreateContainerRequest request;
+    request.set_pod_sandbox_id(action.sandbox_id);
+    *request.mutable_sandbox_config() = BuildSandboxConfig(t->pod, 0, config);
+    *request.mutable_config() =
+        BuildContainerConfig(t->pod, *spec, action.attempt, image_ref,
+                             ServiceEnvironment(state_->services, t->ns), config);
+    MakeFolder(request.sandbox_config().log_directory() + "/" + action.name);
+    auto done = [this, uid, action](const absl::StatusOr<std::string>& id) {
+      ContainerMade(uid, action, id);
+    };
+    cri_->CreateContainer(request, Posted(done));
+  });
+}
+
+// Holds a slot.
+void PodReconciler::ContainerMade(const std::string& uid, const RunContainer& action,
+                                  const absl::StatusOr<std::string>& id) {
+  Tracked* t = Find(uid);
+  if (t == nullptr) return ReleaseSlot();
+  if (id.ok()) {
+    owners_[*id] = uid;
+    Emit(*t, "Normal", "Created", fmt::format("Created container {}", action.name));
+    return StartCreated(uid, action.name, *id);
+  }
+  ReleaseSlot();
+  if (!absl::IsUnavailable(id.status())) {
+    Emit(*t, "Warning", "Failed", fmt::format("Error: {}", Text(id.status())));
+  }
+  StartFailed(uid, action.name, "CreateContainerError", Text(id.status()), kCreateDelayFirst,
+              kPullDelayMax);
+}
+
+// Holds a slot.
+void PodReconciler::StartCreated(const std::string& uid, const std::string& container,
+                                 const std::string& id) {
+  auto done = [this, uid, container](const absl::Status& status) {
+    ReleaseSlot();
+    if (Tracked* t = Find(uid)) {
+      ContainerMemory& memory = t->memory.containers[container];
+      memory.start = Retry();
+      memory.restart_delay = t->next_delay[container];
+      if (status.ok()) {
+        Emit(*t, "Normal", "Started", fmt::format("Started container {}", container));
+      } else if (!absl::IsUnavailable(status)) {
+        Emit(*t, "Warning", "Failed", fmt::format("Error: {}", Text(status)));
+      }
+    }
+    Finish(uid, RunKey(container));
+  };
+  cri_->StartContainer(id, Posted(done));
+}
+
+void PodReconciler::WithSlot(Task task) {
+  if (busy_slots_ >= options_.parallel_starts) {
+    waiting_.push_back(std::move(task));
+    return;
+  }
+  ++busy_slots_;
+  task();
+}
+
+void PodReconciler::ReleaseSlot() {
+  if (waiting_.empty()) {
+    --busy_slots_;
+    return;
+  }
+  Task next = std::move(waiting_.front());
+  waiting_.pop_front();
+  loop_->Post(std::move(next));
+}
+
+}  // namespace mesh::agent
