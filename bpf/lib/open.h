@@ -206,7 +206,7 @@ static __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key,
 	struct mesh_flow_key answer_key, other_key;
 	struct mesh_flow_value *other;
 	__u64 now_ns = flow->last_seen_ns;
-	long error;
+	int error; /* before 6.4 only 32 bits of it are defined */
 	int i;
 
 	for (i = 0; i < MESH_PORT_TRIES; i++) {
@@ -235,15 +235,15 @@ static __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key,
 }
 
 /* Makes a flow for a packet that has none. */
-static __noinline int mesh_flow_begin(const struct mesh_packet *packet,
-				      const struct mesh_source *source)
+static __always_inline int mesh_flow_begin(const struct mesh_packet *packet,
+					   const struct mesh_source *source)
 {
 	struct mesh_scratch_value *scratch;
 	struct mesh_flow_value *flow;
 	struct mesh_selection selection;
 	struct mesh_flow_key key = packet->key;
 	__u32 identity, zero = 0;
-	long error;
+	int error; /* before 6.4 only 32 bits of it are defined */
 	int reason;
 
 	if (key.proto == IPPROTO_TCP && !mesh_packet_opens(packet))
@@ -332,8 +332,8 @@ static __always_inline int mesh_flow_backend_exists(const struct mesh_flow_value
  * Decides about the entry that `packet` met: keep it (0), begin a new flow (-1), or a reason.
  * Deletes it in the last two cases.
  */
-static __noinline int mesh_flow_review(const struct mesh_packet *packet,
-				       const struct mesh_source *source)
+static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
+					    const struct mesh_source *source)
 {
 	struct mesh_flow_value *flow = bpf_map_lookup_elem(&mesh_flow, &packet->key);
 	__u64 now_ns = bpf_ktime_get_coarse_ns();
@@ -386,10 +386,14 @@ again:
 	return -1;
 }
 
-/* After it returns 0 the flow of `packet` is in the table and fit to be followed. Else: a reason.
+/*
+ * One frame for the whole decision: the verifier of 6.1 takes a constant that a caller has left on
+ * its stack (the identity) for the same on all paths when it prunes in a callee, and removes the
+ * branch of the other value.
+ *
+ * After it returns 0 the flow of `packet` is in the table and fit to be followed. Else: a reason.
  */
-static __always_inline int mesh_flow_open(const struct mesh_packet *packet,
-					  struct mesh_source *source)
+static __noinline int mesh_flow_open(const struct mesh_packet *packet, struct mesh_source *source)
 {
 	int answer = mesh_source_check(source, packet);
 

@@ -231,6 +231,7 @@ TEST_F(NodeTest, GivesPacketsOfTheUplinksAddressTheGatewaysOne) {
   const auto uplink = At("192.0.2.1:50001"), gateway = At("10.244.1.1:50001");
 
   EXPECT_THAT(FromNode(Tcp(uplink, kWeb, kSyn)), Sends(Tcp(gateway, kFar, kSyn)));
+  EXPECT_EQ(Flow(Tcp(uplink, kWeb, kSyn)).identity, static_cast<uint32_t>(MESH_IDENTITY_HOST));
   EXPECT_THAT(FromPeer(kShop, Tcp(kFar, gateway, kSyn | kAck)),
               Sends(Tcp(kWeb, uplink, kSyn | kAck)));
 }
