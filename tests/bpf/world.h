@@ -72,19 +72,21 @@ class World : public ::testing::Test {
   void Age(int seconds);
 
   Pod client_, near_, clerk_;
-  std::unique_ptr<Programs> programs_;
+  Programs* programs_ = nullptr;
   std::unique_ptr<KernelMap<mesh_flow_key, mesh_flow_value>> flows_;
 
  private:
-  struct Driver;
+  struct Loaded;
   struct Maps;
+  static absl::StatusOr<std::shared_ptr<Loaded>> LoadPrograms(const mesh_config& config,
+                                                              uint32_t flow_max_entries);
   Outcome Run(int program_fd, int ifindex, const mesh::testing::Packet& packet,
               std::array<uint32_t, 2> cb);
   std::map<std::string, uint64_t> Counters();
   void Apply();
 
   std::shared_ptr<Maps> maps_;
-  std::shared_ptr<Driver> driver_;
+  std::shared_ptr<Loaded> loaded_;
   NodeConfig config_;
   DesiredState desired_;
   Observed observed_;
