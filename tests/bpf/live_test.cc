@@ -97,7 +97,8 @@ class Live : public ::testing::Test {
     if (HasFailure()) {
       for (Node* node : {&one_, &two_}) {
         if (node->dataplane == nullptr) continue;
-        for (const MetricRow& row : *node->dataplane->Metrics()) {
+        const auto metrics = node->dataplane->Metrics();
+        for (const MetricRow& row : *metrics) {
           std::cerr << node->name << " " << row.direction << " " << row.reason << " " << row.packets
                     << " packets\n";
         }
@@ -240,7 +241,8 @@ class Live : public ::testing::Test {
 
   uint64_t Drops(Node& node, const std::string& reason) {
     uint64_t packets = 0;
-    for (const MetricRow& row : *node.dataplane->Metrics()) {
+    const auto metrics = node.dataplane->Metrics();
+    for (const MetricRow& row : *metrics) {
       if (row.reason == reason) packets += row.packets;
     }
     return packets;
