@@ -22,8 +22,9 @@ class KernelDataplane : public Dataplane {
   };
 
   // Makes the node's links, loads and pins (or adopts) maps, loads the programs and puts them in
-  // the place of the running ones, on existing endpoints too. Idempotent; costs some 30 ms.
-  // FAILED_PRECONDITION names a missing privilege, filesystem or kernel feature and the way out;
+  // the place of the running ones, on existing endpoints too. Idempotent; costs 100 ms and
+  // more, most of it the verifier. FAILED_PRECONDITION names what is missing (a privilege, a
+  // filesystem, a kernel feature) and the way out;
   // INVALID_ARGUMENT an impossible `config`.
   static absl::StatusOr<std::unique_ptr<KernelDataplane>> Open(const NodeConfig& config,
                                                                Options options);

@@ -14,8 +14,8 @@
 #define MESH_TUNNEL_MAX_ENTRIES	   8192
 #define MESH_NAMESPACE_MAX_ENTRIES 65536
 /*
- * Two entries per flow: 262,144 flows of one node, or 26,000 new connections a second that each stay
- * 10 s after their end. Not preallocated; 200 bytes per entry with the kernel's header, 105 MB when
- * full.
+ * Two entries per flow: 262,144 flows of one node, or 26,000 new connections a second that each
+ * stay 10 s after their end. Not preallocated; 200 bytes per entry with the kernel's header, 105 MB
+ * when full.
  */
 #define MESH_FLOW_MAX_ENTRIES 524288
