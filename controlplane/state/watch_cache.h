@@ -35,8 +35,9 @@ struct ChangeBatch {
 class WatchCache {
  public:
   struct Options {
-    // Revisions kept for ChangesAfter(): a client that was away for longer lists again.
-    size_t ring_revisions = 10'000;
+    // Revisions kept for ChangesAfter(): a client that was away for longer lists again. Each holds
+    // the objects it replaced: some 3 KB.
+    size_t ring_revisions = 4'096;
   };
   using Subscriber = std::function<void(const ChangeBatch&)>;
 
