@@ -220,7 +220,11 @@ int main(int argc, char** argv) {
   app.add_option("--labels", flags.labels, "labels of the node: KEY=VALUE,...")->delimiter(',');
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error or off")
       ->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
   if (flags.listen.empty()) flags.listen = flags.node_ip + ":6441";
   return mesh::agent::Main(flags);
 }
