@@ -24,7 +24,9 @@ class EventLoop {
   virtual void Post(Task task) = 0;
   // Runs `task` once, not before `when`. Never called for a cancelled id.
   virtual TimerId RunAt(absl::Time when, Task task) = 0;
-  TimerId RunAfter(absl::Duration delay, Task task) { return RunAt(Now() + delay, std::move(task)); }
+  TimerId RunAfter(absl::Duration delay, Task task) {
+    return RunAt(Now() + delay, std::move(task));
+  }
   // Unknown and finished ids are ignored.
   virtual void Cancel(TimerId id) = 0;
   // Calls `task` whenever `fd` is readable, until Unwatch. The fd stays the caller's.

@@ -7,8 +7,8 @@
 #include <charconv>
 #include <cstring>
 
-#include "fmt/format.h"
 #include "common/check.h"
+#include "fmt/format.h"
 
 namespace mesh {
 namespace {

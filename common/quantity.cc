@@ -120,7 +120,8 @@ std::string FormatCpuMilli(int64_t milli) {
 }
 
 std::string FormatBytes(int64_t bytes) {
-  static constexpr std::array<std::string_view, 7> kUnits = {"", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"};
+  static constexpr std::array<std::string_view, 7> kUnits = {"",   "Ki", "Mi", "Gi",
+                                                             "Ti", "Pi", "Ei"};
   size_t unit = 0;
   while (bytes != 0 && bytes % 1024 == 0 && unit + 1 < kUnits.size()) {
     bytes /= 1024;

@@ -9,8 +9,8 @@
 
 namespace mesh {
 
-// Kubernetes' resource.Quantity: <number>[suffix], suffix one of n u m k M G T P E Ki Mi Gi Ti Pi Ei
-// or an exponent (e3, E-3). Values are kept in thousandths ("milli"), rounded up, saturated at
+// Kubernetes' resource.Quantity: <number>[suffix], suffix one of n u m k M G T P E Ki Mi Gi Ti Pi
+// Ei or an exponent (e3, E-3). Values are kept in thousandths ("milli"), rounded up, saturated at
 // +-2^62. INVALID_ARGUMENT for anything else.
 absl::StatusOr<int64_t> ParseQuantityMilli(std::string_view text);
 

@@ -10,9 +10,8 @@ namespace mesh {
 absl::Status Annotate(const absl::Status& status, std::string_view clause) {
   if (status.ok()) return status;
   absl::Status out(status.code(), fmt::format("{}: {}", clause, std::string(status.message())));
-  status.ForEachPayload([&out](absl::string_view url, const absl::Cord& payload) {
-    out.SetPayload(url, payload);
-  });
+  status.ForEachPayload(
+      [&out](absl::string_view url, const absl::Cord& payload) { out.SetPayload(url, payload); });
   return out;
 }
 

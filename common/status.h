@@ -23,13 +23,14 @@ absl::Status ErrnoStatus(int error, std::string_view what);
 #define MESH_CONCAT_INNER(a, b) a##b
 #define MESH_CONCAT(a, b) MESH_CONCAT_INNER(a, b)
 
-#define RETURN_IF_ERROR(expr)                           \
-  do {                                                  \
+#define RETURN_IF_ERROR(expr)                                                        \
+  do {                                                                               \
     if (absl::Status mesh_status_ = (expr); !mesh_status_.ok()) return mesh_status_; \
   } while (false)
 
-#define ASSIGN_OR_RETURN(lhs, expr) ASSIGN_OR_RETURN_IMPL(MESH_CONCAT(mesh_or_, __LINE__), lhs, expr)
-#define ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr) \
-  auto tmp = (expr);                          \
+#define ASSIGN_OR_RETURN(lhs, expr) \
+  ASSIGN_OR_RETURN_IMPL(MESH_CONCAT(mesh_or_, __LINE__), lhs, expr)
+#define ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr)    \
+  auto tmp = (expr);                             \
   if (!tmp.ok()) return std::move(tmp).status(); \
   lhs = *std::move(tmp)

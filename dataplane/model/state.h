@@ -27,12 +27,12 @@ using MacAddress = std::array<uint8_t, 6>;
 // Fixed for the life of the node.
 struct NodeConfig {
   std::string node_name;
-  IpAddress node_ip;     // tunnel source
-  IpPrefix pod_cidr;     // of this node
-  IpPrefix cluster_cidr; // all pods
+  IpAddress node_ip;      // tunnel source
+  IpPrefix pod_cidr;      // of this node
+  IpPrefix cluster_cidr;  // all pods
   IpPrefix service_cidr;
-  IpAddress gateway;     // first address of pod_cidr: the node itself, as pods see it
-  int uplink_mtu = 1500; // pods get this less 50 for VXLAN
+  IpAddress gateway;      // first address of pod_cidr: the node itself, as pods see it
+  int uplink_mtu = 1500;  // pods get this less 50 for VXLAN
 };
 
 enum class BackendState : uint8_t { kActive = 1, kDraining = 2 };
@@ -66,12 +66,12 @@ struct Service {
 // A pod of this node with its veth.
 struct Endpoint {
   IpAddress ip;
-  int ifindex = 0;       // host side of the veth
-  std::string interface; // its name
+  int ifindex = 0;        // host side of the veth
+  std::string interface;  // its name
   MacAddress pod_mac{};
   MacAddress host_mac{};
   uint32_t identity = 0;
-  std::string ns;        // names for people; empty for an attachment made by hand
+  std::string ns;  // names for people; empty for an attachment made by hand
   std::string pod;
   std::string container_id;
   friend auto operator<=>(const Endpoint&, const Endpoint&) = default;
@@ -98,9 +98,9 @@ struct DesiredState {
   // False until the control plane (or the checkpoint) has told the whole state once: nothing is
   // removed from the maps before.
   bool complete = false;
-  std::map<std::string, Service> services;            // by "namespace/name"
-  std::map<std::string, Peer> peers;                  // by name
-  std::map<uint32_t, NamespacePolicy> namespaces;     // by identity
+  std::map<std::string, Service> services;         // by "namespace/name"
+  std::map<std::string, Peer> peers;               // by name
+  std::map<uint32_t, NamespacePolicy> namespaces;  // by identity
 };
 
 }  // namespace mesh::dataplane

@@ -6,16 +6,14 @@
 #include "lib/overlay.h"
 
 SEC("tc")
-int mesh_overlay_drv(struct __sk_buff *skb)
-{
-	struct bpf_tunnel_key tunnel = {};
+int mesh_overlay_drv(struct __sk_buff* skb) {
+  struct bpf_tunnel_key tunnel = {};
 
-	tunnel.tunnel_id = skb->cb[0];
-	/* What is set as local is read back as remote: the reader stands at the other end. */
-	tunnel.local_ipv4 = skb->cb[1];
-	if (bpf_skb_set_tunnel_key(skb, &tunnel, sizeof(tunnel), 0))
-		return TC_ACT_SHOT;
-	return mesh_overlay_receive(skb);
+  tunnel.tunnel_id = skb->cb[0];
+  /* What is set as local is read back as remote: the reader stands at the other end. */
+  tunnel.local_ipv4 = skb->cb[1];
+  if (bpf_skb_set_tunnel_key(skb, &tunnel, sizeof(tunnel), 0)) return TC_ACT_SHOT;
+  return mesh_overlay_receive(skb);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

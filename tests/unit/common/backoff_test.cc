@@ -8,10 +8,8 @@ namespace {
 
 TEST(Backoff, GrowsToItsCapAndStartsAgainAfterReset) {
   Random random(1);
-  Backoff backoff({.first = absl::Milliseconds(100),
-                   .cap = absl::Milliseconds(350),
-                   .factor = 2,
-                   .jitter = 0});
+  Backoff backoff(
+      {.first = absl::Milliseconds(100), .cap = absl::Milliseconds(350), .factor = 2, .jitter = 0});
 
   EXPECT_EQ(backoff.Next(random), absl::Milliseconds(100));
   EXPECT_EQ(backoff.Next(random), absl::Milliseconds(200));

@@ -48,8 +48,8 @@ TEST(IpPrefix, CountsAddressesFromItsBase) {
 }
 
 TEST(IpPrefix, RefusesHostBitsAndBadLengths) {
-  for (const char* text : {"10.0.0.1/24", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0", "10.0.0.0/x",
-                           "fd00::1/64"})
+  for (const char* text :
+       {"10.0.0.1/24", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0", "10.0.0.0/x", "fd00::1/64"})
     EXPECT_FALSE(IpPrefix::Parse(text).ok()) << text;
 }
 
