@@ -88,7 +88,7 @@ class ControlServiceTest : public ::testing::Test {
       control_.CloseWatches();
     });
     server_->Shutdown(absl::Milliseconds(100));
-    if (agent_ != nullptr) agent_->Shutdown(std::chrono::system_clock::now());
+    if (agent_ != nullptr) agent_->Shutdown(absl::ToChronoTime(absl::Now()));
     loop_.Stop();
     thread_.join();
   }
