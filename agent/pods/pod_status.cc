@@ -68,14 +68,16 @@ void FillWaiting(std::string reason, std::string message, v1::ContainerStatus* o
 // back-off they wait in.
 void FillRetry(const v1::Container& spec, const Retry& retry, absl::Time now,
                absl::Time& look_again_at, v1::ContainerStatus* out) {
-  const bool pull = retry.reason == "ErrImagePull" || retry.reason == "ErrImageNeverPull";
-  if (retry.reason == "ErrImagePull" && now >= retry.failed_at + kFreshFailure) {
-    return FillWaiting(
-        "ImagePullBackOff",
-        fmt::format("Back-off pulling image \"{}\": ErrImagePull: {}", spec.image(), retry.message),
-        out);
+  if (retry.reason == "ErrImagePull") {
+    const absl::Time stale_at = retry.failed_at + kFreshFailure;
+    if (now >= stale_at) {
+      return FillWaiting("ImagePullBackOff",
+                         fmt::format("Back-off pulling image \"{}\": ErrImagePull: {}",
+                                     spec.image(), retry.message),
+                         out);
+    }
+    look_again_at = std::min(look_again_at, stale_at);
   }
-  if (pull) look_again_at = std::min(look_again_at, retry.failed_at + kFreshFailure);
   FillWaiting(retry.reason, retry.message, out);
 }
 

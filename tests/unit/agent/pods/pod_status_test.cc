@@ -105,6 +105,20 @@ TEST_F(PodStatusTest, ShowsAPullErrorFirstByNameThenAsBackOff) {
             "Back-off pulling image \"registry.local/app:1\": ErrImagePull: not found");
 }
 
+// Its words never change; a look in the past would be due again at once, for ever.
+TEST_F(PodStatusTest, DoesNotLookAgainAtAnImageThatMayNotBePulled) {
+  memory.containers["app"].start = Retry{.reason = "ErrImageNeverPull",
+                                         .message = "not present",
+                                         .failed_at = kNow,
+                                         .next_at = kNow + absl::Seconds(10)};
+  for (const absl::Duration after : {absl::ZeroDuration(), absl::Seconds(5)}) {
+    now = kNow + after;
+    const StatusOutput output = Compute();
+    EXPECT_EQ(output.status.container_statuses(0).state().waiting().reason(), "ErrImageNeverPull");
+    EXPECT_EQ(output.look_again_at, absl::InfiniteFuture());
+  }
+}
+
 TEST_F(PodStatusTest, PassesOnThatTheKernelKilledForMemory) {
   observed.containers = {MakeRunning("app", 1),
                          MakeExited("app", 137, 0, kNow - absl::Seconds(9), kNow)};
