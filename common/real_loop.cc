@@ -96,11 +96,20 @@ void RealLoop::RunPosted() {
   }
 }
 
+// A timer that is set meanwhile waits for the next turn: one that is always due may not keep the
+// loop from its tasks and descriptors.
 void RealLoop::RunTimers() {
   const absl::Time now = Now();
-  while (!stop_ && !timers_.empty() && timers_.begin()->first.first <= now) {
-    auto node = timers_.extract(timers_.begin());
-    timer_times_.erase(node.key().second);
+  std::vector<std::pair<absl::Time, TimerId>> due;
+  for (const auto& [key, task] : timers_) {
+    if (key.first > now) break;
+    due.push_back(key);
+  }
+  for (const auto& key : due) {
+    if (stop_) return;
+    auto node = timers_.extract(key);
+    if (node.empty()) continue;  // cancelled by one before it
+    timer_times_.erase(key.second);
     node.mapped()();
   }
 }

@@ -88,6 +88,20 @@ TEST(RealLoop, RunsTimersInOrderAndNotEarly) {
   EXPECT_GE(loop.Now() - start, absl::Milliseconds(20));
 }
 
+TEST(RealLoop, ATimerThatIsAlwaysDueLeavesTurnsToTheRest) {
+  RealLoop loop;
+  int runs = 0;
+  std::function<void()> again = [&] {
+    if (++runs < 10'000) loop.RunAt(absl::InfinitePast(), again);
+  };
+  again();
+  loop.Post([&] { loop.RunAfter(absl::ZeroDuration(), [&] { loop.Post([&] { loop.Stop(); }); }); });
+
+  loop.Run();
+
+  EXPECT_LT(runs, 10'000);
+}
+
 TEST(RealLoop, TellsWhenADescriptorIsReadableUntilItIsUnwatched) {
   RealLoop loop;
   UniqueFd event(eventfd(1, EFD_NONBLOCK));
