@@ -319,13 +319,27 @@ static __always_inline int mesh_flow_begin(const struct mesh_packet *packet,
 	}
 }
 
-/* Whether the backend a flow was given is still in the tables. */
-static __always_inline int mesh_flow_backend_exists(const struct mesh_flow_value *flow)
+/* MESH_BACKEND_* of the backend a flow was given; 0: it is gone from the tables. */
+static __always_inline __u8 mesh_flow_backend_state(const struct mesh_flow_value *flow)
 {
 	struct mesh_backend_value *backend = mesh_backend_lookup(flow->backend_id);
 
-	return backend && backend->service_id == flow->service_id && backend->ip == flow->daddr &&
-	       backend->port == flow->dport;
+	if (!backend || backend->service_id != flow->service_id || backend->ip != flow->daddr ||
+	    backend->port != flow->dport)
+		return 0;
+	return backend->state;
+}
+
+/* Whether neither side of a flow has sent anything of late. */
+static __always_inline int mesh_flow_is_at_rest(const struct mesh_flow_value *flow, __u8 proto,
+						__u64 now_ns)
+{
+	struct mesh_flow_value *partner;
+	struct mesh_flow_key key;
+
+	mesh_flow_partner_key(flow, proto, &key);
+	partner = bpf_map_lookup_elem(&mesh_flow, &key);
+	return !partner || mesh_flow_rests(flow, partner, now_ns);
 }
 
 /*
@@ -353,13 +367,25 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 	if (mesh_flow_over(flow, packet->key.proto, now_ns))
 		goto again;
 
-	if (!(flow->flags & MESH_FLOW_REPLY) && flow->service_id &&
-	    !mesh_flow_backend_exists(flow)) {
-		if (packet->key.proto == IPPROTO_TCP && !mesh_packet_opens(packet)) {
-			mesh_flow_delete(&packet->key, flow);
-			return MESH_REASON_BACKEND_GONE;
+	if (!(flow->flags & MESH_FLOW_REPLY) && flow->service_id) {
+		__u8 state = mesh_flow_backend_state(flow);
+
+		if (!state) {
+			if (packet->key.proto == IPPROTO_TCP && !mesh_packet_opens(packet)) {
+				mesh_flow_delete(&packet->key, flow);
+				return MESH_REASON_BACKEND_GONE;
+			}
+			goto again;
 		}
-		goto again;
+		/*
+		 * Datagrams have no SYN: after a rest this may be another client on the same port,
+		 * and the backend is about to stop. Until then every packet comes by here.
+		 */
+		if (state == MESH_BACKEND_DRAINING && packet->key.proto == IPPROTO_UDP) {
+			if (mesh_flow_is_at_rest(flow, packet->key.proto, now_ns))
+				goto again;
+			generation = flow->generation;
+		}
 	}
 	fresh.daddr = flow->daddr;
 	fresh.flags = flow->flags;

@@ -130,6 +130,8 @@ class Planner {
     const auto seen = observed_.backends.find(it->second);
     if (seen == observed_.backends.end() || seen->second != entry) {
       put_backends_.push_back({it->second, entry});
+      // Datagrams that have rested leave it.
+      if (entry.state == BackendState::kDraining) plan_.judge_flows_again = true;
     }
     return it->second;
   }

@@ -286,6 +286,30 @@ TEST_F(FlowTest, KeepsItsBackendWhileItDrains) {
               Sends(Tcp({kClient.ip, 40001}, kFar, kSyn)));
 }
 
+TEST_F(FlowTest, OfDatagramsLeavesADrainingBackendOnceItHasRested) {
+  Serve({"10.244.1.11:8080"});
+  ASSERT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Udp(kClient, kNear)));
+  ASSERT_THAT(FromPod(near_, Udp(kNear, kClient)), Sends(Udp(kWeb, kClient)));
+  Serve({"10.244.2.10:8080"}, {"10.244.1.11:8080"});
+  ASSERT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Udp(kClient, kNear)));
+  Age(2);
+  ASSERT_THAT(FromPod(near_, Udp(kNear, kClient)), Sends(Udp(kWeb, kClient)));
+  ASSERT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Udp(kClient, kNear)));
+  Age(2);
+
+  EXPECT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Udp(kClient, kFar)));
+}
+
+TEST_F(FlowTest, OfDatagramsThatRestedStaysWithAnActiveBackend) {
+  Serve({"10.244.1.11:8080"});
+  ASSERT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Udp(kClient, kNear)));
+  Serve({"10.244.1.11:8080", "10.244.2.10:8080"});
+  Age(20);
+
+  EXPECT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Udp(kClient, kNear)));
+  EXPECT_EQ(Flow(Udp(kClient, kWeb)).packets, 2u);
+}
+
 TEST_F(FlowTest, EndsWhenItsBackendIsGoneAndDatagramsGoElsewhere) {
   Serve({"10.244.1.11:8080"});
   ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kNear, kSyn)));

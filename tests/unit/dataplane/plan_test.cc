@@ -89,6 +89,18 @@ TEST(ComputePlan, TakesADrainingBackendOutOfTheServiceAndKeepsItsRow) {
   EXPECT_EQ(after.backends.at(1).state, BackendState::kDraining);
 }
 
+TEST(ComputePlan, HasFlowsJudgedAgainOnceWhenABackendBeginsToDrain) {
+  NextIds next;
+  const Observed before =
+      Converge(With(Web({At("10.244.1.10"), At("10.244.2.10")})), Observed(), next);
+  const DesiredState drains =
+      With(Web({At("10.244.1.10", BackendState::kDraining), At("10.244.2.10")}));
+
+  EXPECT_TRUE(ComputePlan(ThisNode(), drains, before, next).judge_flows_again);
+  const Observed after = Converge(drains, before, next);
+  EXPECT_FALSE(ComputePlan(ThisNode(), drains, after, next).judge_flows_again);
+}
+
 TEST(ComputePlan, HasFlowsJudgedAgainWhenABackendLeaves) {
   NextIds next;
   const Observed before =

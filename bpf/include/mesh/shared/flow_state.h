@@ -16,6 +16,8 @@
 #define MESH_TIMEOUT_UDP_UNREPLIED_S   30
 #define MESH_TIMEOUT_UDP_REPLIED_S     180
 #define MESH_TIMEOUT_ICMP_S	       30
+/* A UDP flow that rests this long leaves a backend that drains. */
+#define MESH_UDP_REST_S 1
 
 enum mesh_flow_state {
 	MESH_FLOW_STATE_NEW,	     /* TCP: no complete handshake */
@@ -77,4 +79,10 @@ static inline int mesh_flow_expired(__u8 proto, const struct mesh_flow_value *fo
 	return now_ns > last_seen_ns &&
 	       now_ns - last_seen_ns >
 		       mesh_flow_timeout_ns(proto, mesh_flow_state_of(proto, forward, reply));
+}
+
+static inline int mesh_flow_rests(const struct mesh_flow_value *forward,
+				  const struct mesh_flow_value *reply, __u64 now_ns)
+{
+	return now_ns > mesh_flow_last_seen_ns(forward, reply) + MESH_UDP_REST_S * MESH_SECOND_NS;
 }
