@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/state/watch_cache.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/check.h"
@@ -59,15 +60,23 @@ absl::Status WatchCache::Start() {
     state_.revision = range.revision;
   }
   revision_ = range.revision;
-  ring_floor_ = range.revision;
+  started_ = range.revision;
   // All keys, so that revision() passes the revisions of others' keys too.
-  ASSIGN_OR_RETURN(watch_, store_.Watch("", range.revision,
-                                        [&loop = loop_, self = self_](const StoreBatch& batch) {
-                                          loop.Post([self, batch] {
-                                            if (*self != nullptr) (*self)->OnBatch(batch);
-                                          });
-                                        }));
-  return absl::OkStatus();
+  const auto follow = [&](Revision after) -> absl::Status {
+    revision_past_ = after;
+    ring_floor_ = after;
+    ASSIGN_OR_RETURN(
+        watch_, store_.Watch("", after, [&loop = loop_, self = self_](const StoreBatch& batch) {
+          loop.Post([self, batch] {
+            if (*self != nullptr) (*self)->OnBatch(batch);
+          });
+        }));
+    return absl::OkStatus();
+  };
+  const auto past = static_cast<Revision>(options_.past_revisions);
+  const absl::Status status = follow(std::max<Revision>(0, started_ - past));
+  // The history is a convenience: without it clients list again.
+  return absl::IsOutOfRange(status) ? follow(started_) : status;
 }
 
 std::shared_ptr<const v1::Resource> WatchCache::Find(v1::Kind kind, const ObjectKey& key) const {
@@ -91,7 +100,54 @@ WatchCache::Listing WatchCache::List(v1::Kind kind, const std::string& ns) const
   return out;
 }
 
+void WatchCache::OnPastBatch(const StoreBatch& batch) {
+  const auto decoded = [this](const KeyValue& kv) -> std::shared_ptr<const v1::Resource> {
+    absl::StatusOr<std::shared_ptr<const v1::Resource>> resource = Decode(kv);
+    return resource.ok() ? *resource : nullptr;
+  };
+  auto changes = std::make_shared<ChangeBatch>();
+  changes->revision = batch.revision;
+  bool readable = true;
+  for (const StoreEvent& event : batch.events) {
+    if (!DecodeKey(event.kv.key)) continue;
+    mesh::controlplane::Change change;
+    if (event.previous) {
+      change.before = decoded(*event.previous);
+      readable &= change.before != nullptr;
+    }
+    if (event.type == StoreEvent::Type::kPut) {
+      change.after = decoded(event.kv);
+      readable &= change.after != nullptr;
+    }
+    changes->changes.push_back(std::move(change));
+  }
+  revision_past_ = batch.revision;
+  Remember(std::move(changes), batch);
+  if (readable) return;
+  // Of a version that wrote otherwise: nothing up to here can be told.
+  ring_.clear();
+  ring_bytes_ = 0;
+  ring_floor_ = batch.revision;
+}
+
+void WatchCache::Remember(std::shared_ptr<const ChangeBatch> changes, const StoreBatch& batch) {
+  size_t bytes = 0;
+  for (const StoreEvent& event : batch.events) {
+    // What a put replaces is another revision's, mostly.
+    const bool put = event.type == StoreEvent::Type::kPut;
+    bytes += put ? event.kv.value.size() : event.previous ? event.previous->value.size() : 0;
+  }
+  ring_.push_back({std::move(changes), bytes});
+  ring_bytes_ += bytes;
+  while (ring_.size() > options_.ring_revisions || ring_bytes_ > options_.ring_bytes) {
+    ring_floor_ = ring_.front().changes->revision;
+    ring_bytes_ -= ring_.front().bytes;
+    ring_.pop_front();
+  }
+}
+
 void WatchCache::OnBatch(const StoreBatch& batch) {
+  if (batch.revision <= started_) return OnPastBatch(batch);
   MESH_CHECK(batch.revision > revision_) << "revision " << batch.revision << " after " << revision_;
   auto changes = std::make_shared<ChangeBatch>();
   changes->revision = batch.revision;
@@ -121,11 +177,7 @@ void WatchCache::OnBatch(const StoreBatch& batch) {
   }
   revision_.store(batch.revision, std::memory_order_release);
 
-  ring_.push_back(changes);
-  while (ring_.size() > options_.ring_revisions) {
-    ring_floor_ = ring_.front()->revision;
-    ring_.pop_front();
-  }
+  Remember(changes, batch);
   // A subscriber may change the set while we walk it.
   std::vector<uint64_t> ids;
   for (const auto& [id, subscriber] : subscribers_) ids.push_back(id);
@@ -149,14 +201,14 @@ WatchCache::Subscription WatchCache::Subscribe(Subscriber subscriber) {
 
 absl::StatusOr<std::vector<std::shared_ptr<const ChangeBatch>>> WatchCache::ChangesAfter(
     Revision after) const {
-  if (after < ring_floor_) {
+  if (after < floor()) {
     return absl::OutOfRangeError(
         fmt::format("changes after revision {} are no longer kept (oldest: {}); list again", after,
-                    ring_floor_ + 1));
+                    floor() + 1));
   }
   std::vector<std::shared_ptr<const ChangeBatch>> out;
-  for (auto it = ring_.rbegin(); it != ring_.rend() && (*it)->revision > after; ++it) {
-    out.push_back(*it);
+  for (auto it = ring_.rbegin(); it != ring_.rend() && it->changes->revision > after; ++it) {
+    out.push_back(it->changes);
   }
   return std::vector<std::shared_ptr<const ChangeBatch>>(out.rbegin(), out.rend());
 }

@@ -3,7 +3,8 @@
 // order.
 //
 // Thread: one event loop owns it; only Read(), Load(), List() and revision() may be called
-// elsewhere. Restart: Start() reads everything anew; the ring of recent changes begins empty.
+// elsewhere. Restart: Start() reads everything anew; the store's history fills the ring of recent
+// changes, so that a watch resumes across it.
 #pragma once
 
 #include <atomic>
@@ -35,9 +36,13 @@ struct ChangeBatch {
 class WatchCache {
  public:
   struct Options {
-    // Revisions kept for ChangesAfter(): a client that was away for longer lists again. Each holds
-    // the objects it replaced: some 3 KB.
+    // Changes kept for ChangesAfter(): a client that was away for longer lists again. A revision
+    // of a Pod or Node holds some 1 KB as stored, 3 KB in memory; one of a large EndpointSlice
+    // fifty times that, so the number of revisions alone would not bound the memory.
     size_t ring_revisions = 4'096;
+    size_t ring_bytes = 4 << 20;  // of values as stored
+    // As many of the store's history at the start: seconds to minutes of a cluster at rest.
+    size_t past_revisions = 1'024;
   };
   using Subscriber = std::function<void(const ChangeBatch&)>;
 
@@ -98,7 +103,7 @@ class WatchCache {
   [[nodiscard]] Subscription Subscribe(Subscriber subscriber);
 
   // Loop only. Every batch of a revision > `after`. OUT_OF_RANGE when the ring does not reach back
-  // that far.
+  // that far, or not yet: just after Start() the history is still on its way.
   absl::StatusOr<std::vector<std::shared_ptr<const ChangeBatch>>> ChangesAfter(
       Revision after) const;
 
@@ -107,6 +112,11 @@ class WatchCache {
 
  private:
   void OnBatch(const StoreBatch& batch);
+  // History, up to and including `started_`.
+  void OnPastBatch(const StoreBatch& batch);
+  void Remember(std::shared_ptr<const ChangeBatch> changes, const StoreBatch& batch);
+  // Every revision above it can be told again.
+  Revision floor() const { return revision_past_ < started_ ? started_ : ring_floor_; }
   absl::StatusOr<std::shared_ptr<const v1::Resource>> Decode(const KeyValue& kv) const;
 
   EventLoop& loop_;
@@ -117,8 +127,15 @@ class WatchCache {
   ClusterState state_;
   std::map<std::pair<v1::Kind, ObjectKey>, std::shared_ptr<const v1::Resource>> objects_;
   std::atomic<Revision> revision_ = 0;
-  Revision ring_floor_ = 0;  // every revision above it is in the ring
-  std::deque<std::shared_ptr<const ChangeBatch>> ring_;
+  struct Remembered {
+    std::shared_ptr<const ChangeBatch> changes;
+    size_t bytes = 0;
+  };
+  Revision started_ = 0;        // what Start() read
+  Revision revision_past_ = 0;  // of the history that has arrived
+  Revision ring_floor_ = 0;     // every revision above it is in the ring, or will be
+  std::deque<Remembered> ring_;
+  size_t ring_bytes_ = 0;
   uint64_t next_subscriber_ = 1;
   std::map<uint64_t, std::shared_ptr<Subscriber>> subscribers_;
   std::multimap<Revision, Task> waiting_;

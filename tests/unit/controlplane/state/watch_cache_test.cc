@@ -83,6 +83,66 @@ TEST(WatchCache, ResumesFromItsRingAndSaysWhenThatIsTooOld) {
   EXPECT_EQ(cache.ChangesAfter(start + 1).status().code(), absl::StatusCode::kOutOfRange);
 }
 
+TEST(WatchCache, KeepsFewerOfLargeChanges) {
+  World world;
+  v1::Resource pod = APod("large");
+  (*MutableMetaOf(&pod)->mutable_annotations())["text"] = std::string(1'000, 'x');
+  WatchCache cache(world.loop, world.store, {.ring_bytes = 3'500});
+  ASSERT_TRUE(cache.Start().ok());
+  world.Settle();
+  const Revision start = cache.revision();
+  for (int i = 0; i < 5; ++i) {
+    MutableMetaOf(&pod)->set_name("p" + std::to_string(i));
+    ASSERT_TRUE(world.Create(pod).ok());
+  }
+  world.Settle();
+
+  EXPECT_EQ(cache.ChangesAfter(start).status().code(), absl::StatusCode::kOutOfRange);
+  EXPECT_TRUE(cache.ChangesAfter(start + 3).ok());
+}
+
+TEST(WatchCache, ResumesAcrossARestart) {
+  World world;
+  v1::Resource pod = *world.Create(APod("web"))->resource;
+  const Revision seen = world.cache.revision();
+  (*MutableMetaOf(&pod)->mutable_labels())["a"] = "b";
+  ASSERT_TRUE(world.Submit({Write::Type::kUpdate, pod, {}}).ok());
+  ASSERT_TRUE(world.Delete(v1::KIND_POD, {"default", "web"}).ok());
+
+  WatchCache second(world.loop, world.store);
+  ASSERT_TRUE(second.Start().ok());
+  EXPECT_EQ(second.ChangesAfter(seen).status().code(), absl::StatusCode::kOutOfRange);  // not yet
+  EXPECT_TRUE(second.ChangesAfter(seen + 2).ok());
+  world.Settle();
+  ASSERT_TRUE(world.Create(APod("next")).ok());
+  world.Settle();
+
+  const auto missed = second.ChangesAfter(seen);
+  ASSERT_TRUE(missed.ok()) << missed.status();
+  std::vector<std::string> texts;
+  for (const auto& batch : *missed) texts.push_back(Describe(*batch));
+  EXPECT_THAT(texts, ::testing::ElementsAre(std::to_string(seen + 1) + ":xxdefault/web",
+                                            std::to_string(seen + 2) + ":x-default/web",
+                                            std::to_string(seen + 3) + ":-xdefault/next"));
+  EXPECT_TRUE(second.state().pods.contains({"default", "next"}));
+  EXPECT_FALSE(second.state().pods.contains({"default", "web"}));
+}
+
+TEST(WatchCache, StartsWithoutAHistoryThatIsCompacted) {
+  World world;
+  ASSERT_TRUE(world.Create(APod("web")).ok());
+  const Revision start = world.cache.revision();
+  ASSERT_TRUE(world.store.Compact(start - 1).ok());
+
+  WatchCache second(world.loop, world.store);
+  ASSERT_TRUE(second.Start().ok());
+  ASSERT_TRUE(world.Create(APod("next")).ok());
+  world.Settle();
+
+  EXPECT_EQ(second.ChangesAfter(start - 1).status().code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(second.ChangesAfter(start)->size(), 1u);
+}
+
 TEST(WatchCache, ForgetsSubscribersThatLeaveInsideACall) {
   World world;
   int first = 0;
