@@ -105,17 +105,8 @@ void CheckString(const FieldDescriptor& field, const std::string& text, const st
 
 void CheckInteger(const FieldDescriptor& field, int64_t value, const std::string& path,
                   Problems* problems) {
-  if (!field.options().HasExtension(v1::range)) return;
-  const v1::Range& range = field.options().GetExtension(v1::range);
-  if (value >= range.min() && value <= range.max()) return;
-  if (range.min() == 1 && range.max() == kMaxPort) {
-    Add(problems, path, "Invalid value: {}: must be between 1 and 65535, inclusive", value);
-  } else if (value < range.min()) {
-    Add(problems, path, "Invalid value: {}: must be greater than or equal to {}", value,
-        range.min());
-  } else {
-    Add(problems, path, "Invalid value: {}: must be less than or equal to {}", value, range.max());
-  }
+  if (const std::string why = CheckRange(field, value); !why.empty())
+    Add(problems, path, "{}", why);
 }
 
 void CheckQuantity(const std::string& text, const std::string& path, Problems* problems) {
@@ -365,6 +356,20 @@ void CheckPodUpdate(const v1::PodSpec& live, const v1::PodSpec& next, Problems* 
 }
 
 }  // namespace
+
+std::string CheckRange(const FieldDescriptor& field, int64_t value) {
+  if (!field.options().HasExtension(v1::range)) return "";
+  const v1::Range& range = field.options().GetExtension(v1::range);
+  if (value >= range.min() && value <= range.max()) return "";
+  if (range.min() == 1 && range.max() == kMaxPort) {
+    return fmt::format("Invalid value: {}: must be between 1 and 65535, inclusive", value);
+  }
+  if (value < range.min()) {
+    return fmt::format("Invalid value: {}: must be greater than or equal to {}", value,
+                       range.min());
+  }
+  return fmt::format("Invalid value: {}: must be less than or equal to {}", value, range.max());
+}
 
 std::vector<Problem> Validate(const v1::Resource& resource) {
   Problems problems;

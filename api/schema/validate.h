@@ -38,6 +38,10 @@ std::vector<Problem> Warnings(const v1::Resource& resource);
 // "path: message; path: message (and N more)", for one status line.
 std::string JoinProblems(const std::vector<Problem>& problems, size_t limit = 5);
 
+// What is wrong with `value` for the range that options.proto gives `field`; empty when it is
+// inside or there is none.
+std::string CheckRange(const google::protobuf::FieldDescriptor& field, int64_t value);
+
 // Text rules, each returning what is wrong or an empty string; in Kubernetes' words.
 std::string CheckDnsLabel(std::string_view text);
 std::string CheckDnsLabel1035(std::string_view text);

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "api/schema/fields.h"
 #include "api/schema/schema.h"
+#include "api/schema/validate.h"
 #include "fmt/format.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "mesh/v1/options.pb.h"
@@ -418,7 +419,18 @@ void ObjectDecoder::DecodeValue(const YamlNode& node, const FieldDescriptor& fie
         }
       }
       const auto value = IntegerValue(node.text);
+      if (!value && type == ScalarType::kInteger) {
+        return Fail(node, path,
+                    fmt::format("Invalid value: {}: does not fit in {} bits", node.text,
+                                field.cpp_type() == FieldDescriptor::CPPTYPE_INT64 ? 64 : 32));
+      }
       if (!value) return expected("integer");
+      // Where zero stands for "absent", the rules would ask for what is there.
+      if (*value == 0 && !field.has_presence()) {
+        if (const std::string why = schema::CheckRange(field, 0); !why.empty()) {
+          return Fail(node, path, why);
+        }
+      }
       const bool narrow = field.cpp_type() != FieldDescriptor::CPPTYPE_INT64;
       if (narrow && (*value > std::numeric_limits<int32_t>::max() ||
                      *value < std::numeric_limits<int32_t>::min())) {

@@ -93,6 +93,9 @@ TEST(Decode, NamesEachMistakeWithItsPlace) {
       {With("replicas: 3", "replicas: 99999999999"),
        {"web.yaml:6:13: error: spec.replicas: Invalid value: 99999999999: does not fit in 32 "
         "bits"}},
+      {With("replicas: 3", "replicas: 99999999999999999999"),
+       {"web.yaml:6:13: error: spec.replicas: Invalid value: 99999999999999999999: does not fit in "
+        "32 bits"}},
       {With("replicas: 3", "replicas: -1"),
        {"web.yaml:6:13: error: spec.replicas: Invalid value: -1: must be greater than or equal to "
         "0"}},
@@ -122,6 +125,9 @@ TEST(Decode, NamesEachMistakeWithItsPlace) {
        {"web.yaml:17:26: error: spec.template.spec.containers[0].ports[0].containerPort: Invalid "
         "value: "
         "70000: must be between 1 and 65535, inclusive"}},
+      {With("containerPort: 80", "containerPort: 0"),
+       {"web.yaml:17:26: error: spec.template.spec.containers[0].ports[0].containerPort: Invalid "
+        "value: 0: must be between 1 and 65535, inclusive"}},
       {With("labels: {app: web}", "labels: {app: 1.0}"),
        {"web.yaml:11:21: error: spec.template.metadata.labels[app]: expected string, got number "
         "1.0; "
@@ -171,7 +177,8 @@ TEST(Decode, NamesEachMistakeWithItsPlace) {
         "text\""}},
       {"{\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {\"name\": \"a\"},\n"
        " \"spec\": {\"ports\": [{\"port\": 0}]}}\n",
-       {"web.yaml:2:30: error: spec.ports[0].port: Required value"}},
+       {"web.yaml:2:30: error: spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, "
+        "inclusive"}},
   };
   for (const Case& c : cases) {
     const Manifest manifest = DecodeOne(c.text);
