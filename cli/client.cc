@@ -3,8 +3,10 @@
 
 #include <grpcpp/grpcpp.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <utility>
@@ -58,13 +60,15 @@ const char* ReasonOf(grpc::StatusCode code, bool proxied) {
   }
 }
 
-absl::Status Refused(const std::string& target) {
-  return PlainError(
-      absl::StatusCode::kUnavailable,
-      fmt::format(
-          "The connection to the server {} was refused - did you specify the right host or port?",
-          target));
+// Why this process may not open a unix socket; 0 when it may, or for any other address.
+int SocketError(std::string_view target) {
+  constexpr std::string_view kUnix = "unix:";
+  if (!target.starts_with(kUnix)) return 0;
+  target.remove_prefix(kUnix.size());
+  return access(std::string(target).c_str(), W_OK) == 0 ? 0 : errno;
 }
+
+absl::Status Refused(const std::string& target) { return Refusal(target, SocketError(target)); }
 
 std::chrono::system_clock::time_point ToChrono(absl::Time time) { return absl::ToChronoTime(time); }
 
@@ -271,6 +275,18 @@ absl::StatusOr<std::string> FindServer(std::string_view flag) {
     struct stat info;
     return stat(std::string(path).c_str(), &info) == 0;
   });
+}
+
+absl::Status Refusal(const std::string& target, int error) {
+  if (error == EACCES) {
+    return absl::PermissionDeniedError(fmt::format("open {}: Permission denied: run as root",
+                                                   target.substr(target.find(':') + 1)));
+  }
+  return PlainError(
+      absl::StatusCode::kUnavailable,
+      fmt::format(
+          "The connection to the server {} was refused - did you specify the right host or port?",
+          target));
 }
 
 absl::StatusOr<std::shared_ptr<ControlClient>> Connect(const std::string& target,

@@ -68,6 +68,10 @@ class ControlClient {
   virtual std::string server() const = 0;
 };
 
+// What a connection to `target` that failed is told as. `error` is the errno of opening its socket,
+// 0 when that is not what went wrong.
+absl::Status Refusal(const std::string& target, int error);
+
 // Connects within `timeout`. UNAVAILABLE when nothing listens there.
 absl::StatusOr<std::shared_ptr<ControlClient>> Connect(const std::string& target,
                                                        absl::Duration timeout);

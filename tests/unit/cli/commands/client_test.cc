@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/client.h"
 
+#include <cerrno>
 #include <string>
 #include <thread>
 #include <vector>
@@ -49,6 +50,14 @@ TEST(Connect, SaysThatAServerRefuses) {
       ErrorText(client.status()),
       "The connection to the server unix:/nonexistent/meshd.sock was refused - did you specify "
       "the right host or port?");
+}
+
+TEST(Refusal, NamesTheSocketThatMayNotBeOpened) {
+  EXPECT_EQ(ErrorText(Refusal("unix:/run/mesh/local/meshd.sock", EACCES)),
+            "error: open /run/mesh/local/meshd.sock: Permission denied: run as root");
+  EXPECT_EQ(ErrorText(Refusal("h:1", 0)),
+            "The connection to the server h:1 was refused - did you specify the right host or "
+            "port?");
 }
 
 v1::Resource Namespace(const std::string& name) {
