@@ -46,10 +46,7 @@ absl::StatusOr<Related> FetchRelated(const TypeRef& type, const v1::Resource& ob
       if (!about.uid().empty() && !type.endpoints && about.uid() != meta.uid()) continue;
       related.events.push_back(item.event());
     }
-    std::stable_sort(related.events.begin(), related.events.end(),
-                     [](const v1::Event& a, const v1::Event& b) {
-                       return ToTime(a.last_timestamp()) < ToTime(b.last_timestamp());
-                     });
+    std::stable_sort(related.events.begin(), related.events.end(), EventBefore);
   }
   switch (object.kind_case()) {
     case v1::Resource::kDeployment: {

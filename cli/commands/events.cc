@@ -84,7 +84,7 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
       if (wanted(item.event())) events.push_back(item);
     }
     std::stable_sort(events.begin(), events.end(), [](const auto& a, const auto& b) {
-      return ToTime(a.event().last_timestamp()) < ToTime(b.event().last_timestamp());
+      return EventBefore(a.event(), b.event());
     });
     return events;
   };

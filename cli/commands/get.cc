@@ -90,9 +90,8 @@ Table TableOf(const Found& found, PrintOptions options) {
 
 // kubectl shows events as the server keeps them; by time is what people want.
 void SortEvents(std::vector<v1::Resource>* objects) {
-  std::stable_sort(objects->begin(), objects->end(), [](const auto& a, const auto& b) {
-    return ToTime(a.event().last_timestamp()) < ToTime(b.event().last_timestamp());
-  });
+  std::stable_sort(objects->begin(), objects->end(),
+                   [](const auto& a, const auto& b) { return EventBefore(a.event(), b.event()); });
 }
 
 void PrintTables(const Fetched& fetched, const Flags& flags, const Output& output,

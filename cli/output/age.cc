@@ -36,6 +36,17 @@ absl::Time ToTime(const google::protobuf::Timestamp& timestamp) {
   return absl::FromUnixSeconds(timestamp.seconds()) + absl::Nanoseconds(timestamp.nanos());
 }
 
+bool EventBefore(const v1::Event& a, const v1::Event& b) {
+  const absl::Time a_time = ToTime(a.last_timestamp());
+  const absl::Time b_time = ToTime(b.last_timestamp());
+  if (a_time != b_time) return a_time < b_time;
+  // Decimal numbers.
+  const std::string& a_version = a.metadata().resource_version();
+  const std::string& b_version = b.metadata().resource_version();
+  if (a_version.size() != b_version.size()) return a_version.size() < b_version.size();
+  return a_version < b_version;
+}
+
 std::string AgeSince(bool set, const google::protobuf::Timestamp& timestamp, absl::Time now) {
   return set ? HumanDuration(now - ToTime(timestamp)) : "<unknown>";
 }

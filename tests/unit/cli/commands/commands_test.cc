@@ -242,6 +242,27 @@ TEST_F(CommandsTest, EventsListTheOldestFirst) {
   EXPECT_EQ(Run({"events", "--for", "pod/b"}).err, "No events found in default namespace.\n");
 }
 
+// Times are whole seconds; what was written first happened first.
+TEST_F(CommandsTest, EventsOfOneSecondKeepTheOrderInWhichTheyWereWritten) {
+  server_.Put(Pod("web-1"));
+  for (int i = 12; i >= 1; --i) {
+    server_.Put(Parse<v1::Resource>(
+        "event { metadata { name: 'e" + std::to_string(i) +
+        "' namespace: 'default' } involved_object { kind: 'Pod' name: 'web-1' } reason: 'R" +
+        std::to_string(100 + i) + "' type: 'Normal' message: 'm' count: 1 " +
+        Ago("last_timestamp", 10) + "}"));
+  }
+
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"events"}, {"get", "events"}, {"describe", "pod", "web-1"}}) {
+    const std::string out = Run(command).out;
+    for (int i = 12; i >= 2; --i) {
+      EXPECT_LT(out.find("R" + std::to_string(100 + i)), out.find("R" + std::to_string(99 + i)))
+          << out;
+    }
+  }
+}
+
 // --- delete ---
 
 TEST_F(CommandsTest, DeleteWaitsUntilTheObjectIsGone) {
