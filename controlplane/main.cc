@@ -20,7 +20,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/synchronization/notification.h"
-#include "common/ip_address.h"
+#include "common/cluster_ranges.h"
 #include "common/log.h"
 #include "common/random.h"
 #include "common/real_loop.h"
@@ -72,25 +72,8 @@ void Declare(CLI::App& app, Options& options) {
       ->capture_default_str();
 }
 
-absl::Status CheckRange(const char* flag, const std::string& text, int length_max) {
-  const absl::StatusOr<IpPrefix> range = IpPrefix::Parse(text);
-  if (!range.ok()) return Annotate(range.status(), flag);
-  if (!range->base().is_v4() || range->length() > length_max) {
-    return absl::InvalidArgumentError(
-        fmt::format("{} {}: must be an IPv4 range of /{} or larger", flag, text, length_max));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status Check(const Options& options) {
-  RETURN_IF_ERROR(CheckRange("--cluster-cidr", options.cluster_cidr, 24));
-  RETURN_IF_ERROR(CheckRange("--service-cidr", options.service_cidr, 28));
-  const IpPrefix pods = *IpPrefix::Parse(options.cluster_cidr);
-  const IpPrefix services = *IpPrefix::Parse(options.service_cidr);
-  if (pods.Contains(services.base()) || services.Contains(pods.base())) {
-    return absl::InvalidArgumentError(fmt::format("--cluster-cidr {} and --service-cidr {} overlap",
-                                                  options.cluster_cidr, options.service_cidr));
-  }
+  RETURN_IF_ERROR(CheckClusterRanges(options.cluster_cidr, options.service_cidr));
   if (options.listen.empty() && options.unix_socket.empty()) {
     return absl::InvalidArgumentError("give --listen or --unix-socket");
   }

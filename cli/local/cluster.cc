@@ -22,6 +22,7 @@
 #include "cli/local/node.h"
 #include "cli/local/process.h"
 #include "cli/local/requirements.h"
+#include "common/cluster_ranges.h"
 #include "common/status.h"
 #include "common/unique_fd.h"
 #include "fmt/format.h"
@@ -381,6 +382,7 @@ absl::Status Up(const Layout& layout, const UpOptions& given, const ReadyNodes& 
     return absl::InvalidArgumentError(
         fmt::format("--nodes {}: give a number from 1 to {}", options.nodes, kMaxNodes));
   }
+  RETURN_IF_ERROR(CheckClusterRanges(options.cluster_cidr, options.service_cidr));
   ASSIGN_OR_RETURN(const Build build, FindBuild());
   RETURN_IF_ERROR(CheckRequirements(ReadMachineFacts(build.Files())));
   if (options.runtime.empty()) options.runtime = FindProgram("runc") ? "runc" : "crun";

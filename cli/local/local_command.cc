@@ -53,7 +53,7 @@ Command UpCommand() {
       .usage = "[--nodes N] [--wait=false]",
       .examples =
           "  # Three nodes\n  meshctl local up\n\n  # One, without waiting for it\n"
-          "  meshctl local up --nodes 1 --wait=false",
+          "  meshctl local up --nodes 1 --wait=false\n",
       .define = [](CLI::App& app, Context& context) -> Action {
         struct Flags {
           local::UpOptions options;
@@ -70,7 +70,8 @@ Command UpCommand() {
                        "Range of pod addresses (default 10.244.0.0/16)");
         app.add_option("--service-cidr", o.service_cidr,
                        "Range of Service addresses (default 10.96.0.0/16)");
-        app.add_option("--log-level", o.log_level, "Of meshd and the agents (default info)");
+        app.add_option("--log-level", o.log_level, "Of meshd and the agents (default info)")
+            ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
         return [flags, name, &context]() -> absl::StatusOr<int> {
           if (!absl::ParseDuration(flags->timeout, &flags->options.timeout)) {
             return UsageError(
@@ -167,7 +168,7 @@ Command ExecCommandInNode() {
       .summary = "Run a command in a node",
       .group = "",
       .usage = "NODE -- COMMAND [ARG...]",
-      .examples = "  meshctl local exec n2 -- ip addr",
+      .examples = "  meshctl local exec n2 -- ip addr\n",
       .define = [](CLI::App& app, Context& context) -> Action {
         auto name = AddName(app);
         auto words = std::make_shared<std::vector<std::string>>();
@@ -194,7 +195,7 @@ Command LoadImageCommand() {
       .summary = "Put an image archive (OCI or `docker save`) on every node",
       .group = "",
       .usage = "ARCHIVE [--as REFERENCE]...",
-      .examples = "  meshctl local load-image web.tar --as registry.example.com/web:v1",
+      .examples = "  meshctl local load-image web.tar --as registry.example.com/web:v1\n",
       .define = [](CLI::App& app, Context& context) -> Action {
         struct Flags {
           std::string archive;
