@@ -60,14 +60,15 @@ void ControllerLoop::Schedule() {
 
 void ControllerLoop::Turn() {
   scheduled_ = false;
-  for (int i = 0; i < options_.keys_per_turn && !queue_.empty(); ++i) {
+  for (int i = 0; i < options_.keys_per_turn && HasRoom() && !queue_.empty(); ++i) {
     const ObjectKey key = std::move(queue_.front());
     queue_.pop_front();
     KeyState& state = keys_.at(key);
     state.queued = false;
     Step(key, &state);
   }
-  if (!queue_.empty()) Schedule();
+  // Otherwise the next step that ends goes on.
+  if (HasRoom() && !queue_.empty()) Schedule();
 }
 
 void ControllerLoop::Step(const ObjectKey& key, KeyState* key_state) {
@@ -110,6 +111,7 @@ void ControllerLoop::Finish(const std::shared_ptr<StepState>& step) {
   KeyState& state = keys_.at(step->key);
   state.running = false;
   --running_;
+  if (!queue_.empty()) Schedule();
   const bool dirty = std::exchange(state.dirty, false);
   if (!step->status.ok()) {
     ++stats_.failed_steps;

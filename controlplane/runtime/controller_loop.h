@@ -29,6 +29,9 @@ namespace mesh::controlplane {
 
 struct ControllerLoopOptions {
   int keys_per_turn = 32;
+  // Steps with writes on their way. What waits behind them is looked at once however often it
+  // changes, and others' writes (heartbeats!) do not wait behind thousands of ours.
+  int running_max = 64;
   BackoffPolicy backoff{.first = absl::Milliseconds(20), .cap = absl::Seconds(5)};
   // A timer that fires later than this finds a loop that stood still, and gives it as long as it
   // was late (at most catch_up_max), once, to catch up before it judges by the clock.
@@ -68,6 +71,7 @@ class ControllerLoop {
   };
   struct StepState;
 
+  bool HasRoom() const { return running_ < options_.running_max; }
   void Schedule();
   void Turn();
   void Step(const ObjectKey& key, KeyState* key_state);

@@ -108,6 +108,26 @@ TEST_F(ControllerLoopTest, LetsOthersCatchUpBeforeItJudgesByTheClockAfterAStall)
   EXPECT_EQ(controller.seen.size(), 2u);
 }
 
+TEST_F(ControllerLoopTest, LooksOnceAtWhatChangesWhileItsTurnIsAwaited) {
+  ControllerLoopOptions options;
+  options.running_max = 1;
+  controllers =
+      std::make_unique<ControllerLoop>(loop, cache, writer, controller, Random(1), options);
+  controller.act = [this](const ClusterState&, absl::Time) {
+    ReconcileResult out;
+    if (controller.seen.back() != "a") return out;
+    out.writes.push_back(WriteOf(Write::Type::kCreate, NamedNode("n")));
+    loop.Post([this] { controllers->MarkDirty({"", "b"}); });
+    return out;
+  };
+  for (const char* name : {"a", "b", "c"}) controllers->MarkDirty({"", name});
+
+  Run();
+
+  EXPECT_THAT(controller.seen, ElementsAre("a", "b", "c"));
+  EXPECT_TRUE(controllers->idle());
+}
+
 TEST_F(ControllerLoopTest, SeesItsOwnWritesInTheNextStep) {
   controller.act = [](const ClusterState& state, absl::Time now) {
     ReconcileResult out;
