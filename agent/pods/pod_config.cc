@@ -18,12 +18,15 @@ namespace {
 constexpr int64_t kCpuPeriodUs = 100'000;
 constexpr int64_t kCpuQuotaUsMin = 1'000;  // of the kernel
 constexpr int64_t kCpuSharesMin = 2;       // of the kernel
+constexpr int64_t kCpuSharesMax = 262'144;
+// A million processors: no limit to any machine, and its quota is one that the kernel takes.
+constexpr int64_t kCpuMilliMax = 1'000'000'000;
 
 std::optional<int64_t> CpuMilli(const google::protobuf::Map<std::string, v1::Quantity>& from) {
   auto it = from.find("cpu");
   if (it == from.end()) return std::nullopt;
   auto value = ParseQuantityMilli(it->second.text());
-  return value.ok() ? std::optional(*value) : std::nullopt;
+  return value.ok() ? std::optional(std::min(*value, kCpuMilliMax)) : std::nullopt;
 }
 
 std::optional<int64_t> MemoryBytes(const google::protobuf::Map<std::string, v1::Quantity>& from) {
@@ -53,7 +56,7 @@ void FillResources(const v1::Container& container, const PodConfigOptions& optio
   const auto limit = CpuMilli(resources.limits());
   const auto request = CpuMilli(resources.requests());
   const int64_t share_milli = request.value_or(limit.value_or(0));
-  out->set_cpu_shares(std::max(share_milli * 1024 / 1000, kCpuSharesMin));
+  out->set_cpu_shares(std::clamp(share_milli * 1024 / 1000, kCpuSharesMin, kCpuSharesMax));
   if (limit && *limit > 0) {
     out->set_cpu_period(kCpuPeriodUs);
     out->set_cpu_quota(std::max(*limit * kCpuPeriodUs / 1000, kCpuQuotaUsMin));

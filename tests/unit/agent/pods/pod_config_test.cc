@@ -97,6 +97,18 @@ TEST(BuildContainerConfig, TurnsResourcesIntoCgroupValues) {
   EXPECT_EQ(config.linux().resources().oom_score_adj(), 750);
 }
 
+TEST(BuildContainerConfig, KeepsHugeCpuWithinWhatTheKernelTakes) {
+  v1::Pod pod = MakePod();
+  v1::Container& container = *pod.mutable_spec()->mutable_containers(0);
+  (*container.mutable_resources()->mutable_requests())["cpu"].set_text("1000000");
+  (*container.mutable_resources()->mutable_limits())["cpu"].set_text("1000000000000000");
+
+  const auto config = BuildContainerConfig(pod, container, 0, "x", {}, PodConfigOptions());
+
+  EXPECT_EQ(config.linux().resources().cpu_shares(), 262'144);
+  EXPECT_EQ(config.linux().resources().cpu_quota(), 100'000'000'000);
+}
+
 TEST(BuildContainerConfig, NeverAsksForAnOomScoreBelowTheAgentsOwn) {
   v1::Pod pod = MakePod();
   v1::Container& container = *pod.mutable_spec()->mutable_containers(0);
