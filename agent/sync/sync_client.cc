@@ -119,6 +119,7 @@ SyncClient::SyncClient(EventLoop* loop, SyncOptions options, Hooks hooks, Random
 
 SyncClient::~SyncClient() {
   loop_->Cancel(heartbeat_timer_);
+  loop_->Cancel(reconnect_timer_);
   if (stream_ == nullptr) return;
   stream_->Detach();
   stream_->AwaitDone();
@@ -148,7 +149,7 @@ void SyncClient::OnEnded(const absl::Status& status) {
   writing_ = false;
   welcomed_ = false;
   hooks_.connection(server_, status);
-  loop_->RunAfter(backoff_.Next(random_), [this] { Connect(); });
+  reconnect_timer_ = loop_->RunAfter(backoff_.Next(random_), [this] { Connect(); });
 }
 
 void SyncClient::OnMessage(const v1::ControlMessage& message) {

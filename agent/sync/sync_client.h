@@ -83,6 +83,7 @@ class SyncClient {
   std::string server_;
   absl::Duration heartbeat_;
   TimerId heartbeat_timer_ = 0;
+  TimerId reconnect_timer_ = 0;
 
   std::shared_ptr<Stream> stream_;
   bool welcomed_ = false;

@@ -33,7 +33,8 @@ class SyncClientTest : public ::testing::Test {
       options.heartbeat = absl::Milliseconds(20);
       options.backoff = {.first = absl::Milliseconds(5), .cap = absl::Milliseconds(50)};
       SyncClient::Hooks hooks;
-      hooks.hello = [] {
+      hooks.hello = [this] {
+        ++greetings_;
         v1::Hello hello;
         hello.set_node_name("n1");
         return hello;
@@ -90,6 +91,7 @@ class SyncClientTest : public ::testing::Test {
   absl::Mutex mutex_;
   std::vector<int64_t> updates_ ABSL_GUARDED_BY(mutex_);
   int breaks_ ABSL_GUARDED_BY(mutex_) = 0;
+  int greetings_ = 0;  // loop only
 };
 
 TEST_F(SyncClientTest, GreetsFirstAndHandsOnWhatComes) {
@@ -120,6 +122,23 @@ TEST_F(SyncClientTest, KeepsReportsUntilAServerIsThere) {
   EXPECT_TRUE(meshd.Heard("pod u1 Running"));
   EXPECT_TRUE(meshd.Heard("event Started"));
   EXPECT_EQ(meshd.Count("pod u1 Pending"), 0) << "only the newest report counts";
+}
+
+TEST_F(SyncClientTest, DoesNotConnectAgainOnceItIsGone) {
+  int port = 0;
+  { port = FakeMeshd().port(); }
+  Start({"127.0.0.1:" + std::to_string(port)});
+  ASSERT_TRUE(Breaks(1));
+  int greetings = 0;
+  absl::Notification later;
+  OnLoop([&] {
+    client_.reset();
+    greetings = greetings_;
+    loop_.RunAfter(absl::Milliseconds(100), [&] { later.Notify(); });  // the back-off's cap twice
+  });
+  later.WaitForNotification();
+
+  OnLoop([&] { EXPECT_EQ(greetings_, greetings); });
 }
 
 TEST_F(SyncClientTest, RepeatsReportsToANewServerUntilThePodIsForgotten) {
