@@ -51,6 +51,8 @@ void PodReconciler::Connect() {
 void PodReconciler::Connected(const std::string& version) {
   connect_delay_ = kConnectDelayFirst;
   runtime_up_ = true;
+  stalled_ = false;
+  runtime_version_ = version;
   auto on_event = [this](const RuntimeEvent& event) {
     loop_->Post([this, event] { OnRuntimeEvent(event); });
   };
@@ -68,6 +70,14 @@ void PodReconciler::Disconnected(absl::Status why) {
   connect_delay_ = std::min(connect_delay_ * 2, kConnectDelayMax);
 }
 
+// The runtime holds its connection and does not answer (it is stopped, or its disk hangs). When it
+// answers again, the next list says so.
+void PodReconciler::Stalled(const absl::Status& why) {
+  if (!runtime_up_) return;  // Disconnected() has said it
+  if (!std::exchange(stalled_, true)) spdlog::warn("container runtime is stuck: {}", Text(why));
+  hooks_.runtime(why);
+}
+
 void PodReconciler::ArmRelist() {
   loop_->Cancel(relist_timer_);
   relist_timer_ = loop_->RunAfter(options_.relist_every, [this] { Relist(); });
@@ -77,7 +87,8 @@ void PodReconciler::Relist() {
   ArmRelist();
   if (!runtime_up_) return;
   auto done = [this](const absl::StatusOr<std::vector<cri::PodSandbox>>& list) {
-    if (!list.ok()) return;
+    if (!list.ok()) return Stalled(list.status());
+    if (std::exchange(stalled_, false)) hooks_.runtime(runtime_version_);
     for (const cri::PodSandbox& sandbox : *list) {
       auto uid = sandbox.labels().find(kPodUidLabel);
       if (uid == sandbox.labels().end()) continue;  // made by somebody else

@@ -96,6 +96,7 @@ class PodReconciler {
   void Disconnected(absl::Status why);
   void Relist();
   void ArmRelist();
+  void Stalled(const absl::Status& why);
   void OnRuntimeEvent(const RuntimeEvent& event);
 
   // One pod.
@@ -158,6 +159,8 @@ class PodReconciler {
   NodeStatePtr state_;
   bool may_remove_ = false;  // a complete live state has come
   bool runtime_up_ = false;
+  bool stalled_ = false;  // connected, but the last list failed
+  std::string runtime_version_;
   bool listed_ = false;  // since the runtime came up
   absl::Duration connect_delay_;
   TimerId relist_timer_ = 0;

@@ -44,7 +44,9 @@ class PodReconcilerTest : public ::testing::Test {
     };
     hooks.network_ready = [this] { return network_ready; };
     hooks.name_server = [] { return "10.244.1.1"; };
-    hooks.runtime = [](const absl::StatusOr<std::string>&) {};
+    hooks.runtime = [this](const absl::StatusOr<std::string>& version) {
+      runtime_ok = version.ok();
+    };
     // The one before is kept: its timers still point to it.
     if (pods != nullptr) retired_.push_back(std::move(pods));
     pods = std::make_unique<PodReconciler>(&loop, &cri, std::move(options), std::move(hooks));
@@ -74,6 +76,7 @@ class PodReconcilerTest : public ::testing::Test {
   SimLoop loop;
   FakeCri cri{&loop};
   bool network_ready = true;
+  bool runtime_ok = false;
   std::map<std::string, v1::PodReport> reports;
   std::vector<std::string> forgotten;
   std::vector<std::string> events;
@@ -367,6 +370,16 @@ TEST_F(PodReconcilerTest, StopsAtOnceWhenAForcedDeleteOvertakesAGracefulOne) {
   Want({});
 
   EXPECT_TRUE(Eventually([&] { return cri.sandboxes.empty(); }));
+}
+
+TEST_F(PodReconcilerTest, TellsWhenTheRuntimeIsStuckAndWhenItAnswersAgain) {
+  pods->Start();
+  ASSERT_TRUE(Eventually([this] { return runtime_ok; }));
+  loop.RunFor(absl::Seconds(2));
+  cri.failures.emplace("ListSandboxes", absl::DeadlineExceededError("no answer in 10 s"));
+
+  EXPECT_TRUE(Eventually([this] { return !runtime_ok; }, absl::Seconds(15)));
+  EXPECT_TRUE(Eventually([this] { return runtime_ok; }, absl::Seconds(15)));
 }
 
 TEST_F(PodReconcilerTest, SaysNothingWhileNothingChanges) {
