@@ -13,6 +13,7 @@
 #include <charconv>
 #include <ostream>
 #include <set>
+#include <sstream>
 #include <thread>
 
 #include "absl/time/clock.h"
@@ -329,6 +330,21 @@ absl::Status WaitReady(const Layout& layout, const std::vector<std::string>& nod
   return absl::OkStatus();
 }
 
+// The `up` that made the nodes may have been interrupted before its last steps.
+absl::Status CompleteStart(const Layout& layout, const std::vector<std::string>& nodes,
+                           const Build& build, const ReadyNodes* ready, absl::Time deadline) {
+  RETURN_IF_ERROR(ForAll(nodes, [&](const std::string& node) {
+    if (!WaitUntil(deadline, [&] { return SocketAccepts(layout.ContainerdSocket(node)); })) {
+      return absl::Status(absl::DeadlineExceededError(fmt::format(
+          "containerd does not answer (its log: {}/containerd.log)", layout.LogDir(node))));
+    }
+    return Import(layout, node, build.PauseArchive());
+  }));
+  std::ostringstream nothing_new;
+  return ready == nullptr ? absl::OkStatus()
+                          : WaitReady(layout, nodes, *ready, deadline, nothing_new);
+}
+
 // --- removal ------------------------------------------------------------------------------------
 
 // The folder that the machine's own containerd uses too: only when it is empty.
@@ -403,7 +419,7 @@ absl::Status Up(const Layout& layout, const UpOptions& given, const ReadyNodes& 
                       status.nodes.size(), nodes.size()));
     }
     out << fmt::format("cluster is already running ({} nodes)", nodes.size()) << std::endl;
-    return absl::OkStatus();
+    return CompleteStart(layout, nodes, build, options.wait ? &ready : nullptr, deadline);
   }
   if (status.leftovers) {
     out << "removing what an earlier cluster left behind" << std::endl;

@@ -54,7 +54,8 @@ struct UpOptions {
 };
 
 // Starts the cluster and, with `wait`, returns when all nodes are Ready. Progress goes to `out`. OK
-// when a cluster of the same size runs already. What a crash left behind is removed first.
+// when a cluster of the same size runs already, after what an interrupted start of it left undone.
+// What a crash left behind is removed first.
 absl::Status Up(const Layout& layout, const UpOptions& options, const ReadyNodes& ready,
                 std::ostream& out);
 // Ends every process and removes namespaces, control groups and folders. OK when there is nothing.

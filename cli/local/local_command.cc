@@ -142,7 +142,7 @@ Command StatusCommand() {
           }
           ASSIGN_OR_RETURN(const Layout layout, Layout::Create(*name));
           ASSIGN_OR_RETURN(local::ClusterStatus status, local::GetStatus(layout));
-          if (status.running) {
+          if (!status.nodes.empty()) {
             if (const auto ready = ReadyNodes("unix:" + layout.Socket()); ready.ok()) {
               for (local::NodeStatus& node : status.nodes) {
                 node.ready = std::find(ready->begin(), ready->end(), node.name) != ready->end();

@@ -7,6 +7,7 @@
 
 #include <map>
 
+#include "absl/strings/str_split.h"
 #include "cli/local/cgroups.h"
 #include "fmt/format.h"
 #include "tests/support/cluster/local_cluster.h"
@@ -132,6 +133,40 @@ TEST(MachineTest, TellsASecondUpThatItRuns) {
   EXPECT_EQ(cluster.Pid("n1", "agent"), agent);
 }
 
+// `up` that was interrupted once its nodes ran has loaded nothing into them yet.
+TEST(MachineTest, GivesTheNodesWhatAnInterruptedUpHasNotLoaded) {
+  LocalCluster cluster;
+  ASSERT_TRUE(cluster.running());
+  const auto ctr = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(),
+                     {"ctr", "--address", cluster.layout().ContainerdSocket("n2"), "--namespace",
+                      "k8s.io", "images"});
+    return TextOf(arguments);
+  };
+  ASSERT_THAT(ctr({"list", "--quiet"}), HasSubstr("mesh-pause"));
+  for (const auto image : absl::StrSplit(ctr({"list", "--quiet"}), '\n', absl::SkipEmpty())) {
+    ctr({"remove", "--sync", std::string(image)});
+  }
+  ASSERT_THAT(ctr({"list", "--quiet"}), IsEmpty());
+
+  const Output again = cluster.Meshctl({"local", "up", "--name", cluster.layout().cluster()});
+
+  EXPECT_EQ(again.exit_code, 0) << again.text;
+  EXPECT_THAT(ctr({"list", "--quiet"}), HasSubstr("mesh-pause"));
+}
+
+// `up` may find nodes whose agents have not registered yet.
+TEST(MachineTest, WaitsInASecondUpUntilTheNodesAreReady) {
+  LocalCluster cluster;
+  ASSERT_TRUE(cluster.running());
+  ASSERT_EQ(::kill(cluster.Pid("n1", "meshd"), SIGKILL), 0);
+
+  const Output again = cluster.Meshctl({"local", "up", "--name", cluster.layout().cluster()});
+
+  EXPECT_EQ(again.exit_code, 0) << again.text;
+  EXPECT_EQ(cluster.Meshctl({"get", "nodes"}).exit_code, 0);
+}
+
 TEST(MachineTest, IsCleanAfterDownWhateverDiedBefore) {
   for (const char* victim : {"node-init", "containerd", "agent"}) {
     cli::local::Layout layout = cli::local::Layout::Create("test").value();
@@ -152,6 +187,7 @@ TEST(MachineTest, StartsAgainOverWhatACrashLeft) {
   ASSERT_TRUE(cluster.running());
   ASSERT_EQ(::kill(cluster.Pid("n3", "node-init"), SIGKILL), 0);
   ASSERT_TRUE(Eventually([&] { return cluster.Status()["running"] == false; }));
+  EXPECT_EQ(cluster.Status()["nodes"][0]["ready"], true);
 
   const Output again = cluster.Meshctl({"local", "up", "--name", cluster.layout().cluster()});
 
