@@ -24,6 +24,7 @@ std::string InvalidText(std::string_view value, std::string_view why);
 std::string DuplicateText(std::string_view value);
 
 // `path` is that of the value: "spec" or "spec.template.spec".
+void CheckNamespace(const v1::Namespace& object, Problems* problems);
 void CheckPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems);
 void CheckSelector(const v1::LabelSelector& selector, const std::string& path, Problems* problems);
 void CheckReplicaSet(const v1::ReplicaSet& object, Problems* problems);

@@ -381,6 +381,9 @@ std::vector<Problem> Validate(const v1::Resource& resource) {
   CheckMessage(BodyOf(resource), "", &problems);
   CheckMeta(kind, MetaOf(resource), &problems);
   switch (resource.kind_case()) {
+    case v1::Resource::kNamespace:
+      internal::CheckNamespace(resource.namespace_(), &problems);
+      break;
     case v1::Resource::kPod:
       internal::CheckPodSpec(resource.pod().spec(), "spec", &problems);
       break;

@@ -12,9 +12,13 @@ namespace {
 constexpr char kSilentReason[] = "NodeStatusUnknown";
 constexpr char kSilentMessage[] = "Agent stopped posting node status.";
 
-absl::Time LastHeartbeat(const v1::Node& node) {
-  return ToTime(node.status().has_last_heartbeat() ? node.status().last_heartbeat()
-                                                   : node.metadata().creation_timestamp());
+// The stored heartbeat is older than the last one: few are written.
+absl::Time LastHeard(const ClusterState& state, const v1::Node& node) {
+  const absl::Time stored =
+      ToTime(node.status().has_last_heartbeat() ? node.status().last_heartbeat()
+                                                : node.metadata().creation_timestamp());
+  auto heard = state.heard.find(node.metadata().name());
+  return heard == state.heard.end() ? stored : std::max(stored, heard->second);
 }
 
 bool AnyNodeReady(const ClusterState& state) {
@@ -47,7 +51,7 @@ ReconcileResult NodeLifeController::Reconcile(const ClusterState& state, const O
   ReconcileResult result;
   const v1::Node* node = FindObject(state.nodes, key);
   if (node == nullptr) return result;
-  const absl::Time last = LastHeartbeat(*node);
+  const absl::Time last = LastHeard(state, *node);
   const absl::Time silent_at = std::max(last + options_.grace, options_.not_before);
   v1::Node updated = *node;
   auto* conditions = updated.mutable_status()->mutable_conditions();

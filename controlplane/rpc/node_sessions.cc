@@ -132,6 +132,7 @@ void NodeSessions::OnMessage(Id id, const v1::AgentMessage& message) {
         session.node.empty() ? "node sync: the first message must be `hello`"
                              : "node sync: `hello` came twice"));
   }
+  if (!session.node.empty()) cache_.NoteHeard(session.node);
   switch (message.message_case()) {
     case v1::AgentMessage::kHello:
       return OnHello(session, message.hello());
@@ -240,7 +241,7 @@ void NodeSessions::OnAck(Session& session, const v1::Ack& ack) {
   }
   if (ack.revision() <= session.acked) return;
   session.acked = ack.revision();
-  ScheduleStatus(session, false);
+  ScheduleStatus(session, options_.ack_rest);
   if (!held_.empty()) PostFlush();
 }
 
@@ -283,7 +284,8 @@ void NodeSessions::OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartb
                            a.reason() == b.reason() && a.message() == b.message();
                   });
   session.conditions = std::move(conditions);
-  ScheduleStatus(session, news);
+  ScheduleStatus(session,
+                 news || IsDoubted(session.node) ? absl::ZeroDuration() : options_.status_rest);
 }
 
 void NodeSessions::OnEvent(const v1::NodeEvent& event) {
@@ -299,11 +301,22 @@ void NodeSessions::OnEvent(const v1::NodeEvent& event) {
   writer_.Note(note);
 }
 
-// At most one write per heartbeat interval, but for news; at most one on its way.
-void NodeSessions::ScheduleStatus(Session& session, bool now) {
+// The node-life controller has called it silent: being heard is news.
+bool NodeSessions::IsDoubted(const std::string& node) const {
+  auto it = cache_.state().nodes.find({"", node});
+  if (it == cache_.state().nodes.end()) return false;
+  const auto& conditions = it->second->status().conditions();
+  return std::any_of(conditions.begin(), conditions.end(), [](const v1::Condition& condition) {
+    return condition.type() == "Ready" && condition.status() == "Unknown";
+  });
+}
+
+// Writes `rest` after the last write, or at once when that is over; at most one on its way.
+void NodeSessions::ScheduleStatus(Session& session, absl::Duration rest) {
+  session.status_rest = session.status_dirty ? std::min(session.status_rest, rest) : rest;
   session.status_dirty = true;
   if (session.status_writing || !session.live) return;
-  const absl::Time at = now ? loop_.Now() : session.status_written + options_.heartbeat * 0.9;
+  const absl::Time at = session.status_written + session.status_rest;
   if (at <= loop_.Now()) return WriteStatus(session.id);
   loop_.Cancel(session.status_timer);
   session.status_timer = loop_.RunAt(at, [this, id = session.id] { WriteStatus(id); });
@@ -340,7 +353,7 @@ void NodeSessions::WriteStatus(Id id) {
         auto it = sessions_.find(id);
         if (it == sessions_.end()) return;
         it->second.status_writing = false;
-        if (it->second.status_dirty) ScheduleStatus(it->second, false);
+        if (it->second.status_dirty) ScheduleStatus(it->second, it->second.status_rest);
       });
 }
 

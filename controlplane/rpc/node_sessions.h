@@ -41,8 +41,12 @@ class NodeSessions {
     std::string cluster_cidr = "10.244.0.0/16";
     std::string service_cidr = "10.96.0.0/16";
     std::string cluster_domain = "cluster.local";
-    // What agents are asked for, and how often it is written at most while nothing changes.
+    // What agents are asked for.
     absl::Duration heartbeat = absl::Seconds(1);
+    // How often the status of a node that has no news is written, and one whose acknowledged
+    // revision has moved on.
+    absl::Duration status_rest = absl::Seconds(10);
+    absl::Duration ack_rest = absl::Seconds(1);
     // A node that does not acknowledge holds up the stop of a pod no longer than this.
     absl::Duration stop_hold = absl::Seconds(2);
   };
@@ -81,6 +85,7 @@ class NodeSessions {
     bool status_dirty = false;
     bool status_writing = false;
     absl::Time status_written = absl::InfinitePast();
+    absl::Duration status_rest = absl::InfiniteDuration();  // while status_dirty
     TimerId status_timer = 0;
   };
 
@@ -90,8 +95,9 @@ class NodeSessions {
   void OnReport(const Session& session, const v1::PodReport& report);
   void OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartbeat);
   void OnEvent(const v1::NodeEvent& event);
-  void ScheduleStatus(Session& session, bool now);
+  void ScheduleStatus(Session& session, absl::Duration rest);
   void WriteStatus(Id id);
+  bool IsDoubted(const std::string& node) const;
 
   // A pod that is to stop and whose node does not know yet.
   struct Held {

@@ -114,8 +114,10 @@ void MergeList(bool full, const RepeatedPtrField<T>& first, const Removed& first
 
 v1::BackendState::State StateOf(const v1::EndpointConditions& conditions) {
   if (conditions.ready()) return v1::BackendState::ACTIVE;
-  if (conditions.terminating() && conditions.serving()) return v1::BackendState::DRAINING;
-  return v1::BackendState::STATE_UNSPECIFIED;
+  // Not ready is not gone (an agent that is silent, a container that restarts): who is connected
+  // stays connected, nobody new comes.
+  const bool gone = conditions.terminating() && !conditions.serving();
+  return gone ? v1::BackendState::STATE_UNSPECIFIED : v1::BackendState::DRAINING;
 }
 
 // Adds the backends that `slice` has for the port of the Service.

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <tuple>
 
+#include "absl/time/time.h"
 #include "mesh/v1/resource.pb.h"
 
 namespace mesh::controlplane {
@@ -36,6 +37,9 @@ struct ClusterState {
   ObjectMap<v1::Service> services;
   ObjectMap<v1::EndpointSlice> endpoint_slices;
   ObjectMap<v1::Event> events;
+  // When this meshd last heard each node on its stream. Not stored: a write that waits behind
+  // others must not make a node look dead.
+  std::map<std::string, absl::Time> heard;
 
   // Inserts or replaces by namespace and name.
   void Put(const v1::Resource& resource);

@@ -79,6 +79,11 @@ absl::Status WatchCache::Start() {
   return absl::IsOutOfRange(status) ? follow(started_) : status;
 }
 
+void WatchCache::NoteHeard(const std::string& node) {
+  absl::MutexLock lock(&mutex_);
+  state_.heard[node] = loop_.Now();
+}
+
 std::shared_ptr<const v1::Resource> WatchCache::Find(v1::Kind kind, const ObjectKey& key) const {
   auto it = objects_.find({kind, key});
   return it == objects_.end() ? nullptr : it->second;
@@ -163,6 +168,7 @@ void WatchCache::OnBatch(const StoreBatch& batch) {
         if (it == objects_.end()) continue;
         objects_.erase(it);
         state_.Remove(key->kind, key->object);
+        if (key->kind == v1::KIND_NODE) state_.heard.erase(key->object.name);
       } else {
         // Only this process writes here, and it wrote a Resource: anything else is a bug.
         absl::StatusOr<std::shared_ptr<const v1::Resource>> resource = Decode(event.kv);

@@ -77,6 +77,8 @@ class WatchCache {
 
   // Loop only. The reference stays valid; its content changes between tasks.
   const ClusterState& state() const { return state_; }
+  // Loop only: ClusterState::heard of the node becomes now.
+  void NoteHeard(const std::string& node);
   // Loop only. nullptr when absent.
   std::shared_ptr<const v1::Resource> Find(v1::Kind kind, const ObjectKey& key) const;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pure cores that run on every change, at the sizes that they are built for: the scheduler over
-// 5,000 nodes, the map planner over 10,000 Services of 10 endpoints. Processor time counts: they wait
-// for nothing.
+// 5,000 nodes, the map planner over 10,000 Services of 10 endpoints. Processor time counts: they
+// wait for nothing.
 #include <benchmark/benchmark.h>
 
 #include <cstdio>

@@ -293,6 +293,20 @@ TEST(ValidateUpdate, KeepsAPodsSpec) {
       "a Deployment replace it");
 }
 
+TEST(Validate, KnowsTheIsolationOfANamespace) {
+  v1::Resource space;
+  space.mutable_namespace_()->mutable_metadata()->set_name("shop");
+  auto& annotations = *space.mutable_namespace_()->mutable_metadata()->mutable_annotations();
+  annotations["mesh.io/isolation"] = "closed";
+  EXPECT_EQ(Check(space), "");
+
+  annotations["mesh.io/isolation"] = "bogus";
+
+  EXPECT_EQ(Check(space),
+            "metadata.annotations.mesh.io/isolation: Unsupported value: \"bogus\": supported "
+            "values: \"open\", \"closed\"");
+}
+
 TEST(Warnings, TellsWhatIsLegalButNotMeant) {
   v1::Resource service = ValidService();
   service.mutable_service()->mutable_spec()->clear_selector();

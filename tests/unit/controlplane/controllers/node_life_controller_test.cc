@@ -56,6 +56,16 @@ TEST_F(NodeLifeControllerTest, MarksASilentNodeUnknownAndEvictsLater) {
   EXPECT_TRUE(IsTerminating(world.pod("web-1").metadata()));
 }
 
+TEST_F(NodeLifeControllerTest, BelievesAStreamThatIsAheadOfTheStore) {
+  world.now += absl::Seconds(10);
+  world.state.heard["a"] = world.now - absl::Seconds(1);
+
+  const ReconcileResult result = Reconcile();
+
+  EXPECT_THAT(result.writes, IsEmpty());
+  EXPECT_EQ(result.requeue_at, world.now + absl::Seconds(2));
+}
+
 TEST_F(NodeLifeControllerTest, EvictsNothingWhileNoNodeIsHeard) {
   world.now += absl::Seconds(10);
   world.Silence("b");

@@ -292,8 +292,41 @@ TEST_F(NodeSessionsTest, WritesHeartbeatsAndAcksAtMostOncePerInterval) {
 
   EXPECT_LE(world_.cache.revision() - before, 12);
   EXPECT_GE(world_.cache.revision() - before, 8);
+  EXPECT_EQ(world_.cache.state().heard.at("n1"), world_.loop.Now() - absl::Milliseconds(100));
   EXPECT_GE(Node("n1").status().dataplane_revision(), before + 80);
   EXPECT_EQ(sessions_.AckedRevision("n1"), before + 99);
+}
+
+TEST_F(NodeSessionsTest, WritesFewOfTheHeartbeatsThatTellNothingNew) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  agent.Drain();
+  agent.Heartbeat();
+  const Revision before = world_.cache.revision();
+
+  for (int i = 0; i < 60; ++i) {
+    agent.Heartbeat();
+    world_.loop.RunFor(absl::Seconds(1));
+  }
+
+  EXPECT_GE(world_.cache.revision() - before, 5);
+  EXPECT_LE(world_.cache.revision() - before, 7);
+}
+
+TEST_F(NodeSessionsTest, WritesTheHeartbeatOfANodeThatWasGivenUpAtOnce) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  agent.Heartbeat();
+  world_.loop.RunFor(absl::Milliseconds(100));
+  v1::Resource doubted;
+  *doubted.mutable_node() = Node("n1");
+  doubted.mutable_node()->mutable_status()->mutable_conditions(0)->set_status("Unknown");
+  ASSERT_TRUE(world_.Submit({Write::Type::kUpdateStatus, doubted, {}}).ok());
+  ASSERT_EQ(Node("n1").status().conditions(0).status(), "Unknown");
+
+  agent.Heartbeat();
+
+  EXPECT_EQ(Node("n1").status().conditions(0).status(), "True");
 }
 
 TEST_F(NodeSessionsTest, WritesAChangedConditionAtOnce) {

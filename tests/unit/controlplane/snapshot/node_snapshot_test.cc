@@ -115,9 +115,9 @@ TEST(NodeSnapshot, TurnsEndpointsIntoBackendsByTheirConditions) {
   const v1::ServiceState& web = update.services(0);
   EXPECT_EQ(web.identity(), 300u);
   EXPECT_EQ(web.cluster_ip(), "10.96.0.20");
-  EXPECT_THAT(
-      Backends(web.ports(0)),
-      ElementsAre("10.244.0.3:8080 ACTIVE", "10.244.0.4:8080 DRAINING", "10.244.1.3:9090 ACTIVE"));
+  EXPECT_THAT(Backends(web.ports(0)),
+              ElementsAre("10.244.0.3:8080 ACTIVE", "10.244.0.4:8080 DRAINING",
+                          "10.244.0.6:8080 DRAINING", "10.244.1.3:9090 ACTIVE"));
   EXPECT_EQ(web.ports(0).protocol(), 6u);
   EXPECT_EQ(web.ports(1).protocol(), 17u);
   EXPECT_TRUE(web.ports(1).backends().empty()) << "no slice has the port dns";
