@@ -8,7 +8,7 @@ void CheckNamespace(const v1::Namespace& object, Problems* problems) {
   const auto isolation = annotations.find("mesh.io/isolation");
   if (isolation == annotations.end()) return;
   if (isolation->second == "open" || isolation->second == "closed") return;
-  Add(problems, "metadata.annotations.mesh.io/isolation",
+  Add(problems, "metadata.annotations[mesh.io/isolation]",
       "Unsupported value: \"{}\": supported values: \"open\", \"closed\"", isolation->second);
 }
 

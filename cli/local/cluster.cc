@@ -412,13 +412,25 @@ absl::Status Up(const Layout& layout, const UpOptions& given, const ReadyNodes& 
   std::vector<std::string> nodes;
   for (int i = 0; i < options.nodes; ++i) nodes.push_back(Layout::NodeName(i));
 
-  if (status.running) {
+  std::vector<std::string> dead;
+  for (const NodeStatus& node : status.nodes) {
+    if (node.pids.count("node-init") == 0) dead.push_back(node.name);
+  }
+  if (dead.size() < status.nodes.size()) {
     if (status.nodes.size() != nodes.size()) {
       return absl::FailedPreconditionError(
           fmt::format("cluster runs with {} nodes, not {}: run `meshctl local down` first",
                       status.nodes.size(), nodes.size()));
     }
-    out << fmt::format("cluster is already running ({} nodes)", nodes.size()) << std::endl;
+    // A node that went down comes back with what it had, as after a power cut; the others go on.
+    for (const std::string& node : dead) {
+      out << fmt::format("node {} is down: starting it again", node) << std::endl;
+    }
+    RETURN_IF_ERROR(ForAll(
+        dead, [&](const std::string& node) { return StartNodeProcess(layout, node, deadline); }));
+    if (dead.empty()) {
+      out << fmt::format("cluster is already running ({} nodes)", nodes.size()) << std::endl;
+    }
     return CompleteStart(layout, nodes, build, options.wait ? &ready : nullptr, deadline);
   }
   if (status.leftovers) {

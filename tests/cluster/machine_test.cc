@@ -182,9 +182,10 @@ TEST(MachineTest, IsCleanAfterDownWhateverDiedBefore) {
   }
 }
 
-TEST(MachineTest, StartsAgainOverWhatACrashLeft) {
+TEST(MachineTest, BringsADeadNodeBackAndKeepsTheRest) {
   LocalCluster cluster;
   ASSERT_TRUE(cluster.running());
+  const int meshd = cluster.Pid("n1", "meshd");
   ASSERT_EQ(::kill(cluster.Pid("n3", "node-init"), SIGKILL), 0);
   ASSERT_TRUE(Eventually([&] { return cluster.Status()["running"] == false; }));
   EXPECT_EQ(cluster.Status()["nodes"][0]["ready"], true);
@@ -192,8 +193,10 @@ TEST(MachineTest, StartsAgainOverWhatACrashLeft) {
   const Output again = cluster.Meshctl({"local", "up", "--name", cluster.layout().cluster()});
 
   EXPECT_EQ(again.exit_code, 0) << again.text;
-  EXPECT_THAT(again.text, HasSubstr("removing what an earlier cluster left behind"));
+  EXPECT_THAT(again.text, HasSubstr("node n3 is down: starting it again"));
   EXPECT_EQ(cluster.Status()["running"], true);
+  EXPECT_EQ(cluster.Pid("n1", "meshd"), meshd);
+  EXPECT_EQ(cluster.Status()["nodes"][2]["ready"], true);
 }
 
 TEST(MachineTest, RunsCommandsInNodesAndPassesTheirExitCodeOn) {

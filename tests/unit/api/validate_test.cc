@@ -303,7 +303,7 @@ TEST(Validate, KnowsTheIsolationOfANamespace) {
   annotations["mesh.io/isolation"] = "bogus";
 
   EXPECT_EQ(Check(space),
-            "metadata.annotations.mesh.io/isolation: Unsupported value: \"bogus\": supported "
+            "metadata.annotations[mesh.io/isolation]: Unsupported value: \"bogus\": supported "
             "values: \"open\", \"closed\"");
 }
 
