@@ -24,7 +24,7 @@ constexpr char kMeshctl[] = MESH_BIN_DIR "/meshctl";
 constexpr char kLoad[] = MESH_BIN_DIR "/../tests/mesh-load";
 constexpr char kLoadArchive[] = MESH_BIN_DIR "/../tests/mesh-load.tar";
 // Tests of two build folders wait for each other.
-constexpr char kLockFile[] = "/run/lock/mesh-test-cluster.lock";
+constexpr char kLockFile[] = "/run/mesh-test-cluster.lock";
 
 Layout TestLayout() {
   const char* name = std::getenv("MESH_TEST_CLUSTER");
@@ -86,7 +86,7 @@ LoadResult RunningLoad::Stop() {
 LocalCluster::LocalCluster(int nodes) : layout_(TestLayout()) {
   lock_ = ::open(kLockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (lock_ < 0 || ::flock(lock_, LOCK_EX) != 0) {
-    ADD_FAILURE() << "cannot lock " << kLockFile << ": cluster tests need root";
+    ADD_FAILURE() << "cannot lock " << kLockFile << ": " << std::strerror(errno);
     return;
   }
   Meshctl({"local", "down", "--name", layout_.cluster()});
