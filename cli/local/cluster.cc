@@ -525,8 +525,8 @@ absl::StatusOr<int> Exec(const Layout& layout, const std::string& node,
   }
   const pid_t init = NodeInitPid(layout, node);
   if (init == 0) {
-    return absl::FailedPreconditionError(fmt::format(
-        "node \"{}\" is down: run `meshctl local down`, then `meshctl local up`", node));
+    return absl::FailedPreconditionError(
+        fmt::format("node \"{}\" is down: `meshctl local up` starts it again", node));
   }
   return ExecInNode(init, layout.NodeCgroup(node), argv);
 }
