@@ -145,7 +145,8 @@ class GrpcCriClient : public CriClient {
     args.SetMaxReceiveMessageSize(16 << 20);
     // A restarted runtime answers within 0.15 s: look for it that often.
     args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-    args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+    // This one is how long a connection may take to be made: a loaded machine is slow to greet.
+    args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 10'000);
     args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
     // Go servers refuse the authority that gRPC makes from a socket path.
     args.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");

@@ -6,6 +6,9 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -113,6 +116,24 @@ TEST_F(GrpcCriClientTest, StoppingWhatIsGoneSucceedsAndTheGraceIsRoundedUp) {
 TEST_F(GrpcCriClientTest, PassesTheRuntimesWordsOn) {
   const absl::Status status = Wait([&](auto done) { client->StartContainer("c1", done); });
   EXPECT_EQ(std::string(status.message()), "exec format error");
+}
+
+TEST_F(GrpcCriClientTest, WaitsForARuntimeThatIsSlowToGreet) {
+  // A listener whose connections nobody takes: how a server looks that gets no processor.
+  const int listener = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  (folder_ + "/slow.sock").copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(::listen(listener, 4), 0);
+
+  auto slow = NewGrpcCriClient(folder_ + "/slow.sock");
+  absl::Notification done;
+  slow->StartContainer("c1", [&](absl::Status) { done.Notify(); });
+  EXPECT_FALSE(done.WaitForNotificationWithTimeout(absl::Milliseconds(500)));
+
+  ::close(listener);
+  slow.reset();  // cancels
 }
 
 TEST_F(GrpcCriClientTest, SelectsByPodUid) {
