@@ -82,6 +82,7 @@ mesh_config Encode(const NodeConfig& config, const NodeLinks& links) {
   out.host_ifindex = links.host.ifindex;
   out.net_ifindex = links.net.ifindex;
   out.vxlan_ifindex = links.vxlan.ifindex;
+  out.pod_mtu = static_cast<uint32_t>(PodMtu(config));
   std::memcpy(out.host_mac, links.host.mac.data(), links.host.mac.size());
   std::memcpy(out.net_mac, links.net.mac.data(), links.net.mac.size());
   return out;
@@ -102,6 +103,7 @@ bool IsPodInterface(const LinkInfo& link) {
 
 struct KernelMaps {
   KernelMap<mesh_service_key, mesh_service_value> service;
+  KernelMap<mesh_set_key, mesh_set_value> set;
   KernelMap<mesh_slot_key, mesh_slot_value> slot;
   KernelMap<mesh_backend_key, mesh_backend_value> backend;
   KernelMap<mesh_tunnel_key, mesh_tunnel_value> tunnel;
@@ -120,6 +122,8 @@ absl::StatusOr<KernelMaps> KernelMaps::Adopt(const Programs& programs) {
   ASSIGN_OR_RETURN(
       auto service,
       (KernelMap<mesh_service_key, mesh_service_value>::Adopt(fd(MESH_SERVICE_MAP_NAME))));
+  ASSIGN_OR_RETURN(auto set,
+                   (KernelMap<mesh_set_key, mesh_set_value>::Adopt(fd(MESH_SET_MAP_NAME))));
   ASSIGN_OR_RETURN(auto slot,
                    (KernelMap<mesh_slot_key, mesh_slot_value>::Adopt(fd(MESH_SLOT_MAP_NAME))));
   ASSIGN_OR_RETURN(
@@ -142,6 +146,7 @@ absl::StatusOr<KernelMaps> KernelMaps::Adopt(const Programs& programs) {
   ASSIGN_OR_RETURN(auto state,
                    (KernelMap<uint32_t, mesh_state_value>::Adopt(fd(MESH_STATE_MAP_NAME))));
   return KernelMaps{std::move(service),
+                    std::move(set),
                     std::move(slot),
                     std::move(backend),
                     std::move(tunnel),
@@ -162,7 +167,7 @@ class KernelDataplane::Impl {
         netlink_(std::move(netlink)),
         programs_(std::move(programs)),
         maps_(std::move(maps)),
-        services_({maps_.service, maps_.slot, maps_.backend, maps_.tunnel, maps_.ns}),
+        services_({maps_.service, maps_.set, maps_.slot, maps_.backend, maps_.tunnel, maps_.ns}),
         endpoints_(maps_.endpoint, maps_.endpoint_name),
         flows_(maps_.flow) {}
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Owns the maps mesh_service, mesh_svc_slot and mesh_backend: from what a client dials to who
- * answers. */
+/* Owns the maps mesh_service, mesh_svc_set, mesh_svc_slot and mesh_backend: from what a client
+ * dials to who answers. */
 #pragma once
 
 #include "lib/common.h"
 #include "mesh/shared/backend_map.h"
 #include "mesh/shared/service_map.h"
+#include "mesh/shared/set_map.h"
 #include "mesh/shared/slot_map.h"
 
 struct {
@@ -15,6 +16,14 @@ struct {
 	__type(key, struct mesh_service_key);
 	__type(value, struct mesh_service_value);
 } mesh_service SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MESH_SET_MAX_ENTRIES);
+	__type(key, struct mesh_set_key);
+	__type(value, struct mesh_set_value);
+} mesh_svc_set SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -48,7 +57,7 @@ struct mesh_selection {
 
 /*
  * Picks an active backend at random. Returns 0 or a reason. Twice at most: the slots of a
- * generation go away after the Service's value has moved to the next one, so a reader of the old
+ * generation go away after the set's value has moved to the next one, so a reader of the old
  * value may miss once.
  */
 static __always_inline int mesh_service_select(__be32 vip, __be16 port, __u8 proto,
@@ -57,9 +66,10 @@ static __always_inline int mesh_service_select(__be32 vip, __be16 port, __u8 pro
 	struct mesh_service_key key = {.vip = vip, .port = port, .proto = proto};
 	struct mesh_backend_value *backend;
 	struct mesh_service_value *service;
+	struct mesh_set_key set_key;
+	struct mesh_set_value *set;
 	struct mesh_slot_value *slot;
 	struct mesh_slot_key slot_key;
-	__u32 count;
 	int i;
 
 #pragma unroll
@@ -67,19 +77,20 @@ static __always_inline int mesh_service_select(__be32 vip, __be16 port, __u8 pro
 		service = bpf_map_lookup_elem(&mesh_service, &key);
 		if (!service)
 			return MESH_REASON_NO_SERVICE;
-		count = service->count;
-		if (!count)
+		set_key.set_id = service->set_id;
+		set = bpf_map_lookup_elem(&mesh_svc_set, &set_key);
+		if (!set || !set->count)
 			return MESH_REASON_NO_BACKEND;
-		slot_key.service_id = service->service_id;
-		slot_key.generation = service->generation;
-		slot_key.index = ((__u64)bpf_get_prandom_u32() * count) >> 32;
+		slot_key.set_id = set_key.set_id;
+		slot_key.generation = set->generation;
+		slot_key.index = ((__u64)bpf_get_prandom_u32() * set->count) >> 32;
 		slot = bpf_map_lookup_elem(&mesh_svc_slot, &slot_key);
 		if (!slot)
 			continue;
 		backend = mesh_backend_lookup(slot->backend_id);
 		if (!backend)
 			continue;
-		out->service_id = slot_key.service_id;
+		out->service_id = service->service_id;
 		out->backend_id = slot->backend_id;
 		out->ip = backend->ip;
 		out->port = backend->port;

@@ -33,9 +33,20 @@ struct NodeConfig {
   IpPrefix service_cidr;
   IpAddress gateway;      // first address of pod_cidr: the node itself, as pods see it
   int uplink_mtu = 1500;  // pods get this less 50 for VXLAN
+  // Interface that has node_ip. Empty: no traffic from or to the outside of the cluster.
+  std::string uplink;
+  // Destinations outside the cluster that see the pods' own addresses.
+  std::vector<IpPrefix> non_masquerade;
+  // Whether established flows from outside to other nodes are forwarded by XDP on the uplink.
+  bool xdp = false;
 };
 
 enum class BackendState : uint8_t { kActive = 1, kDraining = 2 };
+
+// Which clients of a Service a backend is there for, on this node.
+inline constexpr uint8_t kScopeInternal = 1;  // they dial the ClusterIP
+inline constexpr uint8_t kScopeExternal = 2;  // NodePort, LoadBalancer and external addresses
+inline constexpr uint8_t kScopeBoth = 3;
 
 struct Backend {
   IpAddress ip;
@@ -43,14 +54,19 @@ struct Backend {
   BackendState state = BackendState::kActive;
   std::string node;
   std::string pod;
+  uint8_t scopes = kScopeBoth;
+  uint16_t weight = 1;  // 1..1000, share of new flows
   friend auto operator<=>(const Backend&, const Backend&) = default;
 };
+
+enum class Algorithm : uint8_t { kRandom = 0, kMaglev = 1, kLeastLoaded = 2 };
 
 struct ServicePort {
   std::string name;
   Protocol protocol = Protocol::kTcp;
   uint16_t port = 0;
   std::vector<Backend> backends;  // sorted by (ip, port)
+  uint16_t node_port = 0;         // at any address of the node; 0: none
   friend auto operator<=>(const ServicePort&, const ServicePort&) = default;
 };
 
@@ -60,6 +76,15 @@ struct Service {
   IpAddress cluster_ip;
   uint32_t identity = 0;  // of its namespace
   std::vector<ServicePort> ports;
+  // Unset cluster_ip (not v4, not v6) is allowed: a host port is such a Service with a node_port.
+  std::vector<IpAddress> load_balancer_ips;
+  std::vector<IpAddress> external_ips;
+  std::vector<IpPrefix> source_ranges;  // of load_balancer_ips; empty: everybody
+  Algorithm internal_algorithm = Algorithm::kRandom;
+  Algorithm external_algorithm = Algorithm::kMaglev;
+  bool direct_return = false;     // of external flows to other nodes
+  uint32_t affinity_seconds = 0;  // 0: none
+  bool announced = false;         // this node answers ARP for load_balancer_ips
   friend auto operator<=>(const Service&, const Service&) = default;
 };
 

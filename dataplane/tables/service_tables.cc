@@ -12,6 +12,10 @@
 namespace mesh::dataplane {
 namespace {
 
+uint32_t SetOf(const ServiceEntry& entry) {
+  return MESH_SET_ID(entry.service_id, MESH_SCOPE_INTERNAL);
+}
+
 mesh_service_key Encode(const Frontend& frontend) {
   return {.vip = EncodeIp(frontend.vip),
           .port = EncodePort(frontend.port),
@@ -48,18 +52,23 @@ absl::StatusOr<Observed> ServiceTables::Load() const {
   for (const auto& [key, value] : backends) out.backends[key.backend_id] = Decode(value);
 
   ASSIGN_OR_RETURN(const auto slots, maps_.slot.Dump());
-  std::map<std::pair<uint32_t, uint32_t>, std::map<uint32_t, uint32_t>> by_service;
+  std::map<std::pair<uint32_t, uint32_t>, std::map<uint32_t, uint32_t>> by_set;
   for (const auto& [key, value] : slots) {
-    by_service[{key.service_id, key.generation}][key.index] = value.backend_id;
+    by_set[{key.set_id, key.generation}][key.index] = value.backend_id;
   }
+  ASSIGN_OR_RETURN(const auto set_rows, maps_.set.Dump());
+  std::map<uint32_t, mesh_set_value> sets;
+  for (const auto& [key, value] : set_rows) sets.emplace(key.set_id, value);
   ASSIGN_OR_RETURN(const auto services, maps_.service.Dump());
   for (const auto& [key, value] : services) {
     ServiceEntry& entry = out.services[Decode(key)];
     entry.service_id = value.service_id;
     entry.identity = value.identity;
-    entry.generation = value.generation;
-    for (const auto& [index, backend_id] : by_service[{value.service_id, value.generation}]) {
-      if (index < value.count) entry.backend_ids.push_back(backend_id);
+    const auto set = sets.find(value.set_id);
+    if (set == sets.end()) continue;
+    entry.generation = set->second.generation;
+    for (const auto& [index, backend_id] : by_set[{value.set_id, entry.generation}]) {
+      if (index < set->second.count) entry.backend_ids.push_back(backend_id);
     }
   }
 
@@ -78,12 +87,21 @@ absl::StatusOr<Observed> ServiceTables::Load() const {
 }
 
 absl::Status ServiceTables::RemoveOrphans() {
-  std::set<std::pair<uint32_t, uint32_t>> present;
+  std::set<uint32_t> named;
   ASSIGN_OR_RETURN(const auto services, maps_.service.Dump());
-  for (const auto& [key, value] : services) present.emplace(value.service_id, value.generation);
+  for (const auto& [key, value] : services) named.insert(value.set_id);
+  std::set<std::pair<uint32_t, uint32_t>> present;
+  ASSIGN_OR_RETURN(const auto sets, maps_.set.Dump());
+  for (const auto& [key, value] : sets) {
+    if (named.contains(key.set_id)) {
+      present.emplace(key.set_id, value.generation);
+    } else {
+      RETURN_IF_ERROR(maps_.set.Remove(key));
+    }
+  }
   ASSIGN_OR_RETURN(const auto slots, maps_.slot.Dump());
   for (const auto& [key, value] : slots) {
-    if (present.contains({key.service_id, key.generation})) continue;
+    if (present.contains({key.set_id, key.generation})) continue;
     RETURN_IF_ERROR(maps_.slot.Remove(key));
   }
   return absl::OkStatus();
@@ -91,8 +109,8 @@ absl::Status ServiceTables::RemoveOrphans() {
 
 absl::Status ServiceTables::RemoveSlots(const ServiceEntry& entry) {
   for (uint32_t i = 0; i < entry.backend_ids.size(); ++i) {
-    RETURN_IF_ERROR(maps_.slot.Remove(
-        {.service_id = entry.service_id, .generation = entry.generation, .index = i}));
+    RETURN_IF_ERROR(
+        maps_.slot.Remove({.set_id = SetOf(entry), .generation = entry.generation, .index = i}));
   }
   return absl::OkStatus();
 }
@@ -102,14 +120,19 @@ absl::Status ServiceTables::Put(const PutService& action, const Observed& observ
   const uint32_t generation = entry.generation + 1;
   for (uint32_t i = 0; i < entry.backend_ids.size(); ++i) {
     RETURN_IF_ERROR(
-        maps_.slot.Upsert({.service_id = entry.service_id, .generation = generation, .index = i},
+        maps_.slot.Upsert({.set_id = SetOf(entry), .generation = generation, .index = i},
                           {.backend_id = entry.backend_ids[i]}));
   }
-  RETURN_IF_ERROR(maps_.service.Upsert(Encode(action.frontend),
-                                       {.service_id = entry.service_id,
-                                        .generation = generation,
-                                        .count = static_cast<uint32_t>(entry.backend_ids.size()),
-                                        .identity = entry.identity}));
+  RETURN_IF_ERROR(maps_.set.Upsert({.set_id = SetOf(entry)},
+                                   {.generation = generation,
+                                    .count = static_cast<uint32_t>(entry.backend_ids.size()),
+                                    .algorithm = MESH_ALGORITHM_RANDOM,
+                                    .table_size = 0}));
+  RETURN_IF_ERROR(maps_.service.Upsert(Encode(action.frontend), {.service_id = entry.service_id,
+                                                                 .set_id = SetOf(entry),
+                                                                 .identity = entry.identity,
+                                                                 .affinity_s = 0,
+                                                                 .flags = 0}));
   const auto old = observed.services.find(action.frontend);
   return old == observed.services.end() ? absl::OkStatus() : RemoveSlots(old->second);
 }
@@ -133,7 +156,9 @@ absl::Status ServiceTables::Execute(const Action& action, const Observed& observ
     absl::Status operator()(const RemoveService& a) {
       RETURN_IF_ERROR(tables.maps_.service.Remove(Encode(a.frontend)));
       const auto old = observed.services.find(a.frontend);
-      return old == observed.services.end() ? absl::OkStatus() : tables.RemoveSlots(old->second);
+      if (old == observed.services.end()) return absl::OkStatus();
+      RETURN_IF_ERROR(tables.maps_.set.Remove({.set_id = SetOf(old->second)}));
+      return tables.RemoveSlots(old->second);
     }
     absl::Status operator()(const RemoveBackend& a) {
       return tables.maps_.backend.Remove({.backend_id = a.backend_id});

@@ -8,6 +8,7 @@
 #include "mesh/shared/backend_map.h"
 #include "mesh/shared/namespace_map.h"
 #include "mesh/shared/service_map.h"
+#include "mesh/shared/set_map.h"
 #include "mesh/shared/slot_map.h"
 #include "mesh/shared/tunnel_map.h"
 
@@ -21,6 +22,7 @@ class ServiceTables {
  public:
   struct Maps {
     Map<mesh_service_key, mesh_service_value>& service;
+    Map<mesh_set_key, mesh_set_value>& set;
     Map<mesh_slot_key, mesh_slot_value>& slot;
     Map<mesh_backend_key, mesh_backend_value>& backend;
     Map<mesh_tunnel_key, mesh_tunnel_value>& tunnel;

@@ -20,9 +20,9 @@ TEST(Load, ProgramsShareTheirMaps) {
   const absl::StatusOr<std::unique_ptr<Programs>> programs = Programs::Load({}, {});
   ASSERT_TRUE(programs.ok()) << programs.status();
 
-  for (const char* name :
-       {"mesh_service", "mesh_svc_slot", "mesh_backend", "mesh_endpoint", "mesh_ep_name",
-        "mesh_tunnel", "mesh_namespace", "mesh_flow", "mesh_metrics", "mesh_state"}) {
+  for (const char* name : {"mesh_service", "mesh_svc_set", "mesh_svc_slot", "mesh_backend",
+                           "mesh_endpoint", "mesh_ep_name", "mesh_tunnel", "mesh_namespace",
+                           "mesh_flow", "mesh_metrics", "mesh_state"}) {
     EXPECT_GE((*programs)->map(name), 0) << name;
   }
 }

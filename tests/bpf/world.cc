@@ -68,6 +68,7 @@ std::unique_ptr<KernelMap<K, V>> Adopt(const Programs& programs, const char* nam
 
 struct World::Maps {
   std::unique_ptr<KernelMap<mesh_service_key, mesh_service_value>> service;
+  std::unique_ptr<KernelMap<mesh_set_key, mesh_set_value>> set;
   std::unique_ptr<KernelMap<mesh_slot_key, mesh_slot_value>> slot;
   std::unique_ptr<KernelMap<mesh_backend_key, mesh_backend_value>> backend;
   std::unique_ptr<KernelMap<mesh_tunnel_key, mesh_tunnel_value>> tunnel;
@@ -151,6 +152,7 @@ void World::Load(uint32_t flow_max_entries) {
 
   maps_ = std::make_shared<Maps>();
   maps_->service = Adopt<mesh_service_key, mesh_service_value>(*programs_, MESH_SERVICE_MAP_NAME);
+  maps_->set = Adopt<mesh_set_key, mesh_set_value>(*programs_, MESH_SET_MAP_NAME);
   maps_->slot = Adopt<mesh_slot_key, mesh_slot_value>(*programs_, MESH_SLOT_MAP_NAME);
   maps_->backend = Adopt<mesh_backend_key, mesh_backend_value>(*programs_, MESH_BACKEND_MAP_NAME);
   maps_->tunnel = Adopt<mesh_tunnel_key, mesh_tunnel_value>(*programs_, MESH_TUNNEL_MAP_NAME);
@@ -165,6 +167,7 @@ void World::Load(uint32_t flow_max_entries) {
     for (const auto& [key, value] : rows) ASSERT_TRUE(map.Erase(key).ok());
   };
   clear(*maps_->service);
+  clear(*maps_->set);
   clear(*maps_->slot);
   clear(*maps_->backend);
   clear(*maps_->tunnel);
@@ -191,7 +194,7 @@ void World::Load(uint32_t flow_max_entries) {
 
 void World::Apply() {
   ServiceTables tables(
-      {*maps_->service, *maps_->slot, *maps_->backend, *maps_->tunnel, *maps_->ns});
+      {*maps_->service, *maps_->set, *maps_->slot, *maps_->backend, *maps_->tunnel, *maps_->ns});
   const Plan plan = ComputePlan(config_, desired_, observed_, next_);
   ASSERT_TRUE(plan.problem.ok()) << plan.problem;
   for (const Action& action : plan.actions) {

@@ -35,11 +35,12 @@ class Tables : public ::testing::Test {
 
   const Frontend frontend_ = {Ip("10.96.0.10"), 80, Protocol::kTcp};
   FakeMap<mesh_service_key, mesh_service_value> service_;
+  FakeMap<mesh_set_key, mesh_set_value> set_;
   FakeMap<mesh_slot_key, mesh_slot_value> slot_{8};
   FakeMap<mesh_backend_key, mesh_backend_value> backend_;
   FakeMap<mesh_tunnel_key, mesh_tunnel_value> tunnel_;
   FakeMap<mesh_namespace_key, mesh_namespace_value> ns_;
-  ServiceTables tables_{{service_, slot_, backend_, tunnel_, ns_}};
+  ServiceTables tables_{{service_, set_, slot_, backend_, tunnel_, ns_}};
   Observed observed_;
 };
 
@@ -52,7 +53,7 @@ TEST_F(Tables, WritesAServiceInNetworkOrder) {
   EXPECT_EQ(rows[0].first.vip, htonl(0x0a60000a));
   EXPECT_EQ(rows[0].first.port, htons(80));
   EXPECT_EQ(rows[0].first.proto, 6);
-  EXPECT_EQ(rows[0].second.count, 1u);
+  EXPECT_EQ(set_.Lookup({rows[0].second.set_id})->count, 1u);
   const auto backend = *backend_.Lookup({7});
   EXPECT_EQ(backend.ip, htonl(0x0af4010a));
   EXPECT_EQ(backend.port, htons(8080));
@@ -74,9 +75,9 @@ TEST_F(Tables, ShowsPacketsACompleteServiceAtEveryWrite) {
   ASSERT_TRUE(Execute(Web({7})).ok());
   // Looks, like a packet, before each write to the slots.
   slot_.fault = [&] {
-    const mesh_service_value value = (*service_.Dump())[0].second;
+    const auto [key, value] = (*set_.Dump())[0];
     for (uint32_t i = 0; i < value.count; ++i) {
-      EXPECT_TRUE(slot_.Lookup({value.service_id, value.generation, i}).ok());
+      EXPECT_TRUE(slot_.Lookup({key.set_id, value.generation, i}).ok());
     }
     return absl::OkStatus();
   };
@@ -94,7 +95,7 @@ TEST_F(Tables, LeavesNoSlotOfARemovedService) {
   ASSERT_TRUE(Execute(RemoveService{frontend_}).ok());
   ASSERT_TRUE(Execute(RemoveBackend{7}).ok());
 
-  EXPECT_EQ(service_.size() + slot_.size() + backend_.size(), 0u);
+  EXPECT_EQ(service_.size() + set_.size() + slot_.size() + backend_.size(), 0u);
 }
 
 TEST_F(Tables, TellsWhenTheSlotsAreFull) {
@@ -108,7 +109,7 @@ TEST_F(Tables, TellsWhenTheSlotsAreFull) {
 TEST_F(Tables, RemovesSlotsThatACrashHasLeft) {
   ASSERT_TRUE(Execute(Backend(7, "10.244.1.10")).ok());
   ASSERT_TRUE(Execute(Web({7})).ok());
-  ASSERT_TRUE(slot_.Upsert({1, 99, 0}, {7}).ok());
+  ASSERT_TRUE(slot_.Upsert({2, 99, 0}, {7}).ok());
   ASSERT_TRUE(slot_.Upsert({5, 1, 0}, {7}).ok());
 
   ASSERT_TRUE(tables_.RemoveOrphans().ok());

@@ -8,7 +8,7 @@
  * Part of the pin path. Raise it when the meaning or layout of a map changes: a newer agent then
  * makes new maps beside the old ones instead of reading foreign bytes.
  */
-#define MESH_ABI_VERSION 1
+#define MESH_ABI_VERSION 2
 
 #ifdef __cplusplus
 #define MESH_SHARED_ASSERT(condition, why) static_assert(condition, why)
@@ -20,6 +20,12 @@
 #define MESH_IDENTITY_HOST	1 /* processes of a node */
 #define MESH_IDENTITY_WORLD	2 /* outside the cluster */
 #define MESH_IDENTITY_UNMANAGED 3 /* attached by hand */
+/*
+ * Outside the cluster, and the backend's node answers the client itself. The packet has its first
+ * addresses; the inner destination MAC holds the backend that the sending node has chosen: 4 bytes
+ * address, 2 bytes port.
+ */
+#define MESH_IDENTITY_WORLD_DIRECT 4
 
 /*
  * The 24-bit VNI of a packet between nodes: the identity of its source, and one bit that says that

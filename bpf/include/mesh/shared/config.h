@@ -15,5 +15,7 @@ struct mesh_config {
 	__u32 vxlan_ifindex; /* mesh_vxlan */
 	__u8 host_mac[6];
 	__u8 net_mac[6];
+	__u32 uplink_ifindex; /* 0: none */
+	__u32 pod_mtu;	      /* longest IP packet through the tunnel */
 };
-MESH_SHARED_ASSERT(sizeof(struct mesh_config) == 56, "ABI");
+MESH_SHARED_ASSERT(sizeof(struct mesh_config) == 64, "ABI");

@@ -40,7 +40,19 @@
 	/* the kernel refused a rewrite or the tunnel */                                           \
 	X(KERNEL, kernel, 15)                                                                      \
 	/* handed to the node's routing: a destination outside the cluster */                      \
-	X(TO_STACK, to_stack, 16)
+	X(TO_STACK, to_stack, 16)                                                                  \
+	/* the Service does not admit the client's address (loadBalancerSourceRanges) */           \
+	X(SOURCE_RANGE, source_range, 17)                                                          \
+	/* the pod has as many connections as the others leave it */                               \
+	X(QUOTA, quota, 18)                                                                        \
+	/* its time to live is over; the sender is told */                                         \
+	X(TTL, ttl, 19)                                                                            \
+	/* too long for the tunnel and not to be fragmented; the sender is told */                 \
+	X(TOO_BIG, too_big, 20)                                                                    \
+	/* SCTP; the sender is told */                                                             \
+	X(SCTP, sctp, 21)                                                                          \
+	/* answered here: ARP for an announced address */                                          \
+	X(ANSWERED, answered, 22)
 
 enum mesh_reason {
 #define MESH_REASON_ENUM(upper, lower, number) MESH_REASON_##upper = number,
@@ -48,4 +60,4 @@ enum mesh_reason {
 #undef MESH_REASON_ENUM
 };
 
-#define MESH_REASON_COUNT 17
+#define MESH_REASON_COUNT 23

@@ -22,10 +22,15 @@ MESH_SHARED_ASSERT(sizeof(struct mesh_flow_key) == 16, "ABI");
 #define MESH_TARGET_POD	   1 /* out_ifindex, mac */
 #define MESH_TARGET_TUNNEL 2 /* out_peer, vni */
 #define MESH_TARGET_HOST   3 /* the node's own stack, through mesh_host */
+#define MESH_TARGET_UPLINK 4 /* outside the cluster, by the node's routes: bpf_redirect_neigh */
+#define MESH_TARGET_DIRECT                                                                         \
+	5 /* as TUNNEL, with its first addresses; destination_mac names the backend */
+#define MESH_TARGET_POD_SHAPED 6 /* as POD, through the queue of its host-side veth */
 
 #define MESH_FLOW_REPLY 1 /* the direction of the answering side */
 #define MESH_FLOW_SERVICE                                                                          \
 	2 /* through a Service (on the node where the client is, or told by the VNI) */
+#define MESH_FLOW_ONE_WAY 4 /* answers do not come by here (direct return) */
 
 struct mesh_flow_value {
 	/* The packet leaves with these. Swapped, they are the key of the other direction. */
@@ -53,7 +58,7 @@ struct mesh_flow_value {
 	__u32 service_id; /* 0: not translated by a Service on this node */
 	__u32 backend_id;
 	__u32 identity; /* of the source of this direction; 0 in reply entries */
-	__u32 pad1;
+	__be32 owner;	/* mesh_owner_key */
 
 	__u64 last_seen_ns; /* CLOCK_MONOTONIC_COARSE */
 	__u64 packets, bytes;

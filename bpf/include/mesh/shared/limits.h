@@ -19,3 +19,16 @@
  * when full.
  */
 #define MESH_FLOW_MAX_ENTRIES 524288
+/* Two sets for each Service port with frontends outside. */
+#define MESH_SET_MAX_ENTRIES 131072
+/* Clients with session affinity; the least recently seen gives way. */
+#define MESH_AFFINITY_MAX_ENTRIES     65536
+#define MESH_SOURCE_RANGE_MAX_ENTRIES 65536
+/* Datagrams whose fragments are on their way; the oldest gives way. */
+#define MESH_FRAGMENT_MAX_ENTRIES      8192
+#define MESH_NO_MASQUERADE_MAX_ENTRIES 256
+#define MESH_ANNOUNCE_MAX_ENTRIES      4096
+/* Source ports of masqueraded flows, per destination: outside of the local port range and of the
+ * NodePorts, so that no socket of the node uses them. */
+#define MESH_MASQUERADE_PORT_FIRST 10000
+#define MESH_MASQUERADE_PORT_COUNT 20000

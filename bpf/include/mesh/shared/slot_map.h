@@ -6,9 +6,9 @@
 
 #define MESH_SLOT_MAP_NAME "mesh_svc_slot"
 
-/* The active backends of a Service port, by index. */
+/* The active backends of a set, by index. */
 struct mesh_slot_key {
-	__u32 service_id;
+	__u32 set_id;
 	__u32 generation;
 	__u32 index;
 };
