@@ -9,6 +9,7 @@
 #include "lib/endpoint.h"
 #include "lib/flow.h"
 #include "lib/isolation.h"
+#include "lib/outside.h"
 #include "lib/packet.h"
 #include "lib/service.h"
 #include "lib/state.h"

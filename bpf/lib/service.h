@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Owns the maps mesh_service, mesh_svc_set, mesh_svc_slot and mesh_backend: from what a client
- * dials to who answers. */
+/* Owns the maps mesh_service, mesh_svc_set, mesh_svc_slot, mesh_maglev, mesh_backend, mesh_be_load,
+ * mesh_affinity and mesh_src_range: from what a client dials to who answers. */
 #pragma once
 
 #include "lib/common.h"
+#include "mesh/shared/affinity_map.h"
+#include "mesh/shared/backend_load_map.h"
 #include "mesh/shared/backend_map.h"
 #include "mesh/shared/service_map.h"
 #include "mesh/shared/set_map.h"
 #include "mesh/shared/slot_map.h"
+#include "mesh/shared/source_range_map.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -40,6 +43,46 @@ struct {
 	__type(key, struct mesh_backend_key);
 	__type(value, struct mesh_backend_value);
 } mesh_backend SEC(".maps");
+
+/* The flag lets tables differ in size. */
+struct mesh_maglev_table {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MESH_SET_MAX_ENTRIES);
+	__type(key, struct mesh_set_key);
+	__array(values, struct mesh_maglev_table);
+} mesh_maglev SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MESH_BACKEND_MAX_ENTRIES);
+	__type(key, struct mesh_backend_key);
+	__type(value, struct mesh_backend_load_value);
+} mesh_be_load SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MESH_AFFINITY_MAX_ENTRIES);
+	__type(key, struct mesh_affinity_key);
+	__type(value, struct mesh_affinity_value);
+} mesh_affinity SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MESH_SOURCE_RANGE_MAX_ENTRIES);
+	__type(key, struct mesh_source_range_key);
+	__type(value, struct mesh_source_range_value);
+} mesh_src_range SEC(".maps");
 
 static __always_inline struct mesh_backend_value *mesh_backend_lookup(__u32 backend_id)
 {

@@ -24,7 +24,8 @@ MESH_SHARED_ASSERT(sizeof(struct mesh_set_key) == 4, "ABI");
 /*
  * Writing this value is the moment a change takes effect: the slots of `generation` are complete
  * before, those of the last one are removed after. With Maglev the table of the set in mesh_maglev
- * is replaced before.
+ * changes before, place by place: every place holds a backend that has a row at any moment. Only a
+ * table of another size is a new map, because replacing one waits for an RCU grace period.
  */
 struct mesh_set_value {
 	__u32 generation;
@@ -34,4 +35,8 @@ struct mesh_set_value {
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_set_value) == 16, "ABI");
 
-/* mesh_maglev: hash of arrays; key set_id, inner index 0..table_size-1, inner value backend id. */
+/*
+ * mesh_maglev: hash of arrays; key mesh_set_key, inner index 0..max_entries-1, inner value backend
+ * id. A reader takes `table_size` from the set; after it a lookup may miss once, when the table has
+ * just become a smaller one: read the set again.
+ */
