@@ -63,8 +63,8 @@ ClusterZone::ClusterZone(NodeStatePtr state) : state_(std::move(state)) {
   if (auto cidr = IpPrefix::Parse(state_->config.service_cidr()); cidr.ok()) service_cidr_ = *cidr;
   for (const auto& [identity, ns] : state_->namespaces) namespaces_.insert(ns.name());
   for (const auto& [key, service] : state_->services) {
-    namespaces_.insert(service.namespace_());
-    if (auto ip = IpAddress::Parse(service.cluster_ip()); ip.ok()) by_address_[*ip] = &service;
+    namespaces_.insert(service->namespace_());
+    if (auto ip = IpAddress::Parse(service->cluster_ip()); ip.ok()) by_address_[*ip] = &*service;
   }
 }
 
@@ -96,7 +96,7 @@ const v1::ServiceState* ClusterZone::Find(const std::string& service, const std:
   // A label may hold any byte; with a '/' it could name the key of another service.
   if (service.find('/') != std::string::npos) return nullptr;
   const auto it = state_->services.find(ns + "/" + service);
-  return it == state_->services.end() ? nullptr : &it->second;
+  return it == state_->services.end() ? nullptr : &*it->second;
 }
 
 void ClusterZone::AddAddresses(const v1::ServiceState& service, const std::string& name,

@@ -26,7 +26,8 @@ class Names {
  public:
   explicit Names(const NodeState* state) {
     if (state == nullptr) return;
-    for (const auto& [key, service] : state->services) {
+    for (const auto& [key, shared] : state->services) {
+      const v1::ServiceState& service = *shared;
       const ServiceName name{service.namespace_(), service.name()};
       for (const v1::ServicePortState& port : service.ports()) {
         const auto protocol = static_cast<Protocol>(port.protocol());

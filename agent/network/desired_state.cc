@@ -37,7 +37,7 @@ class Translator {
   Translation Run() {
     out_.desired.revision = state_.revision;
     out_.desired.complete = state_.complete;
-    for (const auto& [key, service] : state_.services) AddService(key, service);
+    for (const auto& [key, service] : state_.services) AddService(key, *service);
     for (const auto& [name, peer] : state_.nodes) AddPeer(name, peer);
     for (const auto& [identity, ns] : state_.namespaces) AddNamespace(identity, ns);
     return std::move(out_);

@@ -198,16 +198,16 @@ cri::ContainerConfig BuildContainerConfig(
 }
 
 std::vector<std::pair<std::string, std::string>> ServiceEnvironment(
-    const std::map<std::string, v1::ServiceState>& services, const std::string& ns) {
+    const std::map<std::string, Shared<v1::ServiceState>>& services, const std::string& ns) {
   std::vector<std::pair<std::string, std::string>> out;
   const auto to_name = [](std::string text) {
     for (char& c : text) c = c == '-' ? '_' : static_cast<char>(std::toupper(c));
     return text;
   };
-  for (const auto& [key, service] : services) {
-    if (service.namespace_() != ns || service.cluster_ip().empty() || service.ports().empty()) {
-      continue;
-    }
+  for (const auto& [key, shared] : services) {
+    const v1::ServiceState& service = *shared;
+    if (service.namespace_() != ns || service.ports().empty()) continue;
+    if (service.cluster_ip().empty() || service.cluster_ip() == "None") continue;
     const std::string name = to_name(service.name());
     const std::string& ip = service.cluster_ip();
     out.emplace_back(name + "_SERVICE_HOST", ip);

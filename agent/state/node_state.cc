@@ -59,7 +59,7 @@ std::string Encode(const NodeState& state) {
   update.set_revision(state.revision);
   update.set_full(state.complete);
   for (const auto& [uid, pod] : state.pods) *update.add_pods() = pod;
-  for (const auto& [key, service] : state.services) *update.add_services() = service;
+  for (const auto& [key, service] : state.services) *update.add_services() = *service;
   for (const auto& [name, node] : state.nodes) *update.add_nodes() = node;
   for (const auto& [identity, ns] : state.namespaces) *update.add_namespaces() = ns;
   const std::string head = welcome.SerializeAsString();
@@ -70,9 +70,10 @@ std::string Encode(const NodeState& state) {
 }  // namespace
 
 absl::Status NodeState::Merge(const v1::NodeUpdate& update) {
+  std::map<std::string, Shared<v1::ServiceState>> known;
   if (update.full()) {
     pods.clear();
-    services.clear();
+    known.swap(services);
     nodes.clear();
     namespaces.clear();
     complete = true;
@@ -85,7 +86,16 @@ absl::Status NodeState::Merge(const v1::NodeUpdate& update) {
   for (const std::string& name : update.removed_nodes()) nodes.erase(name);
   for (uint32_t identity : update.removed_identities()) namespaces.erase(identity);
   for (const v1::Pod& pod : update.pods()) pods[pod.metadata().uid()] = pod;
-  for (const v1::ServiceState& service : update.services()) services[ServiceKey(service)] = service;
+  for (const v1::ServiceState& service : update.services()) {
+    const std::string key = ServiceKey(service);
+    // A full update repeats what is known: that stays the same object.
+    const auto it = known.find(key);
+    if (it != known.end() && it->second->SerializeAsString() == service.SerializeAsString()) {
+      services[key] = it->second;
+    } else {
+      services[key] = service;
+    }
+  }
   for (const v1::PeerNode& node : update.nodes()) nodes[node.name()] = node;
   for (const v1::NamespaceState& ns : update.namespaces()) namespaces[ns.identity()] = ns;
   revision = update.revision();

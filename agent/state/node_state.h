@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/shared_value.h"
 #include "mesh/v1/node_sync.pb.h"
 
 namespace mesh::agent {
@@ -21,8 +22,10 @@ struct NodeState {
   bool complete = false;
   v1::Welcome config;                   // ranges and names; empty node_name until the first Welcome
   std::map<std::string, v1::Pod> pods;  // by uid
-  std::map<std::string, v1::ServiceState> services;  // by "namespace/name"
-  std::map<std::string, v1::PeerNode> nodes;         // by name, without this node
+  // By "namespace/name". Shared between the states that follow each other: an update costs what it
+  // changes, and what it has not changed is told by comparing pointers.
+  std::map<std::string, Shared<v1::ServiceState>> services;
+  std::map<std::string, v1::PeerNode> nodes;  // by name, without this node
   std::map<uint32_t, v1::NamespaceState> namespaces;
 
   // Merging is associative. INVALID_ARGUMENT for an increment without a full update before it.

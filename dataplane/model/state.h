@@ -7,6 +7,7 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,8 @@ struct NodeConfig {
 
 enum class BackendState : uint8_t { kActive = 1, kDraining = 2 };
 
-// Which clients of a Service a backend is there for, on this node.
+// Which clients of a Service a backend is there for, on this node. For none: it keeps its flows and
+// gets no new one.
 inline constexpr uint8_t kScopeInternal = 1;  // they dial the ClusterIP
 inline constexpr uint8_t kScopeExternal = 2;  // NodePort, LoadBalancer and external addresses
 inline constexpr uint8_t kScopeBoth = 3;
@@ -76,7 +78,7 @@ struct Service {
   IpAddress cluster_ip;
   uint32_t identity = 0;  // of its namespace
   std::vector<ServicePort> ports;
-  // Unset cluster_ip (not v4, not v6) is allowed: a host port is such a Service with a node_port.
+  // Unset cluster_ip ("::") is allowed: a host port is such a Service with a node_port.
   std::vector<IpAddress> load_balancer_ips;
   std::vector<IpAddress> external_ips;
   std::vector<IpPrefix> source_ranges;  // of load_balancer_ips; empty: everybody
@@ -123,7 +125,10 @@ struct DesiredState {
   // False until the control plane (or the checkpoint) has told the whole state once: nothing is
   // removed from the maps before.
   bool complete = false;
-  std::map<std::string, Service> services;         // by "namespace/name"
+  std::map<std::string, Service> services;  // by "namespace/name"
+  // Keys of `services` that may differ (appear, change, go) from the state handed to Apply() before
+  // this one; all others are as they were then. Unset: any may differ. A hint that saves comparing.
+  std::optional<std::vector<std::string>> changed_services;
   std::map<std::string, Peer> peers;               // by name
   std::map<uint32_t, NamespacePolicy> namespaces;  // by identity
 };

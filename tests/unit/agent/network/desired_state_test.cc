@@ -54,7 +54,7 @@ TEST(BuildDesiredState, TranslatesPeersAndNamespaces) {
 
 TEST(BuildDesiredState, KeepsDrainingBackendsAsDraining) {
   auto state = NamedState();
-  state->services["shop/web"].mutable_ports(0)->mutable_backends(0)->set_state(
+  state->services["shop/web"].Mutable().mutable_ports(0)->mutable_backends(0)->set_state(
       v1::BackendState::DRAINING);
 
   const Translation out = BuildDesiredState(*state);
@@ -66,7 +66,7 @@ TEST(BuildDesiredState, KeepsDrainingBackendsAsDraining) {
 
 TEST(BuildDesiredState, AnActiveBackendWinsOverItsDrainingDouble) {
   auto state = NamedState();
-  auto* port = state->services["shop/web"].mutable_ports(0);
+  auto* port = state->services["shop/web"].Mutable().mutable_ports(0);
   *port->add_backends() = port->backends(0);
   port->mutable_backends(0)->set_state(v1::BackendState::DRAINING);
 
@@ -82,10 +82,10 @@ TEST(BuildDesiredState, LeavesOutWhatCannotBeProgrammedByName) {
   v1::ServiceState broken;
   broken.set_cluster_ip("fd00::1");
   state->services["shop/v6"] = broken;
-  auto* odd = state->services["shop/web"].add_ports();
+  auto* odd = state->services["shop/web"].Mutable().add_ports();
   odd->set_protocol(132);
   odd->set_port(9);
-  state->services["shop/web"].mutable_ports(0)->mutable_backends(0)->set_port(70000);
+  state->services["shop/web"].Mutable().mutable_ports(0)->mutable_backends(0)->set_port(70000);
   state->nodes["node-3"].set_ip("nowhere");
   state->nodes["node-3"].set_pod_cidr("10.244.3.0/24");
 

@@ -174,7 +174,7 @@ TEST_F(NetworkTest, ReportsAFailureAndTriesAgainUntilItHolds) {
 
 TEST_F(NetworkTest, TellsWhatOfARevisionCannotBeProgrammed) {
   auto network = Start();
-  state_->services["shop/web"].set_cluster_ip("fd00::1");
+  state_->services["shop/web"].Mutable().set_cluster_ip("fd00::1");
 
   network->Apply(state_, acknowledgements_.Next());
 

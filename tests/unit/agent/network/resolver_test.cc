@@ -96,7 +96,7 @@ TEST_F(ResolverTest, AnswersForServices) {
 
 TEST_F(ResolverTest, SeesTheNewestState) {
   auto next = NamedState();
-  next->services["shop/web"].set_cluster_ip("10.96.0.99");
+  next->services["shop/web"].Mutable().set_cluster_ip("10.96.0.99");
   SetState(next);
 
   EXPECT_THAT(dns::Decode(AskUdp(dns::MakeQuery("web.shop.svc.cluster.local"))).answers,
@@ -118,7 +118,7 @@ TEST_F(ResolverTest, AnswersSeveralQuestionsOnOneTcpConnection) {
 
 TEST_F(ResolverTest, SendsWhatIsTooLongForUdpOverTcp) {
   auto state = NamedState();
-  v1::ServiceState& many = state->services["shop/headless"];
+  v1::ServiceState& many = state->services["shop/headless"].Mutable();
   for (int i = 0; i < 100; ++i) {
     v1::BackendState* backend = many.mutable_ports(0)->add_backends();
     backend->set_ip(IpAddress::V4(0x0af40200u + static_cast<uint32_t>(i)).ToString());

@@ -123,16 +123,21 @@ TEST(BuildContainerConfig, NeverAsksForAnOomScoreBelowTheAgentsOwn) {
 }
 
 TEST(ServiceEnvironment, NamesTheServicesOfTheNamespace) {
-  std::map<std::string, v1::ServiceState> services;
-  v1::ServiceState& redis = services["default/redis-leader"];
+  std::map<std::string, Shared<v1::ServiceState>> services;
+  v1::ServiceState redis;
   redis.set_namespace_("default");
   redis.set_name("redis-leader");
   redis.set_cluster_ip("10.96.0.9");
   v1::ServicePortState* port = redis.add_ports();
   port->set_port(6379);
   port->set_protocol(6);
+  services["default/redis-leader"] = redis;
+  v1::ServiceState headless = redis;
+  headless.set_name("headless");
+  headless.set_cluster_ip("None");
+  services["default/headless"] = headless;
+  redis.set_namespace_("other");
   services["other/web"] = redis;
-  services["other/web"].set_namespace_("other");
 
   EXPECT_THAT(ServiceEnvironment(services, "default"),
               ElementsAre(Pair("REDIS_LEADER_SERVICE_HOST", "10.96.0.9"),

@@ -100,6 +100,25 @@ TEST(NodeState, AnIncrementReplacesByKeyAndRemovesByKey) {
   EXPECT_EQ(state.revision, 5);
 }
 
+TEST(NodeState, AFullUpdateThatRepeatsAServiceKeepsItsObject) {
+  v1::NodeUpdate full = Full(1);
+  for (const char* name : {"web", "db"}) {
+    v1::ServiceState* service = full.add_services();
+    service->set_namespace_("default");
+    service->set_name(name);
+  }
+  NodeState before;
+  ASSERT_TRUE(before.Merge(full).ok());
+
+  full.mutable_services(1)->set_cluster_ip("10.96.0.9");
+  NodeState after = before;
+  ASSERT_TRUE(after.Merge(full).ok());
+
+  EXPECT_TRUE(after.services.at("default/web").SameAs(before.services.at("default/web")));
+  EXPECT_FALSE(after.services.at("default/db").SameAs(before.services.at("default/db")));
+  EXPECT_EQ(after.services.at("default/db")->cluster_ip(), "10.96.0.9");
+}
+
 TEST(NodeState, MergingIsAssociative) {
   Random random(20260101);
   const auto any = [&] {
