@@ -122,7 +122,8 @@ class Planner {
   }
 
   uint32_t PlanBackend(uint32_t service_id, Protocol protocol, const Backend& backend) {
-    const BackendEntry entry{service_id, backend.ip, backend.port, protocol, backend.state};
+    const BackendEntry entry{service_id,    backend.ip,     backend.port,  protocol,
+                             backend.state, backend.weight, backend.scopes};
     const auto [it, is_new] =
         backend_ids_.try_emplace(BackendKey(service_id, backend.ip, backend.port), next_.backend);
     if (is_new) ++next_.backend;

@@ -40,6 +40,8 @@ struct BackendEntry {
   uint16_t port = 0;
   Protocol protocol = Protocol::kTcp;
   BackendState state = BackendState::kActive;
+  uint16_t weight = 1;
+  uint8_t scopes = kScopeBoth;
   friend auto operator<=>(const BackendEntry&, const BackendEntry&) = default;
 };
 

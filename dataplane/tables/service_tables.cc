@@ -32,12 +32,20 @@ mesh_backend_value Encode(const BackendEntry& entry) {
           .port = EncodePort(entry.port),
           .proto = static_cast<uint8_t>(entry.protocol),
           .state = static_cast<uint8_t>(entry.state),
-          .service_id = entry.service_id};
+          .service_id = entry.service_id,
+          .weight = entry.weight,
+          .scopes = entry.scopes,
+          .pad0 = 0};
 }
 
 BackendEntry Decode(const mesh_backend_value& value) {
-  return {value.service_id, DecodeIp(value.ip), DecodePort(value.port),
-          static_cast<Protocol>(value.proto), static_cast<BackendState>(value.state)};
+  return {value.service_id,
+          DecodeIp(value.ip),
+          DecodePort(value.port),
+          static_cast<Protocol>(value.proto),
+          static_cast<BackendState>(value.state),
+          value.weight,
+          value.scopes};
 }
 
 mesh_tunnel_key Encode(const IpPrefix& prefix) {

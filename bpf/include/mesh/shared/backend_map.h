@@ -21,5 +21,8 @@ struct mesh_backend_value {
 	__u8 proto;
 	__u8 state; /* MESH_BACKEND_* */
 	__u32 service_id;
+	__u16 weight; /* least-loaded: flows per weight are compared; 0 counts as 1 */
+	__u8 scopes;  /* MESH_SCOPE_BIT of each set it is in: affinity stays inside the set */
+	__u8 pad0;
 };
-MESH_SHARED_ASSERT(sizeof(struct mesh_backend_value) == 12, "ABI");
+MESH_SHARED_ASSERT(sizeof(struct mesh_backend_value) == 16, "ABI");

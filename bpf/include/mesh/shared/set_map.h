@@ -15,6 +15,7 @@ MESH_SHARED_ASSERT(sizeof(struct mesh_set_key) == 4, "ABI");
 
 #define MESH_SCOPE_INTERNAL	       0
 #define MESH_SCOPE_EXTERNAL	       1
+#define MESH_SCOPE_BIT(scope)	       (1 << (scope))
 #define MESH_SET_ID(service_id, scope) ((service_id)*2 + (scope))
 
 #define MESH_ALGORITHM_RANDOM	    0
