@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/bench/node.h"
+
+#include <sys/stat.h>
+
+#include "fmt/format.h"
+#include "mesh/shared/base.h"
+
+namespace mesh::bench {
+namespace {
+
+constexpr uint32_t kOtherServices = 0x0a610000;  // 10.97.0.0
+constexpr uint32_t kOtherBackends = 0x0ac80000;  // 10.200.0.0: nobody is there
+
+IpAddress Address(const std::string& text) { return *IpAddress::Parse(text); }
+
+}  // namespace
+
+dataplane::DesiredState Services(int others, int endpoints, const std::vector<RealService>& real) {
+  dataplane::DesiredState desired;
+  desired.revision = 1;
+  desired.complete = true;
+  desired.namespaces[kBenchIdentity] = {.name = "bench"};
+  uint32_t backend_ip = kOtherBackends;
+  for (int i = 0; i < others; ++i) {
+    dataplane::Service service;
+    service.ns = "bench";
+    service.name = fmt::format("other-{}", i);
+    service.cluster_ip = IpAddress::V4(kOtherServices + static_cast<uint32_t>(i));
+    service.identity = kBenchIdentity;
+    dataplane::ServicePort port;
+    port.name = "http";
+    port.port = 80;
+    for (int e = 0; e < endpoints; ++e) {
+      dataplane::Backend backend;
+      backend.ip = IpAddress::V4(backend_ip++);
+      backend.port = 8080;
+      port.backends.push_back(backend);
+    }
+    service.ports.push_back(std::move(port));
+    desired.services[service.ns + "/" + service.name] = std::move(service);
+  }
+  for (const RealService& one : real) {
+    dataplane::Service service;
+    service.ns = "bench";
+    service.name = one.name;
+    service.cluster_ip = Address(one.vip);
+    service.identity = kBenchIdentity;
+    service.direct_return = one.direct_return;
+    for (const auto protocol : {dataplane::Protocol::kTcp, dataplane::Protocol::kUdp}) {
+      if (protocol == dataplane::Protocol::kUdp && !one.udp) continue;
+      dataplane::ServicePort port;
+      port.name = protocol == dataplane::Protocol::kTcp ? "tcp" : "udp";
+      port.protocol = protocol;
+      port.port = 80;
+      port.node_port = one.node_port;
+      for (const std::string& ip : one.backends) {
+        dataplane::Backend backend;
+        backend.ip = Address(ip);
+        backend.port = one.backend_port;
+        port.backends.push_back(backend);
+      }
+      service.ports.push_back(std::move(port));
+    }
+    desired.services[service.ns + "/" + service.name] = std::move(service);
+  }
+  return desired;
+}
+
+dataplane::NodeConfig NodeNumber(int number) {
+  dataplane::NodeConfig config;
+  config.node_name = fmt::format("n{}", number);
+  config.node_ip = Address(fmt::format("192.0.2.{}", number));
+  config.pod_cidr = *IpPrefix::Parse(fmt::format("10.244.{}.0/24", number));
+  config.cluster_cidr = *IpPrefix::Parse("10.244.0.0/16");
+  config.service_cidr = *IpPrefix::Parse("10.96.0.0/12");
+  config.gateway = Address(fmt::format("10.244.{}.1", number));
+  return config;
+}
+
+dataplane::Peer PeerNumber(int number) {
+  const dataplane::NodeConfig config = NodeNumber(number);
+  return {config.node_name, config.node_ip, config.pod_cidr};
+}
+
+absl::StatusOr<BenchNode> StartNode(const std::string& netns, const std::string& bpf_root,
+                                    const dataplane::NodeConfig& config,
+                                    const dataplane::DesiredState& desired) {
+  if (mkdir(bpf_root.c_str(), 0700) != 0 && errno != EEXIST)
+    return ErrnoStatus(errno, "make folder " + bpf_root);
+  BenchNode node;
+  node.netns = netns;
+  node.map_dir = fmt::format("{}/mesh/v{}", bpf_root, MESH_ABI_VERSION);
+  RETURN_IF_ERROR(Inside(netns, [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(node.dataplane,
+                     dataplane::KernelDataplane::Open(config, {.bpf_root = bpf_root}));
+    return node.dataplane->Apply(desired);
+  }));
+  return node;
+}
+
+absl::StatusOr<dataplane::Endpoint> AddPod(BenchNode& node, const std::string& pod_netns,
+                                           const std::string& ip) {
+  return Inside(node.netns, [&]() -> absl::StatusOr<dataplane::Endpoint> {
+    dataplane::AttachRequest request;
+    request.netns = Namespaces::PathOf(pod_netns);
+    request.ifname = "eth0";
+    request.ip = Address(ip);
+    request.identity = kBenchIdentity;
+    request.ns = "bench";
+    request.pod = pod_netns;
+    request.container_id = pod_netns;
+    return node.dataplane->Attach(request);
+  });
+}
+
+}  // namespace mesh::bench

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// The dataplane of this repository as a contestant: a node in a network namespace of its own, with
+// its real programs, tables and links.
+#pragma once
+
+#include <fcntl.h>
+#include <sched.h>
+
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/status.h"
+#include "common/unique_fd.h"
+#include "dataplane/kernel_dataplane.h"
+#include "tests/bench/topology.h"
+
+namespace mesh::bench {
+
+// Runs `act` inside a namespace and comes back.
+template <typename Act>
+auto Inside(const std::string& netns, Act act) -> decltype(act()) {
+  UniqueFd home(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+  UniqueFd there(open(Namespaces::PathOf(netns).c_str(), O_RDONLY | O_CLOEXEC));
+  if (setns(there.get(), CLONE_NEWNET) != 0) return ErrnoStatus(errno, "setns " + netns);
+  auto result = act();
+  if (setns(home.get(), CLONE_NEWNET) != 0) return ErrnoStatus(errno, "setns back");
+  return result;
+}
+
+// A Service that packets are really sent to, port 80.
+struct RealService {
+  std::string name, vip;
+  std::vector<std::string> backends;  // addresses
+  uint16_t backend_port = 0;
+  uint16_t node_port = 0;
+  bool direct_return = false;
+  bool udp = false;  // beside TCP
+};
+
+inline constexpr uint32_t kBenchIdentity = 256;
+
+// `others` Services of `endpoints` backends each that nobody dials, and the real ones. The others'
+// addresses are those from 10.97.0.0 on: the Service range must be 10.96.0.0/12.
+dataplane::DesiredState Services(int others, int endpoints, const std::vector<RealService>& real);
+
+// Node number `number`: 192.0.2.<number>, pods 10.244.<number>.0/24.
+dataplane::NodeConfig NodeNumber(int number);
+dataplane::Peer PeerNumber(int number);
+
+struct BenchNode {
+  std::string netns;
+  std::unique_ptr<dataplane::KernelDataplane> dataplane;
+  std::string map_dir;  // where its maps are pinned
+};
+
+// In `netns`, which has the node's address already. `bpf_root` is this node's own.
+absl::StatusOr<BenchNode> StartNode(const std::string& netns, const std::string& bpf_root,
+                                    const dataplane::NodeConfig& config,
+                                    const dataplane::DesiredState& desired);
+
+// Gives the pod in `pod_netns` its eth0 with `ip`.
+absl::StatusOr<dataplane::Endpoint> AddPod(BenchNode& node, const std::string& pod_netns,
+                                           const std::string& ip);
+
+}  // namespace mesh::bench
