@@ -7,9 +7,10 @@
  *
  * The frames must have MESH_FRONT_BYTES at least; what is behind them no program writes.
  */
-#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
+
+#include <bpf/bpf_helpers.h>
 
 #define MESH_FRONT_BYTES 96
 #define MESH_FRONT_PACKETS 4096

@@ -3,13 +3,14 @@
  * Single steps of a packet's way, timed in the same run as the programs: on a slow machine, or in
  * a slow minute, these are slow too. Each does its step eight times.
  */
-#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 #include <stddef.h>
+
+#include <bpf/bpf_helpers.h>
 
 struct mesh_step_key {
   __u32 words[4];
