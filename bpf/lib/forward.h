@@ -6,6 +6,7 @@
 #include "lib/common.h"
 #include "lib/flow.h"
 #include "lib/metrics.h"
+#include "lib/moving.h"
 #include "lib/open.h"
 #include "lib/packet.h"
 #include "lib/state.h"
@@ -180,6 +181,8 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 	if (unlikely(!flow || flow->generation != mesh_generation() ||
 		     flow->in_ifindex != source->ifindex || flow->in_peer != source->peer ||
 		     mesh_packet_opens(&packet))) {
+		if (!flow)
+			mesh_moving_flow(skb, &packet, source->origin);
 		reason = mesh_flow_open(&packet, source);
 		if (reason == MESH_REASON_TO_STACK) {
 			mesh_count(skb, MESH_REASON_TO_STACK, direction);

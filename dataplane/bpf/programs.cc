@@ -17,6 +17,7 @@
 #include "fmt/format.h"
 #include "from_pod.skel.h"
 #include "mesh/shared/flow_map.h"
+#include "mesh/shared/moving.h"
 #include "node.skel.h"
 #include "overlay.skel.h"
 
@@ -44,15 +45,40 @@ struct Deleter {
   void operator()(overlay_bpf* skeleton) const { overlay_bpf__destroy(skeleton); }
 };
 
+// Maps of the way from other programs to these.
+bool OfTakeOver(const char* name) {
+  return std::strcmp(name, MESH_TURNOUT_MAP_NAME) == 0 ||
+         std::strcmp(name, MESH_FLOW_WAS_MAP_NAME) == 0;
+}
+
 // Internal maps (.rodata and the like) hold a dot; scratch memory is each program's own.
 bool Shared(const char* name) {
-  return std::strchr(name, '.') == nullptr && std::strcmp(name, "mesh_scratch") != 0;
+  return std::strchr(name, '.') == nullptr && std::strcmp(name, "mesh_scratch") != 0 &&
+         !OfTakeOver(name);
 }
 
 template <typename T>
-absl::Status Open(T* skeleton, const char* name) {
+absl::Status CheckOpen(T* skeleton, const char* name) {
   if (skeleton != nullptr) return absl::OkStatus();
   return BpfErrnoStatus(errno, fmt::format("open BPF object {}", name));
+}
+
+void Resize(bpf_map* map, const Programs::Options& options) {
+  if (options.flow_max_entries != 0 && std::strcmp(bpf_map__name(map), MESH_FLOW_MAP_NAME) == 0) {
+    bpf_map__set_max_entries(map, options.flow_max_entries);
+  }
+}
+
+absl::Status PrepareTakeOver(bpf_map* map, const std::optional<Programs::Before>& before) {
+  if (!before.has_value()) {
+    bpf_map__set_autocreate(map, false);
+    return absl::OkStatus();
+  }
+  const bool turnout = std::strcmp(bpf_map__name(map), MESH_TURNOUT_MAP_NAME) == 0;
+  if (bpf_map__reuse_fd(map, turnout ? before->turnout : before->flow_was) == 0) {
+    return absl::OkStatus();
+  }
+  return BpfErrnoStatus(errno, fmt::format("share map {}", bpf_map__name(map)));
 }
 
 }  // namespace
@@ -61,7 +87,32 @@ struct Programs::Skeletons {
   std::unique_ptr<from_pod_bpf, Deleter> from_pod;
   std::unique_ptr<node_bpf, Deleter> node;
   std::unique_ptr<overlay_bpf, Deleter> overlay;
+
+  absl::Status Open();
+  // Fills the read-only data.
+  void Configure(const mesh_config& config, bool taking_over);
+  std::vector<bpf_object*> Objects() const { return {from_pod->obj, node->obj, overlay->obj}; }
 };
+
+absl::Status Programs::Skeletons::Open() {
+  libbpf_set_print(Print);
+  from_pod.reset(from_pod_bpf__open());
+  RETURN_IF_ERROR(CheckOpen(from_pod.get(), "from_pod"));
+  node.reset(node_bpf__open());
+  RETURN_IF_ERROR(CheckOpen(node.get(), "node"));
+  overlay.reset(overlay_bpf__open());
+  return CheckOpen(overlay.get(), "overlay");
+}
+
+void Programs::Skeletons::Configure(const mesh_config& config, bool taking_over) {
+  const auto fill = [&](auto* rodata) {
+    std::memcpy(&rodata->mesh_config, &config, sizeof(config));
+    rodata->mesh_taking_over = taking_over ? 1 : 0;
+  };
+  fill(from_pod->rodata);
+  fill(node->rodata);
+  fill(overlay->rodata);
+}
 
 Programs::Programs(std::unique_ptr<Skeletons> skeletons) : skeletons_(std::move(skeletons)) {}
 Programs::~Programs() = default;
@@ -78,33 +129,49 @@ int Programs::map(const std::string& name) const {
   return it->second;
 }
 
-absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& config,
-                                                         Options options) {
-  libbpf_set_print(Print);
-  auto programs = std::unique_ptr<Programs>(new Programs(std::make_unique<Skeletons>()));
-  Skeletons& skeletons = *programs->skeletons_;
-  skeletons.from_pod.reset(from_pod_bpf__open());
-  RETURN_IF_ERROR(Open(skeletons.from_pod.get(), "from_pod"));
-  skeletons.node.reset(node_bpf__open());
-  RETURN_IF_ERROR(Open(skeletons.node.get(), "node"));
-  skeletons.overlay.reset(overlay_bpf__open());
-  RETURN_IF_ERROR(Open(skeletons.overlay.get(), "overlay"));
-  std::memcpy(skeletons.from_pod->rodata, &config, sizeof(config));
-  std::memcpy(skeletons.node->rodata, &config, sizeof(config));
-  std::memcpy(skeletons.overlay->rodata, &config, sizeof(config));
-
-  if (!options.pin_dir.empty() && mkdir(options.pin_dir.c_str(), 0700) != 0 && errno != EEXIST) {
-    return ErrnoStatus(errno, fmt::format("make folder {}", options.pin_dir));
-  }
-  for (bpf_object* object :
-       {skeletons.from_pod->obj, skeletons.node->obj, skeletons.overlay->obj}) {
+absl::StatusOr<std::vector<Programs::MapShape>> Programs::Shapes(const Options& options) {
+  Skeletons skeletons;
+  RETURN_IF_ERROR(skeletons.Open());
+  std::map<std::string, MapShape> shapes;
+  for (bpf_object* object : skeletons.Objects()) {
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object) {
       const char* name = bpf_map__name(map);
       if (!Shared(name)) continue;
-      if (options.flow_max_entries != 0 && std::strcmp(name, MESH_FLOW_MAP_NAME) == 0) {
-        bpf_map__set_max_entries(map, options.flow_max_entries);
+      Resize(map, options);
+      shapes[name] = {name,
+                      bpf_map__type(map),
+                      bpf_map__key_size(map),
+                      bpf_map__value_size(map),
+                      bpf_map__max_entries(map),
+                      bpf_map__map_flags(map)};
+    }
+  }
+  std::vector<MapShape> out;
+  for (auto& [name, shape] : shapes) out.push_back(std::move(shape));
+  return out;
+}
+
+absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& config,
+                                                         Options options) {
+  auto programs = std::unique_ptr<Programs>(new Programs(std::make_unique<Skeletons>()));
+  Skeletons& skeletons = *programs->skeletons_;
+  RETURN_IF_ERROR(skeletons.Open());
+  skeletons.Configure(config, options.before.has_value());
+
+  if (!options.pin_dir.empty() && mkdir(options.pin_dir.c_str(), 0700) != 0 && errno != EEXIST) {
+    return ErrnoStatus(errno, fmt::format("make folder {}", options.pin_dir));
+  }
+  for (bpf_object* object : skeletons.Objects()) {
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, object) {
+      const char* name = bpf_map__name(map);
+      if (OfTakeOver(name)) {
+        RETURN_IF_ERROR(PrepareTakeOver(map, options.before));
+        continue;
       }
+      if (!Shared(name)) continue;
+      Resize(map, options);
       if (const auto it = programs->maps_.find(name); it != programs->maps_.end()) {
         // Shared with the object loaded before.
         if (bpf_map__reuse_fd(map, it->second) != 0) {

@@ -3,7 +3,9 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "mesh/shared/config.h"
@@ -13,14 +15,28 @@ namespace mesh::dataplane {
 // The loaded programs of one node and the maps they share.
 class Programs {
  public:
+  // Of a map as the programs want it.
+  struct MapShape {
+    std::string name;
+    uint32_t type = 0, key_bytes = 0, value_bytes = 0, max_entries = 0, flags = 0;
+  };
+  // Maps of programs that take over from others; see takeover.h. Borrowed.
+  struct Before {
+    int turnout = -1;   // mesh_turnout
+    int flow_was = -1;  // their connection table
+  };
   struct Options {
     // Folder on a bpffs where the maps are pinned, and found again. Empty: maps live only as long
     // as this object, for tests.
     std::string pin_dir;
     // For tests of a full table; 0: MESH_FLOW_MAX_ENTRIES.
     uint32_t flow_max_entries = 0;
+    // Set while taking over.
+    std::optional<Before> before;
   };
 
+  // The maps that are pinned. Nothing is loaded.
+  static absl::StatusOr<std::vector<MapShape>> Shapes(const Options& options);
   // FAILED_PRECONDITION with the end of the verifier's log when the kernel refuses a program.
   static absl::StatusOr<std::unique_ptr<Programs>> Load(const mesh_config& config, Options options);
   ~Programs();
@@ -31,6 +47,8 @@ class Programs {
   int overlay() const;
   // By map name ("mesh_service"). REQUIRES: a map of these programs.
   int map(const std::string& name) const;
+  // False for what is each program's own.
+  bool has_map(const std::string& name) const { return maps_.contains(name); }
 
  private:
   struct Skeletons;

@@ -95,11 +95,11 @@ absl::StatusOr<std::shared_ptr<World::Loaded>> World::LoadPrograms(const mesh_co
   // The driver shares the programs' maps.
   out->driver = overlay_driver_bpf__open();
   if (out->driver == nullptr) return absl::InternalError("open the driver");
-  std::memcpy(out->driver->rodata, &config, sizeof(config));
+  std::memcpy(&out->driver->rodata->mesh_config, &config, sizeof(config));
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, out->driver->obj) {
     const std::string name = bpf_map__name(map);
-    if (name.find('.') != std::string::npos || name == "mesh_scratch") continue;
+    if (!out->programs->has_map(name)) continue;
     if (bpf_map__reuse_fd(map, out->programs->map(name)) != 0) {
       return absl::InternalError("share map " + name);
     }

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Owns the maps mesh_turnout and mesh_flow_was: see mesh/shared/moving.h. */
+#pragma once
+
+#include "lib/common.h"
+#include "lib/packet.h"
+#include "mesh/shared/moving.h"
+
+/* Read-only data: where it is 0 nothing of this remains in the program, and the maps do not exist.
+ */
+volatile const __u32 mesh_taking_over = 0;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 2 * MESH_HOOK_COUNT);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} mesh_turnout SEC(".maps");
+
+/* In place of the values stand those of another layout. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct mesh_flow_key);
+	__type(value, __u64);
+} mesh_flow_was SEC(".maps");
+
+/*
+ * For a packet that met no flow: ends with the program that was at `hook` before if that one knows
+ * it. A SYN is a new connection in any case.
+ */
+static __always_inline void mesh_moving_flow(struct __sk_buff *skb,
+					     const struct mesh_packet *packet, __u32 hook)
+{
+	if (!mesh_taking_over || mesh_packet_opens(packet))
+		return;
+	if (bpf_map_lookup_elem(&mesh_flow_was, &packet->key))
+		bpf_tail_call(skb, &mesh_turnout, hook);
+}
