@@ -50,6 +50,19 @@ static __always_inline int mesh_flow_over(const struct mesh_flow_value *flow, __
 	return mesh_flow_expired(proto, flow, partner, now_ns);
 }
 
+/* Whether a TCP flow has been closed by both sides, or reset. */
+static __always_inline int mesh_flow_closing(const struct mesh_flow_value *flow)
+{
+	struct mesh_flow_value *partner;
+	struct mesh_flow_key key;
+
+	if (flow->tcp_rst)
+		return 1;
+	mesh_flow_partner_key(flow, IPPROTO_TCP, &key);
+	partner = bpf_map_lookup_elem(&mesh_flow, &key);
+	return partner && (partner->tcp_rst || (flow->tcp_fin && partner->tcp_fin));
+}
+
 /* Whether a new connection may take the flow's place: it is closing, or over. */
 static __always_inline int mesh_flow_finished(const struct mesh_flow_value *flow, __u8 proto,
 					      __u64 now_ns)

@@ -129,6 +129,9 @@ static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh
 		mesh_count(skb, MESH_REASON_FORWARDED, direction);
 		return bpf_redirect_peer(ifindex, 0);
 	case MESH_TARGET_TUNNEL:
+		/* Through a Service: the inner source address names its namespace. */
+		if (flow->source_mac[0] && mesh_write_macs(skb, flow))
+			return mesh_drop(skb, MESH_REASON_INVALID, direction);
 		__builtin_memset(&tunnel, 0, sizeof(tunnel));
 		tunnel.tunnel_id = flow->vni;
 		tunnel.remote_ipv4 = bpf_ntohl(flow->out_peer);
@@ -157,10 +160,14 @@ static __always_inline void mesh_flow_note(struct __sk_buff *skb, const struct m
 	if (packet->key.proto != IPPROTO_TCP || packet->icmp_error)
 		return;
 	if (unlikely(packet->tcp_flags & (MESH_TCP_FIN | MESH_TCP_RST))) {
+		int closing = flow->flags & MESH_FLOW_COUNTED && mesh_flow_closing(flow);
+
 		if (packet->tcp_flags & MESH_TCP_FIN)
 			flow->tcp_fin = 1;
 		else
 			flow->tcp_rst = 1;
+		if (flow->flags & MESH_FLOW_COUNTED && !closing && mesh_flow_closing(flow))
+			mesh_load_end(flow->backend_id);
 	}
 	if (unlikely(!flow->tcp_data) && !(packet->tcp_flags & MESH_TCP_SYN))
 		flow->tcp_data = 1;

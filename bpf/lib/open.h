@@ -11,7 +11,7 @@
 #include "lib/isolation.h"
 #include "lib/outside.h"
 #include "lib/packet.h"
-#include "lib/service.h"
+#include "lib/select.h"
 #include "lib/state.h"
 #include "lib/tunnel.h"
 
@@ -46,6 +46,7 @@ struct mesh_source {
 	__u8 origin;
 	__u8 through_service; /* MESH_ORIGIN_OVERLAY: told by the VNI */
 	__u8 pad0[2];
+	__u32 service_identity; /* of that Service's namespace: told by the inner source MAC */
 };
 
 /* Checks that the source address belongs to the sender, and learns its identity. */
@@ -113,7 +114,23 @@ static __always_inline int mesh_resolve(const struct mesh_source *source,
 	}
 	if (mesh_in_range(daddr, mesh_config.service_base, mesh_config.service_mask))
 		return MESH_REASON_NO_SERVICE;
+	/* A backend outside the cluster. */
+	if (flow->service_id)
+		return MESH_REASON_NO_ENDPOINT;
 	return source->origin == MESH_ORIGIN_POD ? MESH_REASON_TO_STACK : MESH_REASON_NO_ENDPOINT;
+}
+
+/*
+ * Whether the Service that a flow came through is of the namespace of the pod it goes to
+ * (`identity`). Hand-written endpoints may name any address; they open no way into another
+ * namespace. Host ports (0) are made from the pods themselves, on their own node.
+ */
+static __always_inline int mesh_own_service(const struct mesh_source *source,
+					    __u32 service_identity, __u32 identity)
+{
+	if (!service_identity && source->origin != MESH_ORIGIN_OVERLAY)
+		return 1;
+	return service_identity == identity;
 }
 
 /* Whether the destination takes a flow from `source`; other nodes judge for their own pods. */
@@ -235,15 +252,31 @@ static __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key,
 	return MESH_REASON_NO_PORT;
 }
 
+/*
+ * Tells the node of the backend through whose Service a packet came: only it knows for sure which
+ * namespace the pod at that address belongs to. Read in lib/overlay.h.
+ */
+static __always_inline void mesh_service_mac(struct mesh_flow_value *flow, __u32 identity)
+{
+	flow->source_mac[0] = 2; /* locally administered */
+	flow->source_mac[1] = 0;
+	flow->source_mac[2] = identity >> 24;
+	flow->source_mac[3] = identity >> 16;
+	flow->source_mac[4] = identity >> 8;
+	flow->source_mac[5] = identity;
+	flow->destination_mac[0] = 2;
+}
+
 /* Makes a flow for a packet that has none. */
 static __always_inline int mesh_flow_begin(const struct mesh_packet *packet,
 					   const struct mesh_source *source)
 {
 	struct mesh_scratch_value *scratch;
 	struct mesh_flow_value *flow;
-	struct mesh_selection selection;
+	struct mesh_selection selection = {};
 	struct mesh_flow_key key = packet->key;
-	__u32 identity, zero = 0;
+	__u32 identity, service_identity = source->service_identity, zero = 0;
+	struct mesh_dial dial;
 	int error; /* before 6.4 only 32 bits of it are defined */
 	int reason;
 
@@ -269,16 +302,20 @@ static __always_inline int mesh_flow_begin(const struct mesh_packet *packet,
 	if (source->through_service)
 		flow->flags |= MESH_FLOW_SERVICE;
 
-	if (source->origin != MESH_ORIGIN_OVERLAY &&
-	    mesh_in_range(key.daddr, mesh_config.service_base, mesh_config.service_mask)) {
-		reason = mesh_service_select(key.daddr, key.dport, key.proto, &selection);
-		if (reason)
-			return reason;
+	reason = MESH_REASON_NO_SERVICE;
+	if (source->origin != MESH_ORIGIN_OVERLAY && mesh_dials(&key, 0, &dial))
+		reason = mesh_service_select(&dial, &selection);
+	if (reason && reason != MESH_REASON_NO_SERVICE)
+		return reason;
+	if (!reason) {
+		service_identity = selection.identity;
 		flow->daddr = selection.ip;
 		flow->dport = selection.port;
 		flow->service_id = selection.service_id;
 		flow->backend_id = selection.backend_id;
 		flow->flags |= MESH_FLOW_SERVICE;
+		if (selection.counted)
+			flow->flags |= MESH_FLOW_COUNTED;
 		if (flow->daddr == flow->saddr)
 			flow->saddr = bpf_htonl(MESH_HAIRPIN_ADDRESS);
 	}
@@ -289,6 +326,11 @@ static __always_inline int mesh_flow_begin(const struct mesh_packet *packet,
 	reason = mesh_resolve(source, flow, &identity);
 	if (reason)
 		return reason;
+	if (flow->target == MESH_TARGET_POD &&
+	    !mesh_own_service(source, service_identity, identity))
+		flow->flags &= ~MESH_FLOW_SERVICE;
+	if (flow->target == MESH_TARGET_TUNNEL && flow->flags & MESH_FLOW_SERVICE)
+		mesh_service_mac(flow, service_identity);
 	reason = mesh_judge(source, flow, identity);
 	if (reason)
 		return reason;
@@ -303,8 +345,11 @@ static __always_inline int mesh_flow_begin(const struct mesh_packet *packet,
 		return reason;
 	mesh_flow_set_diffs(&key, flow);
 	error = bpf_map_update_elem(&mesh_flow, &key, flow, BPF_NOEXIST);
-	if (!error)
+	if (!error) {
+		if (flow->flags & MESH_FLOW_COUNTED)
+			mesh_load_begin(flow->backend_id);
 		return 0;
+	}
 	{
 		/* Another CPU was first with the same flow, or the table is full. */
 		struct mesh_flow_value *winner = bpf_map_lookup_elem(&mesh_flow, &key);
@@ -394,7 +439,7 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 	if (!reason && !(flow->flags & MESH_FLOW_REPLY)) {
 		/* A SYN of the overlay says anew how it came. */
 		if (source->origin == MESH_ORIGIN_OVERLAY && mesh_packet_opens(packet) &&
-		    !source->through_service)
+		    (!source->through_service || source->service_identity != identity))
 			fresh.flags &= ~MESH_FLOW_SERVICE;
 		reason = mesh_judge(source, &fresh, identity);
 	}

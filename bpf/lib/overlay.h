@@ -16,5 +16,14 @@ static __always_inline int mesh_overlay_receive(struct __sk_buff *skb)
 	source.peer = bpf_htonl(tunnel.remote_ipv4);
 	source.identity = tunnel.tunnel_id & MESH_VNI_IDENTITY_MASK;
 	source.through_service = !!(tunnel.tunnel_id & MESH_VNI_SERVICE);
+	if (source.through_service) {
+		void *data = (void *)(long)skb->data;
+		struct ethhdr *eth = data;
+
+		if ((void *)(eth + 1) > (void *)(long)skb->data_end)
+			return mesh_drop(skb, MESH_REASON_INVALID, MESH_DIRECTION_INGRESS);
+		source.service_identity = (__u32)eth->h_source[2] << 24 | eth->h_source[3] << 16 |
+					  eth->h_source[4] << 8 | eth->h_source[5];
+	}
 	return mesh_forward(skb, &source, MESH_DIRECTION_INGRESS);
 }

@@ -259,11 +259,11 @@ std::map<std::string, uint64_t> World::Counters() {
   return out;
 }
 
-Outcome World::Run(int program_fd, int ifindex, const Packet& packet, std::array<uint32_t, 2> cb) {
+Outcome World::Run(int program_fd, int ifindex, const std::string& frame,
+                   std::array<uint32_t, 2> cb) {
   const std::map<std::string, uint64_t> before = Counters();
   Outcome out;
-  const absl::StatusOr<ProgRunResult> result =
-      ProgRun(program_fd, {Encode(packet), ifindex, cb, 1});
+  const absl::StatusOr<ProgRunResult> result = ProgRun(program_fd, {frame, ifindex, cb, 1});
   EXPECT_TRUE(result.ok()) << result.status();
   if (!result.ok()) return out;
   out.verdict = result->verdict;
@@ -281,16 +281,22 @@ Outcome World::Run(int program_fd, int ifindex, const Packet& packet, std::array
 }
 
 Outcome World::FromPod(const Pod& pod, const Packet& packet) {
-  return Run(programs_->from_pod(), pod.ifindex, packet, {});
+  return Run(programs_->from_pod(), pod.ifindex, Encode(packet), {});
 }
 
 Outcome World::FromNode(const Packet& packet) {
-  return Run(programs_->node(), TheLinks(config_).node.net.ifindex, packet, {});
+  return Run(programs_->node(), TheLinks(config_).node.net.ifindex, Encode(packet), {});
 }
 
-Outcome World::FromPeer(uint32_t vni, const Packet& packet, const std::string& peer) {
+Outcome World::FromPeer(uint32_t vni, const Packet& packet, const std::string& peer,
+                        uint32_t service_identity) {
+  std::string frame = Encode(packet);
+  if ((vni & MESH_VNI_SERVICE) != 0) {
+    frame.replace(6, 2, std::string{2, 0});
+    for (int i = 0; i < 4; ++i) frame[8 + i] = static_cast<char>(service_identity >> (24 - 8 * i));
+  }
   return Run(bpf_program__fd(loaded_->driver->progs.mesh_overlay_drv),
-             TheLinks(config_).node.vxlan.ifindex, packet, {vni, Ip(peer).v4()});
+             TheLinks(config_).node.vxlan.ifindex, frame, {vni, Ip(peer).v4()});
 }
 
 mesh_flow_value World::Flow(const Packet& packet) {

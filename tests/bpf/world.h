@@ -61,9 +61,9 @@ class World : public ::testing::Test {
 
   Outcome FromPod(const Pod& pod, const mesh::testing::Packet& packet);
   Outcome FromNode(const mesh::testing::Packet& packet);
-  // `vni`: identity, or identity | MESH_VNI_SERVICE.
+  // `vni`: identity, or identity | MESH_VNI_SERVICE: through a Service of `service_identity`.
   Outcome FromPeer(uint32_t vni, const mesh::testing::Packet& packet,
-                   const std::string& peer = "192.0.2.2");
+                   const std::string& peer = "192.0.2.2", uint32_t service_identity = kShop);
 
   // Of the direction of `packet`; fails the test when it is not there.
   mesh_flow_value Flow(const mesh::testing::Packet& packet);
@@ -80,8 +80,7 @@ class World : public ::testing::Test {
   struct Maps;
   static absl::StatusOr<std::shared_ptr<Loaded>> LoadPrograms(const mesh_config& config,
                                                               uint32_t flow_max_entries);
-  Outcome Run(int program_fd, int ifindex, const mesh::testing::Packet& packet,
-              std::array<uint32_t, 2> cb);
+  Outcome Run(int program_fd, int ifindex, const std::string& frame, std::array<uint32_t, 2> cb);
   std::map<std::string, uint64_t> Counters();
   void Apply();
 
