@@ -9,7 +9,9 @@
 #include "lib/moving.h"
 #include "lib/open.h"
 #include "lib/packet.h"
+#include "lib/refuse.h"
 #include "lib/state.h"
+#include "lib/ttl.h"
 
 /*
  * Two differences, because a packet whose checksum the hardware is to fill in (CHECKSUM_PARTIAL)
@@ -183,7 +185,7 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 
 	reason = mesh_parse(skb, &packet);
 	if (unlikely(reason))
-		return mesh_drop(skb, reason, direction);
+		return mesh_refuse(skb, source, reason, direction);
 	flow = bpf_map_lookup_elem(&mesh_flow, &packet.key);
 	if (unlikely(!flow || flow->generation != mesh_generation() ||
 		     flow->in_ifindex != source->ifindex || flow->in_peer != source->peer ||
@@ -196,16 +198,21 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 			return TC_ACT_OK;
 		}
 		if (reason)
-			return mesh_drop(skb, reason, direction);
+			return mesh_refuse(skb, source, reason, direction);
 		flow = bpf_map_lookup_elem(&mesh_flow, &packet.key);
 		if (!flow)
 			return mesh_drop(skb, MESH_REASON_NO_FLOW, direction);
 	}
+	reason = mesh_road_check(skb, &packet, source, flow);
+	if (unlikely(reason))
+		return mesh_refuse(skb, source, reason, direction);
 	mesh_flow_note(skb, &packet, flow);
 	if (flow->address_diff || flow->port_diff || packet.icmp_error) {
 		reason = mesh_rewrite(skb, &packet, flow);
 		if (unlikely(reason))
 			return mesh_drop(skb, reason, direction);
 	}
+	if (mesh_is_routed(source, flow) && mesh_decrement_ttl(skb))
+		return mesh_drop(skb, MESH_REASON_INVALID, direction);
 	return mesh_deliver(skb, flow, direction);
 }

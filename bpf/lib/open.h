@@ -20,9 +20,19 @@
 #define MESH_PORT_FIRST 32768
 #define MESH_PORT_COUNT 28232
 
-/* The two entries while they are made: the stack of a program ends at 512 bytes. */
+/* An IP header with all its options, and 8 bytes. */
+#define MESH_QUOTE_MAX	68
+#define MESH_ANSWER_MAX 112
+
+/*
+ * The two entries while they are made, and what lib/refuse.h answers: the stack of a program ends
+ * at 512 bytes.
+ */
 struct mesh_scratch_value {
 	struct mesh_flow_value flow, answer;
+	__u8 answer_frame[MESH_ANSWER_MAX];
+	/* ICMP errors of this CPU in this second. */
+	__u32 icmp_second, icmp_errors;
 };
 
 struct {

@@ -18,7 +18,8 @@ struct mesh_packet {
 	__u8 tcp_flags;
 	/* It reports about a packet of the other direction, which it quotes. */
 	__u8 icmp_error;
-	__u8 pad0[2];
+	__u8 ttl;
+	__u8 dont_fragment;
 };
 
 /* Begins a TCP connection. */
@@ -85,6 +86,8 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 		return MESH_REASON_FRAGMENT;
 
 	packet->source = ip->saddr;
+	packet->ttl = ip->ttl;
+	packet->dont_fragment = !!(ip->frag_off & bpf_htons(0x4000));
 	packet->key.saddr = ip->saddr;
 	packet->key.daddr = ip->daddr;
 	packet->key.proto = ip->protocol;
@@ -121,5 +124,5 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 			return mesh_parse_icmp_error(data, data_end, packet);
 		}
 	}
-	return MESH_REASON_UNSUPPORTED;
+	return ip->protocol == IPPROTO_SCTP ? MESH_REASON_SCTP : MESH_REASON_UNSUPPORTED;
 }

@@ -40,6 +40,12 @@ MATCHER_P(DroppedFor, reason, "") {
   return arg.verdict == kDrop && arg.reason == reason;
 }
 
+// Dropped, and the sender is told: lib/refuse.h; what it is told is in honesty_test.cc.
+MATCHER_P(RefusedFor, reason, "") {
+  *result_listener << arg;
+  return arg.verdict == kRedirect && arg.reason == reason;
+}
+
 using FromPodTest = World;
 using NodeTest = World;
 using OverlayTest = World;
@@ -123,12 +129,12 @@ TEST_F(FromPodTest, DropsPacketsThatPretendToBeOfAnotherPodsFlow) {
 
 TEST_F(FromPodTest, SaysWhyNobodyAnswers) {
   Serve({});
-  EXPECT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), DroppedFor("no_backend"));
-  EXPECT_THAT(FromPod(client_, Tcp(kClient, At("10.96.0.10:81"), kSyn)), DroppedFor("no_service"));
+  EXPECT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), RefusedFor("no_backend"));
+  EXPECT_THAT(FromPod(client_, Tcp(kClient, At("10.96.0.10:81"), kSyn)), RefusedFor("no_service"));
   EXPECT_THAT(FromPod(client_, Tcp(kClient, At("10.244.1.77:80"), kSyn)),
               DroppedFor("no_endpoint"));
   EXPECT_THAT(FromPod(client_, Tcp(kClient, At("10.244.9.1:80"), kSyn)), DroppedFor("no_tunnel"));
-  EXPECT_THAT(FromPod(client_, Tcp(kClient, kNear, kAck)), DroppedFor("no_flow"));
+  EXPECT_THAT(FromPod(client_, Tcp(kClient, kNear, kAck)), RefusedFor("no_flow"));
 }
 
 TEST_F(FromPodTest, LeavesTheOutsideToTheNode) {
@@ -145,7 +151,7 @@ TEST_F(FromPodTest, DropsWhatItCannotCarry) {
   EXPECT_THAT(FromPod(client_, fragment), DroppedFor("fragment"));
   Packet sctp = Udp(kClient, kNear);
   sctp.protocol = 132;
-  EXPECT_THAT(FromPod(client_, sctp), DroppedFor("unsupported"));
+  EXPECT_THAT(FromPod(client_, sctp), RefusedFor("sctp"));
 }
 
 TEST_F(FromPodTest, IsolatesOtherNamespacesExceptThroughTheService) {
@@ -160,7 +166,7 @@ TEST_F(FromPodTest, DoesNotLetAServicePassOpenTheDirectWay) {
   Serve({"10.244.1.11:8080"});
   ASSERT_THAT(FromPod(clerk_, Tcp(kClerk, kWeb, kSyn)), Sends(Tcp(kClerk, kNear, kSyn)));
   EXPECT_THAT(FromPod(clerk_, Tcp(kClerk, kNear, kSyn)), DroppedFor("isolation"));
-  EXPECT_THAT(FromPod(clerk_, Tcp(kClerk, kNear, kAck)), DroppedFor("no_flow"));
+  EXPECT_THAT(FromPod(clerk_, Tcp(kClerk, kNear, kAck)), RefusedFor("no_flow"));
 }
 
 TEST_F(FromPodTest, FollowsTheNamespacesIsolation) {
@@ -316,7 +322,7 @@ TEST_F(FlowTest, EndsWhenItsBackendIsGoneAndDatagramsGoElsewhere) {
   ASSERT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Udp(kClient, kNear)));
   Serve({"10.244.2.10:8080"});
 
-  EXPECT_THAT(FromPod(client_, Tcp(kClient, kWeb, kAck)), DroppedFor("backend_gone"));
+  EXPECT_THAT(FromPod(client_, Tcp(kClient, kWeb, kAck)), RefusedFor("backend_gone"));
   EXPECT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Udp(kClient, kFar)));
   EXPECT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kFar, kSyn)));
 }
@@ -414,7 +420,7 @@ TEST_F(FlowTest, OfAPodThatLeftIsNotItsSuccessors) {
   successor.ip = client_.ip;
   AddPod(successor);
 
-  EXPECT_THAT(FromPod(successor, Tcp(kClient, kNear, kAck)), DroppedFor("no_flow"));
+  EXPECT_THAT(FromPod(successor, Tcp(kClient, kNear, kAck)), RefusedFor("no_flow"));
   EXPECT_EQ(Flows(), 0u);
 }
 

@@ -135,6 +135,7 @@ void World::Load(uint32_t flow_max_entries) {
   config.host_ifindex = links.node.host.ifindex;
   config.net_ifindex = links.node.net.ifindex;
   config.vxlan_ifindex = links.node.vxlan.ifindex;
+  config.pod_mtu = static_cast<uint32_t>(PodMtu(config_));
   std::memcpy(config.host_mac, links.node.host.mac.data(), 6);
   std::memcpy(config.net_mac, links.node.net.mac.data(), 6);
 
@@ -281,7 +282,11 @@ Outcome World::Run(int program_fd, int ifindex, const std::string& frame,
 }
 
 Outcome World::FromPod(const Pod& pod, const Packet& packet) {
-  return Run(programs_->from_pod(), pod.ifindex, Encode(packet), {});
+  return FromPod(pod, Encode(packet));
+}
+
+Outcome World::FromPod(const Pod& pod, const std::string& frame) {
+  return Run(programs_->from_pod(), pod.ifindex, frame, {});
 }
 
 Outcome World::FromNode(const Packet& packet) {

@@ -60,6 +60,8 @@ class World : public ::testing::Test {
   void RemovePod(const Pod& pod);
 
   Outcome FromPod(const Pod& pod, const mesh::testing::Packet& packet);
+  // Any bytes.
+  Outcome FromPod(const Pod& pod, const std::string& frame);
   Outcome FromNode(const mesh::testing::Packet& packet);
   // `vni`: identity, or identity | MESH_VNI_SERVICE: through a Service of `service_identity`.
   Outcome FromPeer(uint32_t vni, const mesh::testing::Packet& packet,

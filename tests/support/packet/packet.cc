@@ -5,6 +5,7 @@
 
 #include <charconv>
 #include <cstring>
+#include <tuple>
 #include <utility>
 
 #include "fmt/format.h"
@@ -56,6 +57,8 @@ std::string EncodeL4(const Packet& packet) {
   std::string out;
   if (packet.protocol == 6) {
     out.assign(20, '\0');
+    Put32(out, 4, packet.tcp_sequence);
+    Put32(out, 8, packet.tcp_acknowledged);
     out[12] = 5 << 4;
     out[13] = static_cast<char>(packet.tcp_flags);
     Put16(out, 14, 65535);
@@ -81,11 +84,12 @@ std::string EncodeL4(const Packet& packet) {
 
 std::string EncodeIp(const Packet& packet) {
   const std::string l4 = EncodeL4(packet);
-  std::string out(kIp, '\0');
-  out[0] = 0x45;
-  Put16(out, 2, static_cast<uint32_t>(kIp + l4.size()));
+  std::string out = std::string(kIp, '\0') + packet.options;
+  out[0] = static_cast<char>(0x40 + out.size() / 4);
+  Put16(out, 2, static_cast<uint32_t>(out.size() + l4.size()));
+  Put16(out, 4, packet.id);
   Put16(out, 6, packet.fragment);
-  out[8] = 64;
+  out[8] = static_cast<char>(packet.ttl);
   out[9] = static_cast<char>(packet.protocol);
   Put32(out, 12, packet.source.v4());
   Put32(out, 16, packet.destination.v4());
@@ -95,13 +99,22 @@ std::string EncodeIp(const Packet& packet) {
 
 absl::StatusOr<Packet> DecodeIp(const std::string& in, bool whole) {
   if (in.size() < kIp + 8) return absl::InvalidArgumentError("too short");
-  if (Sum(in.substr(0, kIp)) != 0xffff) return absl::InvalidArgumentError("wrong IP checksum");
+  const size_t ip_header = static_cast<size_t>(in[0] & 15) * 4;
+  if (ip_header < kIp || in.size() < ip_header + 8) {
+    return absl::InvalidArgumentError("wrong length of the IP header");
+  }
+  if (Sum(in.substr(0, ip_header)) != 0xffff) {
+    return absl::InvalidArgumentError("wrong IP checksum");
+  }
   Packet out;
+  out.options = in.substr(kIp, ip_header - kIp);
+  out.id = Get16(in, 4);
+  out.ttl = static_cast<uint8_t>(in[8]);
   out.fragment = Get16(in, 6);
   out.protocol = static_cast<uint8_t>(in[9]);
   out.source = IpAddress::V4(Get32(in, 12));
   out.destination = IpAddress::V4(Get32(in, 16));
-  const std::string l4 = in.substr(kIp);
+  const std::string l4 = in.substr(ip_header);
   size_t header = 8;
   if (out.protocol != 1) {
     out.source_port = Get16(l4, 0);
@@ -115,9 +128,11 @@ absl::StatusOr<Packet> DecodeIp(const std::string& in, bool whole) {
   if (Get16(in, 2) != in.size()) return absl::InvalidArgumentError("wrong IP length");
   if (out.protocol == 6) {
     header = 20;
+    if (l4.size() < header) return absl::InvalidArgumentError("cut short");
     out.tcp_flags = static_cast<uint8_t>(l4[13]);
+    out.tcp_sequence = Get32(l4, 4);
+    out.tcp_acknowledged = Get32(l4, 8);
   }
-  if (l4.size() < header) return absl::InvalidArgumentError("cut short");
   out.payload = l4.substr(header);
   if (out.protocol == 17 && Get16(l4, 6) == 0) {
     out.udp_checksum = false;
@@ -142,6 +157,15 @@ Packet Icmp(const std::string& from, const std::string& to, uint8_t type, uint16
 }
 
 }  // namespace
+
+bool operator==(const Packet& a, const Packet& b) {
+  const auto what = [](const Packet& p) {
+    return std::tie(p.source, p.destination, p.protocol, p.source_port, p.destination_port,
+                    p.tcp_flags, p.tcp_sequence, p.tcp_acknowledged, p.icmp_type, p.icmp_code,
+                    p.icmp_id, p.payload, p.udp_checksum, p.fragment, p.id, p.options);
+  };
+  return what(a) == what(b);
+}
 
 Place At(const std::string& text) {
   const size_t colon = text.find(':');
@@ -203,11 +227,11 @@ absl::StatusOr<Packet> DecodeQuoted(const Packet& error) { return DecodeIp(error
 
 std::ostream& operator<<(std::ostream& out, const Packet& packet) {
   return out << fmt::format(
-             "{{{}:{} -> {}:{} protocol {} flags {:#x} icmp {}/{} id {}, {} bytes{}}}",
+             "{{{}:{} -> {}:{} protocol {} flags {:#x} icmp {}/{} id {}, {} bytes, ttl {}{}}}",
              packet.source.ToString(), packet.source_port, packet.destination.ToString(),
              packet.destination_port, int{packet.protocol}, int{packet.tcp_flags},
              int{packet.icmp_type}, int{packet.icmp_code}, packet.icmp_id, packet.payload.size(),
-             packet.udp_checksum ? "" : ", no checksum");
+             int{packet.ttl}, packet.udp_checksum ? "" : ", no checksum");
 }
 
 }  // namespace mesh::testing

@@ -25,8 +25,13 @@ struct Packet {
   std::string payload;
   bool udp_checksum = true;  // false: the field is 0
   uint16_t fragment = 0;     // flags and offset of the IP header
+  uint16_t id = 0;           // of the IP header
+  uint8_t ttl = 64;
+  uint32_t tcp_sequence = 0, tcp_acknowledged = 0;
+  std::string options;  // of the IP header, in steps of 4 bytes
 
-  friend bool operator==(const Packet&, const Packet&) = default;
+  // How far a packet has come does not make it another one.
+  friend bool operator==(const Packet& a, const Packet& b);
 };
 
 // "10.0.0.1:4000", for short tests.

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What a router owes to the packets it passes on: one off the time to live, and no surprise about
+ * their length. */
+#pragma once
+
+#include "lib/common.h"
+#include "lib/flow.h"
+#include "lib/open.h"
+#include "lib/packet.h"
+
+/*
+ * Whether this node counts as a router on the packet's way. It is counted where the packet comes in
+ * from a pod or from outside; the other end of the tunnel is the same router, and what the node
+ * itself sends or receives is not passed on.
+ */
+static __always_inline int mesh_is_routed(const struct mesh_source *source,
+					  const struct mesh_flow_value *flow)
+{
+	return source->origin != MESH_ORIGIN_OVERLAY && source->origin != MESH_ORIGIN_NODE &&
+	       flow->target != MESH_TARGET_HOST;
+}
+
+static __always_inline int mesh_decrement_ttl(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data;
+	void *data_end = (void *)(long)skb->data_end;
+	struct iphdr *ip = data + MESH_L3_OFFSET;
+	__u32 sum;
+
+	if ((void *)(ip + 1) > data_end)
+		return MESH_REASON_INVALID;
+	ip->ttl--;
+	/* RFC 1141: the time to live is the upper half of its word. */
+	sum = (__u16)ip->check + (__u32)bpf_htons(0x0100);
+	ip->check = (__sum16)(sum + (sum >= 0xffff));
+	return 0;
+}
+
+/* Length of the longest IP packet that `skb` becomes on the wire. */
+static __always_inline __u32 mesh_wire_length(struct __sk_buff *skb,
+					      const struct mesh_packet *packet)
+{
+	__u32 segment = skb->gso_size;
+	__u8 word;
+
+	if (!segment)
+		return skb->len - ETH_HLEN;
+	if (packet->key.proto == IPPROTO_UDP)
+		return sizeof(struct iphdr) + sizeof(struct udphdr) + segment;
+	if (bpf_skb_load_bytes(skb, MESH_L4_OFFSET + 12, &word, 1))
+		return 0;
+	return sizeof(struct iphdr) + (word >> 4) * 4 + segment;
+}
+
+/* Before anything of the packet is changed, because the sender must know it again. */
+static __always_inline int mesh_road_check(struct __sk_buff *skb, const struct mesh_packet *packet,
+					   const struct mesh_source *source,
+					   const struct mesh_flow_value *flow)
+{
+	if (unlikely(packet->ttl <= 1) && mesh_is_routed(source, flow))
+		return MESH_REASON_TTL;
+	if (unlikely(skb->len > mesh_config.pod_mtu + ETH_HLEN) && packet->dont_fragment &&
+	    (flow->target == MESH_TARGET_TUNNEL || flow->target == MESH_TARGET_DIRECT) &&
+	    mesh_wire_length(skb, packet) > mesh_config.pod_mtu)
+		return MESH_REASON_TOO_BIG;
+	return 0;
+}

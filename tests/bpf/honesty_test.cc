@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: who sends a packet that goes nowhere is told so, at once and rightly, and a packet that
+// goes on is changed by what a router may change and nothing else. Method: packets through the real
+// programs by BPF_PROG_TEST_RUN (world.h); every answer is decoded with its checksums verified.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/bpf/world.h"
+
+namespace mesh::dataplane::testing {
+namespace {
+
+using mesh::testing::At;
+using mesh::testing::DecodeQuoted;
+using mesh::testing::Echo;
+using mesh::testing::Encode;
+using mesh::testing::kAck;
+using mesh::testing::kFin;
+using mesh::testing::kRst;
+using mesh::testing::kSyn;
+using mesh::testing::Packet;
+using mesh::testing::Place;
+using mesh::testing::Tcp;
+using mesh::testing::Udp;
+using mesh::testing::Unreachable;
+
+const Place kClient = At("10.244.1.10:40000"), kNear = At("10.244.1.11:8080"),
+            kWeb = At("10.96.0.10:80"), kFar = At("10.244.2.10:8080"),
+            kGateway = At("10.244.1.1:50000"), kUplink = At("192.0.2.1:50000");
+
+constexpr uint16_t kDontFragment = 0x4000;
+
+MATCHER_P(Sends, packet, "") {
+  *result_listener << arg;
+  return arg.verdict == kRedirect && arg.reason == "forwarded" && arg.packet == packet;
+}
+MATCHER_P(SilentlyDroppedFor, reason, "") {
+  *result_listener << arg;
+  return arg.verdict == kDrop && arg.reason == reason;
+}
+// With a reset, back to `about`'s sender from where it was to go.
+MATCHER_P2(ResetFor, reason, about, "") {
+  *result_listener << arg;
+  if (arg.verdict != kRedirect || arg.reason != reason || !arg.packet.has_value()) return false;
+  Packet expected =
+      Tcp({about.destination, about.destination_port}, {about.source, about.source_port}, kRst);
+  expected.fragment = kDontFragment;
+  if ((about.tcp_flags & kAck) != 0) {
+    expected.tcp_sequence = about.tcp_acknowledged;
+  } else {
+    expected.tcp_flags |= kAck;
+    expected.tcp_acknowledged = about.tcp_sequence + static_cast<uint32_t>(about.payload.size()) +
+                                ((about.tcp_flags & kSyn) != 0 ? 1 : 0) +
+                                ((about.tcp_flags & kFin) != 0 ? 1 : 0);
+  }
+  return arg.packet == expected;
+}
+// With an ICMP error of `from`, which quotes the first bytes of `about`.
+MATCHER_P5(ToldFor, reason, about, from, type, code, "") {
+  *result_listener << arg;
+  if (arg.verdict != kRedirect || arg.reason != reason || !arg.packet.has_value()) return false;
+  const size_t header = 20 + about.options.size();
+  return arg.packet->protocol == 1 && arg.packet->icmp_type == type &&
+         arg.packet->icmp_code == code && arg.packet->source == from &&
+         arg.packet->destination == about.source &&
+         arg.packet->payload == Encode(about).substr(14, header + 8);
+}
+
+using Refusal = World;
+using Road = World;
+
+TEST_F(Refusal, ResetsAConnectionToNobody) {
+  Serve({});
+  Packet syn = Tcp(kClient, kWeb, kSyn);
+  syn.tcp_sequence = 0xfffffffe;
+  EXPECT_THAT(FromPod(client_, syn), ResetFor("no_backend", syn));
+  Packet other = Tcp(kClient, At("10.96.0.10:81"), kSyn, "early data");
+  EXPECT_THAT(FromPod(client_, other), ResetFor("no_service", other));
+  EXPECT_EQ(Flows(), 0u);
+}
+
+TEST_F(Refusal, ResetsAConnectionThatIsNotKnown) {
+  for (const uint8_t flags : {kAck, kFin, static_cast<uint8_t>(kAck | kFin),
+                              static_cast<uint8_t>(kSyn | kAck), uint8_t{0}}) {
+    Packet lost = Tcp(kClient, kNear, flags, "data");
+    lost.tcp_sequence = 1000;
+    lost.tcp_acknowledged = (flags & kAck) != 0 ? 77 : 0;
+    EXPECT_THAT(FromPod(client_, lost), ResetFor("no_flow", lost));
+  }
+}
+
+TEST_F(Refusal, ResetsAConnectionWhoseBackendIsGone) {
+  Serve({"10.244.1.11:8080"});
+  ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kNear, kSyn)));
+  Serve({"10.244.2.10:8080"});
+  Packet data = Tcp(kClient, kWeb, kAck, "more");
+  data.tcp_acknowledged = 4711;
+  EXPECT_THAT(FromPod(client_, data), ResetFor("backend_gone", data));
+}
+
+TEST_F(Refusal, NeverAnswersAReset) {
+  Serve({});
+  for (int flags = 0; flags < 256; ++flags) {
+    const Packet packet = Tcp(kClient, kWeb, static_cast<uint8_t>(flags));
+    const bool opens = (flags & (kSyn | kAck)) == kSyn;
+    const char* reason = opens ? "no_backend" : "no_flow";
+    if ((flags & kRst) != 0) {
+      EXPECT_THAT(FromPod(client_, packet), SilentlyDroppedFor(reason)) << flags;
+    } else {
+      EXPECT_THAT(FromPod(client_, packet), ResetFor(reason, packet)) << flags;
+    }
+  }
+}
+
+TEST_F(Refusal, TellsSendersOfDatagrams) {
+  Serve({});
+  const Packet question = Udp(kClient, kWeb), empty = Udp(kClient, kWeb, "");
+  EXPECT_THAT(FromPod(client_, question), ToldFor("no_backend", question, kWeb.ip, 3, 3));
+  EXPECT_THAT(FromPod(client_, empty), ToldFor("no_backend", empty, kWeb.ip, 3, 3));
+  const Packet ping = Echo("10.244.1.10", "10.96.0.10", 7);
+  EXPECT_THAT(FromPod(client_, ping), ToldFor("no_service", ping, kWeb.ip, 3, 3));
+}
+
+TEST_F(Refusal, TellsProcessesOfTheNodeToo) {
+  Serve({});
+  const Packet syn = Tcp(kUplink, kWeb, kSyn), question = Udp(kGateway, kWeb);
+  EXPECT_THAT(FromNode(syn), ResetFor("no_backend", syn));
+  EXPECT_THAT(FromNode(question), ToldFor("no_backend", question, kWeb.ip, 3, 3));
+}
+
+TEST_F(Refusal, GoesBackThroughTheTunnel) {
+  const Packet lost = Tcp(kFar, kNear, kAck);
+  EXPECT_THAT(FromPeer(kShop, lost), ResetFor("no_flow", lost));
+}
+
+TEST_F(Refusal, TellsOfProtocolsAndOptionsThatAreNotCarried) {
+  Serve({"10.244.1.11:8080"});
+  Packet sctp = Udp(kClient, kWeb, "chunk chunk");
+  sctp.protocol = 132;
+  EXPECT_THAT(FromPod(client_, sctp), ToldFor("sctp", sctp, kWeb.ip, 3, 2));
+  Packet gre = Udp(kClient, kNear, "12345678");
+  gre.protocol = 47;
+  EXPECT_THAT(FromPod(client_, gre), ToldFor("unsupported", gre, kNear.ip, 3, 2));
+  for (size_t words = 1; words <= 10; ++words) {
+    Packet options = Udp(kClient, kNear);
+    options.options = std::string(words * 4, '\1');
+    EXPECT_THAT(FromPod(client_, options), ToldFor("unsupported", options, kNear.ip, 12, 0));
+  }
+}
+
+TEST_F(Refusal, IsSilentWhereAnAnswerWouldTellTooMuchOrReachNobody) {
+  EXPECT_THAT(FromPod(clerk_, Tcp(At("10.244.1.12:40000"), kNear, kSyn)),
+              SilentlyDroppedFor("isolation"));
+  // About an error; to a group; of a fragment that is not the first.
+  EXPECT_THAT(FromPod(near_, Unreachable("10.244.1.11", "10.244.1.10", Udp(kClient, kNear))),
+              SilentlyDroppedFor("no_flow"));
+  Packet group = Udp(kClient, At("224.0.0.251:5353"));
+  group.protocol = 132;
+  EXPECT_THAT(FromPod(client_, group), SilentlyDroppedFor("sctp"));
+  for (const char* nobody : {"0.0.0.0:1", "127.0.0.1:1", "224.0.0.1:1", "255.255.255.255:1"}) {
+    Packet from_nobody = Udp(At(nobody), kWeb);
+    from_nobody.protocol = 132;
+    EXPECT_THAT(FromPod(client_, from_nobody), SilentlyDroppedFor("sctp")) << nobody;
+  }
+}
+
+TEST_F(Road, TakesOneOffTheTimeToLivePerNode) {
+  Serve({"10.244.1.11:8080"});
+  Packet syn = Tcp(kClient, kWeb, kSyn);
+  for (const int ttl : {255, 64, 2}) {
+    syn.ttl = static_cast<uint8_t>(ttl);
+    const Outcome out = FromPod(client_, syn);
+    ASSERT_THAT(out, Sends(Tcp(kClient, kNear, kSyn)));
+    EXPECT_EQ(out.packet->ttl, ttl - 1);
+  }
+  Packet answer = Tcp(kNear, kClient, kSyn | kAck);
+  EXPECT_EQ(FromPod(near_, answer).packet->ttl, 63);
+  // The other end of the tunnel has taken it; the node's own packets pass no router here.
+  Packet far = Tcp(kFar, kNear, kSyn), node = Udp(kGateway, kNear);
+  far.ttl = node.ttl = 1;
+  EXPECT_EQ(FromPeer(kShop, far).packet->ttl, 1);
+  EXPECT_EQ(FromNode(node).packet->ttl, 1);
+  Packet resolver = Udp(kClient, At("10.244.1.1:53"));
+  resolver.ttl = 1;
+  EXPECT_EQ(FromPod(client_, resolver).packet->ttl, 1);
+}
+
+TEST_F(Road, TellsWhenTheTimeToLiveIsOver) {
+  Serve({"10.244.1.11:8080"});
+  for (const uint8_t ttl : {uint8_t{0}, uint8_t{1}}) {
+    Packet probe = Udp(kClient, kWeb, std::string(32, 'p'));
+    probe.ttl = ttl;
+    EXPECT_THAT(FromPod(client_, probe), ToldFor("ttl", probe, kGateway.ip, 11, 0));
+  }
+  Packet ping = Echo("10.244.1.10", "10.244.2.10", 9);
+  ping.ttl = 1;
+  EXPECT_THAT(FromPod(client_, ping), ToldFor("ttl", ping, kGateway.ip, 11, 0));
+}
+
+TEST_F(Road, TellsWhatFitsThroughTheTunnel) {
+  Serve({"10.244.2.10:8080"});
+  // 1450 bytes: the uplink's 1500 without the tunnel's headers.
+  Packet question = Udp(kClient, kWeb, std::string(1450 - 28, 'x'));
+  question.fragment = kDontFragment;
+  Packet expected = Udp(kClient, kFar, question.payload);
+  expected.fragment = kDontFragment;
+  EXPECT_THAT(FromPod(client_, question), Sends(expected));
+
+  question.payload += "x";
+  const Outcome out = FromPod(client_, question);
+  EXPECT_THAT(out, ToldFor("too_big", question, kGateway.ip, 3, 4));
+  // The next hop's MTU, in the last two bytes of the ICMP header.
+  EXPECT_EQ(out.frame.substr(14 + 20 + 6, 2), std::string("\x05\xaa", 2));
+  // It may be cut: the tunnel does.
+  question.fragment = expected.fragment = 0;
+  expected.payload = question.payload;
+  EXPECT_THAT(FromPod(client_, question), Sends(expected));
+}
+
+}  // namespace
+}  // namespace mesh::dataplane::testing
