@@ -46,6 +46,7 @@ struct Flags {
   std::string cni_binary;
   std::string cgroup_parent;
   std::vector<std::string> labels;
+  XdpMode xdp = XdpMode::kAuto;
   std::string log_level = "info";
 };
 
@@ -140,6 +141,7 @@ int Main(const Flags& flags) {
   network_options.cni_bin_dir = flags.cni_bin_dir;
   network_options.cni_conf_dir = flags.cni_conf_dir;
   network_options.cni_binary = flags.cni_binary;
+  network_options.xdp = flags.xdp;
   auto network = Network::Start(network_options, initial);
   if (!network.ok()) return Fail(std::string(network.status().message()));
 
@@ -218,6 +220,15 @@ int main(int argc, char** argv) {
   app.add_option("--cgroup-parent", flags.cgroup_parent,
                  "cgroup for pods (default: the runtime's)");
   app.add_option("--labels", flags.labels, "labels of the node: KEY=VALUE,...")->delimiter(',');
+  const std::map<std::string, mesh::agent::XdpMode> xdp_modes = {
+      {"auto", mesh::agent::XdpMode::kAuto},
+      {"on", mesh::agent::XdpMode::kOn},
+      {"off", mesh::agent::XdpMode::kOff}};
+  app.add_option("--xdp", flags.xdp,
+                 "auto, on or off: forward established flows from outside by XDP on the uplink "
+                 "(default auto: where the uplink is a device, not a veth or bridge)")
+      ->transform(CLI::CheckedTransformer(xdp_modes).description(""))
+      ->type_name("MODE");
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error or off")
       ->capture_default_str();
   try {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/network/desired_state.h"
 
-#include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "common/status.h"
 #include "fmt/format.h"
@@ -11,7 +11,6 @@ namespace mesh::agent {
 namespace {
 
 using dataplane::Isolation;
-using dataplane::Protocol;
 
 absl::StatusOr<IpPrefix> ParseRange(const char* what, const std::string& text) {
   auto range = IpPrefix::Parse(text);
@@ -28,109 +27,12 @@ std::optional<Isolation> ParseIsolation(const std::string& text) {
   return std::nullopt;
 }
 
-bool IsPort(uint32_t port) { return port >= 1 && port <= 65535; }
-
-class Translator {
- public:
-  explicit Translator(const NodeState& state) : state_(state) {}
-
-  Translation Run() {
-    out_.desired.revision = state_.revision;
-    out_.desired.complete = state_.complete;
-    for (const auto& [key, service] : state_.services) AddService(key, *service);
-    for (const auto& [name, peer] : state_.nodes) AddPeer(name, peer);
-    for (const auto& [identity, ns] : state_.namespaces) AddNamespace(identity, ns);
-    return std::move(out_);
-  }
-
- private:
-  template <typename... Args>
-  void Skip(fmt::format_string<Args...> format, Args&&... args) {
-    out_.skipped.push_back(fmt::format(format, std::forward<Args>(args)...));
-  }
-
-  void AddService(const std::string& key, const v1::ServiceState& from) {
-    if (from.cluster_ip().empty() || from.cluster_ip() == "None") return;
-    dataplane::Service service;
-    service.ns = from.namespace_();
-    service.name = from.name();
-    service.identity = from.identity();
-    auto ip = IpAddress::Parse(from.cluster_ip());
-    if (!ip.ok() || !ip->is_v4())
-      return Skip("service {}: \"{}\" is not an IPv4 address", key, from.cluster_ip());
-    service.cluster_ip = *ip;
-    for (const v1::ServicePortState& port : from.ports()) AddPort(key, port, &service);
-    out_.desired.services.emplace(key, std::move(service));
-  }
-
-  void AddPort(const std::string& key, const v1::ServicePortState& from,
-               dataplane::Service* service) {
-    dataplane::ServicePort port;
-    port.name = from.name();
-    if (from.protocol() != 6 && from.protocol() != 17)
-      return Skip("service {} port {}: protocol {} is neither TCP (6) nor UDP (17)", key,
-                  from.port(), from.protocol());
-    port.protocol = static_cast<Protocol>(from.protocol());
-    if (!IsPort(from.port()))
-      return Skip("service {}: port {} is not in 1..65535", key, from.port());
-    port.port = static_cast<uint16_t>(from.port());
-    for (const v1::BackendState& backend : from.backends()) {
-      auto ip = IpAddress::Parse(backend.ip());
-      if (!ip.ok() || !ip->is_v4() || !IsPort(backend.port())) {
-        Skip("service {} port {}: backend {}:{} is not an IPv4 address and port", key, from.port(),
-             backend.ip(), backend.port());
-        continue;
-      }
-      port.backends.push_back({*ip, static_cast<uint16_t>(backend.port()),
-                               backend.state() == v1::BackendState::DRAINING
-                                   ? dataplane::BackendState::kDraining
-                                   : dataplane::BackendState::kActive,
-                               backend.node_name(), backend.pod_name()});
-    }
-    // One entry per (ip, port); an active one wins over a draining one.
-    std::sort(port.backends.begin(), port.backends.end());
-    auto same = [](const dataplane::Backend& a, const dataplane::Backend& b) {
-      return a.ip == b.ip && a.port == b.port;
-    };
-    port.backends.erase(std::unique(port.backends.begin(), port.backends.end(), same),
-                        port.backends.end());
-    service->ports.push_back(std::move(port));
-  }
-
-  void AddPeer(const std::string& name, const v1::PeerNode& from) {
-    // A node that has registered but has no range yet has no pods either.
-    if (from.pod_cidr().empty() || from.ip().empty()) return;
-    auto ip = IpAddress::Parse(from.ip());
-    if (!ip.ok() || !ip->is_v4())
-      return Skip("node {}: \"{}\" is not an IPv4 address", name, from.ip());
-    auto cidr = ParseRange("podCIDR", from.pod_cidr());
-    if (!cidr.ok()) return Skip("node {}: {}", name, std::string(cidr.status().message()));
-    out_.desired.peers.emplace(name, dataplane::Peer{name, *ip, *cidr});
-  }
-
-  void AddNamespace(uint32_t identity, const v1::NamespaceState& from) {
-    dataplane::NamespacePolicy policy;
-    policy.name = from.name();
-    const auto isolation = ParseIsolation(from.isolation());
-    if (!isolation)
-      // What is not understood must not open anything.
-      Skip(
-          "namespace {}: mesh.io/isolation is \"{}\", neither \"open\" nor \"closed\"; the default "
-          "holds",
-          from.name(), from.isolation());
-    policy.isolation = isolation.value_or(Isolation::kDefault);
-    out_.desired.namespaces.emplace(identity, std::move(policy));
-  }
-
-  const NodeState& state_;
-  Translation out_;
-};
-
 }  // namespace
 
 absl::StatusOr<dataplane::NodeConfig> BuildNodeConfig(const v1::Welcome& config,
                                                       const std::string& node_name,
-                                                      const std::string& node_ip, int uplink_mtu) {
+                                                      const std::string& node_ip,
+                                                      const Uplink& uplink) {
   if (config.node_name().empty() || config.pod_cidr().empty())
     return absl::UnavailableError("the control plane has not given this node a pod range yet");
   dataplane::NodeConfig out;
@@ -141,15 +43,147 @@ absl::StatusOr<dataplane::NodeConfig> BuildNodeConfig(const v1::Welcome& config,
   ASSIGN_OR_RETURN(out.pod_cidr, ParseRange("pod range of the node", config.pod_cidr()));
   ASSIGN_OR_RETURN(out.cluster_cidr, ParseRange("pod range of the cluster", config.cluster_cidr()));
   ASSIGN_OR_RETURN(out.service_cidr, ParseRange("service range", config.service_cidr()));
+  for (const std::string& text : config.non_masquerade_cidrs()) {
+    ASSIGN_OR_RETURN(const IpPrefix range, ParseRange("range without masquerade", text));
+    out.non_masquerade.push_back(range);
+  }
   const auto gateway = out.pod_cidr.At(1);
   if (!gateway)
     return absl::InvalidArgumentError(
         fmt::format("pod range of the node: {} has no room for a gateway", config.pod_cidr()));
   out.gateway = *gateway;
-  out.uplink_mtu = uplink_mtu;
+  out.uplink = uplink.name;
+  out.uplink_mtu = uplink.mtu;
+  out.xdp = uplink.xdp;
   return out;
 }
 
-Translation BuildDesiredState(const NodeState& state) { return Translator(state).Run(); }
+const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
+  const NodeView node{.name = state->config.node_name(),
+                      .zone = state->config.zone(),
+                      .ip = node_ip_,
+                      .direct_return = state->config.return_path() == v1::ServiceState::DIRECT};
+  const bool first = state_ == nullptr;
+  // What every Service depends on has changed: none of the old translations holds.
+  static const NodeState kNothing;
+  const NodeState& before = first || node != node_ ? kNothing : *state_;
+
+  dataplane::DesiredState& desired = out_.desired;
+  desired.revision = state->revision;
+  desired.complete = state->complete;
+  desired.changed_services.emplace();
+  UpdateServices(before, *state, node);
+  UpdateHostPorts(*state, node);
+  skipped_others_.clear();
+  UpdatePeers(*state);
+  UpdateNamespaces(*state);
+  if (first) desired.changed_services.reset();
+
+  out_.skipped.clear();
+  for (const auto& [key, lines] : skipped_)
+    out_.skipped.insert(out_.skipped.end(), lines.begin(), lines.end());
+  out_.skipped.insert(out_.skipped.end(), skipped_others_.begin(), skipped_others_.end());
+  state_ = std::move(state);
+  node_ = node;
+  return out_;
+}
+
+void DesiredStateBuilder::Change(const std::string& key, std::optional<dataplane::Service> service,
+                                 std::vector<std::string> skipped) {
+  if (skipped.empty()) {
+    skipped_.erase(key);
+  } else {
+    skipped_[key] = std::move(skipped);
+  }
+  auto& services = out_.desired.services;
+  const auto it = services.find(key);
+  const bool same = it == services.end() ? !service.has_value() : service == it->second;
+  if (same) return;
+  out_.desired.changed_services->push_back(key);
+  if (service.has_value()) {
+    services.insert_or_assign(key, *std::move(service));
+  } else {
+    services.erase(it);
+  }
+}
+
+void DesiredStateBuilder::UpdateServices(const NodeState& before, const NodeState& now,
+                                         const NodeView& node) {
+  // Both are in the same order: one walk finds what is new, other or gone.
+  auto old = before.services.begin();
+  const auto end = before.services.end();
+  const auto remove = [this](const std::string& key) { Change(key, std::nullopt, {}); };
+  for (const auto& [key, service] : now.services) {
+    for (; old != end && old->first < key; ++old) remove(old->first);
+    const bool known = old != end && old->first == key;
+    const bool same = known && old->second.SameAs(service);
+    if (known) ++old;
+    if (same) continue;
+    std::vector<std::string> skipped;
+    auto translated = TranslateService(key, *service, node, &skipped);
+    Change(key, std::move(translated), std::move(skipped));
+  }
+  for (; old != end; ++old) remove(old->first);
+  if (&before == state_.get() || state_ == nullptr) return;
+  // The walk was over nothing: what the last state had and this one has not is still here.
+  for (const auto& [key, service] : state_->services) {
+    if (!now.services.contains(key)) remove(key);
+  }
+}
+
+void DesiredStateBuilder::UpdateHostPorts(const NodeState& now, const NodeView& node) {
+  std::set<std::string> gone = std::exchange(host_ports_, {});
+  for (const auto& [uid, pod] : now.pods) {
+    std::vector<std::string> skipped;
+    auto translated = TranslateHostPorts(pod, node, &skipped);
+    if (!translated.has_value() && skipped.empty()) continue;
+    // With two slashes it is no Service's.
+    const std::string key =
+        fmt::format("{}/pod/{}", pod.metadata().namespace_(), pod.metadata().name());
+    host_ports_.insert(key);
+    gone.erase(key);
+    Change(key, std::move(translated), std::move(skipped));
+  }
+  for (const std::string& key : gone) Change(key, std::nullopt, {});
+}
+
+void DesiredStateBuilder::UpdatePeers(const NodeState& now) {
+  auto& peers = out_.desired.peers;
+  peers.clear();
+  for (const auto& [name, from] : now.nodes) {
+    // A node that has registered but has no range yet has no pods either.
+    if (from.pod_cidr().empty() || from.ip().empty()) continue;
+    const auto ip = IpAddress::Parse(from.ip());
+    if (!ip.ok() || !ip->is_v4()) {
+      skipped_others_.push_back(
+          fmt::format("node {}: \"{}\" is not an IPv4 address", name, from.ip()));
+      continue;
+    }
+    const auto cidr = ParseRange("podCIDR", from.pod_cidr());
+    if (!cidr.ok()) {
+      skipped_others_.push_back(
+          fmt::format("node {}: {}", name, std::string(cidr.status().message())));
+      continue;
+    }
+    peers.emplace(name, dataplane::Peer{name, *ip, *cidr});
+  }
+}
+
+void DesiredStateBuilder::UpdateNamespaces(const NodeState& now) {
+  auto& namespaces = out_.desired.namespaces;
+  namespaces.clear();
+  for (const auto& [identity, from] : now.namespaces) {
+    const auto isolation = ParseIsolation(from.isolation());
+    if (!isolation.has_value()) {
+      // What is not understood must not open anything.
+      skipped_others_.push_back(
+          fmt::format("namespace {}: mesh.io/isolation is \"{}\", neither \"open\" nor "
+                      "\"closed\"; the default holds",
+                      from.name(), from.isolation()));
+    }
+    namespaces.emplace(
+        identity, dataplane::NamespacePolicy{from.name(), isolation.value_or(Isolation::kDefault)});
+  }
+}
 
 }  // namespace mesh::agent

@@ -177,7 +177,7 @@ class NetworkImpl : public Network {
     loop_.Cancel(retry_);
     absl::Status status = SetUp();
     if (dataplane_ != nullptr) {
-      Translation translation = BuildDesiredState(*state_);
+      const Translation& translation = builder_->Build(state_);
       for (const std::string& line : translation.skipped) {
         spdlog::warn("network: {}", line);
         if (status.ok()) status = absl::InvalidArgumentError(line);
@@ -215,12 +215,12 @@ class NetworkImpl : public Network {
   }
 
   absl::Status SetUpSteps() {
-    int mtu = config_.uplink_mtu;
+    Uplink uplink{.name = config_.uplink, .mtu = config_.uplink_mtu, .xdp = config_.xdp};
     if (dataplane_ == nullptr) {
-      ASSIGN_OR_RETURN(mtu, source_.uplink_mtu());
+      ASSIGN_OR_RETURN(uplink, source_.uplink());
     }
     ASSIGN_OR_RETURN(const dataplane::NodeConfig config,
-                     BuildNodeConfig(state_->config, options_.node_name, options_.node_ip, mtu));
+                     BuildNodeConfig(state_->config, options_.node_name, options_.node_ip, uplink));
     if (dataplane_ != nullptr && config.pod_cidr != config_.pod_cidr)
       return absl::FailedPreconditionError(
           fmt::format("the pod range of this node changed from {} to {}: stop its pods and restart "
@@ -231,8 +231,10 @@ class NetworkImpl : public Network {
       RETURN_IF_ERROR(handler_->SetDataplane(opened.get(), config));
       dataplane_ = std::move(opened);
       config_ = config;
-      spdlog::info("network: pods {}, gateway {}, uplink MTU {}", config.pod_cidr.ToString(),
-                   config.gateway.ToString(), mtu);
+      builder_ = std::make_unique<DesiredStateBuilder>(config.node_ip);
+      spdlog::info("network: pods {}, gateway {}, uplink {} with MTU {}",
+                   config.pod_cidr.ToString(), config.gateway.ToString(), config.uplink,
+                   config.uplink_mtu);
     }
     if (resolver_ == nullptr) {
       auto resolver =
@@ -286,6 +288,7 @@ class NetworkImpl : public Network {
   bool installed_ = false;
   dataplane::NodeConfig config_;
   std::unique_ptr<dataplane::Dataplane> dataplane_;
+  std::unique_ptr<DesiredStateBuilder> builder_;  // what it says goes to `dataplane_` only
   std::unique_ptr<Attachments> attachments_;
   std::unique_ptr<CniHandler> handler_;
   std::unique_ptr<CniServer> server_;

@@ -3,6 +3,7 @@
 // resolver, on a thread of their own ("net").
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -14,6 +15,10 @@
 
 namespace mesh::agent {
 
+// Whether established flows from outside are forwarded by XDP on the uplink. kAuto: where the
+// driver is one of a device, and not of a software interface.
+enum class XdpMode : uint8_t { kAuto, kOn, kOff };
+
 struct NetworkOptions {
   std::string node_name;
   std::string node_ip;  // tunnel source, an address of this network namespace
@@ -23,6 +28,7 @@ struct NetworkOptions {
   std::string cni_conf_dir = "/etc/cni/net.d";
   std::string cni_binary;  // the mesh-cni to install; empty: beside this executable
   std::string resolv_conf = "/etc/resolv.conf";  // for upstream name servers
+  XdpMode xdp = XdpMode::kAuto;
 };
 
 // Thread-safe. Pods of the node keep their network when this is destroyed.

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "agent/network/desired_state.h"
 #include "agent/network/network.h"
 #include "dataplane/dataplane.h"
 
@@ -23,8 +24,8 @@ struct DataplaneSource {
   // Detach does, on the net thread.
   std::function<absl::Status(const std::string& container_id, const std::string& ifname)>
       remove_link;
-  // MTU of the interface that carries NetworkOptions::node_ip.
-  std::function<absl::StatusOr<int>()> uplink_mtu;
+  // The interface that carries NetworkOptions::node_ip.
+  std::function<absl::StatusOr<Uplink>()> uplink;
 };
 
 absl::StatusOr<std::unique_ptr<Network>> StartNetwork(NetworkOptions options, NodeStatePtr initial,

@@ -43,7 +43,9 @@ class NamelessDataplane : public dataplane::FakeDataplane {
 
 class ListRowsTest : public testing::Test {
  protected:
-  ListRowsTest() { EXPECT_TRUE(dataplane_.Apply(BuildDesiredState(*state_).desired).ok()); }
+  ListRowsTest() {
+    EXPECT_TRUE(dataplane_.Apply(DesiredStateBuilder({}).Build(state_).desired).ok());
+  }
 
   v1::DataplaneNode List(v1::DataplaneTable table, const std::string& ns = "",
                          const std::string& service = "") {

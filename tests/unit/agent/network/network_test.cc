@@ -75,7 +75,7 @@ class NetworkTest : public testing::Test {
     options_.cni_binary = folder_.path() + "/binary";
     options_.resolv_conf = folder_.path() + "/resolv.conf";
     source_.probe = [] { return absl::OkStatus(); };
-    source_.uplink_mtu = [] { return 1500; };
+    source_.uplink = [] { return Uplink{.name = "eth0"}; };
     source_.resolver_port = 0;
     source_.open = [this](const dataplane::NodeConfig& config)
         -> absl::StatusOr<std::unique_ptr<dataplane::Dataplane>> {

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/network/uplink.h"
+
+#include <ifaddrs.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "common/log.h"
+#include "common/status.h"
+#include "common/unique_fd.h"
+#include "fmt/format.h"
+
+namespace mesh::agent {
+namespace {
+
+absl::StatusOr<std::string> InterfaceOf(const std::string& node_ip) {
+  ASSIGN_OR_RETURN(const IpAddress wanted, IpAddress::Parse(node_ip));
+  ifaddrs* raw = nullptr;
+  if (::getifaddrs(&raw) != 0) return ErrnoStatus(errno, "cannot list the addresses of the node");
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> list(raw, ::freeifaddrs);
+  for (const ifaddrs* at = list.get(); at != nullptr; at = at->ifa_next) {
+    if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != AF_INET) continue;
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(at->ifa_addr);
+    if (IpAddress::V4(ntohl(v4->sin_addr.s_addr)) == wanted) return std::string(at->ifa_name);
+  }
+  return absl::FailedPreconditionError(fmt::format(
+      "no interface of this node has the address {}: give the node's own address", node_ip));
+}
+
+ifreq RequestFor(const std::string& interface) {
+  ifreq request{};
+  std::strncpy(request.ifr_name, interface.c_str(), IFNAMSIZ - 1);
+  return request;
+}
+
+bool ChooseXdp(int fd, const std::string& interface, XdpMode mode) {
+  if (mode != XdpMode::kAuto) {
+    spdlog::info("network: XDP on {} is {}, as asked for", interface,
+                 mode == XdpMode::kOn ? "on" : "off");
+    return mode == XdpMode::kOn;
+  }
+  ethtool_drvinfo driver{};
+  driver.cmd = ETHTOOL_GDRVINFO;
+  ifreq request = RequestFor(interface);
+  request.ifr_data = reinterpret_cast<char*>(&driver);
+  if (::ioctl(fd, SIOCETHTOOL, &request) != 0) {
+    spdlog::info("network: XDP on {} is off: its driver is not known", interface);
+    return false;
+  }
+  // Software interfaces (veth, bridge, bond) sit on no bus; there tc is as fast.
+  const bool device = driver.bus_info[0] != '\0' && std::strcmp(driver.bus_info, "N/A") != 0;
+  spdlog::info("network: XDP on {} is {}: driver {}{}", interface, device ? "on" : "off",
+               driver.driver, device ? "" : " is of a software interface");
+  return device;
+}
+
+}  // namespace
+
+absl::StatusOr<Uplink> FindUplink(const std::string& node_ip, XdpMode mode) {
+  Uplink out;
+  ASSIGN_OR_RETURN(out.name, InterfaceOf(node_ip));
+  const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request = RequestFor(out.name);
+  if (!fd || ::ioctl(fd.get(), SIOCGIFMTU, &request) != 0)
+    return ErrnoStatus(errno, fmt::format("cannot read the MTU of {}", out.name));
+  out.mtu = request.ifr_mtu;
+  out.xdp = ChooseXdp(fd.get(), out.name, mode);
+  return out;
+}
+
+}  // namespace mesh::agent

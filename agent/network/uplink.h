@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "agent/network/desired_state.h"
+#include "agent/network/network.h"
+
+namespace mesh::agent {
+
+// The interface of this network namespace that has `node_ip`; its name, MTU and, by `mode`, whether
+// XDP is to be used (says in the log why). FAILED_PRECONDITION when none has the address.
+absl::StatusOr<Uplink> FindUplink(const std::string& node_ip, XdpMode mode);
+
+}  // namespace mesh::agent
