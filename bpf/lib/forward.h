@@ -5,6 +5,7 @@
 #include "lib/checksum.h"
 #include "lib/common.h"
 #include "lib/flow.h"
+#include "lib/kernel.h"
 #include "lib/metrics.h"
 #include "lib/moving.h"
 #include "lib/open.h"
@@ -17,8 +18,8 @@
  * Two differences, because a packet whose checksum the hardware is to fill in (CHECKSUM_PARTIAL)
  * holds the sum of the pseudo header only: addresses belong to it, ports do not.
  */
-static __always_inline int mesh_rewrite_l4_checksum(struct __sk_buff *skb, __u8 proto,
-						    __u32 address_diff, __u32 port_diff)
+static __always_inline int mesh_replace_l4_checksum(struct __sk_buff *skb, __u8 proto,
+						    const struct mesh_flow_value *flow)
 {
 	int offset = MESH_L4_OFFSET + (int)offsetof(struct tcphdr, check);
 	__u64 flags = 0;
@@ -27,12 +28,31 @@ static __always_inline int mesh_rewrite_l4_checksum(struct __sk_buff *skb, __u8 
 		offset = MESH_L4_OFFSET + (int)offsetof(struct udphdr, check);
 		flags = BPF_F_MARK_MANGLED_0; /* no checksum stays no checksum */
 	}
-	if (address_diff &&
-	    bpf_l4_csum_replace(skb, offset, 0, address_diff, flags | BPF_F_PSEUDO_HDR))
+	if (flow->address_diff &&
+	    bpf_l4_csum_replace(skb, offset, 0, flow->address_diff, flags | BPF_F_PSEUDO_HDR))
 		return MESH_REASON_KERNEL;
-	if (port_diff && bpf_l4_csum_replace(skb, offset, 0, port_diff, flags))
+	if (flow->port_diff && bpf_l4_csum_replace(skb, offset, 0, flow->port_diff, flags))
 		return MESH_REASON_KERNEL;
 	return 0;
+}
+
+/* The same, written by the program: `summed` is not MESH_SUMMED_BY_HELPER. */
+static __always_inline void mesh_write_l4_checksum(__sum16 *check, __u8 proto, int summed,
+						   const struct mesh_flow_value *flow)
+{
+	__u32 sum = *check;
+
+	if (proto == IPPROTO_UDP && !sum)
+		return;
+	if (summed == MESH_CHECKSUM_PARTIAL) {
+		sum = (__u16)~mesh_csum_apply(~sum, flow->address_diff);
+	} else {
+		sum = mesh_csum_apply(sum, flow->address_diff);
+		sum = mesh_csum_apply(sum, flow->port_diff);
+	}
+	if (proto == IPPROTO_UDP && !sum)
+		sum = 0xffff;
+	*check = sum;
 }
 
 /*
@@ -76,25 +96,37 @@ static __always_inline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
 static __always_inline int mesh_rewrite(struct __sk_buff *skb, const struct mesh_packet *packet,
 					const struct mesh_flow_value *flow)
 {
+	__u8 proto = packet->key.proto;
 	void *data, *data_end;
 	struct iphdr *ip;
 	__be16 *ports;
+	int summed;
 
 	if (packet->icmp_error)
 		return mesh_rewrite_icmp_error(skb, packet, flow);
-	if (packet->key.proto != IPPROTO_ICMP &&
-	    mesh_rewrite_l4_checksum(skb, packet->key.proto, flow->address_diff, flow->port_diff))
+	summed = mesh_checksum_state(skb);
+	if (proto != IPPROTO_ICMP && summed == MESH_SUMMED_BY_HELPER &&
+	    mesh_replace_l4_checksum(skb, proto, flow))
 		return MESH_REASON_KERNEL;
 	data = (void *)(long)skb->data;
 	data_end = (void *)(long)skb->data_end;
 	ip = data + MESH_L3_OFFSET;
 	ports = data + MESH_L4_OFFSET;
-	if ((void *)(ports + 2) > data_end)
+	if ((void *)(ports + 4) > data_end)
 		return MESH_REASON_INVALID;
+	if (proto == IPPROTO_TCP && summed != MESH_SUMMED_BY_HELPER) {
+		struct tcphdr *tcp = (void *)ports;
+
+		if ((void *)(tcp + 1) > data_end)
+			return MESH_REASON_INVALID;
+		mesh_write_l4_checksum(&tcp->check, proto, summed, flow);
+	} else if (proto == IPPROTO_UDP && summed != MESH_SUMMED_BY_HELPER) {
+		mesh_write_l4_checksum(&((struct udphdr *)ports)->check, proto, summed, flow);
+	}
 	ip->saddr = flow->saddr;
 	ip->daddr = flow->daddr;
 	ip->check = mesh_csum_apply(ip->check, flow->address_diff);
-	if (packet->key.proto != IPPROTO_ICMP) {
+	if (proto != IPPROTO_ICMP) {
 		ports[0] = flow->sport;
 		ports[1] = flow->dport;
 	}
@@ -156,7 +188,13 @@ static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh
 static __always_inline void mesh_flow_note(struct __sk_buff *skb, const struct mesh_packet *packet,
 					   struct mesh_flow_value *flow)
 {
-	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
+	__u32 tick = bpf_jiffies64();
+
+	/* The clock is a call, the count of ticks that it follows is not. */
+	if (flow->last_tick != tick) {
+		flow->last_tick = tick;
+		flow->last_seen_ns = bpf_ktime_get_coarse_ns();
+	}
 	__sync_fetch_and_add(&flow->packets, 1);
 	__sync_fetch_and_add(&flow->bytes, skb->len);
 	if (packet->key.proto != IPPROTO_TCP || packet->icmp_error)

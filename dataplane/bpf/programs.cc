@@ -2,6 +2,7 @@
 #include "dataplane/bpf/programs.h"
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <sys/stat.h>
 
@@ -61,6 +62,15 @@ template <typename T>
 absl::Status CheckOpen(T* skeleton, const char* name) {
   if (skeleton != nullptr) return absl::OkStatus();
   return BpfErrnoStatus(errno, fmt::format("open BPF object {}", name));
+}
+
+// Whether programs may call the kernel's function `name`.
+bool KernelHasFunction(const char* name) {
+  btf* kernel = btf__load_vmlinux_btf();
+  if (kernel == nullptr) return false;
+  const bool found = btf__find_by_name_kind(kernel, name, BTF_KIND_FUNC) > 0;
+  btf__free(kernel);
+  return found;
 }
 
 void Resize(bpf_map* map, const Programs::Options& options) {
@@ -152,8 +162,10 @@ absl::StatusOr<std::vector<Programs::MapShape>> Programs::Shapes(const Options& 
   return out;
 }
 
-absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& config,
-                                                         Options options) {
+absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& node, Options options) {
+  mesh_config config = node;
+  config.kernel_context =
+      options.use_kernel_functions && KernelHasFunction("bpf_cast_to_kern_ctx") ? 1 : 0;
   auto programs = std::unique_ptr<Programs>(new Programs(std::make_unique<Skeletons>()));
   Skeletons& skeletons = *programs->skeletons_;
   RETURN_IF_ERROR(skeletons.Open());

@@ -31,6 +31,8 @@ class Programs {
     std::string pin_dir;
     // For tests of a full table; 0: MESH_FLOW_MAX_ENTRIES.
     uint32_t flow_max_entries = 0;
+    // For tests of what runs on kernels that do not have them (config.kernel_context).
+    bool use_kernel_functions = true;
     // Set while taking over.
     std::optional<Before> before;
   };
@@ -38,7 +40,7 @@ class Programs {
   // The maps that are pinned. Nothing is loaded.
   static absl::StatusOr<std::vector<MapShape>> Shapes(const Options& options);
   // FAILED_PRECONDITION with the end of the verifier's log when the kernel refuses a program.
-  static absl::StatusOr<std::unique_ptr<Programs>> Load(const mesh_config& config, Options options);
+  static absl::StatusOr<std::unique_ptr<Programs>> Load(const mesh_config& node, Options options);
   ~Programs();
 
   // Of the program's file descriptor; owned by this.

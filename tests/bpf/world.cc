@@ -321,6 +321,7 @@ size_t World::Flows() { return flows_->Dump()->size() / 2; }
 void World::Age(int seconds) {
   const auto entries = *flows_->Dump();
   for (auto [key, value] : entries) {
+    --value.last_tick;
     value.last_seen_ns -= static_cast<uint64_t>(seconds) * 1'000'000'000;
     ASSERT_TRUE(flows_->Upsert(key, value).ok());
   }

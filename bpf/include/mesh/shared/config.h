@@ -17,5 +17,6 @@ struct mesh_config {
 	__u8 net_mac[6];
 	__u32 uplink_ifindex; /* 0: none */
 	__u32 pod_mtu;	      /* longest IP packet through the tunnel */
+	__u32 kernel_context; /* bpf_cast_to_kern_ctx is there; set where programs are loaded */
 };
-MESH_SHARED_ASSERT(sizeof(struct mesh_config) == 64, "ABI");
+MESH_SHARED_ASSERT(sizeof(struct mesh_config) == 68, "ABI");

@@ -61,7 +61,9 @@ struct mesh_flow_value {
 	__u32 identity; /* of the source of this direction; 0 in reply entries */
 	__be32 owner;	/* mesh_owner_key */
 
+	__u32 last_tick; /* jiffies of last_seen_ns */
+	__u32 pad1;
 	__u64 last_seen_ns; /* CLOCK_MONOTONIC_COARSE */
 	__u64 packets, bytes;
 };
-MESH_SHARED_ASSERT(sizeof(struct mesh_flow_value) == 104, "ABI");
+MESH_SHARED_ASSERT(sizeof(struct mesh_flow_value) == 112, "ABI");
