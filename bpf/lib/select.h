@@ -103,8 +103,13 @@ static __always_inline __u32 mesh_set_pick(__u32 set_id, const struct mesh_set_v
 	__u32 generation = set->generation, count = set->count;
 	__u32 index, a, b;
 
-	if (set->algorithm == MESH_ALGORITHM_MAGLEV && set->table_size)
-		return mesh_maglev_lookup(set_id, set->table_size, hash);
+	if (set->algorithm == MESH_ALGORITHM_MAGLEV) {
+		a = mesh_maglev_lookup(set_id, set->table_size, hash);
+		if (a)
+			return a;
+		/* A table of another size stands there already, the set's row still follows. */
+		return mesh_slot_lookup(set_id, generation, mesh_hash_index(hash, count));
+	}
 	index = mesh_hash_index(bpf_get_prandom_u32(), count);
 	a = mesh_slot_lookup(set_id, generation, index);
 	if (set->algorithm != MESH_ALGORITHM_LEAST_LOADED || count < 2)
