@@ -5,6 +5,7 @@
 #include "lib/checksum.h"
 #include "lib/common.h"
 #include "lib/flow.h"
+#include "lib/fragment.h"
 #include "lib/kernel.h"
 #include "lib/metrics.h"
 #include "lib/moving.h"
@@ -58,7 +59,8 @@ static __always_inline void mesh_write_l4_checksum(__sum16 *check, __u8 proto, i
 /*
  * An ICMP error goes the way of the flow it reports about, and what it quotes is put back to what
  * the receiver has sent. The quoted IP header keeps its sum (its own checksum takes up the change
- * of the addresses), so the ICMP checksum sees the ports only.
+ * of the addresses), so the ICMP checksum sees the ports and the quoted checksum of the fourth
+ * layer, where the quote reaches that far.
  */
 static __always_inline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
 						   const struct mesh_packet *packet,
@@ -70,7 +72,9 @@ static __always_inline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
 	struct mesh_icmp *icmp = data + MESH_L4_OFFSET;
 	struct iphdr *inner = (void *)(icmp + 1);
 	__be16 *ports = (void *)(inner + 1);
-	__u64 diff = mesh_csum_replace(ip->daddr, flow->daddr);
+	__u64 diff = mesh_csum_replace(ip->daddr, flow->daddr), inside;
+	__sum16 *check = NULL;
+	__sum16 old;
 
 	if ((void *)(ports + 4) > data_end)
 		return MESH_REASON_INVALID;
@@ -84,11 +88,40 @@ static __always_inline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
 	inner->saddr = flow->daddr;
 	inner->daddr = flow->saddr;
 	inner->check = mesh_csum_apply(inner->check, flow->address_diff);
-	if (packet->key.proto != IPPROTO_ICMP && flow->port_diff) {
+	if (packet->key.proto == IPPROTO_ICMP)
+		return 0;
+	inside = flow->port_diff;
+	if (flow->port_diff) {
 		ports[0] = flow->dport;
 		ports[1] = flow->sport;
-		icmp->checksum = mesh_csum_apply(icmp->checksum, flow->port_diff);
 	}
+	if (packet->key.proto == IPPROTO_UDP && ports[3])
+		check = &ports[3];
+	else if (packet->key.proto == IPPROTO_TCP && bpf_ntohs(ip->tot_len) >= 66 &&
+		 (void *)(ports + 9) <= data_end)
+		check = &ports[8];
+	if (check) {
+		old = *check;
+		*check = mesh_csum_apply(mesh_csum_apply(old, flow->address_diff), flow->port_diff);
+		inside += (__u64)(__u16)~old + (__u16)*check;
+	}
+	icmp->checksum = mesh_csum_apply(icmp->checksum, mesh_csum_fold32(inside));
+	return 0;
+}
+
+/* A fragment behind the first has addresses only. */
+static __always_inline int mesh_rewrite_later_fragment(struct __sk_buff *skb,
+						       const struct mesh_flow_value *flow)
+{
+	void *data = (void *)(long)skb->data;
+	void *data_end = (void *)(long)skb->data_end;
+	struct iphdr *ip = data + MESH_L3_OFFSET;
+
+	if ((void *)(ip + 1) > data_end)
+		return MESH_REASON_INVALID;
+	ip->saddr = flow->saddr;
+	ip->daddr = flow->daddr;
+	ip->check = mesh_csum_apply(ip->check, flow->address_diff);
 	return 0;
 }
 
@@ -104,6 +137,8 @@ static __always_inline int mesh_rewrite(struct __sk_buff *skb, const struct mesh
 
 	if (packet->icmp_error)
 		return mesh_rewrite_icmp_error(skb, packet, flow);
+	if (unlikely(packet->fragment == MESH_FRAGMENT_LATER))
+		return mesh_rewrite_later_fragment(skb, flow);
 	summed = mesh_checksum_state(skb);
 	if (proto != IPPROTO_ICMP && summed == MESH_SUMMED_BY_HELPER &&
 	    mesh_replace_l4_checksum(skb, proto, flow))
@@ -222,6 +257,8 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 	int reason;
 
 	reason = mesh_parse(skb, &packet);
+	if (unlikely(packet.fragment) && !reason)
+		reason = mesh_fragment_ports(skb, &packet);
 	if (unlikely(reason))
 		return mesh_refuse(skb, source, reason, direction);
 	flow = bpf_map_lookup_elem(&mesh_flow, &packet.key);

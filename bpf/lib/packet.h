@@ -20,7 +20,13 @@ struct mesh_packet {
 	__u8 icmp_error;
 	__u8 ttl;
 	__u8 dont_fragment;
+	__u8 fragment; /* MESH_FRAGMENT_* */
+	__u8 pad0;
+	__be16 ip_id;
 };
+
+#define MESH_FRAGMENT_FIRST 1
+#define MESH_FRAGMENT_LATER 2 /* has no fourth layer's header */
 
 /* Begins a TCP connection. */
 static __always_inline int mesh_packet_opens(const struct mesh_packet *packet)
@@ -39,6 +45,9 @@ static __always_inline int mesh_parse_icmp_error(void *data, void *data_end,
 		return MESH_REASON_INVALID;
 	if (inner->version != 4 || inner->ihl != 5)
 		return MESH_REASON_UNSUPPORTED;
+	/* Only the first fragment tells whose it is. */
+	if (inner->frag_off & bpf_htons(0x1fff))
+		return MESH_REASON_FRAGMENT;
 	packet->key.saddr = inner->daddr;
 	packet->key.daddr = inner->saddr;
 	packet->key.proto = inner->protocol;
@@ -48,16 +57,24 @@ static __always_inline int mesh_parse_icmp_error(void *data, void *data_end,
 		packet->key.dport = ports[0];
 		return 0;
 	}
-	/* A quoted echo request: type 8, its id is the port of the asking side. */
+	/* The id of a quoted echo is the port of the asking side. */
 	if (inner->protocol == IPPROTO_ICMP && *(__u8 *)ports == MESH_ICMP_ECHO) {
 		packet->key.sport = 0;
 		packet->key.dport = ports[2];
 		return 0;
 	}
+	if (inner->protocol == IPPROTO_ICMP && *(__u8 *)ports == MESH_ICMP_ECHO_REPLY) {
+		packet->key.sport = ports[2];
+		packet->key.dport = 0;
+		return 0;
+	}
 	return MESH_REASON_UNSUPPORTED;
 }
 
-/* Fills all of `packet`. Returns 0 or a reason; headers are checked to be there when it is 0. */
+/*
+ * Fills all of `packet` but the ports of a later fragment (lib/fragment.h). Returns 0 or a reason;
+ * headers are checked to be there when it is 0.
+ */
 static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet *packet)
 {
 	void *data = (void *)(long)skb->data;
@@ -75,15 +92,16 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 		data_end = (void *)(long)skb->data_end;
 		ip = data + MESH_L3_OFFSET;
 		l4 = data + MESH_L4_OFFSET;
-		if (l4 + 8 > data_end)
+		if (l4 > data_end)
+			return MESH_REASON_INVALID;
+		/* The end of a datagram may be shorter. */
+		if (l4 + 8 > data_end && !(ip->frag_off & bpf_htons(0x1fff)))
 			return MESH_REASON_INVALID;
 	}
 	if (unlikely(ip->version != 4))
 		return MESH_REASON_INVALID;
 	if (unlikely(ip->ihl != 5))
 		return MESH_REASON_UNSUPPORTED;
-	if (unlikely(ip->frag_off & bpf_htons(0x3fff)))
-		return MESH_REASON_FRAGMENT;
 
 	packet->source = ip->saddr;
 	packet->ttl = ip->ttl;
@@ -91,6 +109,16 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 	packet->key.saddr = ip->saddr;
 	packet->key.daddr = ip->daddr;
 	packet->key.proto = ip->protocol;
+	if (unlikely(ip->frag_off & bpf_htons(0x3fff))) {
+		packet->ip_id = ip->id;
+		packet->fragment = MESH_FRAGMENT_FIRST;
+		if (ip->frag_off & bpf_htons(0x1fff)) {
+			packet->fragment = MESH_FRAGMENT_LATER;
+			return 0;
+		}
+	}
+	if (l4 + 8 > data_end)
+		return MESH_REASON_INVALID;
 	if (likely(ip->protocol == IPPROTO_TCP)) {
 		struct tcphdr *tcp = l4;
 
@@ -121,6 +149,12 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 		case MESH_ICMP_UNREACHABLE:
 		case MESH_ICMP_TIME_EXCEEDED:
 		case MESH_ICMP_PARAMETER:
+			if (l4 + 36 > data_end) {
+				if (bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128))
+					return MESH_REASON_INVALID;
+				data = (void *)(long)skb->data;
+				data_end = (void *)(long)skb->data_end;
+			}
 			return mesh_parse_icmp_error(data, data_end, packet);
 		}
 	}

@@ -13,9 +13,9 @@ namespace mesh::dataplane::testing {
 namespace {
 
 using mesh::testing::At;
-using mesh::testing::DecodeQuoted;
 using mesh::testing::Echo;
 using mesh::testing::Encode;
+using mesh::testing::EncodeFragments;
 using mesh::testing::kAck;
 using mesh::testing::kFin;
 using mesh::testing::kRst;
@@ -70,6 +70,8 @@ MATCHER_P5(ToldFor, reason, about, from, type, code, "") {
 
 using Refusal = World;
 using Road = World;
+using Fragments = World;
+using Errors = World;
 
 TEST_F(Refusal, ResetsAConnectionToNobody) {
   Serve({});
@@ -217,6 +219,105 @@ TEST_F(Road, TellsWhatFitsThroughTheTunnel) {
   question.fragment = expected.fragment = 0;
   expected.payload = question.payload;
   EXPECT_THAT(FromPod(client_, question), Sends(expected));
+}
+
+// The bytes from the IP header on.
+std::string Datagram(const std::string& frame) { return frame.substr(14); }
+
+TEST_F(Fragments, FollowTheirFirstInBothDirections) {
+  Serve({"10.244.1.11:8080"});
+  const std::string payload(40, 'f');
+  Packet question = Udp(kClient, kWeb, payload), asked = Udp(kClient, kNear, payload);
+  Packet answer = Udp(kNear, kClient, payload), answered = Udp(kWeb, kClient, payload);
+  question.id = asked.id = answer.id = answered.id = 77;
+  asked.ttl = answered.ttl = 63;
+  const auto in = EncodeFragments(question, 16), expected = EncodeFragments(asked, 16);
+  ASSERT_EQ(in.size(), 3u);
+  for (size_t i = 0; i < in.size(); ++i) {
+    const Outcome out = FromPod(client_, in[i]);
+    EXPECT_EQ(out.verdict, kRedirect) << out;
+    EXPECT_EQ(out.reason, "forwarded");
+    EXPECT_EQ(Datagram(out.frame), Datagram(expected[i])) << i;
+  }
+  const auto back = EncodeFragments(answer, 40), expected_back = EncodeFragments(answered, 40);
+  ASSERT_EQ(back.size(), 2u);
+  for (size_t i = 0; i < back.size(); ++i) {
+    const Outcome out = FromPod(near_, back[i]);
+    EXPECT_EQ(out.verdict, kRedirect) << out;
+    EXPECT_EQ(Datagram(out.frame), Datagram(expected_back[i])) << i;
+  }
+}
+
+TEST_F(Fragments, OfPingsAndOfOtherNodesToo) {
+  Packet ping = Echo("10.244.1.10", "10.244.1.11", 9);
+  ping.payload = std::string(25, 'p');
+  ping.id = 5;
+  // The last one has fewer bytes than a header.
+  for (const std::string& frame : EncodeFragments(ping, 32)) {
+    EXPECT_EQ(FromPod(client_, frame).verdict, kRedirect);
+  }
+  Packet far = Udp(kFar, kNear, std::string(40, 'f'));
+  far.id = 6;
+  for (const std::string& frame : EncodeFragments(far, 24)) {
+    const Outcome out = FromPeer(kShop, frame);
+    EXPECT_EQ(out.verdict, kRedirect) << out;
+    EXPECT_EQ(Datagram(out.frame), Datagram(frame));
+  }
+}
+
+TEST_F(Fragments, BeforeTheirFirstAreDroppedAndNobodyIsTold) {
+  Serve({"10.244.1.11:8080"});
+  Packet question = Udp(kClient, kWeb, std::string(40, 'f'));
+  question.id = 78;
+  const auto frames = EncodeFragments(question, 16);
+  EXPECT_THAT(FromPod(client_, frames[1]), SilentlyDroppedFor("fragment"));
+  // The first of another datagram does not lead it.
+  question.id = 79;
+  ASSERT_EQ(FromPod(client_, EncodeFragments(question, 16)[0]).verdict, kRedirect);
+  EXPECT_THAT(FromPod(client_, frames[2]), SilentlyDroppedFor("fragment"));
+  // Nor does that of another pod.
+  ASSERT_EQ(FromPod(client_, frames[0]).verdict, kRedirect);
+  EXPECT_THAT(FromPod(near_, frames[1]), SilentlyDroppedFor("fragment"));
+}
+
+TEST_F(Errors, QuoteWhatTheirReceiverHasSentWithItsChecksums) {
+  Serve({"10.244.1.11:8080"});
+  const Packet sent = Udp(kClient, kWeb, "some data"), seen = Udp(kClient, kNear, "some data");
+  ASSERT_THAT(FromPod(client_, sent), Sends(seen));
+  const Outcome out = FromPod(near_, Unreachable("10.244.1.11", "10.244.1.10", seen));
+  // Decoded: the checksum of the report is right.
+  ASSERT_TRUE(out.packet.has_value()) << out;
+  EXPECT_EQ(out.packet->payload, Encode(sent).substr(14, 28));
+
+  // Of TCP the checksum is quoted only by those who quote more.
+  const Packet data = Tcp(kClient, kWeb, kSyn, "ab"), moved = Tcp(kClient, kNear, kSyn, "ab");
+  ASSERT_THAT(FromPod(client_, data), Sends(moved));
+  for (const size_t quoted : {size_t{8}, size_t{16}, size_t{18}, size_t{20}, size_t{22}}) {
+    Packet report = Unreachable("10.244.1.11", "10.244.1.10", moved);
+    report.payload = Encode(moved).substr(14, 20 + quoted);
+    const Outcome told = FromPod(near_, report);
+    ASSERT_TRUE(told.packet.has_value()) << quoted << told;
+    EXPECT_EQ(told.packet->payload, Encode(data).substr(14, 20 + quoted)) << quoted;
+  }
+}
+
+TEST_F(Errors, AboutPingsFindTheAskingAndTheAnsweringSide) {
+  const Packet ping = Echo("10.244.1.10", "10.244.1.11", 9);
+  const Packet pong = mesh::testing::EchoReply("10.244.1.11", "10.244.1.10", 9);
+  ASSERT_THAT(FromPod(client_, ping), Sends(ping));
+  ASSERT_THAT(FromPod(near_, pong), Sends(pong));
+  const Packet about_ping = Unreachable("10.244.1.11", "10.244.1.10", ping);
+  EXPECT_THAT(FromPod(near_, about_ping), Sends(about_ping));
+  const Packet about_pong = Unreachable("10.244.1.10", "10.244.1.11", pong);
+  EXPECT_THAT(FromPod(client_, about_pong), Sends(about_pong));
+}
+
+TEST_F(Errors, AboutLaterFragmentsAreDropped) {
+  ASSERT_THAT(FromPod(client_, Udp(kClient, kNear)), Sends(Udp(kClient, kNear)));
+  Packet later = Udp(kClient, kNear);
+  later.fragment = 2;
+  EXPECT_THAT(FromPod(near_, Unreachable("10.244.1.11", "10.244.1.10", later)),
+              SilentlyDroppedFor("fragment"));
 }
 
 }  // namespace

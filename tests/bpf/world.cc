@@ -304,6 +304,11 @@ Outcome World::FromPeer(uint32_t vni, const Packet& packet, const std::string& p
              TheLinks(config_).node.vxlan.ifindex, frame, {vni, Ip(peer).v4()});
 }
 
+Outcome World::FromPeer(uint32_t vni, const std::string& frame) {
+  return Run(bpf_program__fd(loaded_->driver->progs.mesh_overlay_drv),
+             TheLinks(config_).node.vxlan.ifindex, frame, {vni, Ip("192.0.2.2").v4()});
+}
+
 mesh_flow_value World::Flow(const Packet& packet) {
   mesh_flow_key key{};
   key.saddr = EncodeIp(packet.source);

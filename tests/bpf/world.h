@@ -67,6 +67,9 @@ class World : public ::testing::Test {
   Outcome FromPeer(uint32_t vni, const mesh::testing::Packet& packet,
                    const std::string& peer = "192.0.2.2", uint32_t service_identity = kShop);
 
+  // Any bytes of another node.
+  Outcome FromPeer(uint32_t vni, const std::string& frame);
+
   // Of the direction of `packet`; fails the test when it is not there.
   mesh_flow_value Flow(const mesh::testing::Packet& packet);
   size_t Flows();

@@ -216,6 +216,23 @@ std::string Encode(const Packet& packet) {
   return frame + EncodeIp(packet);
 }
 
+std::vector<std::string> EncodeFragments(const Packet& packet, size_t size) {
+  const std::string whole = Encode(packet);
+  const std::string l4 = whole.substr(kEth + kIp);
+  std::vector<std::string> out;
+  for (size_t at = 0; at < l4.size(); at += size) {
+    const std::string part = l4.substr(at, size);
+    std::string ip = whole.substr(kEth, kIp);
+    const size_t more = at + size < l4.size() ? 0x2000 : 0;
+    Put16(ip, 2, static_cast<uint32_t>(kIp + part.size()));
+    Put16(ip, 6, static_cast<uint32_t>(more | at / 8));
+    Put16(ip, 10, 0);
+    Put16(ip, 10, ~Sum(ip) & 0xffff);
+    out.push_back(whole.substr(0, kEth) + ip + part);
+  }
+  return out;
+}
+
 absl::StatusOr<Packet> Decode(const std::string& frame) {
   if (frame.size() < kEth || Get16(frame, 12) != 0x0800) {
     return absl::InvalidArgumentError("not IPv4 in Ethernet");

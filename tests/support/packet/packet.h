@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/ip_address.h"
@@ -49,6 +50,9 @@ Packet EchoReply(const std::string& from, const std::string& to, uint16_t id);
 Packet Unreachable(const std::string& from, const std::string& to, const Packet& about);
 
 std::string Encode(const Packet& packet);
+// The frames that carry `packet` when `size` bytes of its fourth layer go into each; a multiple
+// of 8.
+std::vector<std::string> EncodeFragments(const Packet& packet, size_t size);
 // INVALID_ARGUMENT names the length or checksum that is wrong.
 absl::StatusOr<Packet> Decode(const std::string& frame);
 // What an ICMP error quotes; its own checksums are those of the receiver's packet, so only the IP
