@@ -125,7 +125,8 @@ cri::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
   out.mutable_metadata()->set_uid(meta.uid());
   out.mutable_metadata()->set_attempt(attempt);
   // The kernel keeps 64 characters with the end; Kubernetes cuts at 63.
-  std::string hostname = meta.name().substr(0, 63);
+  const std::string& wanted = pod.spec().hostname();
+  std::string hostname = (wanted.empty() ? meta.name() : wanted).substr(0, 63);
   while (!hostname.empty() && (hostname.back() == '-' || hostname.back() == '.')) {
     hostname.pop_back();
   }

@@ -14,6 +14,8 @@
 namespace mesh::schema {
 namespace {
 
+constexpr int32_t kAffinitySeconds = 10800;
+
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
@@ -100,6 +102,26 @@ void FillService(v1::ServiceSpec* spec) {
     if (port.target_port().value_case() == v1::IntOrString::VALUE_NOT_SET && port.port() != 0) {
       port.mutable_target_port()->set_int_value(port.port());
     }
+  }
+  // Of NodePort, LoadBalancer and who brings his own addresses.
+  const bool external = spec->type() == "NodePort" || spec->type() == "LoadBalancer" ||
+                        (spec->type() == "ClusterIP" && spec->external_ips_size() > 0);
+  if (external && spec->external_traffic_policy().empty()) {
+    spec->set_external_traffic_policy("Cluster");
+  }
+  if (spec->type() == "LoadBalancer" && !spec->has_allocate_load_balancer_node_ports()) {
+    spec->set_allocate_load_balancer_node_ports(true);
+  }
+  if (spec->type() != "ExternalName") {
+    if (spec->internal_traffic_policy().empty()) spec->set_internal_traffic_policy("Cluster");
+    if (spec->ip_families().empty()) spec->add_ip_families("IPv4");
+    if (spec->ip_family_policy().empty()) spec->set_ip_family_policy("SingleStack");
+  }
+  if (spec->session_affinity() == "None") {
+    spec->clear_session_affinity_config();
+  } else if (spec->session_affinity() == "ClientIP") {
+    v1::ClientIPConfig* client_ip = spec->mutable_session_affinity_config()->mutable_client_ip();
+    if (!client_ip->has_timeout_seconds()) client_ip->set_timeout_seconds(kAffinitySeconds);
   }
   if (spec->cluster_ips().empty() && !spec->cluster_ip().empty()) {
     spec->add_cluster_ips(spec->cluster_ip());

@@ -166,7 +166,6 @@ constexpr ImpliedValue kImpliedValues[] = {
     {"Container", "stdin", "false"},
     {"Container", "stdinOnce", "false"},
     {"Container", "tty", "false"},
-    {"ContainerPort", "hostPort", "0"},
     {"DeploymentSpec", "paused", "false"},
     {"PodSpec", "automountServiceAccountToken", "false"},
     {"PodSpec", "dnsPolicy", "ClusterFirst"},
@@ -178,12 +177,6 @@ constexpr ImpliedValue kImpliedValues[] = {
     {"PodSpec", "schedulerName", "default-scheduler"},
     {"PodSpec", "setHostnameAsFQDN", "false"},
     {"PodSpec", "shareProcessNamespace", "false"},
-    {"ServiceSpec", "internalTrafficPolicy", "Cluster"},
-    {"ServiceSpec", "ipFamilies", "[IPv4]"},
-    {"ServiceSpec", "ipFamilyPolicy", "SingleStack"},
-    {"ServiceSpec", "ipFamilyPolicy", "PreferDualStack"},  // one family where there is one
-    {"ServiceSpec", "publishNotReadyAddresses", "false"},
-    {"ServiceSpec", "sessionAffinity", "None"},
 };
 
 }  // namespace

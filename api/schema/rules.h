@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/schema/validate.h"
+#include "common/ip_address.h"
 #include "fmt/format.h"
 #include "mesh/v1/resource.pb.h"
 
@@ -30,6 +31,15 @@ void CheckSelector(const v1::LabelSelector& selector, const std::string& path, P
 void CheckReplicaSet(const v1::ReplicaSet& object, Problems* problems);
 void CheckDeployment(const v1::Deployment& object, Problems* problems);
 void CheckService(const v1::Service& object, Problems* problems);
+
+void CheckEndpointSlice(const v1::EndpointSlice& object, Problems* problems);
+void CheckServiceUpdate(const v1::ServiceSpec& live, const v1::ServiceSpec& next,
+                        Problems* problems);
+// Annotation mesh.io/weight: 1..1000. `path` is that of the metadata.
+void CheckWeight(const google::protobuf::Map<std::string, std::string>& annotations,
+                 const std::string& path, Problems* problems);
+// Why traffic cannot be sent to the address; empty when it can.
+std::string WhyNotUnicast(const IpAddress& address);
 
 void WarnPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems);
 void WarnService(const v1::Service& object, Problems* problems);

@@ -38,6 +38,7 @@ void CheckTemplate(const v1::LabelSelector& selector, const v1::PodTemplateSpec&
         "Unsupported value: \"{}\": supported values: \"Always\"", policy);
   }
   CheckPodSpec(pod.spec(), "spec.template.spec", problems);
+  CheckWeight(pod.metadata().annotations(), "spec.template.metadata", problems);
 }
 
 // The number of "25%"; nullopt for anything else.

@@ -69,12 +69,38 @@ void CheckContainer(const v1::Container& container, const std::string& path, Pro
   CheckResources(container.resources(), path + ".resources", problems);
 }
 
+// Each port of the node once per address and protocol.
+void CheckHostPorts(const v1::PodSpec& spec, const std::string& path, Problems* problems) {
+  std::set<std::string> seen;
+  for (int i = 0; i < spec.containers_size(); ++i) {
+    const v1::Container& container = spec.containers(i);
+    for (int j = 0; j < container.ports_size(); ++j) {
+      const v1::ContainerPort& port = container.ports(j);
+      const std::string here = fmt::format("{}.containers[{}].ports[{}]", path, i, j);
+      if (!port.host_ip().empty()) {
+        const auto address = IpAddress::Parse(port.host_ip());
+        if (address.ok() && !address->is_v4()) {
+          Add(problems, here + ".hostIP", "{}",
+              InvalidText(port.host_ip(), "IPv6 is not supported yet"));
+        }
+      }
+      if (port.host_port() == 0) continue;
+      const std::string protocol = port.protocol().empty() ? "TCP" : port.protocol();
+      std::string text = fmt::format("{}/{}/{}", protocol, port.host_ip(), port.host_port());
+      if (!seen.insert(text).second) {
+        Add(problems, here + ".hostPort", "{}", DuplicateText(text));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 void CheckPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems) {
   for (int i = 0; i < spec.containers_size(); ++i) {
     CheckContainer(spec.containers(i), fmt::format("{}.containers[{}]", path, i), problems);
   }
+  CheckHostPorts(spec, path, problems);
 }
 
 void WarnPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems) {

@@ -1,11 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <set>
+#include <vector>
 
 #include "api/schema/rules.h"
 #include "common/ip_address.h"
 
 namespace mesh::schema::internal {
 namespace {
+
+constexpr int32_t kMaxAffinitySeconds = 86400;
+constexpr char kBalancingAnnotation[] = "mesh.io/load-balancing";
+constexpr char kReturnPathAnnotation[] = "mesh.io/return-path";
+
+bool HasNodePorts(const v1::ServiceSpec& spec) {
+  return spec.type() == "NodePort" || spec.type() == "LoadBalancer";
+}
+
+bool IsExternallyAccessible(const v1::ServiceSpec& spec) {
+  return HasNodePorts(spec) || (spec.type() == "ClusterIP" && spec.external_ips_size() > 0);
+}
 
 void CheckTargetPort(const v1::IntOrString& target, const std::string& path, Problems* problems) {
   if (target.has_int_value()) {
@@ -22,26 +35,11 @@ void CheckTargetPort(const v1::IntOrString& target, const std::string& path, Pro
   }
 }
 
-void CheckClusterIp(const std::string& text, const std::string& path, Problems* problems) {
-  if (text.empty()) return;
-  if (text == "None") {
-    return Add(problems, path,
-               "Unsupported value: \"None\": headless Services are not supported yet");
-  }
-  const auto address = IpAddress::Parse(text);
-  if (!address.ok()) {
-    return Add(problems, path, "{}", InvalidText(text, "must be a valid IP address"));
-  }
-  if (!address->is_v4()) {
-    Add(problems, path, "{}", InvalidText(text, "IPv6 is not supported yet"));
-  }
-}
-
-}  // namespace
-
-void CheckService(const v1::Service& object, Problems* problems) {
-  const v1::ServiceSpec& spec = object.spec();
+void CheckPorts(const v1::ServiceSpec& spec, Problems* problems) {
+  const bool needed = spec.cluster_ip() != "None" && spec.type() != "ExternalName";
+  if (spec.ports().empty() && needed) Add(problems, "spec.ports", "Required value");
   std::set<std::string> names;
+  std::set<std::pair<int32_t, std::string>> node_ports;
   for (int i = 0; i < spec.ports_size(); ++i) {
     const v1::ServicePort& port = spec.ports(i);
     const std::string path = fmt::format("spec.ports[{}]", i);
@@ -51,22 +49,200 @@ void CheckService(const v1::Service& object, Problems* problems) {
       Add(problems, path + ".name", "{}", DuplicateText(port.name()));
     }
     CheckTargetPort(port.target_port(), path + ".targetPort", problems);
-  }
-  CheckClusterIp(spec.cluster_ip(), "spec.clusterIP", problems);
-  if (spec.cluster_ips_size() > 1) {
-    Add(problems, "spec.clusterIPs", "a second address is not supported yet");
-  } else if (spec.cluster_ips_size() == 1 && spec.cluster_ips(0) != spec.cluster_ip()) {
-    Add(problems, "spec.clusterIPs[0]", "Invalid value: \"{}\": must match `clusterIP`",
-        spec.cluster_ips(0));
+    if (!port.app_protocol().empty()) {
+      if (const std::string why = CheckQualifiedName(port.app_protocol()); !why.empty()) {
+        Add(problems, path + ".appProtocol", "{}", InvalidText(port.app_protocol(), why));
+      }
+    }
+    if (port.node_port() == 0) continue;
+    if (!HasNodePorts(spec)) {
+      Add(problems, path + ".nodePort", "Forbidden: may not be used when `type` is '{}'",
+          spec.type());
+    } else if (!node_ports.insert({port.node_port(), port.protocol()}).second) {
+      Add(problems, path + ".nodePort", "Duplicate value: {}", port.node_port());
+    }
   }
 }
 
+void CheckClusterIp(const v1::ServiceSpec& spec, Problems* problems) {
+  const std::string& text = spec.cluster_ip();
+  if (spec.cluster_ips_size() > 1) {
+    Add(problems, "spec.clusterIPs",
+        "a second address is not supported yet: IPv6 and dual stack are not supported yet");
+  } else if (spec.cluster_ips_size() == 1 && spec.cluster_ips(0) != text) {
+    Add(problems, "spec.clusterIPs[0]", "Invalid value: \"{}\": must match `clusterIP`",
+        spec.cluster_ips(0));
+  }
+  if (text.empty()) return;
+  if (spec.type() == "ExternalName") {
+    return Add(problems, "spec.clusterIP", "Forbidden: may not be set for ExternalName services");
+  }
+  if (text == "None") {
+    if (HasNodePorts(spec)) {
+      Add(problems, "spec.clusterIP", "{}",
+          InvalidText(text, fmt::format("may not be set to 'None' for {} services", spec.type())));
+    }
+    return;
+  }
+  const auto address = IpAddress::Parse(text);
+  if (!address.ok()) {
+    Add(problems, "spec.clusterIP", "{}", InvalidText(text, "must be a valid IP address"));
+  } else if (!address->is_v4()) {
+    Add(problems, "spec.clusterIP", "{}", InvalidText(text, "IPv6 is not supported yet"));
+  }
+}
+
+void CheckFamilies(const v1::ServiceSpec& spec, Problems* problems) {
+  for (int i = 0; i < spec.ip_families_size(); ++i) {
+    const std::string path = fmt::format("spec.ipFamilies[{}]", i);
+    const std::string& family = spec.ip_families(i);
+    if (family == "IPv6") {
+      Add(problems, path, "{}", InvalidText(family, "IPv6 is not supported yet"));
+    } else if (family != "IPv4") {
+      Add(problems, path, "Unsupported value: \"{}\": supported values: \"IPv4\"", family);
+    } else if (i > 0) {
+      Add(problems, path, "{}", DuplicateText(family));
+    }
+  }
+}
+
+void CheckAffinity(const v1::ServiceSpec& spec, Problems* problems) {
+  const std::string path = "spec.sessionAffinityConfig";
+  if (spec.session_affinity() != "ClientIP") {
+    if (spec.has_session_affinity_config()) {
+      Add(problems, path, "Forbidden: must not be set when session affinity is None");
+    }
+    return;
+  }
+  const v1::ClientIPConfig& client_ip = spec.session_affinity_config().client_ip();
+  if (client_ip.timeout_seconds() < 1 || client_ip.timeout_seconds() > kMaxAffinitySeconds) {
+    Add(problems, path + ".clientIP.timeoutSeconds",
+        "Invalid value: {}: must be greater than 0 and less than or equal to {}",
+        client_ip.timeout_seconds(), kMaxAffinitySeconds);
+  }
+}
+
+void CheckExternalName(const v1::ServiceSpec& spec, Problems* problems) {
+  if (spec.type() != "ExternalName") return;
+  std::string name = spec.external_name();
+  if (name.ends_with('.')) name.pop_back();
+  if (name.empty()) return Add(problems, "spec.externalName", "Required value");
+  if (const std::string why = CheckDnsSubdomain(name); !why.empty()) {
+    Add(problems, "spec.externalName", "{}", InvalidText(spec.external_name(), why));
+  }
+}
+
+void CheckLoadBalancer(const v1::ServiceSpec& spec, Problems* problems) {
+  const bool is_balancer = spec.type() == "LoadBalancer";
+  const auto only_for_balancers = [&](const char* path) {
+    Add(problems, path, "Forbidden: may only be used when `type` is 'LoadBalancer'");
+  };
+  if (!is_balancer) {
+    if (!spec.load_balancer_source_ranges().empty()) {
+      only_for_balancers("spec.loadBalancerSourceRanges");
+    }
+    if (!spec.load_balancer_class().empty()) only_for_balancers("spec.loadBalancerClass");
+    if (spec.has_allocate_load_balancer_node_ports()) {
+      only_for_balancers("spec.allocateLoadBalancerNodePorts");
+    }
+  }
+  for (int i = 0; i < spec.load_balancer_source_ranges_size(); ++i) {
+    const std::string& text = spec.load_balancer_source_ranges(i);
+    const auto range = IpPrefix::Parse(text);
+    const std::string why = !range.ok() ? "must be a valid address range, e.g. 10.9.8.0/24"
+                            : !range->base().is_v4() ? "IPv6 is not supported yet"
+                                                     : "";
+    if (!why.empty()) {
+      Add(problems, fmt::format("spec.loadBalancerSourceRanges[{}]", i), "{}",
+          InvalidText(text, why));
+    }
+  }
+  if (const std::string& name = spec.load_balancer_class(); !name.empty()) {
+    if (const std::string why = CheckQualifiedName(name); !why.empty()) {
+      Add(problems, "spec.loadBalancerClass", "{}", InvalidText(name, why));
+    }
+  }
+  if (!spec.load_balancer_ip().empty()) {
+    const auto address = IpAddress::Parse(spec.load_balancer_ip());
+    if (address.ok() && !address->is_v4()) {
+      Add(problems, "spec.loadBalancerIP", "{}",
+          InvalidText(spec.load_balancer_ip(), "IPv6 is not supported yet"));
+    }
+  }
+  if (spec.health_check_node_port() != 0 &&
+      !(is_balancer && spec.external_traffic_policy() == "Local")) {
+    Add(problems, "spec.healthCheckNodePort",
+        "Invalid value: {}: may only be set when `type` is 'LoadBalancer' and "
+        "`externalTrafficPolicy` is 'Local'",
+        spec.health_check_node_port());
+  }
+}
+
+void CheckChoice(const v1::ObjectMeta& meta, const char* name,
+                 const std::vector<std::string_view>& allowed, Problems* problems) {
+  auto it = meta.annotations().find(name);
+  if (it == meta.annotations().end()) return;
+  std::string list;
+  for (const std::string_view value : allowed) {
+    if (it->second == value) return;
+    list += fmt::format("{}\"{}\"", list.empty() ? "" : ", ", value);
+  }
+  Add(problems, fmt::format("metadata.annotations[{}]", name),
+      "Unsupported value: \"{}\": supported values: {}", it->second, list);
+}
+
+}  // namespace
+
+std::string WhyNotUnicast(const IpAddress& address) {
+  if (!address.is_v4()) return "IPv6 is not supported yet";
+  const uint32_t ip = address.v4();
+  if (ip == 0) return "may not be unspecified (0.0.0.0 or ::)";
+  if (ip >> 24 == 127) return "may not be in the loopback range (127.0.0.0/8, ::1/128)";
+  if (ip >> 16 == 0xa9fe) return "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
+  if (ip >> 8 == 0xe00000) {
+    return "may not be in the link-local multicast range (224.0.0.0/24, ff02::/16)";
+  }
+  if (ip >> 28 >= 0xe) return "must be a unicast address";
+  return "";
+}
+
+void CheckService(const v1::Service& object, Problems* problems) {
+  const v1::ServiceSpec& spec = object.spec();
+  CheckPorts(spec, problems);
+  CheckClusterIp(spec, problems);
+  CheckFamilies(spec, problems);
+  CheckAffinity(spec, problems);
+  CheckExternalName(spec, problems);
+  CheckLoadBalancer(spec, problems);
+  for (int i = 0; i < spec.external_ips_size(); ++i) {
+    const auto address = IpAddress::Parse(spec.external_ips(i));
+    const std::string why =
+        address.ok() ? WhyNotUnicast(*address) : "must be a valid IP address, (e.g. 10.9.8.7)";
+    if (!why.empty()) {
+      Add(problems, fmt::format("spec.externalIPs[{}]", i), "{}",
+          InvalidText(spec.external_ips(i), why));
+    }
+  }
+  if (!spec.external_traffic_policy().empty() && !IsExternallyAccessible(spec)) {
+    Add(problems, "spec.externalTrafficPolicy",
+        "Invalid value: \"{}\": may only be set for externally-accessible services",
+        spec.external_traffic_policy());
+  }
+  CheckChoice(object.metadata(), kBalancingAnnotation, {"random", "maglev", "least-loaded"},
+              problems);
+  CheckChoice(object.metadata(), kReturnPathAnnotation, {"snat", "direct"}, problems);
+}
+
 void WarnService(const v1::Service& object, Problems* problems) {
-  if (object.spec().selector().empty()) {
-    Add(problems, "spec.selector",
-        "a Service without a selector has no endpoints; endpoints written by hand are not "
-        "supported "
-        "yet");
+  const v1::ServiceSpec& spec = object.spec();
+  if (spec.type() != "LoadBalancer" && !spec.load_balancer_ip().empty()) {
+    Add(problems, "spec.loadBalancerIP", "has no effect when `type` is '{}'", spec.type());
+  }
+  if (spec.type() != "ExternalName" && !spec.external_name().empty()) {
+    Add(problems, "spec.externalName", "has no effect when `type` is '{}'", spec.type());
+  }
+  if (spec.type() == "ExternalName" && !spec.selector().empty()) {
+    Add(problems, "spec.selector", "has no effect when `type` is 'ExternalName'");
   }
 }
 

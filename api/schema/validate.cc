@@ -40,15 +40,20 @@ using internal::Problems;
 constexpr int64_t kMaxPort = 65535;
 constexpr size_t kMaxAnnotationBytes = 256 * 1024;
 
-// Values that Kubernetes takes and mesh does not.
+// Values that Kubernetes takes and mesh does not, with what to say of them.
 struct KnownValue {
   std::string_view field;
   std::string_view value;
+  std::string_view why;
 };
+constexpr std::string_view kNoSctp = "SCTP is not supported: mesh forwards TCP and UDP";
 constexpr KnownValue kUnsupportedValues[] = {
-    {"mesh.v1.ServiceSpec.type", "NodePort"},     {"mesh.v1.ServiceSpec.type", "LoadBalancer"},
-    {"mesh.v1.ServiceSpec.type", "ExternalName"}, {"mesh.v1.ServicePort.protocol", "SCTP"},
-    {"mesh.v1.ContainerPort.protocol", "SCTP"},
+    {"mesh.v1.ServicePort.protocol", "SCTP", kNoSctp},
+    {"mesh.v1.ContainerPort.protocol", "SCTP", kNoSctp},
+    {"mesh.v1.EndpointPort.protocol", "SCTP", kNoSctp},
+    {"mesh.v1.ServiceSpec.ip_family_policy", "RequireDualStack", "IPv6 is not supported yet"},
+    {"mesh.v1.EndpointSlice.address_type", "IPv6", "IPv6 is not supported yet"},
+    {"mesh.v1.EndpointSlice.address_type", "FQDN", "not supported yet"},
 };
 
 // Lists whose elements Kubernetes lets repeat; Warnings() tells.
@@ -92,11 +97,12 @@ void CheckString(const FieldDescriptor& field, const std::string& text, const st
       if (options.GetExtension(v1::one_of, i) == text) return;
       allowed += fmt::format("{}\"{}\"", i == 0 ? "" : ", ", options.GetExtension(v1::one_of, i));
     }
-    const bool known = std::any_of(
+    const auto known = std::find_if(
         std::begin(kUnsupportedValues), std::end(kUnsupportedValues),
         [&](const KnownValue& row) { return row.field == field.full_name() && row.value == text; });
-    Add(problems, path, "Unsupported value: \"{}\": {}supported values: {}", text,
-        known ? "not supported yet, " : "", allowed);
+    Add(problems, path, "Unsupported value: \"{}\": {}{}supported values: {}", text,
+        known == std::end(kUnsupportedValues) ? "" : known->why,
+        known == std::end(kUnsupportedValues) ? "" : ", ", allowed);
     return;
   }
   const std::string why = CheckFormat(options.GetExtension(v1::format), text);
@@ -386,6 +392,7 @@ std::vector<Problem> Validate(const v1::Resource& resource) {
       break;
     case v1::Resource::kPod:
       internal::CheckPodSpec(resource.pod().spec(), "spec", &problems);
+      internal::CheckWeight(resource.pod().metadata().annotations(), "metadata", &problems);
       break;
     case v1::Resource::kReplicaSet:
       internal::CheckReplicaSet(resource.replica_set(), &problems);
@@ -395,6 +402,9 @@ std::vector<Problem> Validate(const v1::Resource& resource) {
       break;
     case v1::Resource::kService:
       internal::CheckService(resource.service(), &problems);
+      break;
+    case v1::Resource::kEndpointSlice:
+      internal::CheckEndpointSlice(resource.endpoint_slice(), &problems);
       break;
     default:
       break;
@@ -406,6 +416,9 @@ std::vector<Problem> ValidateUpdate(const v1::Resource& live, const v1::Resource
   Problems problems;
   CheckImmutable(BodyOf(live), BodyOf(next), "", &problems);
   if (live.has_pod()) CheckPodUpdate(live.pod().spec(), next.pod().spec(), &problems);
+  if (live.has_service()) {
+    internal::CheckServiceUpdate(live.service().spec(), next.service().spec(), &problems);
+  }
   return problems;
 }
 

@@ -27,6 +27,11 @@ struct Problem {
 // that the system writes (status, uid, ...) are not checked.
 std::vector<Problem> Validate(const v1::Resource& resource);
 
+// Before `next`, which comes from a manifest or a client, is defaulted and checked as the successor
+// of `live`: drops values that its new type has no use for and that nobody has changed, keeps those
+// that the cluster assigned (cluster IP, node ports).
+void PrepareUpdate(const v1::Resource& live, v1::Resource* next);
+
 // What may not change: immutable fields, and a Pod's spec. `live` and `next` have the same kind;
 // both after ApplyDefaults.
 std::vector<Problem> ValidateUpdate(const v1::Resource& live, const v1::Resource& next);

@@ -58,6 +58,7 @@ absl::StatusOr<v1::Resource> Merged(int index, const v1::Resource& file,
       ASSIGN_OR_RETURN(last, schema::DecodeLastApplied(MetaOf(*current).last_applied()));
     }
     next = schema::ThreeWayMerge(last ? &*last : nullptr, file, *current);
+    schema::PrepareUpdate(*current, &next);
     schema::ApplyDefaults(&next);
     RETURN_IF_ERROR(Invalid(index, next, schema::Validate(next)));
     RETURN_IF_ERROR(Invalid(index, next, schema::ValidateUpdate(*current, next)));
@@ -337,9 +338,8 @@ void Api::Update(v1::UpdateRequest request, Done done) {
   if (request.resource().kind_case() == v1::Resource::KIND_NOT_SET) {
     return done(absl::InvalidArgumentError("kind: Required value"));
   }
-  schema::ApplyDefaults(request.mutable_resource());
-  if (!request.status()) {
-    if (absl::Status status = CheckObject(request.resource()); !status.ok()) return done(status);
+  if (MetaOf(request.resource()).namespace_().empty() || request.status()) {
+    schema::ApplyDefaults(request.mutable_resource());  // the namespace is part of the key
   }
   const v1::Kind kind = KindOf(request.resource());
   const ObjectKey key = KeyOf(request.resource());
@@ -366,6 +366,9 @@ void Api::Update(v1::UpdateRequest request, Done done) {
         if (meta.last_applied().empty()) {
           MutableMetaOf(&next)->set_last_applied(MetaOf(*current).last_applied());
         }
+        schema::PrepareUpdate(*current, &next);
+        schema::ApplyDefaults(&next);
+        RETURN_IF_ERROR(CheckObject(next));
         RETURN_IF_ERROR(Invalid(0, next, schema::ValidateUpdate(*current, next)));
         CarryIntoUpdate(*current, &next);
         return Intent{.type = Intent::Type::kPut, .resource = std::move(next), .others = {}};

@@ -11,6 +11,8 @@
 namespace mesh::controlplane {
 namespace {
 
+constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
+
 google::protobuf::Timestamp ExactTimestamp(absl::Time time) {
   const int64_t nanos = absl::ToUnixNanos(time);
   google::protobuf::Timestamp out;
@@ -216,6 +218,13 @@ void NodeSessions::GoLive(Session& session, const v1::Node& node) {
   welcome.set_cluster_domain(options_.cluster_domain);
   welcome.set_heartbeat_interval_ms(
       static_cast<int32_t>(absl::ToInt64Milliseconds(options_.heartbeat)));
+  welcome.set_node_port_first(options_.node_port_first);
+  welcome.set_node_port_last(options_.node_port_last);
+  welcome.mutable_non_masquerade_cidrs()->Assign(options_.non_masquerade_cidrs.begin(),
+                                                 options_.non_masquerade_cidrs.end());
+  welcome.set_return_path(options_.return_path);
+  if (auto zone = node.metadata().labels().find(kZoneLabel); zone != node.metadata().labels().end())
+    welcome.set_zone(zone->second);
   session.welcome = std::move(welcome);
   session.pods = PodPart(session.node);
   session.pending = view_.Full();

@@ -15,6 +15,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "common/event_loop.h"
 #include "controlplane/snapshot/cluster_view.h"
@@ -41,6 +42,13 @@ class NodeSessions {
     std::string cluster_cidr = "10.244.0.0/16";
     std::string service_cidr = "10.96.0.0/16";
     std::string cluster_domain = "cluster.local";
+    // Both inclusive.
+    uint32_t node_port_first = 30000;
+    uint32_t node_port_last = 32767;
+    // Destinations outside the cluster that see the pods' own addresses.
+    std::vector<std::string> non_masquerade_cidrs;
+    // Of Services that have no annotation mesh.io/return-path.
+    v1::ServiceState::ReturnPath return_path = v1::ServiceState::SNAT;
     // What agents are asked for.
     absl::Duration heartbeat = absl::Seconds(1);
     // How often the status of a node that has no news is written, and one whose acknowledged

@@ -18,6 +18,7 @@ void ClusterView::Reset(const ClusterState& state) {
   nodes_.clear();
   namespaces_.clear();
   active_.clear();
+  announced_.clear();
   for (const auto& [key, service] : state.services) services_dirty_.insert(key);
   for (const auto& [key, node] : state.nodes) nodes_dirty_.insert(key.name);
   namespaces_dirty_ = true;
@@ -38,6 +39,7 @@ void ClusterView::Note(const Change& change) {
       }
       case v1::Resource::kNode:
         nodes_dirty_.insert(MetaOf(*side).name());
+        NoteAnnouncer(change);
         break;
       case v1::Resource::kNamespace:
         namespaces_dirty_ = true;
@@ -46,6 +48,13 @@ void ClusterView::Note(const Change& change) {
         break;
     }
   }
+}
+
+// A node that comes or goes may change who announces any of the load balancer addresses.
+void ClusterView::NoteAnnouncer(const Change& change) {
+  const bool before = change.before != nullptr && MayAnnounce(change.before->node());
+  const bool after = change.after != nullptr && MayAnnounce(change.after->node());
+  if (before != after) services_dirty_.insert(announced_.begin(), announced_.end());
 }
 
 v1::NodeUpdate ClusterView::Refresh(const ClusterState& state) {
@@ -61,6 +70,11 @@ v1::NodeUpdate ClusterView::Refresh(const ClusterState& state) {
 void ClusterView::RefreshService(const ClusterState& state, const ObjectKey& key,
                                  v1::NodeUpdate* out) {
   std::optional<v1::ServiceState> next = BuildService(state, key);
+  if (next && !next->load_balancer_ips().empty()) {
+    announced_.insert(key);
+  } else {
+    announced_.erase(key);
+  }
   auto it = services_.find(key);
   if (!next) {
     if (it == services_.end()) return;

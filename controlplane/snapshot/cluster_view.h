@@ -37,6 +37,7 @@ class ClusterView {
   bool IsActive(const std::string& ip) const { return active_.contains(ip); }
 
  private:
+  void NoteAnnouncer(const Change& change);
   void RefreshService(const ClusterState& state, const ObjectKey& key, v1::NodeUpdate* out);
   void RefreshNode(const ClusterState& state, const std::string& name, v1::NodeUpdate* out);
   void RefreshNamespaces(const ClusterState& state, v1::NodeUpdate* out);
@@ -46,6 +47,7 @@ class ClusterView {
   std::map<std::string, v1::PeerNode> nodes_;
   std::map<uint32_t, v1::NamespaceState> namespaces_;
   std::map<std::string, int> active_;  // address -> ports of services that have it ACTIVE
+  std::set<ObjectKey> announced_;      // Services with load balancer addresses
   std::set<ObjectKey> services_dirty_;
   std::set<std::string> nodes_dirty_;
   bool namespaces_dirty_ = false;

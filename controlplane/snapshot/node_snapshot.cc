@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <set>
 #include <tuple>
@@ -20,7 +21,15 @@ using google::protobuf::RepeatedPtrField;
 using google::protobuf::util::MessageDifferencer;
 
 constexpr char kServiceNameLabel[] = "kubernetes.io/service-name";
+constexpr char kManagedByLabel[] = "endpointslice.kubernetes.io/managed-by";
+constexpr char kEndpointsManager[] = "endpointslice-controller.mesh.io";
 constexpr char kIsolationAnnotation[] = "mesh.io/isolation";
+constexpr char kBalancingAnnotation[] = "mesh.io/load-balancing";
+constexpr char kReturnPathAnnotation[] = "mesh.io/return-path";
+constexpr char kWeightAnnotation[] = "mesh.io/weight";
+constexpr uint32_t kDefaultAffinitySeconds = 10800;
+
+std::string ProtocolOr(const std::string& name) { return name.empty() ? "TCP" : name; }
 
 uint32_t ProtocolNumber(const std::string& name) {
   return name == "UDP" ? IPPROTO_UDP : IPPROTO_TCP;
@@ -112,33 +121,60 @@ void MergeList(bool full, const RepeatedPtrField<T>& first, const Removed& first
   for (const auto& key : gone) Append(key, removed);
 }
 
-v1::BackendState::State StateOf(const v1::EndpointConditions& conditions) {
-  if (conditions.ready()) return v1::BackendState::ACTIVE;
+// What is absent in a slice written by hand counts as ready; ours always say it (and those of an
+// older meshd leave out what is false).
+v1::BackendState::State StateOf(const v1::EndpointConditions& conditions, bool ours) {
+  const bool ready = conditions.has_ready() ? conditions.ready() : !ours;
+  const bool serving = conditions.has_serving() ? conditions.serving() : ready;
+  if (ready) return v1::BackendState::ACTIVE;
   // Not ready is not gone (an agent that is silent, a container that restarts): who is connected
   // stays connected, nobody new comes.
-  const bool gone = conditions.terminating() && !conditions.serving();
+  const bool gone = conditions.terminating() && !serving;
   return gone ? v1::BackendState::STATE_UNSPECIFIED : v1::BackendState::DRAINING;
+}
+
+// 0 when there is none; admission has checked what it says.
+uint32_t AnnotatedWeight(const v1::ObjectMeta& meta) {
+  auto it = meta.annotations().find(kWeightAnnotation);
+  uint32_t weight = 0;
+  if (it != meta.annotations().end()) {
+    std::from_chars(it->second.data(), it->second.data() + it->second.size(), weight);
+  }
+  return weight;
+}
+
+bool IsOurs(const v1::EndpointSlice& slice) {
+  const auto& labels = slice.metadata().labels();
+  auto it = labels.find(kManagedByLabel);
+  return it != labels.end() && it->second == kEndpointsManager;
+}
+
+// Adds the endpoints of `slice` with the port number that it has for the port of the Service; 0:
+// of a headless Service without ports.
+void AddEndpoints(const v1::EndpointSlice& slice, int32_t number, v1::ServicePortState* port) {
+  const bool ours = IsOurs(slice);
+  const uint32_t weight = AnnotatedWeight(slice.metadata());
+  for (const v1::Endpoint& endpoint : slice.endpoints()) {
+    const v1::BackendState::State state = StateOf(endpoint.conditions(), ours);
+    if (state == v1::BackendState::STATE_UNSPECIFIED || endpoint.addresses().empty()) continue;
+    v1::BackendState* backend = port->add_backends();
+    backend->set_ip(endpoint.addresses(0));
+    backend->set_port(static_cast<uint32_t>(number));
+    backend->set_state(state);
+    backend->set_node_name(endpoint.node_name());
+    backend->set_pod_name(endpoint.target_ref().name());
+    backend->set_zone(endpoint.zone());
+    backend->set_weight(endpoint.weight() != 0 ? endpoint.weight() : weight);
+    backend->set_hostname(endpoint.hostname());
+  }
 }
 
 // Adds the backends that `slice` has for the port of the Service.
 void AddBackends(const v1::EndpointSlice& slice, const std::string& protocol,
                  v1::ServicePortState* port) {
   for (const v1::EndpointPort& candidate : slice.ports()) {
-    const std::string& candidate_protocol =
-        candidate.protocol().empty() ? std::string("TCP") : candidate.protocol();
-    if (candidate.name() != port->name() || candidate_protocol != protocol) continue;
-    for (const v1::Endpoint& endpoint : slice.endpoints()) {
-      const v1::BackendState::State state = StateOf(endpoint.conditions());
-      if (state == v1::BackendState::STATE_UNSPECIFIED) continue;
-      for (const std::string& address : endpoint.addresses()) {
-        v1::BackendState* backend = port->add_backends();
-        backend->set_ip(address);
-        backend->set_port(static_cast<uint32_t>(candidate.port()));
-        backend->set_state(state);
-        backend->set_node_name(endpoint.node_name());
-        backend->set_pod_name(endpoint.target_ref().name());
-      }
-    }
+    if (candidate.name() != port->name() || ProtocolOr(candidate.protocol()) != protocol) continue;
+    AddEndpoints(slice, candidate.port(), port);
   }
 }
 
@@ -151,6 +187,63 @@ void SortBackends(v1::ServicePortState* port) {
   }
   port->clear_backends();
   for (auto& [key, backend] : unique) *port->add_backends() = std::move(backend);
+}
+
+// FNV-1a of both names, mixed (splitmix64) so that every node has its own order of Services.
+uint64_t RendezvousWeight(const std::string& service, const std::string& node) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const std::string* part : {&service, &node}) {
+    for (const char c : *part) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    hash = (hash ^ 0xff) * 0x100000001b3;
+  }
+  hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9;
+  hash = (hash ^ (hash >> 27)) * 0x94d049bb133111eb;
+  return hash ^ (hash >> 31);
+}
+
+const std::string& AnnotationOf(const v1::Service& service, const char* name) {
+  static const auto* none = new std::string;
+  auto it = service.metadata().annotations().find(name);
+  return it == service.metadata().annotations().end() ? *none : it->second;
+}
+
+v1::ServiceState::Algorithm AlgorithmOf(const v1::Service& service) {
+  const std::string& text = AnnotationOf(service, kBalancingAnnotation);
+  if (text == "random") return v1::ServiceState::RANDOM;
+  if (text == "maglev") return v1::ServiceState::MAGLEV;
+  if (text == "least-loaded") return v1::ServiceState::LEAST_LOADED;
+  return v1::ServiceState::ALGORITHM_DEFAULT;
+}
+
+v1::ServiceState::ReturnPath ReturnPathOf(const v1::Service& service) {
+  const std::string& text = AnnotationOf(service, kReturnPathAnnotation);
+  if (text == "snat") return v1::ServiceState::SNAT;
+  if (text == "direct") return v1::ServiceState::DIRECT;
+  return v1::ServiceState::RETURN_PATH_DEFAULT;
+}
+
+// Everything of the spec but addresses of its own and ports.
+void FillPolicy(const v1::Service& service, v1::ServiceState* out) {
+  const v1::ServiceSpec& spec = service.spec();
+  if (spec.type() == "LoadBalancer") {
+    for (const auto& ingress : service.status().load_balancer().ingress()) {
+      if (!ingress.ip().empty()) out->add_load_balancer_ips(ingress.ip());
+    }
+    *out->mutable_source_ranges() = spec.load_balancer_source_ranges();
+  }
+  *out->mutable_external_ips() = spec.external_ips();
+  out->set_internal_traffic_local(spec.internal_traffic_policy() == "Local");
+  out->set_external_traffic_local(spec.external_traffic_policy() == "Local");
+  if (spec.session_affinity() == "ClientIP") {
+    const v1::ClientIPConfig& client_ip = spec.session_affinity_config().client_ip();
+    out->set_affinity_seconds(client_ip.has_timeout_seconds()
+                                  ? static_cast<uint32_t>(client_ip.timeout_seconds())
+                                  : kDefaultAffinitySeconds);
+  }
+  out->set_health_check_node_port(static_cast<uint32_t>(spec.health_check_node_port()));
+  out->set_traffic_distribution(spec.traffic_distribution());
+  out->set_algorithm(AlgorithmOf(service));
+  out->set_return_path(ReturnPathOf(service));
 }
 
 std::string InternalIp(const v1::Node& node) {
@@ -172,33 +265,71 @@ std::optional<v1::ServiceState> BuildService(const ClusterState& state, const Ob
   auto found = state.services.find(key);
   if (found == state.services.end()) return std::nullopt;
   const v1::Service& service = *found->second;
-  if (service.spec().cluster_ip().empty() || service.spec().cluster_ip() == "None") {
-    return std::nullopt;
-  }
+  const v1::ServiceSpec& spec = service.spec();
+  const bool external_name = spec.type() == "ExternalName";
+  if (spec.cluster_ip().empty() && !external_name) return std::nullopt;
   v1::ServiceState out;
   out.set_namespace_(key.ns);
   out.set_name(key.name);
-  out.set_cluster_ip(service.spec().cluster_ip());
   if (auto ns = state.namespaces.find({"", key.ns}); ns != state.namespaces.end()) {
     out.set_identity(ns->second->status().identity());
   }
-  for (const v1::ServicePort& port : service.spec().ports()) {
+  if (external_name) {
+    out.set_external_name(spec.external_name());
+    return out;
+  }
+  out.set_cluster_ip(spec.cluster_ip());
+  FillPolicy(service, &out);
+  const auto slices = state.SlicesOf(key);
+  for (const v1::ServicePort& port : spec.ports()) {
     v1::ServicePortState* port_state = out.add_ports();
-    const std::string protocol = port.protocol().empty() ? "TCP" : port.protocol();
+    const std::string protocol = ProtocolOr(port.protocol());
     port_state->set_name(port.name());
     port_state->set_protocol(ProtocolNumber(protocol));
     port_state->set_port(static_cast<uint32_t>(port.port()));
-    // A Service's slices are named after it (api/mesh/v1/discovery.proto).
-    for (auto it = state.endpoint_slices.lower_bound(key);
-         it != state.endpoint_slices.end() && it->first.ns == key.ns &&
-         it->first.name.starts_with(key.name);
-         ++it) {
-      const std::string* owner = ServiceOf(*it->second);
-      if (owner != nullptr && *owner == key.name) AddBackends(*it->second, protocol, port_state);
-    }
+    port_state->set_node_port(static_cast<uint32_t>(port.node_port()));
+    for (const v1::EndpointSlice* slice : slices) AddBackends(*slice, protocol, port_state);
     SortBackends(port_state);
   }
+  if (spec.ports().empty()) {
+    v1::ServicePortState* port_state = out.add_ports();
+    port_state->set_protocol(IPPROTO_TCP);
+    for (const v1::EndpointSlice* slice : slices) AddEndpoints(*slice, 0, port_state);
+    SortBackends(port_state);
+  }
+  if (!out.load_balancer_ips().empty()) out.set_announcing_node(AnnouncingNode(state, out));
   return out;
+}
+
+bool MayAnnounce(const v1::Node& node) {
+  const auto& conditions = node.status().conditions();
+  return !node.metadata().has_deletion_timestamp() &&
+         std::any_of(conditions.begin(), conditions.end(), [](const v1::Condition& condition) {
+           return condition.type() == "Ready" && condition.status() == "True";
+         });
+}
+
+std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& service) {
+  std::set<std::string> local;  // nodes with an endpoint that takes new flows
+  if (service.external_traffic_local()) {
+    for (const v1::ServicePortState& port : service.ports()) {
+      for (const v1::BackendState& backend : port.backends()) {
+        if (backend.state() == v1::BackendState::ACTIVE) local.insert(backend.node_name());
+      }
+    }
+  }
+  const std::string key = ServiceKey(service);
+  std::string best;
+  uint64_t best_weight = 0;
+  for (const auto& [node_key, node] : state.nodes) {
+    if (!MayAnnounce(*node)) continue;
+    if (service.external_traffic_local() && !local.contains(node_key.name)) continue;
+    const uint64_t weight = RendezvousWeight(key, node_key.name);
+    if (!best.empty() && weight <= best_weight) continue;
+    best = node_key.name;
+    best_weight = weight;
+  }
+  return best;
 }
 
 std::optional<v1::PeerNode> PeerOf(const v1::Node& node) {

@@ -14,9 +14,14 @@
 
 namespace mesh::controlplane {
 
-// The parts, one object each. A Service without a cluster IP, a Node without an address or range is
-// not told: nullopt.
+// The parts, one object each. A Service that waits for its cluster IP, a Node without an address or
+// range is not told: nullopt.
 std::optional<v1::ServiceState> BuildService(const ClusterState& state, const ObjectKey& key);
+// The node that answers for the Service's load balancer addresses: of the ready ones (with
+// externalTrafficPolicy Local: of those with a ready endpoint) the one whose rendezvous hash with
+// the Service is highest, so that a node's end moves only what it had. Empty: none.
+std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& service);
+bool MayAnnounce(const v1::Node& node);
 std::optional<v1::PeerNode> PeerOf(const v1::Node& node);
 v1::NamespaceState NamespaceOf(const v1::Namespace& ns);
 // Name of the Service that the slice belongs to; nullptr when of none.

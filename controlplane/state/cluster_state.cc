@@ -8,6 +8,8 @@
 namespace mesh::controlplane {
 namespace {
 
+constexpr char kServiceNameLabel[] = "kubernetes.io/service-name";
+
 // Calls `visit` with the typed object of `resource` (const or not). REQUIRES: a kind is set.
 template <typename R, typename Visit>
 decltype(auto) Visited(R& resource, Visit visit) {
@@ -59,6 +61,13 @@ void ClusterState::Put(const v1::Resource& resource) {
 }
 
 void ClusterState::Put(std::shared_ptr<const v1::Resource> resource) {
+  const ObjectKey key = KeyOf(*resource);
+  Index(KindOf(*resource), key, false);
+  PutObject(resource);
+  Index(KindOf(*resource), key, true);
+}
+
+void ClusterState::PutObject(const std::shared_ptr<const v1::Resource>& resource) {
   switch (resource->kind_case()) {
     case v1::Resource::kNamespace:
       return PutShared(namespaces, resource, resource->namespace_());
@@ -82,7 +91,34 @@ void ClusterState::Put(std::shared_ptr<const v1::Resource> resource) {
   MESH_CHECK(false) << "a resource without a kind";
 }
 
+std::vector<const v1::EndpointSlice*> ClusterState::SlicesOf(const ObjectKey& service) const {
+  std::vector<const v1::EndpointSlice*> out;
+  auto it = slices_of_.find(service);
+  if (it == slices_of_.end()) return out;
+  for (const std::string& name : it->second) {
+    out.push_back(endpoint_slices.at({service.ns, name}).get());
+  }
+  return out;
+}
+
+void ClusterState::Index(v1::Kind kind, const ObjectKey& key, bool add) {
+  if (kind != v1::KIND_ENDPOINT_SLICE) return;
+  auto slice = endpoint_slices.find(key);
+  if (slice == endpoint_slices.end()) return;
+  const auto& labels = slice->second->metadata().labels();
+  auto label = labels.find(kServiceNameLabel);
+  if (label == labels.end()) return;
+  const ObjectKey service{key.ns, label->second};
+  if (add) {
+    slices_of_[service].insert(key.name);
+  } else if (auto it = slices_of_.find(service); it != slices_of_.end()) {
+    it->second.erase(key.name);
+    if (it->second.empty()) slices_of_.erase(it);
+  }
+}
+
 void ClusterState::Remove(v1::Kind kind, const ObjectKey& key) {
+  Index(kind, key, false);
   switch (kind) {
     case v1::KIND_NAMESPACE:
       namespaces.erase(key);

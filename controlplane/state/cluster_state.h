@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "mesh/v1/resource.pb.h"
@@ -26,7 +28,7 @@ struct ObjectKey {
 template <typename T>
 using ObjectMap = std::map<ObjectKey, std::shared_ptr<const T>>;
 
-// Copying copies pointers, not objects.
+// Copying copies pointers, not objects. Objects come and go by Put and Remove only.
 struct ClusterState {
   int64_t revision = 0;
   ObjectMap<v1::Namespace> namespaces;
@@ -46,8 +48,18 @@ struct ClusterState {
   // The same without a copy.
   void Put(std::shared_ptr<const v1::Resource> resource);
   void Remove(v1::Kind kind, const ObjectKey& key);
+  // The EndpointSlices that name the Service in their label, by name.
+  std::vector<const v1::EndpointSlice*> SlicesOf(const ObjectKey& service) const;
+
   // nullptr when absent.
   std::shared_ptr<const v1::Resource> Find(v1::Kind kind, const ObjectKey& key) const;
+
+ private:
+  void PutObject(const std::shared_ptr<const v1::Resource>& resource);
+  // Files the present object under what it is looked up by, or takes it out.
+  void Index(v1::Kind kind, const ObjectKey& key, bool add);
+
+  std::map<ObjectKey, std::set<std::string>> slices_of_;  // by Service
 };
 
 // The object's metadata, whatever its kind. REQUIRES: a kind is set.

@@ -53,8 +53,8 @@ TEST(ExplainUnknownField, NeverOffersAnInternalField) {
 
 // A field that mesh learns to read must leave the table of values that are accepted without effect.
 TEST(ImpliedValuesOf, HoldsNoFieldThatIsSupported) {
-  EXPECT_EQ(ImpliedValuesOf(*v1::ServiceSpec::descriptor(), "sessionAffinity"),
-            std::vector<std::string_view>{"None"});
+  EXPECT_EQ(ImpliedValuesOf(*v1::PodSpec::descriptor(), "hostNetwork"),
+            std::vector<std::string_view>{"false"});
   for (const auto* message : {v1::PodSpec::descriptor(), v1::Container::descriptor(),
                               v1::ServiceSpec::descriptor(), v1::DeploymentSpec::descriptor()}) {
     for (int i = 0; i < message->field_count(); ++i) {

@@ -70,9 +70,8 @@ TEST(Validate, FindsWhatIsWrongWithADeployment) {
        [](v1::Deployment* d) {
          FirstContainer(d)->mutable_ports(0)->set_name("a-very-long-port-name");
        }},
-      {"spec.template.spec.containers[0].ports[0].protocol: Unsupported value: \"SCTP\": not "
-       "supported "
-       "yet, supported values: \"TCP\", \"UDP\"",
+      {"spec.template.spec.containers[0].ports[0].protocol: Unsupported value: \"SCTP\": SCTP is "
+       "not supported: mesh forwards TCP and UDP, supported values: \"TCP\", \"UDP\"",
        [](v1::Deployment* d) { FirstContainer(d)->mutable_ports(0)->set_protocol("SCTP"); }},
       {"spec.template.spec.containers[0].env[0].name: Invalid value: \"A=B\": a valid environment "
        "variable name must consist only of printable ASCII characters other than '='",
@@ -187,13 +186,12 @@ TEST(Validate, FindsWhatIsWrongWithAService) {
        [](v1::Service* s) {
          s->mutable_spec()->mutable_ports(0)->mutable_target_port()->set_string_value("80");
        }},
-      {"spec.type: Unsupported value: \"LoadBalancer\": not supported yet, supported values: "
-       "\"ClusterIP\"",
-       [](v1::Service* s) { s->mutable_spec()->set_type("LoadBalancer"); }},
-      {"spec.type: Unsupported value: \"Cluster\": supported values: \"ClusterIP\"",
+      {"spec.type: Unsupported value: \"Cluster\": supported values: \"ClusterIP\", \"NodePort\", "
+       "\"LoadBalancer\", \"ExternalName\"",
        [](v1::Service* s) { s->mutable_spec()->set_type("Cluster"); }},
-      {"spec.clusterIP: Unsupported value: \"None\": headless Services are not supported yet",
-       [](v1::Service* s) { s->mutable_spec()->set_cluster_ip("None"); }},
+      {"spec.ports[0].protocol: Unsupported value: \"SCTP\": SCTP is not supported: mesh forwards "
+       "TCP and UDP, supported values: \"TCP\", \"UDP\"",
+       [](v1::Service* s) { s->mutable_spec()->mutable_ports(0)->set_protocol("SCTP"); }},
       {"spec.clusterIP: Invalid value: \"10.0.0\": must be a valid IP address",
        [](v1::Service* s) { s->mutable_spec()->set_cluster_ip("10.0.0"); }},
       {"metadata.labels[a b]: Invalid value: \"a b\": name part must consist of alphanumeric "
@@ -277,7 +275,7 @@ TEST(ValidateUpdate, LetsTheClusterAddressBeSetOnce) {
 
   EXPECT_TRUE(ValidateUpdate(live, next).empty());
   EXPECT_EQ(JoinProblems(ValidateUpdate(next, live)),
-            "spec.clusterIP: Invalid value: \"\": field is immutable");
+            "spec.clusterIP: Invalid value: \"\": may not change once set");
 }
 
 TEST(ValidateUpdate, KeepsAPodsSpec) {
@@ -309,11 +307,10 @@ TEST(Validate, KnowsTheIsolationOfANamespace) {
 
 TEST(Warnings, TellsWhatIsLegalButNotMeant) {
   v1::Resource service = ValidService();
-  service.mutable_service()->mutable_spec()->clear_selector();
-  EXPECT_EQ(
-      JoinProblems(Warnings(service)),
-      "spec.selector: a Service without a selector has no endpoints; endpoints written by hand "
-      "are not supported yet");
+  service.mutable_service()->mutable_spec()->set_type("ClusterIP");
+  service.mutable_service()->mutable_spec()->set_load_balancer_ip("192.168.1.9");
+  EXPECT_EQ(JoinProblems(Warnings(service)),
+            "spec.loadBalancerIP: has no effect when `type` is 'ClusterIP'");
 
   v1::Resource pod = ValidPod();
   auto* container = pod.mutable_pod()->mutable_spec()->mutable_containers(0);

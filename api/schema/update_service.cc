@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// What becomes of a Service's values when it changes: those that its new type has no use for go,
+// those that the cluster assigned stay. As Kubernetes' service strategy has it.
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "api/schema/rules.h"
+#include "api/schema/schema.h"
+#include "api/schema/validate.h"
+
+namespace mesh::schema {
+namespace {
+
+bool NeedsClusterIp(const v1::ServiceSpec& spec) { return spec.type() != "ExternalName"; }
+
+bool NeedsNodePorts(const v1::ServiceSpec& spec) {
+  if (spec.type() == "NodePort") return true;
+  return spec.type() == "LoadBalancer" && (!spec.has_allocate_load_balancer_node_ports() ||
+                                           spec.allocate_load_balancer_node_ports());
+}
+
+bool NeedsHealthPort(const v1::ServiceSpec& spec) {
+  return spec.type() == "LoadBalancer" && spec.external_traffic_policy() == "Local";
+}
+
+bool NeedsExternalPolicy(const v1::ServiceSpec& spec) {
+  return spec.type() == "NodePort" || spec.type() == "LoadBalancer" ||
+         (spec.type() == "ClusterIP" && spec.external_ips_size() > 0);
+}
+
+using PortKey = std::pair<int32_t, std::string>;
+
+PortKey KeyOf(const v1::ServicePort& port) {
+  return {port.port(), port.protocol().empty() ? "TCP" : port.protocol()};
+}
+
+std::map<PortKey, int32_t> NodePortsOf(const v1::ServiceSpec& spec) {
+  std::map<PortKey, int32_t> out;
+  for (const v1::ServicePort& port : spec.ports()) {
+    if (port.node_port() != 0) out[KeyOf(port)] = port.node_port();
+  }
+  return out;
+}
+
+// True when `next` asks for no node port that `live` has not.
+bool KeepsNodePorts(const v1::ServiceSpec& live, const v1::ServiceSpec& next) {
+  std::set<int32_t> had;
+  for (const v1::ServicePort& port : live.ports()) had.insert(port.node_port());
+  return std::all_of(next.ports().begin(), next.ports().end(), [&](const v1::ServicePort& port) {
+    return port.node_port() == 0 || had.contains(port.node_port());
+  });
+}
+
+void DropWhatTheTypeHasNoUseFor(const v1::ServiceSpec& live, v1::ServiceSpec* next) {
+  if (NeedsClusterIp(live) && !NeedsClusterIp(*next)) {
+    if (next->cluster_ip() == live.cluster_ip()) {
+      next->clear_cluster_ip();
+      next->clear_cluster_ips();
+    }
+    next->clear_ip_families();
+    next->clear_ip_family_policy();
+    if (next->internal_traffic_policy() == live.internal_traffic_policy()) {
+      next->clear_internal_traffic_policy();
+    }
+  }
+  if (NeedsNodePorts(live) && !NeedsNodePorts(*next) && KeepsNodePorts(live, *next)) {
+    for (v1::ServicePort& port : *next->mutable_ports()) port.clear_node_port();
+  }
+  if (NeedsHealthPort(live) && !NeedsHealthPort(*next) &&
+      next->health_check_node_port() == live.health_check_node_port()) {
+    next->clear_health_check_node_port();
+  }
+  if (live.type() == "LoadBalancer" && next->type() != "LoadBalancer") {
+    if (next->allocate_load_balancer_node_ports() == live.allocate_load_balancer_node_ports()) {
+      next->clear_allocate_load_balancer_node_ports();
+    }
+    if (next->load_balancer_class() == live.load_balancer_class()) {
+      next->clear_load_balancer_class();
+    }
+  }
+  if (NeedsExternalPolicy(live) && !NeedsExternalPolicy(*next) &&
+      next->external_traffic_policy() == live.external_traffic_policy()) {
+    next->clear_external_traffic_policy();
+  }
+}
+
+void KeepWhatIsAssigned(const v1::ServiceSpec& live, v1::ServiceSpec* next) {
+  if (NeedsClusterIp(live) && NeedsClusterIp(*next)) {
+    if (next->cluster_ip().empty() && next->cluster_ips().empty()) {
+      next->set_cluster_ip(live.cluster_ip());
+    }
+    if (next->cluster_ips().empty() && next->cluster_ip() == live.cluster_ip()) {
+      *next->mutable_cluster_ips() = live.cluster_ips();
+    }
+  }
+  if (NeedsNodePorts(live) && NeedsNodePorts(*next)) {
+    const std::map<PortKey, int32_t> had = NodePortsOf(live);
+    std::set<std::pair<int32_t, std::string>> used;
+    for (const v1::ServicePort& port : next->ports()) {
+      if (port.node_port() != 0) used.insert({port.node_port(), KeyOf(port).second});
+    }
+    for (v1::ServicePort& port : *next->mutable_ports()) {
+      auto it = had.find(KeyOf(port));
+      if (port.node_port() != 0 || it == had.end()) continue;
+      if (used.insert({it->second, KeyOf(port).second}).second) port.set_node_port(it->second);
+    }
+  }
+  if (NeedsHealthPort(live) && NeedsHealthPort(*next) && next->health_check_node_port() == 0) {
+    next->set_health_check_node_port(live.health_check_node_port());
+  }
+}
+
+}  // namespace
+
+void PrepareUpdate(const v1::Resource& live, v1::Resource* next) {
+  if (!live.has_service() || !next->has_service()) return;
+  v1::ServiceSpec* spec = next->mutable_service()->mutable_spec();
+  if (spec->type().empty()) spec->set_type("ClusterIP");
+  DropWhatTheTypeHasNoUseFor(live.service().spec(), spec);
+  KeepWhatIsAssigned(live.service().spec(), spec);
+}
+
+namespace internal {
+
+void CheckServiceUpdate(const v1::ServiceSpec& live, const v1::ServiceSpec& next,
+                        Problems* problems) {
+  if (NeedsClusterIp(live) && NeedsClusterIp(next) && !live.cluster_ip().empty() &&
+      live.cluster_ip() != next.cluster_ip()) {
+    Add(problems, "spec.clusterIP", "{}",
+        InvalidText(next.cluster_ip(), "may not change once set"));
+  }
+  if (live.type() == "LoadBalancer" && next.type() == "LoadBalancer" &&
+      live.load_balancer_class() != next.load_balancer_class()) {
+    Add(problems, "spec.loadBalancerClass", "{}",
+        InvalidText(next.load_balancer_class(), "may not change once set"));
+  }
+}
+
+}  // namespace internal
+}  // namespace mesh::schema
