@@ -34,15 +34,34 @@ static __always_inline int mesh_flow_key_equal(const struct mesh_flow_key *a,
 	       a->dport == b->dport && a->proto == b->proto;
 }
 
+/* The other entry of a flow, itself when it has only one; NULL: it is gone. */
+static __always_inline const struct mesh_flow_value *
+mesh_flow_partner(const struct mesh_flow_value *flow, __u8 proto)
+{
+	struct mesh_flow_key key;
+
+	if (flow->flags & MESH_FLOW_ONE_WAY)
+		return flow;
+	mesh_flow_partner_key(flow, proto, &key);
+	return bpf_map_lookup_elem(&mesh_flow, &key);
+}
+
+/* Address that serves the flow: where its packets go in the end. */
+static __always_inline __be32 mesh_flow_server(const struct mesh_flow_value *flow)
+{
+	__be32 ip = flow->daddr;
+
+	if (flow->target == MESH_TARGET_DIRECT)
+		__builtin_memcpy(&ip, flow->destination_mac, 4);
+	return ip;
+}
+
 /* Whether the flow's time is over. A half whose other half is gone is over. */
 static __always_inline int mesh_flow_over(const struct mesh_flow_value *flow, __u8 proto,
 					  __u64 now_ns)
 {
-	struct mesh_flow_value *partner;
-	struct mesh_flow_key key;
+	const struct mesh_flow_value *partner = mesh_flow_partner(flow, proto);
 
-	mesh_flow_partner_key(flow, proto, &key);
-	partner = bpf_map_lookup_elem(&mesh_flow, &key);
 	if (!partner)
 		return 1;
 	if (flow->flags & MESH_FLOW_REPLY)
@@ -53,13 +72,11 @@ static __always_inline int mesh_flow_over(const struct mesh_flow_value *flow, __
 /* Whether a TCP flow has been closed by both sides, or reset. */
 static __always_inline int mesh_flow_closing(const struct mesh_flow_value *flow)
 {
-	struct mesh_flow_value *partner;
-	struct mesh_flow_key key;
+	const struct mesh_flow_value *partner;
 
 	if (flow->tcp_rst)
 		return 1;
-	mesh_flow_partner_key(flow, IPPROTO_TCP, &key);
-	partner = bpf_map_lookup_elem(&mesh_flow, &key);
+	partner = mesh_flow_partner(flow, IPPROTO_TCP);
 	return partner && (partner->tcp_rst || (flow->tcp_fin && partner->tcp_fin));
 }
 
@@ -67,13 +84,11 @@ static __always_inline int mesh_flow_closing(const struct mesh_flow_value *flow)
 static __always_inline int mesh_flow_finished(const struct mesh_flow_value *flow, __u8 proto,
 					      __u64 now_ns)
 {
-	struct mesh_flow_value *partner;
-	struct mesh_flow_key key;
+	const struct mesh_flow_value *partner;
 
 	if (flow->tcp_rst)
 		return 1;
-	mesh_flow_partner_key(flow, proto, &key);
-	partner = bpf_map_lookup_elem(&mesh_flow, &key);
+	partner = mesh_flow_partner(flow, proto);
 	if (!partner || partner->tcp_rst || (flow->tcp_fin && partner->tcp_fin))
 		return 1;
 	return mesh_flow_over(flow, proto, now_ns);
@@ -85,8 +100,10 @@ static __always_inline void mesh_flow_delete(const struct mesh_flow_key *key,
 {
 	struct mesh_flow_key partner;
 
-	mesh_flow_partner_key(flow, key->proto, &partner);
-	bpf_map_delete_elem(&mesh_flow, &partner);
+	if (!(flow->flags & MESH_FLOW_ONE_WAY)) {
+		mesh_flow_partner_key(flow, key->proto, &partner);
+		bpf_map_delete_elem(&mesh_flow, &partner);
+	}
 	bpf_map_delete_elem(&mesh_flow, key);
 }
 

@@ -88,8 +88,14 @@ static __always_inline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
 	inner->saddr = flow->daddr;
 	inner->daddr = flow->saddr;
 	inner->check = mesh_csum_apply(inner->check, flow->address_diff);
-	if (packet->key.proto == IPPROTO_ICMP)
+	if (packet->key.proto == IPPROTO_ICMP) {
+		/* Its id, and its checksum, which takes up the change. */
+		if (flow->port_diff) {
+			ports[1] = mesh_csum_apply(ports[1], flow->port_diff);
+			ports[2] = flow->dport;
+		}
 		return 0;
+	}
 	inside = flow->port_diff;
 	if (flow->port_diff) {
 		ports[0] = flow->dport;
@@ -164,6 +170,13 @@ static __always_inline int mesh_rewrite(struct __sk_buff *skb, const struct mesh
 	if (proto != IPPROTO_ICMP) {
 		ports[0] = flow->sport;
 		ports[1] = flow->dport;
+	} else if (flow->port_diff) {
+		struct mesh_icmp *icmp = data + MESH_L4_OFFSET;
+
+		if ((void *)(icmp + 1) > data_end)
+			return MESH_REASON_INVALID;
+		icmp->id = flow->sport ?: flow->dport;
+		icmp->checksum = mesh_csum_apply(icmp->checksum, flow->port_diff);
 	}
 	return 0;
 }
@@ -197,6 +210,10 @@ static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh
 			bpf_skb_change_type(skb, 0);
 		mesh_count(skb, MESH_REASON_FORWARDED, direction);
 		return bpf_redirect_peer(ifindex, 0);
+	case MESH_TARGET_UPLINK:
+		mesh_count(skb, MESH_REASON_FORWARDED, direction);
+		return bpf_redirect_neigh(ifindex, NULL, 0, 0);
+	case MESH_TARGET_DIRECT: /* the inner destination address names the backend */
 	case MESH_TARGET_TUNNEL:
 		/* Through a Service: the inner source address names its namespace. */
 		if (flow->source_mac[0] && mesh_write_macs(skb, flow))
@@ -260,16 +277,21 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 	if (unlikely(packet.fragment) && !reason)
 		reason = mesh_fragment_ports(skb, &packet);
 	if (unlikely(reason))
-		return mesh_refuse(skb, source, reason, direction);
+		/* What comes by the uplink is the node's until a flow or a frontend says otherwise.
+		 */
+		return source->origin == MESH_ORIGIN_UPLINK
+			       ? TC_ACT_OK
+			       : mesh_refuse(skb, source, reason, direction);
 	flow = bpf_map_lookup_elem(&mesh_flow, &packet.key);
 	if (unlikely(!flow || flow->generation != mesh_generation() ||
 		     flow->in_ifindex != source->ifindex || flow->in_peer != source->peer ||
 		     mesh_packet_opens(&packet))) {
 		if (!flow)
 			mesh_moving_flow(skb, &packet, source->origin);
-		reason = mesh_flow_open(&packet, source);
+		reason = mesh_flow_open(skb, &packet, source);
 		if (reason == MESH_REASON_TO_STACK) {
-			mesh_count(skb, MESH_REASON_TO_STACK, direction);
+			if (source->origin != MESH_ORIGIN_UPLINK)
+				mesh_count(skb, MESH_REASON_TO_STACK, direction);
 			return TC_ACT_OK;
 		}
 		if (reason)

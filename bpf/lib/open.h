@@ -6,17 +6,15 @@
 #pragma once
 
 #include "lib/common.h"
-#include "lib/endpoint.h"
 #include "lib/flow.h"
 #include "lib/isolation.h"
-#include "lib/outside.h"
 #include "lib/packet.h"
+#include "lib/resolve.h"
 #include "lib/select.h"
 #include "lib/state.h"
-#include "lib/tunnel.h"
 
 /* Tries to find a source port that the backend does not know yet. */
-#define MESH_PORT_TRIES 4
+#define MESH_PORT_TRIES 8
 #define MESH_PORT_FIRST 32768
 #define MESH_PORT_COUNT 28232
 
@@ -33,6 +31,7 @@ struct mesh_scratch_value {
 	__u8 answer_frame[MESH_ANSWER_MAX];
 	/* ICMP errors of this CPU in this second. */
 	__u32 icmp_second, icmp_errors;
+	struct bpf_fib_lookup fib;
 };
 
 struct {
@@ -41,94 +40,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct mesh_scratch_value);
 } mesh_scratch SEC(".maps");
-
-enum mesh_origin {
-	MESH_ORIGIN_POD,     /* a pod of this node */
-	MESH_ORIGIN_NODE,    /* a process of this node */
-	MESH_ORIGIN_OVERLAY, /* another node */
-};
-
-/* Who sends. */
-struct mesh_source {
-	__u32 ifindex;
-	__be32 peer; /* MESH_ORIGIN_OVERLAY */
-	__u32 identity;
-	__u8 origin;
-	__u8 through_service; /* MESH_ORIGIN_OVERLAY: told by the VNI */
-	__u8 pad0[2];
-	__u32 service_identity; /* of that Service's namespace: told by the inner source MAC */
-};
-
-/* Checks that the source address belongs to the sender, and learns its identity. */
-static __always_inline int mesh_source_check(struct mesh_source *source,
-					     const struct mesh_packet *packet)
-{
-	struct mesh_endpoint_value *endpoint;
-	__be32 address = packet->source;
-
-	switch (source->origin) {
-	case MESH_ORIGIN_POD:
-		endpoint = mesh_endpoint_lookup(address);
-		if (!endpoint || endpoint->ifindex != source->ifindex)
-			return MESH_REASON_SOURCE_ADDRESS;
-		source->identity = endpoint->identity;
-		return 0;
-	case MESH_ORIGIN_NODE:
-		source->identity = address == mesh_config.gateway || address == mesh_config.node_ip
-					   ? MESH_IDENTITY_HOST
-					   : MESH_IDENTITY_WORLD;
-		return 0;
-	default:
-		if (!source->peer || mesh_tunnel_lookup(address) != source->peer)
-			return MESH_REASON_UNKNOWN_PEER;
-		return 0;
-	}
-}
-
-/* Writes where packets to `flow->daddr` go. Returns 0 or a reason. */
-static __always_inline int mesh_resolve(const struct mesh_source *source,
-					struct mesh_flow_value *flow, __u32 *identity)
-{
-	struct mesh_endpoint_value *endpoint = mesh_endpoint_lookup(flow->daddr);
-	__be32 daddr = flow->daddr;
-
-	*identity = 0;
-	if (endpoint) {
-		flow->target = MESH_TARGET_POD;
-		flow->out_ifindex = endpoint->ifindex;
-		__builtin_memcpy(flow->destination_mac, endpoint->pod_mac, 6);
-		__builtin_memcpy(flow->source_mac, endpoint->host_mac, 6);
-		*identity = endpoint->identity;
-		return 0;
-	}
-	if (daddr == mesh_config.gateway || daddr == mesh_config.node_ip) {
-		if (source->origin == MESH_ORIGIN_NODE)
-			return MESH_REASON_NO_ENDPOINT;
-		flow->target = MESH_TARGET_HOST;
-		flow->out_ifindex = mesh_config.host_ifindex;
-#pragma unroll
-		for (int i = 0; i < 6; i++) {
-			flow->destination_mac[i] = mesh_config.host_mac[i];
-			flow->source_mac[i] = mesh_config.net_mac[i];
-		}
-		return 0;
-	}
-	if (mesh_in_range(daddr, mesh_config.pod_base, mesh_config.pod_mask) ||
-	    source->origin == MESH_ORIGIN_OVERLAY)
-		return MESH_REASON_NO_ENDPOINT;
-	if (mesh_in_range(daddr, mesh_config.cluster_base, mesh_config.cluster_mask)) {
-		flow->target = MESH_TARGET_TUNNEL;
-		flow->out_ifindex = mesh_config.vxlan_ifindex;
-		flow->out_peer = mesh_tunnel_lookup(daddr);
-		return flow->out_peer ? 0 : MESH_REASON_NO_TUNNEL;
-	}
-	if (mesh_in_range(daddr, mesh_config.service_base, mesh_config.service_mask))
-		return MESH_REASON_NO_SERVICE;
-	/* A backend outside the cluster. */
-	if (flow->service_id)
-		return MESH_REASON_NO_ENDPOINT;
-	return source->origin == MESH_ORIGIN_POD ? MESH_REASON_TO_STACK : MESH_REASON_NO_ENDPOINT;
-}
 
 /*
  * Whether the Service that a flow came through is of the namespace of the pod it goes to
@@ -185,7 +96,7 @@ static __always_inline void mesh_flow_answer(const struct mesh_flow_key *key,
 	case MESH_TARGET_HOST:
 		out->in_ifindex = mesh_config.net_ifindex;
 		break;
-	default:
+	default: /* a pod, or the uplink */
 		out->in_ifindex = flow->out_ifindex;
 	}
 	out->vni = flow->target == MESH_TARGET_POD ? identity : MESH_IDENTITY_HOST;
@@ -197,6 +108,11 @@ static __always_inline void mesh_flow_return(const struct mesh_source *source,
 {
 	struct mesh_endpoint_value *endpoint;
 
+	if (mesh_source_is_outside(source)) {
+		out->target = MESH_TARGET_UPLINK;
+		out->out_ifindex = mesh_config.uplink_ifindex;
+		return;
+	}
 	if (source->origin == MESH_ORIGIN_OVERLAY) {
 		out->target = MESH_TARGET_TUNNEL;
 		out->out_ifindex = mesh_config.vxlan_ifindex;
@@ -204,13 +120,7 @@ static __always_inline void mesh_flow_return(const struct mesh_source *source,
 		return;
 	}
 	if (source->origin == MESH_ORIGIN_NODE) {
-		out->target = MESH_TARGET_HOST;
-		out->out_ifindex = mesh_config.host_ifindex;
-#pragma unroll
-		for (int i = 0; i < 6; i++) {
-			out->destination_mac[i] = mesh_config.host_mac[i];
-			out->source_mac[i] = mesh_config.net_mac[i];
-		}
+		mesh_target_host(out);
 		return;
 	}
 	out->target = MESH_TARGET_POD;
@@ -220,6 +130,22 @@ static __always_inline void mesh_flow_return(const struct mesh_source *source,
 		__builtin_memcpy(out->destination_mac, endpoint->pod_mac, 6);
 		__builtin_memcpy(out->source_mac, endpoint->host_mac, 6);
 	}
+}
+
+/* Another source port for a flow whose own is taken, of the range that its address has. */
+static __always_inline void mesh_flow_draw_port(struct mesh_flow_value *flow, __u8 proto)
+{
+	__u32 first = MESH_PORT_FIRST, count = MESH_PORT_COUNT;
+
+	if (flow->flags & MESH_FLOW_MASQUERADED) {
+		first = MESH_MASQUERADE_PORT_FIRST;
+		count = MESH_MASQUERADE_PORT_COUNT;
+		if (proto == IPPROTO_ICMP) { /* an id: any but 0 */
+			first = 1;
+			count = 65535;
+		}
+	}
+	flow->sport = bpf_htons(first + bpf_get_prandom_u32() % count);
 }
 
 /*
@@ -249,7 +175,8 @@ static __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key,
 		if (!other)
 			continue;
 		mesh_flow_partner_key(other, key->proto, &other_key);
-		if (mesh_flow_key_equal(key, &other_key) || key->proto == IPPROTO_ICMP ||
+		if (mesh_flow_key_equal(key, &other_key) ||
+		    (key->proto == IPPROTO_ICMP && !(flow->flags & MESH_FLOW_MASQUERADED)) ||
 		    mesh_flow_finished(other, key->proto, now_ns)) {
 			if (!mesh_flow_key_equal(key, &other_key))
 				bpf_map_delete_elem(&mesh_flow, &other_key);
@@ -257,7 +184,7 @@ static __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key,
 				return MESH_REASON_FLOWS_FULL;
 			return 0;
 		}
-		flow->sport = bpf_htons(MESH_PORT_FIRST + bpf_get_prandom_u32() % MESH_PORT_COUNT);
+		mesh_flow_draw_port(flow, key->proto);
 	}
 	return MESH_REASON_NO_PORT;
 }
@@ -277,8 +204,76 @@ static __always_inline void mesh_service_mac(struct mesh_flow_value *flow, __u32
 	flow->destination_mac[0] = 2;
 }
 
+/*
+ * Whether a node may take up a connection that another node has received until now, because the
+ * address moved: both choose the same backend, which still knows it and answers the client itself.
+ */
+static __always_inline int mesh_may_take_up(const struct mesh_source *source,
+					    const struct mesh_selection *selection)
+{
+	return source->origin == MESH_ORIGIN_UPLINK && selection->maglev &&
+	       selection->flags & MESH_SERVICE_DIRECT_RETURN;
+}
+
+/* Gives a flow whose answers must come back to this node an address of it, and a port there. */
+static __always_inline void mesh_flow_masquerade(struct mesh_flow_value *flow, __be32 address,
+						 __u8 proto)
+{
+	flow->saddr = address;
+	flow->flags |= MESH_FLOW_MASQUERADED;
+	mesh_flow_draw_port(flow, proto);
+}
+
+/* What becomes of the source of a resolved flow. */
+static __always_inline void mesh_flow_leave(const struct mesh_source *source,
+					    const struct mesh_selection *selection,
+					    const struct mesh_flow_key *key,
+					    struct mesh_flow_value *flow)
+{
+	if (flow->target == MESH_TARGET_UPLINK) {
+		if (source->origin != MESH_ORIGIN_POD || !mesh_is_not_masqueraded(flow->daddr))
+			mesh_flow_masquerade(flow, mesh_config.node_ip, key->proto);
+		return;
+	}
+	if (source->origin != MESH_ORIGIN_UPLINK)
+		return;
+	if (flow->target == MESH_TARGET_HOST) {
+		/* Its answer must come by mesh_host. */
+		mesh_flow_masquerade(flow, bpf_htonl(MESH_HAIRPIN_ADDRESS), key->proto);
+		return;
+	}
+	if (flow->target != MESH_TARGET_TUNNEL)
+		return;
+	/* A node cannot be sent an answer to itself by another one. */
+	if (!(selection->flags & MESH_SERVICE_DIRECT_RETURN) || mesh_is_node(key->saddr)) {
+		mesh_flow_masquerade(flow, mesh_config.gateway, key->proto);
+		return;
+	}
+	flow->target = MESH_TARGET_DIRECT;
+	flow->flags |= MESH_FLOW_ONE_WAY;
+	__builtin_memcpy(flow->destination_mac, &flow->daddr, 4);
+	__builtin_memcpy(flow->destination_mac + 4, &flow->dport, 2);
+	flow->daddr = key->daddr;
+	flow->dport = key->dport;
+}
+
+/* Enters a flow's only entry. */
+static __always_inline int mesh_flow_enter_one_way(const struct mesh_flow_key *key,
+						   const struct mesh_flow_value *flow)
+{
+	int error = bpf_map_update_elem(&mesh_flow, key, flow, BPF_NOEXIST);
+
+	if (error == -17 /* EEXIST: another CPU was first */)
+		return 0;
+	if (error)
+		return MESH_REASON_FLOWS_FULL;
+	if (flow->flags & MESH_FLOW_COUNTED)
+		mesh_load_begin(flow->backend_id);
+	return 0;
+}
+
 /* Makes a flow for a packet that has none. */
-static __always_inline int mesh_flow_begin(const struct mesh_packet *packet,
+static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *packet,
 					   const struct mesh_source *source)
 {
 	struct mesh_scratch_value *scratch;
@@ -288,12 +283,29 @@ static __always_inline int mesh_flow_begin(const struct mesh_packet *packet,
 	__u32 identity, service_identity = source->service_identity, zero = 0;
 	struct mesh_dial dial;
 	int error; /* before 6.4 only 32 bits of it are defined */
-	int reason;
+	int reason, service = 0;
 
-	if (key.proto == IPPROTO_TCP && !mesh_packet_opens(packet))
-		return MESH_REASON_NO_FLOW;
 	if (packet->icmp_error || (key.proto == IPPROTO_ICMP && !key.sport))
+		return source->origin == MESH_ORIGIN_UPLINK ? MESH_REASON_TO_STACK
+							    : MESH_REASON_NO_FLOW;
+	/* From outside also what opens nothing may dial a frontend: else it is the node's own. */
+	if (key.proto == IPPROTO_TCP && !mesh_packet_opens(packet) &&
+	    source->origin != MESH_ORIGIN_UPLINK)
 		return MESH_REASON_NO_FLOW;
+	if (source->origin != MESH_ORIGIN_OVERLAY &&
+	    mesh_dials(&key, source->origin == MESH_ORIGIN_UPLINK, &dial)) {
+		reason = mesh_service_select(&dial, &selection);
+		if (reason && reason != MESH_REASON_NO_SERVICE)
+			return reason;
+		service = !reason;
+	}
+	if (source->origin == MESH_ORIGIN_UPLINK) {
+		if (!service)
+			return MESH_REASON_TO_STACK;
+		if (key.proto == IPPROTO_TCP && !mesh_packet_opens(packet) &&
+		    !mesh_may_take_up(source, &selection))
+			return MESH_REASON_NO_FLOW;
+	}
 
 	scratch = bpf_map_lookup_elem(&mesh_scratch, &zero);
 	if (!scratch)
@@ -311,13 +323,14 @@ static __always_inline int mesh_flow_begin(const struct mesh_packet *packet,
 	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 	if (source->through_service)
 		flow->flags |= MESH_FLOW_SERVICE;
+	if (mesh_source_is_outside(source))
+		flow->flags |= MESH_FLOW_OUTSIDE;
 
-	reason = MESH_REASON_NO_SERVICE;
-	if (source->origin != MESH_ORIGIN_OVERLAY && mesh_dials(&key, 0, &dial))
-		reason = mesh_service_select(&dial, &selection);
-	if (reason && reason != MESH_REASON_NO_SERVICE)
-		return reason;
-	if (!reason) {
+	if (source->backend_ip) {
+		flow->daddr = source->backend_ip;
+		flow->dport = source->backend_port;
+	}
+	if (service) {
 		service_identity = selection.identity;
 		flow->daddr = selection.ip;
 		flow->dport = selection.port;
@@ -334,6 +347,12 @@ static __always_inline int mesh_flow_begin(const struct mesh_packet *packet,
 		flow->saddr = mesh_config.gateway;
 
 	reason = mesh_resolve(source, flow, &identity);
+	if (reason == MESH_REASON_TO_STACK) {
+		/* The node's routes lead here only for addresses of Services. */
+		if (source->origin == MESH_ORIGIN_NODE && !service)
+			return MESH_REASON_NO_SERVICE;
+		reason = mesh_resolve_outside(ctx, flow, &scratch->fib);
+	}
 	if (reason)
 		return reason;
 	if (flow->target == MESH_TARGET_POD &&
@@ -344,9 +363,13 @@ static __always_inline int mesh_flow_begin(const struct mesh_packet *packet,
 	reason = mesh_judge(source, flow, identity);
 	if (reason)
 		return reason;
-	flow->vni = source->identity & MESH_VNI_IDENTITY_MASK;
+	mesh_flow_leave(source, &selection, &key, flow);
+	flow->vni = flow->target == MESH_TARGET_DIRECT ? MESH_IDENTITY_WORLD_DIRECT
+						       : source->identity & MESH_VNI_IDENTITY_MASK;
 	if (flow->flags & MESH_FLOW_SERVICE)
 		flow->vni |= MESH_VNI_SERVICE;
+	if (flow->flags & MESH_FLOW_ONE_WAY)
+		return mesh_flow_enter_one_way(&key, flow);
 
 	mesh_flow_answer(&key, source, flow, identity, &scratch->answer);
 	mesh_flow_return(source, &scratch->answer);
@@ -379,9 +402,12 @@ static __always_inline int mesh_flow_begin(const struct mesh_packet *packet,
 static __always_inline __u8 mesh_flow_backend_state(const struct mesh_flow_value *flow)
 {
 	struct mesh_backend_value *backend = mesh_backend_lookup(flow->backend_id);
+	__be16 port = flow->dport;
 
-	if (!backend || backend->service_id != flow->service_id || backend->ip != flow->daddr ||
-	    backend->port != flow->dport)
+	if (flow->target == MESH_TARGET_DIRECT)
+		__builtin_memcpy(&port, flow->destination_mac + 4, 2);
+	if (!backend || backend->service_id != flow->service_id ||
+	    backend->ip != mesh_flow_server(flow) || backend->port != port)
 		return 0;
 	return backend->state;
 }
@@ -390,12 +416,21 @@ static __always_inline __u8 mesh_flow_backend_state(const struct mesh_flow_value
 static __always_inline int mesh_flow_is_at_rest(const struct mesh_flow_value *flow, __u8 proto,
 						__u64 now_ns)
 {
-	struct mesh_flow_value *partner;
-	struct mesh_flow_key key;
+	const struct mesh_flow_value *partner = mesh_flow_partner(flow, proto);
 
-	mesh_flow_partner_key(flow, proto, &key);
-	partner = bpf_map_lookup_elem(&mesh_flow, &key);
 	return !partner || mesh_flow_rests(flow, partner, now_ns);
+}
+
+/*
+ * Whether a client's packets may come another way than before: the node that receives its address
+ * has changed. Not on to another node again, so that no two nodes send a packet to and fro.
+ */
+static __always_inline int mesh_flow_may_move(const struct mesh_flow_value *flow,
+					      const struct mesh_source *source)
+{
+	return mesh_source_is_outside(source) && (flow->flags & MESH_FLOW_OUTSIDE) &&
+	       !(flow->flags & MESH_FLOW_REPLY) &&
+	       (source->origin == MESH_ORIGIN_UPLINK || flow->target == MESH_TARGET_POD);
 }
 
 /*
@@ -414,8 +449,12 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 
 	if (!flow)
 		return -1;
-	if (flow->in_ifindex != source->ifindex || flow->in_peer != source->peer)
-		goto again; /* of a pod that had this address before */
+	if (flow->in_ifindex != source->ifindex || flow->in_peer != source->peer) {
+		if (!mesh_flow_may_move(flow, source))
+			goto again; /* of a pod that had this address before */
+		flow->in_ifindex = source->ifindex;
+		flow->in_peer = source->peer;
+	}
 	if (packet->icmp_error)
 		return 0;
 	if (mesh_packet_opens(packet) && mesh_flow_finished(flow, packet->key.proto, now_ns))
@@ -443,9 +482,14 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 			generation = flow->generation;
 		}
 	}
-	fresh.daddr = flow->daddr;
+	fresh.daddr = mesh_flow_server(flow);
 	fresh.flags = flow->flags;
 	reason = mesh_resolve(source, &fresh, &identity);
+	if (reason == MESH_REASON_TO_STACK || flow->target == MESH_TARGET_UPLINK) {
+		/* Routes outside the cluster are the node's matter. */
+		flow->generation = generation;
+		return 0;
+	}
 	if (!reason && !(flow->flags & MESH_FLOW_REPLY)) {
 		/* A SYN of the overlay says anew how it came. */
 		if (source->origin == MESH_ORIGIN_OVERLAY && mesh_packet_opens(packet) &&
@@ -458,8 +502,10 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 		return reason;
 	}
 	/* The place of the same address has changed: its node, or its veth. */
+	if (flow->target == MESH_TARGET_DIRECT && fresh.target == MESH_TARGET_TUNNEL)
+		fresh.target = MESH_TARGET_DIRECT;
 	if (fresh.target != flow->target || fresh.out_ifindex != flow->out_ifindex ||
-	    (fresh.target == MESH_TARGET_TUNNEL && fresh.out_peer != flow->out_peer))
+	    (fresh.out_peer && fresh.out_peer != flow->out_peer))
 		goto again;
 	flow->generation = generation;
 	return 0;
@@ -475,7 +521,8 @@ again:
  *
  * After it returns 0 the flow of `packet` is in the table and fit to be followed. Else: a reason.
  */
-static __noinline int mesh_flow_open(const struct mesh_packet *packet, struct mesh_source *source)
+static __noinline int mesh_flow_open(void *ctx, const struct mesh_packet *packet,
+				     struct mesh_source *source)
 {
 	int answer = mesh_source_check(source, packet);
 
@@ -484,5 +531,5 @@ static __noinline int mesh_flow_open(const struct mesh_packet *packet, struct me
 	answer = mesh_flow_review(packet, source);
 	if (answer >= 0)
 		return answer;
-	return mesh_flow_begin(packet, source);
+	return mesh_flow_begin(ctx, packet, source);
 }

@@ -28,3 +28,26 @@ struct {
 	__type(key, struct mesh_node_key);
 	__type(value, __u32);
 } mesh_node_ip SEC(".maps");
+
+/* Whether the address is another node's. */
+static __always_inline int mesh_is_node(__be32 ip)
+{
+	struct mesh_node_key key = {.ip = ip};
+
+	return ip && bpf_map_lookup_elem(&mesh_node_ip, &key) != NULL;
+}
+
+static __always_inline int mesh_is_announced(__be32 ip)
+{
+	struct mesh_announce_key key = {.ip = ip};
+
+	return bpf_map_lookup_elem(&mesh_announce, &key) != NULL;
+}
+
+/* Whether the destination sees the pods' own addresses. */
+static __always_inline int mesh_is_not_masqueraded(__be32 ip)
+{
+	struct mesh_no_masquerade_key key = {.prefix_length = 32, .ip = ip};
+
+	return bpf_map_lookup_elem(&mesh_no_masq, &key) != NULL;
+}

@@ -24,6 +24,11 @@ static __always_inline int mesh_overlay_receive(struct __sk_buff *skb)
 			return mesh_drop(skb, MESH_REASON_INVALID, MESH_DIRECTION_INGRESS);
 		source.service_identity = (__u32)eth->h_source[2] << 24 | eth->h_source[3] << 16 |
 					  eth->h_source[4] << 8 | eth->h_source[5];
+		if (source.identity == MESH_IDENTITY_WORLD_DIRECT) {
+			source.identity = MESH_IDENTITY_WORLD;
+			__builtin_memcpy(&source.backend_ip, eth->h_dest, 4);
+			__builtin_memcpy(&source.backend_port, eth->h_dest + 4, 2);
+		}
 	}
 	return mesh_forward(skb, &source, MESH_DIRECTION_INGRESS);
 }

@@ -38,7 +38,7 @@ struct mesh_selection {
 	__be32 ip;
 	__be16 port;
 	__u8 counted; /* a new flow counts in mesh_be_load */
-	__u8 pad0;
+	__u8 maglev;  /* every node chooses the same for a client */
 };
 
 /* Fills `out` when `key` may dial a frontend; pods' own addresses are none. */
@@ -234,6 +234,6 @@ __noinline int mesh_service_select(const struct mesh_dial *dial, struct mesh_sel
 	out->ip = backend->ip;
 	out->port = backend->port;
 	out->counted = set->algorithm == MESH_ALGORITHM_LEAST_LOADED;
-	out->pad0 = 0;
+	out->maglev = set->algorithm == MESH_ALGORITHM_MAGLEV;
 	return 0;
 }

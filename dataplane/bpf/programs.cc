@@ -21,6 +21,7 @@
 #include "mesh/shared/moving.h"
 #include "node.skel.h"
 #include "overlay.skel.h"
+#include "uplink.skel.h"
 
 namespace mesh::dataplane {
 namespace {
@@ -44,6 +45,7 @@ struct Deleter {
   void operator()(from_pod_bpf* skeleton) const { from_pod_bpf__destroy(skeleton); }
   void operator()(node_bpf* skeleton) const { node_bpf__destroy(skeleton); }
   void operator()(overlay_bpf* skeleton) const { overlay_bpf__destroy(skeleton); }
+  void operator()(uplink_bpf* skeleton) const { uplink_bpf__destroy(skeleton); }
 };
 
 // Maps of the way from other programs to these.
@@ -97,11 +99,14 @@ struct Programs::Skeletons {
   std::unique_ptr<from_pod_bpf, Deleter> from_pod;
   std::unique_ptr<node_bpf, Deleter> node;
   std::unique_ptr<overlay_bpf, Deleter> overlay;
+  std::unique_ptr<uplink_bpf, Deleter> uplink;
 
   absl::Status Open();
   // Fills the read-only data.
   void Configure(const mesh_config& config, bool taking_over);
-  std::vector<bpf_object*> Objects() const { return {from_pod->obj, node->obj, overlay->obj}; }
+  std::vector<bpf_object*> Objects() const {
+    return {from_pod->obj, node->obj, overlay->obj, uplink->obj};
+  }
 };
 
 absl::Status Programs::Skeletons::Open() {
@@ -111,7 +116,9 @@ absl::Status Programs::Skeletons::Open() {
   node.reset(node_bpf__open());
   RETURN_IF_ERROR(CheckOpen(node.get(), "node"));
   overlay.reset(overlay_bpf__open());
-  return CheckOpen(overlay.get(), "overlay");
+  RETURN_IF_ERROR(CheckOpen(overlay.get(), "overlay"));
+  uplink.reset(uplink_bpf__open());
+  return CheckOpen(uplink.get(), "uplink");
 }
 
 void Programs::Skeletons::Configure(const mesh_config& config, bool taking_over) {
@@ -122,6 +129,7 @@ void Programs::Skeletons::Configure(const mesh_config& config, bool taking_over)
   fill(from_pod->rodata);
   fill(node->rodata);
   fill(overlay->rodata);
+  fill(uplink->rodata);
 }
 
 Programs::Programs(std::unique_ptr<Skeletons> skeletons) : skeletons_(std::move(skeletons)) {}
@@ -132,6 +140,7 @@ int Programs::from_pod() const {
 }
 int Programs::node() const { return bpf_program__fd(skeletons_->node->progs.mesh_node); }
 int Programs::overlay() const { return bpf_program__fd(skeletons_->overlay->progs.mesh_overlay); }
+int Programs::uplink() const { return bpf_program__fd(skeletons_->uplink->progs.mesh_uplink); }
 
 int Programs::map(const std::string& name) const {
   const auto it = maps_.find(name);

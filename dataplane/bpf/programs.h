@@ -47,6 +47,7 @@ class Programs {
   int from_pod() const;
   int node() const;
   int overlay() const;
+  int uplink() const;
   // By map name ("mesh_service"). REQUIRES: a map of these programs.
   int map(const std::string& name) const;
   // False for what is each program's own.

@@ -18,5 +18,7 @@ struct mesh_config {
 	__u32 uplink_ifindex; /* 0: none */
 	__u32 pod_mtu;	      /* longest IP packet through the tunnel */
 	__u32 kernel_context; /* bpf_cast_to_kern_ctx is there; set where programs are loaded */
+	__u8 uplink_mac[6];
+	__u8 pad0[2];
 };
-MESH_SHARED_ASSERT(sizeof(struct mesh_config) == 68, "ABI");
+MESH_SHARED_ASSERT(sizeof(struct mesh_config) == 76, "ABI");

@@ -30,8 +30,11 @@ MESH_SHARED_ASSERT(sizeof(struct mesh_flow_key) == 16, "ABI");
 #define MESH_FLOW_REPLY 1 /* the direction of the answering side */
 #define MESH_FLOW_SERVICE                                                                          \
 	2 /* through a Service (on the node where the client is, or told by the VNI) */
-#define MESH_FLOW_ONE_WAY 4 /* answers do not come by here (direct return) */
-#define MESH_FLOW_COUNTED 8 /* in mesh_be_load, until it closes */
+#define MESH_FLOW_ONE_WAY 4  /* answers do not come by here (direct return): no second entry */
+#define MESH_FLOW_COUNTED 8  /* in mesh_be_load, until it closes */
+#define MESH_FLOW_OUTSIDE 16 /* of a client outside the cluster, with its own address */
+#define MESH_FLOW_MASQUERADED                                                                      \
+	32 /* the source is an address of this node, the port of MESH_MASQUERADE_PORT_* */
 
 struct mesh_flow_value {
 	/* The packet leaves with these. Swapped, they are the key of the other direction. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The life of a flow, computed from its two entries. Pure; the programs and the collector read the
- * same lines.
+ * The life of a flow, computed from its two entries; one that has only one (MESH_FLOW_ONE_WAY) is
+ * both of them. Pure; the programs and the collector read the same lines.
  */
 #pragma once
 
@@ -34,7 +34,9 @@ static inline enum mesh_flow_state mesh_flow_state_of(__u8 proto,
 {
 	if (proto != 6)
 		return reply->packets ? MESH_FLOW_STATE_REPLIED : MESH_FLOW_STATE_UNREPLIED;
-	if (forward->tcp_rst || reply->tcp_rst || (forward->tcp_fin && reply->tcp_fin))
+	if (forward->tcp_rst || reply->tcp_rst)
+		return MESH_FLOW_STATE_CLOSING;
+	if (forward->tcp_fin && reply->tcp_fin && !(forward->flags & MESH_FLOW_ONE_WAY))
 		return MESH_FLOW_STATE_CLOSING;
 	if (forward->tcp_fin || reply->tcp_fin)
 		return MESH_FLOW_STATE_HALF_CLOSED;

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Who sends, and which way leads to an address. */
+#pragma once
+
+#include "lib/common.h"
+#include "lib/endpoint.h"
+#include "lib/outside.h"
+#include "lib/packet.h"
+#include "lib/tunnel.h"
+#include "mesh/shared/flow_map.h"
+
+enum mesh_origin {
+	MESH_ORIGIN_POD,     /* a pod of this node */
+	MESH_ORIGIN_NODE,    /* a process of this node */
+	MESH_ORIGIN_OVERLAY, /* another node */
+	MESH_ORIGIN_UPLINK,  /* outside the cluster */
+};
+
+/* Who sends. */
+struct mesh_source {
+	__u32 ifindex;
+	__be32 peer; /* MESH_ORIGIN_OVERLAY */
+	__u32 identity;
+	__u8 origin;
+	__u8 through_service; /* MESH_ORIGIN_OVERLAY: told by the VNI */
+	/* MESH_ORIGIN_OVERLAY: the backend that the other node has chosen for a client outside,
+	 * whom this node answers itself (direct return); else 0. */
+	__be16 backend_port;
+	__be32 backend_ip;
+	__u32 service_identity; /* of that Service's namespace: told by the inner source MAC */
+};
+
+/* A client outside the cluster, with its own address. */
+static __always_inline int mesh_source_is_outside(const struct mesh_source *source)
+{
+	return source->origin == MESH_ORIGIN_UPLINK || source->backend_ip;
+}
+
+static __always_inline int mesh_in_cluster(__be32 address)
+{
+	return mesh_in_range(address, mesh_config.cluster_base, mesh_config.cluster_mask) ||
+	       mesh_in_range(address, mesh_config.service_base, mesh_config.service_mask);
+}
+
+/*
+ * Checks that the source address belongs to the sender, and learns its identity. TO_STACK: not for
+ * these programs.
+ */
+static __always_inline int mesh_source_check(struct mesh_source *source,
+					     const struct mesh_packet *packet)
+{
+	struct mesh_endpoint_value *endpoint;
+	__be32 address = packet->source;
+
+	switch (source->origin) {
+	case MESH_ORIGIN_POD:
+		endpoint = mesh_endpoint_lookup(address);
+		if (!endpoint || endpoint->ifindex != source->ifindex)
+			return MESH_REASON_SOURCE_ADDRESS;
+		source->identity = endpoint->identity;
+		return 0;
+	case MESH_ORIGIN_NODE:
+		source->identity = address == mesh_config.gateway || address == mesh_config.node_ip
+					   ? MESH_IDENTITY_HOST
+					   : MESH_IDENTITY_WORLD;
+		return 0;
+	case MESH_ORIGIN_UPLINK:
+		source->identity = MESH_IDENTITY_WORLD;
+		return mesh_in_cluster(address) ? MESH_REASON_TO_STACK : 0;
+	default:
+		if (source->backend_ip)
+			return mesh_is_node(source->peer) && !mesh_in_cluster(address)
+				       ? 0
+				       : MESH_REASON_UNKNOWN_PEER;
+		if (!source->peer || mesh_tunnel_lookup(address) != source->peer)
+			return MESH_REASON_UNKNOWN_PEER;
+		return 0;
+	}
+}
+
+static __always_inline void mesh_target_host(struct mesh_flow_value *flow)
+{
+	flow->target = MESH_TARGET_HOST;
+	flow->out_ifindex = mesh_config.host_ifindex;
+#pragma unroll
+	for (int i = 0; i < 6; i++) {
+		flow->destination_mac[i] = mesh_config.host_mac[i];
+		flow->source_mac[i] = mesh_config.net_mac[i];
+	}
+}
+
+/*
+ * Writes where packets to `flow->daddr` go. Returns 0 or a reason; TO_STACK: to none of the
+ * cluster's addresses, mesh_resolve_outside() knows more.
+ */
+static __always_inline int mesh_resolve(const struct mesh_source *source,
+					struct mesh_flow_value *flow, __u32 *identity)
+{
+	struct mesh_endpoint_value *endpoint = mesh_endpoint_lookup(flow->daddr);
+	__be32 daddr = flow->daddr;
+
+	*identity = 0;
+	if (endpoint) {
+		flow->target = MESH_TARGET_POD;
+		flow->out_ifindex = endpoint->ifindex;
+		__builtin_memcpy(flow->destination_mac, endpoint->pod_mac, 6);
+		__builtin_memcpy(flow->source_mac, endpoint->host_mac, 6);
+		*identity = endpoint->identity;
+		return 0;
+	}
+	if (daddr == mesh_config.gateway || daddr == mesh_config.node_ip) {
+		if (source->origin == MESH_ORIGIN_NODE || source->backend_ip)
+			return MESH_REASON_NO_ENDPOINT;
+		mesh_target_host(flow);
+		return 0;
+	}
+	if (mesh_in_range(daddr, mesh_config.pod_base, mesh_config.pod_mask) ||
+	    source->origin == MESH_ORIGIN_OVERLAY)
+		return MESH_REASON_NO_ENDPOINT;
+	if (mesh_in_range(daddr, mesh_config.cluster_base, mesh_config.cluster_mask)) {
+		flow->target = MESH_TARGET_TUNNEL;
+		flow->out_ifindex = mesh_config.vxlan_ifindex;
+		flow->out_peer = mesh_tunnel_lookup(daddr);
+		return flow->out_peer ? 0 : MESH_REASON_NO_TUNNEL;
+	}
+	if (mesh_in_range(daddr, mesh_config.service_base, mesh_config.service_mask))
+		return MESH_REASON_NO_SERVICE;
+	/* A backend outside the cluster. */
+	if (flow->service_id && !mesh_is_node(daddr))
+		return MESH_REASON_NO_ENDPOINT;
+	return MESH_REASON_TO_STACK;
+}
+
+/*
+ * The way to an address outside the cluster, by the node's own routes: by the uplink, or to the
+ * node itself, which has more addresses than the one that is known here. TO_STACK: by another
+ * interface, or by no way that these programs carry.
+ */
+static __always_inline int mesh_resolve_outside(void *ctx, struct mesh_flow_value *flow,
+						struct bpf_fib_lookup *fib)
+{
+	__u32 size = sizeof(*fib);
+
+	/* 224.0.0.0/3: to groups and to everybody. */
+	if (!mesh_config.uplink_ifindex ||
+	    (flow->daddr & bpf_htonl(0xe0000000)) == bpf_htonl(0xe0000000))
+		return MESH_REASON_TO_STACK;
+	__builtin_memset(fib, 0, size);
+	fib->family = 2; /* AF_INET */
+	fib->ipv4_src = flow->saddr;
+	fib->ipv4_dst = flow->daddr;
+	/* An interface that forwards, whatever the node's setting is. */
+	fib->ifindex = mesh_config.net_ifindex;
+	switch (bpf_fib_lookup(ctx, fib, size, 0)) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+	case BPF_FIB_LKUP_RET_NO_NEIGH:
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+		if (fib->ifindex != mesh_config.uplink_ifindex)
+			return MESH_REASON_TO_STACK;
+		flow->target = MESH_TARGET_UPLINK;
+		flow->out_ifindex = mesh_config.uplink_ifindex;
+		return 0;
+	case BPF_FIB_LKUP_RET_NOT_FWDED:
+		mesh_target_host(flow);
+		return 0;
+	}
+	return MESH_REASON_TO_STACK;
+}
