@@ -84,10 +84,12 @@ struct World::Loaded {
 };
 
 absl::StatusOr<std::shared_ptr<World::Loaded>> World::LoadPrograms(const mesh_config& config,
-                                                                   uint32_t flow_max_entries) {
+                                                                   uint32_t flow_max_entries,
+                                                                   bool use_kernel_functions) {
   auto out = std::make_shared<Loaded>();
   Programs::Options options;
   options.flow_max_entries = flow_max_entries;
+  options.use_kernel_functions = use_kernel_functions;
   absl::StatusOr<std::unique_ptr<Programs>> programs = Programs::Load(config, options);
   if (!programs.ok()) return programs.status();
   out->programs = *std::move(programs);
@@ -114,7 +116,7 @@ std::ostream& operator<<(std::ostream& out, const Outcome& outcome) {
   return out << Decode(outcome.frame).status();
 }
 
-void World::Load(uint32_t flow_max_entries) {
+void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
   config_ = {"node1",
              Ip("192.0.2.1"),
              Range("10.244.1.0/24"),
@@ -141,11 +143,12 @@ void World::Load(uint32_t flow_max_entries) {
 
   // The verifier is slow: tests share the programs and find empty maps.
   static std::shared_ptr<Loaded> shared;
-  if (flow_max_entries != 0 || shared == nullptr) {
-    absl::StatusOr<std::shared_ptr<Loaded>> loaded = LoadPrograms(config, flow_max_entries);
+  if (flow_max_entries != 0 || !use_kernel_functions || shared == nullptr) {
+    absl::StatusOr<std::shared_ptr<Loaded>> loaded =
+        LoadPrograms(config, flow_max_entries, use_kernel_functions);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     loaded_ = *std::move(loaded);
-    if (flow_max_entries == 0) shared = loaded_;
+    if (flow_max_entries == 0 && use_kernel_functions) shared = loaded_;
   } else {
     loaded_ = shared;
   }

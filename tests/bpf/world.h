@@ -49,8 +49,9 @@ class World : public ::testing::Test {
   };
 
   void SetUp() override { Load(0); }
-  // Anew, with a flow table of that size; 0: as shipped.
-  void Load(uint32_t flow_max_entries);
+  // Anew, with a flow table of that size; 0: as shipped. Without the kernel's functions: as on
+  // kernels that do not have them.
+  void Load(uint32_t flow_max_entries, bool use_kernel_functions = true);
 
   // shop/web has these backends, "10.244.1.11:8080"; later calls change it.
   void Serve(const std::vector<std::string>& active, const std::vector<std::string>& draining = {});
@@ -84,7 +85,8 @@ class World : public ::testing::Test {
   struct Loaded;
   struct Maps;
   static absl::StatusOr<std::shared_ptr<Loaded>> LoadPrograms(const mesh_config& config,
-                                                              uint32_t flow_max_entries);
+                                                              uint32_t flow_max_entries,
+                                                              bool use_kernel_functions);
   Outcome Run(int program_fd, int ifindex, const std::string& frame, std::array<uint32_t, 2> cb);
   std::map<std::string, uint64_t> Counters();
   void Apply();
