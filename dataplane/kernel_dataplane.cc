@@ -22,6 +22,7 @@
 #include "dataplane/net/node_links.h"
 #include "dataplane/net/pod_link.h"
 #include "dataplane/net/tc.h"
+#include "dataplane/net/uplink.h"
 #include "dataplane/plan/plan.h"
 #include "dataplane/tables/encode.h"
 #include "dataplane/tables/endpoint_table.h"
@@ -69,7 +70,8 @@ absl::Status CheckConfig(const NodeConfig& config) {
   return absl::OkStatus();
 }
 
-mesh_config Encode(const NodeConfig& config, const NodeLinks& links) {
+mesh_config Encode(const NodeConfig& config, const NodeLinks& links,
+                   const std::optional<LinkInfo>& uplink) {
   mesh_config out{};
   out.node_ip = EncodeIp(config.node_ip);
   out.gateway = EncodeIp(config.gateway);
@@ -85,6 +87,10 @@ mesh_config Encode(const NodeConfig& config, const NodeLinks& links) {
   out.pod_mtu = static_cast<uint32_t>(PodMtu(config));
   std::memcpy(out.host_mac, links.host.mac.data(), links.host.mac.size());
   std::memcpy(out.net_mac, links.net.mac.data(), links.net.mac.size());
+  if (uplink.has_value()) {
+    out.uplink_ifindex = static_cast<uint32_t>(uplink->ifindex);
+    std::memcpy(out.uplink_mac, uplink->mac.data(), uplink->mac.size());
+  }
   return out;
 }
 
@@ -489,12 +495,18 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
 
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
   ASSIGN_OR_RETURN(const NodeLinks links, EnsureNodeLinks(netlink, config));
+  std::optional<LinkInfo> uplink;
+  if (!config.uplink.empty()) {
+    ASSIGN_OR_RETURN(uplink, FindUplink(netlink, config));
+  }
   Programs::Options load;
   load.pin_dir = PinDir(options.bpf_root);
   ASSIGN_OR_RETURN(std::unique_ptr<Programs> programs,
-                   Programs::Load(Encode(config, links), std::move(load)));
+                   Programs::Load(Encode(config, links, uplink), std::move(load)));
   RETURN_IF_ERROR(AttachIngress(links.net.ifindex, programs->node()));
   RETURN_IF_ERROR(AttachIngress(links.vxlan.ifindex, programs->overlay()));
+  RETURN_IF_ERROR(DetachUplinks(netlink, uplink.has_value() ? uplink->ifindex : 0));
+  if (uplink.has_value()) RETURN_IF_ERROR(AttachUplink(*uplink, programs->uplink()));
   RETURN_IF_ERROR(EnsureNodeRoutes(netlink, config, links));
 
   ASSIGN_OR_RETURN(KernelMaps maps, KernelMaps::Adopt(*programs));
@@ -513,6 +525,7 @@ absl::Status KernelDataplane::Remove(const Options& options) {
     const absl::Status status = netlink.DeleteLink(link.ifindex);
     if (!status.ok() && !absl::IsNotFound(status)) return status;
   }
+  RETURN_IF_ERROR(DetachUplinks(netlink, 0));
   RETURN_IF_ERROR(RemoveNodeLinks(netlink));
   std::error_code error;
   std::filesystem::remove_all(options.bpf_root + "/mesh", error);

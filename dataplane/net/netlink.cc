@@ -5,6 +5,8 @@
 #include <libmnl/libmnl.h>
 #include <linux/if.h>
 #include <linux/if_link.h>
+#include <linux/ip.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 
@@ -352,6 +354,20 @@ absl::Status Netlink::SetMtu(int ifindex, int mtu) {
   return Send(message, fmt::format("set the MTU of interface {} to {}", ifindex, mtu));
 }
 
+absl::Status Netlink::SetForwarding(int ifindex) {
+  nlmsghdr* message = Message(RTM_NEWLINK, 0);
+  auto* header = static_cast<ifinfomsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ifinfomsg)));
+  header->ifi_index = ifindex;
+  nlattr* family = mnl_attr_nest_start(message, IFLA_AF_SPEC);
+  nlattr* inet = mnl_attr_nest_start(message, AF_INET);
+  nlattr* settings = mnl_attr_nest_start(message, IFLA_INET_CONF);
+  mnl_attr_put_u32(message, IPV4_DEVCONF_FORWARDING, 1);
+  mnl_attr_nest_end(message, settings);
+  mnl_attr_nest_end(message, inet);
+  mnl_attr_nest_end(message, family);
+  return Send(message, fmt::format("let interface {} pass packets on", ifindex));
+}
+
 absl::Status Netlink::AddAddress(int ifindex, const IpAddress& address) {
   nlmsghdr* message = Message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
   auto* header = static_cast<ifaddrmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ifaddrmsg)));
@@ -412,6 +428,20 @@ absl::StatusOr<std::vector<AddressInfo>> Netlink::Addresses() {
       }
     });
   }));
+  return out;
+}
+
+absl::StatusOr<bool> Netlink::HasFilters(int ifindex) {
+  bool out = false;
+  for (const uint32_t side : {TC_H_MIN_INGRESS, TC_H_MIN_EGRESS}) {
+    nlmsghdr* message = Message(RTM_GETTFILTER, 0);
+    auto* header = static_cast<tcmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(tcmsg)));
+    header->tcm_family = AF_UNSPEC;
+    header->tcm_ifindex = ifindex;
+    header->tcm_parent = TC_H_MAKE(TC_H_CLSACT, side);
+    RETURN_IF_ERROR(Dump(message, fmt::format("list filters of interface {}", ifindex),
+                         [&](const nlmsghdr* row) { out |= row->nlmsg_type == RTM_NEWTFILTER; }));
+  }
   return out;
 }
 

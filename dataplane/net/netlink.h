@@ -85,11 +85,15 @@ class Netlink {
   // `alias`: text for people, up to 255 bytes; empty: unchanged.
   absl::Status SetUp(int ifindex, const std::string& alias = "");
   absl::Status SetMtu(int ifindex, int mtu);
+  // IPv4 packets that come in there may be passed on, as far as the kernel's routing is asked.
+  absl::Status SetForwarding(int ifindex);
   absl::Status AddAddress(int ifindex, const IpAddress& address);  // as /32
   absl::Status AddRoute(const RouteInfo& route);
   absl::Status AddNeighbour(int ifindex, const IpAddress& address, const MacAddress& mac);
 
   absl::StatusOr<std::vector<AddressInfo>> Addresses();
+  // Whether its clsact holds a filter.
+  absl::StatusOr<bool> HasFilters(int ifindex);
   absl::StatusOr<std::vector<RouteInfo>> Routes();
 
  private:

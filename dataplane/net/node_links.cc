@@ -84,11 +84,17 @@ absl::Status EnsureNodeRoutes(Netlink& netlink, const NodeConfig& config, const 
   // mesh_host last: the end that sends (see pod_link.cc).
   netlink.SetUp(links.net.ifindex).IgnoreError();
   netlink.SetUp(host).IgnoreError();
+  // The programs ask there which way leads outside, whatever the node's own setting is.
+  netlink.SetForwarding(links.net.ifindex).IgnoreError();
   netlink.AddAddress(host, config.gateway).IgnoreError();
   netlink.AddNeighbour(host, next_hop, links.net.mac).IgnoreError();
   for (const IpPrefix& range : {config.cluster_cidr, config.service_cidr}) {
     netlink.AddRoute({range, host, next_hop, config.gateway}).IgnoreError();
   }
+  // The address that stands for clients outside where a process of the node is the backend. Of
+  // length 31, because those of length 32 are addresses of Services.
+  static_assert(MESH_HAIRPIN_ADDRESS == 0xa9fe4001);
+  netlink.AddRoute({*IpPrefix::Parse("169.254.64.0/31"), host, next_hop, {}}).IgnoreError();
   return netlink.Commit();
 }
 

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "common/status.h"
+#include "common/unique_fd.h"
 #include "dataplane/bpf/errors.h"
 #include "fmt/format.h"
 
@@ -52,6 +53,35 @@ absl::StatusOr<uint32_t> IngressProgramId(int ifindex) {
     return absl::NotFoundError(fmt::format("interface {} has no program at its ingress", ifindex));
   }
   return options.prog_id;
+}
+
+absl::StatusOr<std::string> IngressProgramName(int ifindex) {
+  ASSIGN_OR_RETURN(const uint32_t id, IngressProgramId(ifindex));
+  const UniqueFd program(bpf_prog_get_fd_by_id(id));
+  bpf_prog_info info{};
+  uint32_t length = sizeof(info);
+  if (!program || bpf_obj_get_info_by_fd(program.get(), &info, &length) != 0) {
+    // It went away in between.
+    if (errno == ENOENT) return absl::NotFoundError(fmt::format("no BPF program {}", id));
+    return BpfErrnoStatus(errno, fmt::format("read information of BPF program {}", id));
+  }
+  return std::string(info.name);
+}
+
+absl::Status DetachIngress(int ifindex) {
+  bpf_tc_hook hook = Hook(ifindex);
+  bpf_tc_opts options = Place();
+  const int result = bpf_tc_detach(&hook, &options);
+  if (result == 0 || result == -ENOENT || result == -EINVAL) return absl::OkStatus();
+  return BpfErrnoStatus(-result, fmt::format("take the program off interface {}", ifindex));
+}
+
+absl::Status RemoveClsact(int ifindex) {
+  bpf_tc_hook hook = Hook(ifindex);
+  hook.attach_point = static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);
+  const int result = bpf_tc_hook_destroy(&hook);
+  if (result == 0 || result == -ENOENT || result == -EINVAL) return absl::OkStatus();
+  return BpfErrnoStatus(-result, fmt::format("remove the clsact of interface {}", ifindex));
 }
 
 absl::StatusOr<uint32_t> ProgramId(int program_fd) {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
@@ -12,6 +15,14 @@ absl::Status AttachIngress(int ifindex, int program_fd);
 
 // Kernel's id of our program at the ingress; NOT_FOUND when there is none.
 absl::StatusOr<uint32_t> IngressProgramId(int ifindex);
+
+// Its name; NOT_FOUND when there is none.
+absl::StatusOr<std::string> IngressProgramName(int ifindex);
+
+// Takes our program off. Idempotent.
+absl::Status DetachIngress(int ifindex);
+// With all filters at it.
+absl::Status RemoveClsact(int ifindex);
 
 // Kernel's id of a loaded program.
 absl::StatusOr<uint32_t> ProgramId(int program_fd);
