@@ -26,6 +26,11 @@ TEST(Figures, TakeTheMiddle) {
   EXPECT_EQ(Median({4, 1, 2, 3}), 2.5);
 }
 
+TEST(Figures, TakeTheMiddleOfRatiosOfTheSameMinute) {
+  // The second round was slow for both.
+  EXPECT_DOUBLE_EQ(MedianRatio({11, 55, 12}, {10, 50, 10}), 1.1);
+}
+
 TEST(KubeProxyRules, PutTheRealServiceLastSoThatALinearWalkSeesAll) {
   const ProxyRules rules{.services = 3,
                          .endpoints = 2,

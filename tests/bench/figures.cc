@@ -2,6 +2,7 @@
 #include "tests/bench/figures.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/check.h"
 #include "fmt/format.h"
@@ -26,6 +27,13 @@ double Median(std::vector<double> values) {
   const size_t middle = values.size() / 2;
   if (values.size() % 2 == 1) return values[middle];
   return (values[middle - 1] + values[middle]) / 2;
+}
+
+double MedianRatio(const std::vector<double>& values, const std::vector<double>& references) {
+  MESH_CHECK(values.size() == references.size());
+  std::vector<double> ratios;
+  for (size_t i = 0; i < values.size(); ++i) ratios.push_back(values[i] / references[i]);
+  return Median(std::move(ratios));
 }
 
 }  // namespace mesh::bench

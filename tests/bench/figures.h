@@ -23,4 +23,8 @@ std::string ToJson(const Figure& figure);
 // Middle value; the mean of the two middle ones for an even count. REQUIRES: not empty.
 double Median(std::vector<double> values);
 
+// Median of values[i] / references[i]: samples taken in turn share the noise of their minute.
+// REQUIRES: as many references as values, at least one.
+double MedianRatio(const std::vector<double>& values, const std::vector<double>& references);
+
 }  // namespace mesh::bench

@@ -47,17 +47,16 @@ dataplane::DesiredState Services(int others, int endpoints, const std::vector<Re
     service.cluster_ip = Address(one.vip);
     service.identity = kBenchIdentity;
     service.direct_return = one.direct_return;
-    for (const auto protocol : {dataplane::Protocol::kTcp, dataplane::Protocol::kUdp}) {
-      if (protocol == dataplane::Protocol::kUdp && !one.udp) continue;
+    for (const RealPort& real_port : one.ports) {
       dataplane::ServicePort port;
-      port.name = protocol == dataplane::Protocol::kTcp ? "tcp" : "udp";
-      port.protocol = protocol;
-      port.port = 80;
-      port.node_port = one.node_port;
+      port.name = fmt::format("port-{}", service.ports.size());
+      port.protocol = real_port.protocol;
+      port.port = real_port.port;
+      port.node_port = real_port.node_port;
       for (const std::string& ip : one.backends) {
         dataplane::Backend backend;
         backend.ip = Address(ip);
-        backend.port = one.backend_port;
+        backend.port = real_port.backend_port;
         port.backends.push_back(backend);
       }
       service.ports.push_back(std::move(port));

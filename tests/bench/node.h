@@ -14,6 +14,7 @@
 #include "common/status.h"
 #include "common/unique_fd.h"
 #include "dataplane/kernel_dataplane.h"
+#include "dataplane/model/state.h"
 #include "tests/bench/topology.h"
 
 namespace mesh::bench {
@@ -29,14 +30,18 @@ auto Inside(const std::string& netns, Act act) -> decltype(act()) {
   return result;
 }
 
-// A Service that packets are really sent to, port 80.
+struct RealPort {
+  uint16_t port = 80, backend_port = 8080;
+  dataplane::Protocol protocol = dataplane::Protocol::kTcp;
+  uint16_t node_port = 0;
+};
+
+// A Service that packets are really sent to.
 struct RealService {
   std::string name, vip;
   std::vector<std::string> backends;  // addresses
-  uint16_t backend_port = 0;
-  uint16_t node_port = 0;
+  std::vector<RealPort> ports = {RealPort()};
   bool direct_return = false;
-  bool udp = false;  // beside TCP
 };
 
 inline constexpr uint32_t kBenchIdentity = 256;

@@ -89,8 +89,8 @@ absl::StatusOr<Node> MakeNode(Namespaces& spaces, const std::string& bpf_root,
   dataplane::NodeConfig config = NodeNumber(1);
   dataplane::DesiredState desired =
       Services(others, endpoints,
-               {{.name = "near", .vip = kVip, .backends = {kServer}, .backend_port = 8080},
-                {.name = "far", .vip = kFarVip, .backends = {kFarServer}, .backend_port = 8080}});
+               {{.name = "near", .vip = kVip, .backends = {kServer}},
+                {.name = "far", .vip = kFarVip, .backends = {kFarServer}}});
   desired.peers["n2"] = PeerNumber(2);
   ASSIGN_OR_RETURN(out.node, StartNode(netns, bpf_root + "/" + prefix, config, desired));
   ASSIGN_OR_RETURN(out.client, AddPod(out.node, client, kClient));

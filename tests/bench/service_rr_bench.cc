@@ -1,41 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-// A ClusterIP on one node: TCP request/response and connect/request/response against the limit (a
-// point-to-point veth between the two namespaces, with nothing on it), a plain bridge, and a routed
-// node with kube-proxy-shaped iptables and nftables rules.
+// A ClusterIP on one node: TCP request/response and connect/request/response, UDP request/response
+// and a single TCP stream, against the limit (a point-to-point veth between the two namespaces,
+// with nothing on it), a plain bridge, and a routed node with kube-proxy-shaped iptables and
+// nftables rules; and the same ClusterIP among many Services.
 //
-// All five stand at once; rounds go through them in turn, so that noise hits them alike. The median
-// over the rounds counts. Client and server share one core.
-#include <fcntl.h>
-#include <sched.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
+// All stand at once; rounds go through them in turn, so that noise hits them alike. The median over
+// the rounds counts; a ratio is the median of the rounds' ratios. Client and server share one core.
 #include <unistd.h>
 
-#include <charconv>
 #include <cstdio>
-#include <cstring>
+#include <cstdlib>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "common/status.h"
-#include "common/unique_fd.h"
-#include "dataplane/kernel_dataplane.h"
 #include "fmt/format.h"
 #include "tests/bench/figures.h"
 #include "tests/bench/kube_proxy_rules.h"
 #include "tests/bench/load.h"
+#include "tests/bench/node.h"
 #include "tests/bench/topology.h"
+#include "tests/support/network/network.h"
 
 namespace mesh::bench {
 namespace {
 
 constexpr uint16_t kPort = 8080;
 constexpr char kVip[] = "10.96.3.7";
+constexpr char kOne[] = "clusterip", kMany[] = "full";
 
 struct Options {
-  int services = 1000;
+  int services = 1000;                // that the rules of kube-proxy hold
+  int many = 10'000, endpoints = 10;  // of the second ClusterIP
   int rounds = 5;
   double seconds = 1;
   int cpu = 1;
@@ -45,6 +42,7 @@ struct Options {
 struct Way {
   std::string name, client_netns, server_netns, address;
   uint16_t port = kPort;
+  bool tcp_only = false;
 };
 
 absl::StatusOr<Way> PointToPoint(Namespaces& spaces) {
@@ -88,99 +86,40 @@ absl::StatusOr<Way> KubeProxy(Namespaces& spaces, const std::string& mode, int s
   } else {
     RETURN_IF_ERROR(RunIn(node, {"nft", "-f", "-"}, NftablesRules(rules)));
   }
-  return Way{mode, client, server, kVip, 80};
+  return Way{mode, client, server, kVip, 80, true};
 }
 
-IpAddress Address(const std::string& text) { return *IpAddress::Parse(text); }
-
-// Runs `act` inside a namespace and comes back.
-template <typename Act>
-auto Inside(const std::string& netns, Act act) -> decltype(act()) {
-  UniqueFd home(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-  UniqueFd there(open(Namespaces::PathOf(netns).c_str(), O_RDONLY | O_CLOEXEC));
-  if (setns(there.get(), CLONE_NEWNET) != 0) return ErrnoStatus(errno, "setns " + netns);
-  auto result = act();
-  if (setns(home.get(), CLONE_NEWNET) != 0) return ErrnoStatus(errno, "setns back");
-  return result;
-}
-
-dataplane::DesiredState ManyServices(int services, const std::string& backend) {
-  dataplane::DesiredState desired;
-  desired.revision = 1;
-  desired.complete = true;
-  desired.namespaces[256] = {.name = "bench"};
-  for (int i = 0; i < services; ++i) {
-    const bool real = i + 1 == services;
-    dataplane::Service service;
-    service.ns = "bench";
-    service.name = real ? "echo" : fmt::format("other-{}", i);
-    service.cluster_ip = real ? Address(kVip) : IpAddress::V4(0x0a610000u + i);
-    service.identity = 256;
-    service.ports = {{.name = "http",
-                      .protocol = dataplane::Protocol::kTcp,
-                      .port = 80,
-                      .backends = {{.ip = real ? Address(backend) : IpAddress::V4(0x0ac80000u + i),
-                                    .port = kPort,
-                                    .node = "n1",
-                                    .pod = "p"}}}};
-    desired.services[service.ns + "/" + service.name] = service;
-  }
-  return desired;
-}
-
-absl::StatusOr<Way> Mesh(Namespaces& spaces, const std::string& bpf_root, int services,
-                         std::unique_ptr<dataplane::Dataplane>& keep) {
-  ASSIGN_OR_RETURN(const std::string client, spaces.Add("mesh-c"));
-  ASSIGN_OR_RETURN(const std::string server, spaces.Add("mesh-s"));
-  ASSIGN_OR_RETURN(const std::string node, spaces.Add("mesh-n"));
-  RETURN_IF_ERROR(Run({"ip", "-n", node, "address", "add", "10.89.0.11/32", "dev", "lo"}));
-  dataplane::NodeConfig config;
-  config.node_name = "n1";
-  config.node_ip = Address("10.89.0.11");
-  config.pod_cidr = *IpPrefix::Parse("10.244.0.0/24");
-  config.cluster_cidr = *IpPrefix::Parse("10.244.0.0/16");
-  // Wide enough for the address of every service of ManyServices().
-  config.service_cidr = *IpPrefix::Parse("10.96.0.0/12");
-  config.gateway = Address("10.244.0.1");
-  absl::Status made = Inside(node, [&]() -> absl::Status {
-    ASSIGN_OR_RETURN(keep, dataplane::KernelDataplane::Open(config, {.bpf_root = bpf_root}));
-    RETURN_IF_ERROR(keep->Apply(ManyServices(services, "10.244.0.3")));
-    for (const auto& [netns, ip] : {std::pair{client, "10.244.0.2"}, {server, "10.244.0.3"}}) {
-      ASSIGN_OR_RETURN(auto endpoint, keep->Attach({.netns = Namespaces::PathOf(netns),
-                                                    .ifname = "eth0",
-                                                    .ip = Address(ip),
-                                                    .identity = 256,
-                                                    .ns = "bench",
-                                                    .pod = netns,
-                                                    .container_id = netns}));
-    }
-    return absl::OkStatus();
-  });
-  RETURN_IF_ERROR(made);
-  return Way{"mesh", client, server, kVip, 80};
+// `others` Services of `endpoints` backends that nobody dials, and the real one.
+absl::StatusOr<Way> Mesh(Namespaces& spaces, const std::string& bpf_root, const std::string& name,
+                         int others, int endpoints, BenchNode& node) {
+  ASSIGN_OR_RETURN(const std::string client, spaces.Add(name + "-c"));
+  ASSIGN_OR_RETURN(const std::string server, spaces.Add(name + "-s"));
+  ASSIGN_OR_RETURN(const std::string netns, spaces.Add(name + "-n"));
+  const dataplane::NodeConfig config = NodeNumber(1);
+  RETURN_IF_ERROR(
+      Run({"ip", "-n", netns, "address", "add", config.node_ip.ToString() + "/32", "dev", "lo"}));
+  const dataplane::DesiredState desired = Services(
+      others, endpoints,
+      {{.name = "echo",
+        .vip = kVip,
+        .backends = {"10.244.1.3"},
+        .ports = {{.port = 80, .backend_port = kPort},
+                  {.port = 81, .backend_port = kPort + 1},
+                  {.port = 80, .backend_port = kPort, .protocol = dataplane::Protocol::kUdp}}}});
+  ASSIGN_OR_RETURN(node, StartNode(netns, bpf_root + "/" + name, config, desired));
+  RETURN_IF_ERROR(AddPod(node, client, "10.244.1.2").status());
+  RETURN_IF_ERROR(AddPod(node, server, "10.244.1.3").status());
+  return Way{name, client, server, kVip, 80};
 }
 
 struct Samples {
-  std::vector<double> rr_p50, rr_p99, crr_rate;
+  std::vector<double> tcp_rr, tcp_crr, tcp_crr_p50, udp_rr, stream;
 };
 
-absl::Status Measure(const Options& options) {
+absl::StatusOr<std::vector<Way>> MakeWays(Namespaces& spaces, const Options& options,
+                                          std::vector<BenchNode>& nodes) {
   // Pins live in a bpffs of a mount namespace of our own, and go with it.
-  if (unshare(CLONE_NEWNS) != 0) return ErrnoStatus(errno, "unshare");
-  mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
-  char bpf_root[] = "/tmp/mesh-bench-bpf-XXXXXX";
-  if (mkdtemp(bpf_root) == nullptr) return ErrnoStatus(errno, "mkdtemp");
-  if (mount("bpffs", bpf_root, "bpf", 0, nullptr) != 0) return ErrnoStatus(errno, "mount bpffs");
-  struct Unmount {
-    const char* path;
-    ~Unmount() {
-      umount2(path, MNT_DETACH);
-      rmdir(path);
-    }
-  } unmount{bpf_root};
-
-  Namespaces spaces;
-  std::unique_ptr<dataplane::Dataplane> keep;
+  ASSIGN_OR_RETURN(const std::string bpf_root, mesh::testing::PrivateBpffs());
   std::vector<Way> ways;
   {
     ASSIGN_OR_RETURN(Way way, PointToPoint(spaces));
@@ -194,68 +133,93 @@ absl::Status Measure(const Options& options) {
     ASSIGN_OR_RETURN(Way way, KubeProxy(spaces, mode, options.services));
     ways.push_back(way);
   }
+  nodes.resize(2);
   {
-    ASSIGN_OR_RETURN(Way way, Mesh(spaces, bpf_root, options.services, keep));
+    ASSIGN_OR_RETURN(Way way, Mesh(spaces, bpf_root, kOne, 0, 0, nodes[0]));
     ways.push_back(way);
   }
+  if (options.many > 0) {
+    ASSIGN_OR_RETURN(Way way,
+                     Mesh(spaces, bpf_root, kMany, options.many - 1, options.endpoints, nodes[1]));
+    ways.push_back(way);
+  }
+  return ways;
+}
+
+absl::Status Sample(const Way& way, const Options& options, Samples& samples) {
+  const std::string client = Namespaces::PathOf(way.client_netns);
+  const auto run = [&](LoadKind kind) -> absl::StatusOr<LoadResult> {
+    const auto port = static_cast<uint16_t>(kind == LoadKind::kStream ? way.port + 1 : way.port);
+    ASSIGN_OR_RETURN(const LoadResult result,
+                     RunLoad(client, way.address, port, kind, options.seconds, options.cpu));
+    if (result.errors > 0)
+      return absl::DataLossError(fmt::format("{}: {} requests failed", way.name, result.errors));
+    return result;
+  };
+  ASSIGN_OR_RETURN(const LoadResult rr, run(LoadKind::kRequestResponse));
+  ASSIGN_OR_RETURN(const LoadResult crr, run(LoadKind::kConnectRequestResponse));
+  samples.tcp_rr.push_back(rr.p50_us);
+  samples.tcp_crr.push_back(crr.operations_per_second);
+  samples.tcp_crr_p50.push_back(crr.p50_us);
+  std::printf("%-10s TCP_RR p50 %6.2f us  p99 %6.2f us  TCP_CRR %6.0f/s p50 %6.2f us",
+              way.name.c_str(), rr.p50_us, rr.p99_us, crr.operations_per_second, crr.p50_us);
+  // The rules of kube-proxy here are for TCP on one port.
+  if (!way.tcp_only) {
+    ASSIGN_OR_RETURN(const LoadResult udp, run(LoadKind::kDatagram));
+    ASSIGN_OR_RETURN(const LoadResult stream, run(LoadKind::kStream));
+    samples.udp_rr.push_back(udp.p50_us);
+    samples.stream.push_back(stream.gigabits_per_second);
+    std::printf("  UDP_RR p50 %6.2f us  stream %5.1f Gbit/s", udp.p50_us,
+                stream.gigabits_per_second);
+  }
+  std::printf("\n");
+  std::fflush(stdout);
+  return absl::OkStatus();
+}
+
+// The figures of `name`, against those of `reference` when it is another.
+void Report(std::map<std::string, Samples>& samples, const std::string& name,
+            const std::string& reference) {
+  Samples& own = samples[name];
+  Samples& other = samples[reference];
+  const auto report = [&](const char* what, const char* unit, const std::vector<double>& values,
+                          const std::vector<double>& others) {
+    if (values.empty() || others.empty()) return;
+    Figure figure{.name = name + "_" + what, .value = Median(values), .unit = unit};
+    if (name != reference) {
+      figure.reference = reference;
+      figure.ratio = MedianRatio(values, others);
+    }
+    std::printf("%s\n", ToJson(figure).c_str());
+  };
+  report("tcp_rr_p50", "us", own.tcp_rr, other.tcp_rr);
+  report("tcp_crr", "1/s", own.tcp_crr, other.tcp_crr);
+  report("tcp_crr_p50", "us", own.tcp_crr_p50, other.tcp_crr_p50);
+  report("udp_rr_p50", "us", own.udp_rr, other.udp_rr);
+  report("tcp_stream", "Gbit/s", own.stream, other.stream);
+}
+
+absl::Status Measure(const Options& options) {
+  Namespaces spaces;
+  std::vector<BenchNode> nodes;
+  ASSIGN_OR_RETURN(const std::vector<Way> ways, MakeWays(spaces, options, nodes));
   std::vector<EchoServer> servers;
   for (const Way& way : ways) {
     ASSIGN_OR_RETURN(EchoServer server,
                      EchoServer::Start(Namespaces::PathOf(way.server_netns), kPort, options.cpu));
     servers.push_back(std::move(server));
   }
-
   std::map<std::string, Samples> samples;
   for (int round = 0; round < options.rounds; ++round) {
-    for (const Way& way : ways) {
-      const std::string client = Namespaces::PathOf(way.client_netns);
-      ASSIGN_OR_RETURN(const LoadResult rr,
-                       RunLoad(client, way.address, way.port, LoadKind::kRequestResponse,
-                               options.seconds, options.cpu));
-      ASSIGN_OR_RETURN(const LoadResult crr,
-                       RunLoad(client, way.address, way.port, LoadKind::kConnectRequestResponse,
-                               options.seconds, options.cpu));
-      if (rr.errors + crr.errors > 0)
-        return absl::DataLossError(
-            fmt::format("{}: {} requests failed", way.name, rr.errors + crr.errors));
-      samples[way.name].rr_p50.push_back(rr.p50_us);
-      samples[way.name].rr_p99.push_back(rr.p99_us);
-      samples[way.name].crr_rate.push_back(crr.operations_per_second);
-      std::printf("round %d  %-9s TCP_RR p50 %6.2f us  p99 %6.2f us   TCP_CRR %8.0f /s\n",
-                  round + 1, way.name.c_str(), rr.p50_us, rr.p99_us, crr.operations_per_second);
-      std::fflush(stdout);
+    // To and fro: what gets slower or faster during a round hits both ends of the row.
+    for (size_t i = 0; i < ways.size(); ++i) {
+      const Way& way = ways[round % 2 == 0 ? i : ways.size() - 1 - i];
+      RETURN_IF_ERROR(Sample(way, options, samples[way.name]));
     }
   }
-  const Samples& limit = samples["veth"];
-  for (const Way& way : ways) {
-    const Samples& own = samples[way.name];
-    const std::string prefix = way.name == "mesh" ? "clusterip" : way.name;
-    Figure p50{.name = prefix + "_tcp_rr_p50", .value = Median(own.rr_p50), .unit = "us"};
-    Figure rate{.name = prefix + "_tcp_crr", .value = Median(own.crr_rate), .unit = "1/s"};
-    if (way.name != "veth") {
-      p50.reference = rate.reference = "veth";
-      p50.ratio = p50.value / Median(limit.rr_p50);
-      rate.ratio = rate.value / Median(limit.crr_rate);
-    }
-    std::printf("%s\n%s\n", ToJson(p50).c_str(), ToJson(rate).c_str());
-  }
-  for (const char* peer : {"nftables", "iptables"}) {
-    const Samples& own = samples["mesh"];
-    const Samples& other = samples[peer];
-    std::printf("%s\n%s\n",
-                ToJson({.name = "clusterip_tcp_rr_p50",
-                        .value = Median(own.rr_p50),
-                        .unit = "us",
-                        .reference = peer,
-                        .ratio = Median(own.rr_p50) / Median(other.rr_p50)})
-                    .c_str(),
-                ToJson({.name = "clusterip_tcp_crr",
-                        .value = Median(own.crr_rate),
-                        .unit = "1/s",
-                        .reference = peer,
-                        .ratio = Median(own.crr_rate) / Median(other.crr_rate)})
-                    .c_str());
-  }
+  for (const Way& way : ways) Report(samples, way.name, "veth");
+  for (const char* peer : {"bridge", "nftables", "iptables"}) Report(samples, kOne, peer);
+  if (options.many > 0) Report(samples, kMany, kOne);
   return absl::OkStatus();
 }
 
@@ -267,6 +231,10 @@ bool ParseOptions(int argc, char** argv, Options* options) {
     if (*end != '\0' || number < 0) return false;
     if (name == "--services") {
       options->services = static_cast<int>(number);
+    } else if (name == "--many") {
+      options->many = static_cast<int>(number);
+    } else if (name == "--endpoints") {
+      options->endpoints = static_cast<int>(number);
     } else if (name == "--rounds") {
       options->rounds = static_cast<int>(number);
     } else if (name == "--seconds") {
@@ -278,7 +246,8 @@ bool ParseOptions(int argc, char** argv, Options* options) {
     }
   }
   return argc % 2 == 1 && options->services >= 1 && options->services <= 20'000 &&
-         options->rounds >= 1 && options->rounds <= 100 && options->seconds <= 60;
+         options->many <= 20'000 && options->endpoints <= 100 && options->rounds >= 1 &&
+         options->rounds <= 100 && options->seconds <= 60;
 }
 
 }  // namespace
@@ -289,7 +258,8 @@ int main(int argc, char** argv) {
   options.cpu = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)) - 1;
   if (!mesh::bench::ParseOptions(argc, argv, &options)) {
     std::fprintf(stderr,
-                 "usage: service_rr_bench [--services 1..20000] [--rounds 1..100] [--seconds S] "
+                 "usage: service_rr_bench [--services 1..20000] [--many 0..20000] [--endpoints "
+                 "0..100] [--rounds 1..100] [--seconds S] "
                  "[--cpu N]\n");
     return 2;
   }
