@@ -53,6 +53,11 @@ struct SelectWorld::Rows {
   KernelMap<uint32_t, mesh_state_value> state;
   int maglev_fd;
   std::map<uint32_t, mesh_set_value> sets;  // as last written
+  struct Table {
+    UniqueFd fd;
+    uint32_t size = 0;
+  };
+  std::map<uint32_t, Table> tables;  // of Maglev sets
 };
 
 void SelectWorld::SetUp() {
@@ -70,7 +75,6 @@ void SelectWorld::Clear() {
   EraseAll(rows_->affinity);
   EraseAll(rows_->range);
   EraseAll(*flows_);
-  for (const auto& [set_id, set] : rows_->sets) bpf_map_delete_elem(rows_->maglev_fd, &set_id);
   rows_->sets.clear();
 }
 
@@ -132,16 +136,23 @@ void SelectWorld::PutSet(uint32_t service_id, int scope, const std::vector<uint3
 void SelectWorld::PutMaglevSet(uint32_t service_id, int scope,
                                const std::vector<uint32_t>& backend_ids, uint32_t table_size) {
   const uint32_t set_id = MESH_SET_ID(service_id, static_cast<uint32_t>(scope));
-  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_INNER_MAP);
-  const UniqueFd table(
-      bpf_map_create(BPF_MAP_TYPE_ARRAY, "mesh_table", 4, 4, table_size, &options));
-  ASSERT_GE(table.get(), 0);
+  // Entering a table waits for a grace period: one of the same size changes in place.
+  Rows::Table& table = rows_->tables[set_id];
+  const bool is_new = table.size != table_size;
+  if (is_new) {
+    LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_INNER_MAP);
+    table.fd.reset(bpf_map_create(BPF_MAP_TYPE_ARRAY, "mesh_table", 4, 4, table_size, &options));
+    table.size = table_size;
+    ASSERT_TRUE(table.fd);
+  }
   for (uint32_t i = 0; i < table_size; ++i) {
     const uint32_t backend_id = backend_ids[i % backend_ids.size()];
-    ASSERT_EQ(bpf_map_update_elem(table.get(), &i, &backend_id, BPF_ANY), 0);
+    ASSERT_EQ(bpf_map_update_elem(table.fd.get(), &i, &backend_id, BPF_ANY), 0);
   }
-  const int fd = table.get();
-  ASSERT_EQ(bpf_map_update_elem(rows_->maglev_fd, &set_id, &fd, BPF_ANY), 0);
+  const int fd = table.fd.get();
+  if (is_new) {
+    ASSERT_EQ(bpf_map_update_elem(rows_->maglev_fd, &set_id, &fd, BPF_ANY), 0);
+  }
   PutSet(service_id, scope, backend_ids, MESH_ALGORITHM_MAGLEV, table_size);
 }
 

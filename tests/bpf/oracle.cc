@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/bpf/oracle.h"
+
+#include <algorithm>
+
+#include "mesh/shared/flow_hash.h"
+
+namespace mesh::dataplane::testing {
+namespace {
+
+using mesh::testing::kAck;
+using mesh::testing::kFin;
+using mesh::testing::kRst;
+using mesh::testing::kSyn;
+using mesh::testing::Packet;
+
+constexpr uint8_t kIcmp = 1, kTcp = 6, kUdp = 17;
+constexpr uint8_t kEchoReply = 0, kEcho = 8;
+constexpr char kAgain[] = "again";
+const IpAddress kHairpin = IpAddress::V4(0xa9fe4001);
+// Moments nearer than this to the end of a time are not decided.
+constexpr double kMargin = 0.5;
+
+bool Opens(const Packet& packet) {
+  return packet.protocol == kTcp && (packet.tcp_flags & (kSyn | kAck)) == kSyn;
+}
+
+Tuple TupleOf(const Packet& packet) {
+  Tuple out{packet.source, packet.destination, 0, 0, packet.protocol};
+  if (packet.protocol == kIcmp) {
+    (packet.icmp_type == kEcho ? out.source_port : out.destination_port) = packet.icmp_id;
+  } else {
+    out.source_port = packet.source_port;
+    out.destination_port = packet.destination_port;
+  }
+  return out;
+}
+
+Packet WithTuple(Packet packet, const Tuple& tuple) {
+  packet.source = tuple.source;
+  packet.destination = tuple.destination;
+  if (packet.protocol == kIcmp) {
+    packet.icmp_id = std::max(tuple.source_port, tuple.destination_port);
+  } else {
+    packet.source_port = tuple.source_port;
+    packet.destination_port = tuple.destination_port;
+  }
+  return packet;
+}
+
+}  // namespace
+
+Tuple Tuple::Reversed() const {
+  return {destination, source, destination_port, source_port, protocol};
+}
+
+std::ostream& operator<<(std::ostream& out, const Expectation& expectation) {
+  out << expectation.reason;
+  if (expectation.reason != "forwarded") return out;
+  out << " " << expectation.packet;
+  return expectation.other_source_port ? out << " from another port" : out;
+}
+
+void Oracle::Age(double seconds) {
+  for (auto& [key, entry] : table_) entry.last_seen_s -= seconds;
+}
+
+void Oracle::AgeAffinity(double seconds) {
+  for (auto& [key, row] : affinity_) row.last_seen_s -= seconds;
+}
+
+bool Oracle::After(double last_seen_s, double seconds) const {
+  const double rested = now_s_ - last_seen_s;
+  if (rested > seconds - kMargin && rested < seconds + kMargin) undecided_ = true;
+  return rested > seconds;
+}
+
+bool Oracle::Over(const Entry& entry) const {
+  const auto it = table_.find(entry.out.Reversed());
+  if (it == table_.end()) return true;
+  const Entry& forward = entry.reply ? it->second : entry;
+  const Entry& reply = entry.reply ? entry : it->second;
+  double timeout_s = 30;
+  if (entry.out.protocol == kTcp) {
+    if (forward.rst || reply.rst || (forward.fin && reply.fin)) {
+      timeout_s = 10;
+    } else if (forward.fin || reply.fin) {
+      timeout_s = 300;
+    } else {
+      timeout_s = forward.data && reply.packets > 0 ? 8000 : 60;
+    }
+  } else if (entry.out.protocol == kUdp && reply.packets > 0) {
+    timeout_s = 180;
+  }
+  return After(std::max(forward.last_seen_s, reply.last_seen_s), timeout_s);
+}
+
+bool Oracle::Finished(const Entry& entry) const {
+  const auto it = table_.find(entry.out.Reversed());
+  if (entry.rst || it == table_.end() || it->second.rst) return true;
+  return (entry.fin && it->second.fin) || Over(entry);
+}
+
+void Oracle::Delete(const Tuple& key) {
+  const auto it = table_.find(key);
+  if (it == table_.end()) return;
+  const Tuple partner = it->second.out.Reversed();
+  table_.erase(it);
+  table_.erase(partner);
+}
+
+std::string Oracle::CheckSource(const OraclePacket& packet, uint32_t* identity) const {
+  const IpAddress& source = packet.packet.source;
+  switch (packet.from.kind) {
+    case Side::Kind::kPod: {
+      const auto it = pods.find(source);
+      if (it == pods.end() || source != packet.from.ip) return "source_address";
+      *identity = it->second;
+      return "";
+    }
+    case Side::Kind::kNode:
+      *identity = source == gateway || source == node_ip ? kIdentityHost : kIdentityWorld;
+      return "";
+    default:
+      *identity = packet.identity;
+      for (const auto& [range, peer] : peers) {
+        if (range.Contains(source)) return peer == packet.from.ip ? "" : "unknown_peer";
+      }
+      return "unknown_peer";
+  }
+}
+
+Oracle::Resolved Oracle::Resolve(const Side& from, const IpAddress& destination) const {
+  if (const auto it = pods.find(destination); it != pods.end()) {
+    return {"", {Side::Kind::kPod, destination}, it->second};
+  }
+  if (destination == gateway || destination == node_ip) {
+    if (from.kind == Side::Kind::kNode) return {"no_endpoint", {}, 0};
+    return {"", {Side::Kind::kNode, {}}, 0};
+  }
+  if (pod_cidr.Contains(destination) || from.kind == Side::Kind::kPeer) {
+    return {"no_endpoint", {}, 0};
+  }
+  if (cluster_cidr.Contains(destination)) {
+    for (const auto& [range, peer] : peers) {
+      if (range.Contains(destination)) return {"", {Side::Kind::kPeer, peer}, 0};
+    }
+    return {"no_tunnel", {}, 0};
+  }
+  if (service_cidr.Contains(destination)) return {"no_service", {}, 0};
+  return {from.kind == Side::Kind::kPod ? "to_stack" : "no_endpoint", {}, 0};
+}
+
+bool Oracle::Admits(const Side& from, uint32_t identity, uint32_t source,
+                    bool through_service) const {
+  if (identity == source) return true;
+  if (from.kind == Side::Kind::kNode && source == kIdentityHost) return true;
+  const auto it = namespaces.find(identity);
+  const Isolation isolation = it == namespaces.end() ? Isolation::kDefault : it->second;
+  if (isolation == Isolation::kOpen) return true;
+  return isolation == Isolation::kDefault && through_service;
+}
+
+std::string Oracle::Review(const OraclePacket& packet, const Tuple& key, uint32_t identity) {
+  const auto it = table_.find(key);
+  if (it == table_.end()) return kAgain;
+  Entry& entry = it->second;
+  uint64_t judged = generation_;
+  if (entry.in != packet.from) return kAgain;
+  if (packet.about.has_value()) return "";
+  const bool opens = Opens(packet.packet);
+  if (opens && Finished(entry)) return kAgain;
+  if (Over(entry)) return kAgain;
+  if (!entry.reply && entry.service_id != 0) {
+    const auto backend = backends.find(entry.backend_id);
+    const bool there = backend != backends.end() &&
+                       backend->second.service_id == entry.service_id &&
+                       backend->second.place.ip == entry.out.destination &&
+                       backend->second.place.port == entry.out.destination_port;
+    if (!there) return key.protocol == kTcp && !opens ? "backend_gone" : kAgain;
+    if (backend->second.state == BackendState::kDraining && key.protocol == kUdp) {
+      const auto partner = table_.find(entry.out.Reversed());
+      if (partner == table_.end() ||
+          After(std::max(entry.last_seen_s, partner->second.last_seen_s), 1)) {
+        return kAgain;
+      }
+      judged = entry.generation;
+    }
+  }
+  const Resolved resolved = Resolve(packet.from, entry.out.destination);
+  if (!resolved.reason.empty()) return resolved.reason;
+  if (!entry.reply && resolved.to.kind == Side::Kind::kPod) {
+    bool through_service = entry.through_service;
+    if (packet.from.kind == Side::Kind::kPeer && opens &&
+        (!packet.through_service || packet.service_identity != resolved.identity)) {
+      through_service = false;
+    }
+    if (!Admits(packet.from, resolved.identity, identity, through_service)) return "isolation";
+  }
+  if (resolved.to != entry.to) return kAgain;
+  entry.generation = judged;
+  return "";
+}
+
+// The backends that a new flow may get; nullopt: nobody's frontend.
+std::optional<Oracle::Selected> Oracle::Select(const OraclePacket& packet, const Tuple& key) const {
+  if (packet.from.kind == Side::Kind::kPeer) return std::nullopt;
+  if (key.protocol != kTcp && key.protocol != kUdp) return std::nullopt;
+  auto it = frontends.find({key.destination, key.destination_port, key.protocol});
+  if (it == frontends.end() && (key.destination == gateway || key.destination == node_ip)) {
+    it = frontends.find({IpAddress::V4(0), key.destination_port, key.protocol});
+  }
+  if (it == frontends.end()) return std::nullopt;
+  Selected out;
+  const Frontend& frontend = it->second;
+  const uint32_t service_id = frontend.service_id;
+  out.frontend = &frontend;
+  if (frontend.source_ranges && std::none_of(ranges.begin(), ranges.end(), [&](const auto& range) {
+        return range.first == service_id && range.second.Contains(key.source);
+      })) {
+    out.reason = "source_range";
+    return out;
+  }
+  int scope = frontend.scope;
+  if (frontend.external) {
+    const auto inside = sets.find({service_id, 0});
+    if (inside != sets.end() && !inside->second.slots.empty()) scope = 0;
+  }
+  const auto set = sets.find({service_id, scope});
+  if (set == sets.end() || set->second.slots.empty()) {
+    out.reason = "no_backend";
+    return out;
+  }
+
+  std::set<uint32_t> chosen(set->second.slots.begin(), set->second.slots.end());
+  if (set->second.maglev) {
+    const uint32_t hash = frontend.affinity_s != 0
+                              ? mesh_client_hash(key.source.v4())
+                              : mesh_flow_hash(key.source.v4(), it->first.vip.v4(), key.source_port,
+                                               key.destination_port, key.protocol);
+    const std::vector<uint32_t>& table = set->second.table;
+    chosen = {table[mesh_hash_index(hash, static_cast<uint32_t>(table.size()))]};
+  }
+  const auto affinity = affinity_.find({service_id, key.source});
+  if (frontend.affinity_s == 0 || affinity == affinity_.end() ||
+      After(affinity->second.last_seen_s, frontend.affinity_s)) {
+    out.backend_ids = chosen;
+    return out;
+  }
+  for (const uint32_t id : affinity->second.backend_ids) {
+    const auto backend = backends.find(id);
+    if (backend != backends.end() && backend->second.service_id == service_id &&
+        backend->second.state == BackendState::kActive &&
+        (backend->second.scopes & (1 << scope)) != 0) {
+      out.backend_ids.insert(id);
+    } else {
+      out.backend_ids.insert(chosen.begin(), chosen.end());
+    }
+  }
+  return out;
+}
+
+void Oracle::Enter(const Tuple& key, const Entry& forward, double now_s) {
+  Entry entry = forward;
+  entry.last_seen_s = now_s;
+  entry.generation = generation_;
+  Entry reply = entry;
+  reply.reply = true;
+  reply.out = key.Reversed();
+  reply.in = forward.to;
+  reply.to = forward.in;
+  const Tuple reply_key = forward.out.Reversed();
+  Delete(reply_key);
+  table_[reply_key] = reply;
+  table_[key] = entry;
+}
+
+std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& key,
+                                       uint32_t identity) {
+  const auto refused = [](std::string reason) {
+    return Expectation{std::move(reason), {}, {}, false, [](const Packet&) {}};
+  };
+  if (key.protocol == kTcp && !Opens(packet.packet)) return {refused("no_flow")};
+  if (packet.about.has_value() || (key.protocol == kIcmp && key.source_port == 0)) {
+    return {refused("no_flow")};
+  }
+  const std::optional<Selected> selected = Select(packet, key);
+  if (selected.has_value() && !selected->reason.empty()) return {refused(selected->reason)};
+
+  std::vector<Expectation> out;
+  std::set<uint32_t> backend_ids = {0};
+  if (selected.has_value()) backend_ids = selected->backend_ids;
+  for (const uint32_t backend_id : backend_ids) {
+    Entry entry{.out = key, .in = packet.from};
+    entry.through_service = packet.through_service;
+    uint32_t service_identity = packet.service_identity;
+    if (selected.has_value()) {
+      const Backend& backend = backends.at(backend_id);
+      entry.out.destination = backend.place.ip;
+      entry.out.destination_port = backend.place.port;
+      entry.service_id = selected->frontend->service_id;
+      entry.backend_id = backend_id;
+      entry.through_service = true;
+      service_identity = selected->frontend->identity;
+      if (entry.out.destination == entry.out.source) entry.out.source = kHairpin;
+    }
+    if (packet.from.kind == Side::Kind::kNode && identity == kIdentityHost) {
+      entry.out.source = gateway;
+    }
+    // Every backend that is refused for the same reason looks the same from here.
+    const auto remember = [this, client = key.source, service_id = entry.service_id,
+                           affinity_s = selected.has_value() ? selected->frontend->affinity_s : 0,
+                           now_s = now_s_](const std::set<uint32_t>& ids) {
+      if (affinity_s != 0) affinity_[{service_id, client}] = {ids, now_s};
+    };
+    const auto refuse = [&](const std::string& reason) {
+      Expectation expectation = refused(reason);
+      expectation.learn = [remember, backend_ids](const Packet&) { remember(backend_ids); };
+      out.push_back(std::move(expectation));
+    };
+
+    const Resolved resolved = Resolve(packet.from, entry.out.destination);
+    if (!resolved.reason.empty()) {
+      refuse(resolved.reason);
+      continue;
+    }
+    entry.to = resolved.to;
+    if (resolved.to.kind == Side::Kind::kPod) {
+      if (service_identity != resolved.identity &&
+          (service_identity != 0 || packet.from.kind == Side::Kind::kPeer)) {
+        entry.through_service = false;
+      }
+      if (!Admits(packet.from, resolved.identity, identity, entry.through_service)) {
+        refuse("isolation");
+        continue;
+      }
+    }
+
+    Expectation expectation{"forwarded", entry.to, WithTuple(packet.packet, entry.out), false, {}};
+    const auto other = table_.find(entry.out.Reversed());
+    if (other != table_.end() && other->second.out.Reversed() != key && key.protocol != kIcmp &&
+        !Finished(other->second)) {
+      expectation.other_source_port = true;
+    }
+    expectation.learn = [this, key, entry, remember, backend_id, now_s = now_s_,
+                         flags = packet.packet.tcp_flags](const Packet& sent) {
+      Entry done = entry;
+      if (key.protocol != kIcmp) done.out.source_port = sent.source_port;
+      remember({backend_id});
+      Enter(key, done, now_s);
+      Entry& entered = table_.at(key);
+      entered.packets = 1;
+      if (key.protocol != kTcp) return;
+      if ((flags & kFin) != 0) {
+        entered.fin = true;
+      } else if ((flags & kRst) != 0) {
+        entered.rst = true;
+      }
+    };
+    out.push_back(std::move(expectation));
+  }
+  return out;
+}
+
+std::vector<Expectation> Oracle::Forward(const OraclePacket& packet, const Tuple& key) {
+  const auto it = table_.find(key);
+  const bool known = it != table_.end() && it->second.generation == generation_ &&
+                     it->second.in == packet.from && !Opens(packet.packet);
+  if (!known) {
+    uint32_t identity = 0;
+    const std::string wrong = CheckSource(packet, &identity);
+    if (!wrong.empty()) return {{wrong, {}, {}, false, [](const Packet&) {}}};
+    const std::string verdict = Review(packet, key, identity);
+    if (!verdict.empty()) Delete(key);
+    if (verdict == kAgain) return Begin(packet, key, identity);
+    if (!verdict.empty()) return {{verdict, {}, {}, false, [](const Packet&) {}}};
+  }
+  const Entry& entry = it->second;
+  Expectation out{"forwarded", entry.to, WithTuple(packet.packet, entry.out), false, {}};
+  if (packet.about.has_value()) {
+    out.packet = packet.packet;
+    out.packet.destination = entry.out.destination;
+    if (packet.packet.source == key.source) out.packet.source = entry.out.source;
+  }
+  out.learn = [this, key, now_s = now_s_, error = packet.about.has_value(),
+               flags = packet.packet.tcp_flags](const Packet&) {
+    Entry& met = table_.at(key);
+    met.last_seen_s = now_s;
+    ++met.packets;
+    if (key.protocol != kTcp || error) return;
+    if ((flags & kFin) != 0) {
+      met.fin = true;
+    } else if ((flags & kRst) != 0) {
+      met.rst = true;
+    }
+    if ((flags & kSyn) == 0) met.data = true;
+  };
+  return {out};
+}
+
+std::vector<Expectation> Oracle::Expect(const OraclePacket& packet, double now_s) {
+  now_s_ = now_s;
+  undecided_ = false;
+  const std::map<Tuple, Entry> before = table_;
+  std::vector<Expectation> out =
+      Forward(packet, packet.about.has_value() ? TupleOf(*packet.about).Reversed()
+                                               : TupleOf(packet.packet));
+  if (!undecided_) return out;
+  table_ = before;
+  return {};
+}
+
+std::optional<std::pair<Side, Tuple>> Oracle::Pick(uint64_t random) const {
+  if (table_.empty()) return std::nullopt;
+  auto it = table_.begin();
+  std::advance(it, random % table_.size());
+  return std::pair(it->second.in, it->first);
+}
+
+const Tuple* Oracle::Leaving(const Tuple& tuple) const {
+  const auto it = table_.find(tuple);
+  return it == table_.end() ? nullptr : &it->second.out;
+}
+
+}  // namespace mesh::dataplane::testing
