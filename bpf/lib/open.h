@@ -352,6 +352,9 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 		if (source->origin == MESH_ORIGIN_NODE && !service)
 			return MESH_REASON_NO_SERVICE;
 		reason = mesh_resolve_outside(ctx, flow, &scratch->fib);
+		/* The node's routing would see the Service's address, not the backend's. */
+		if (reason == MESH_REASON_TO_STACK && service)
+			return MESH_REASON_NO_ENDPOINT;
 	}
 	if (reason)
 		return reason;

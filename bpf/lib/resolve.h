@@ -125,9 +125,6 @@ static __always_inline int mesh_resolve(const struct mesh_source *source,
 	}
 	if (mesh_in_range(daddr, mesh_config.service_base, mesh_config.service_mask))
 		return MESH_REASON_NO_SERVICE;
-	/* A backend outside the cluster. */
-	if (flow->service_id && !mesh_is_node(daddr))
-		return MESH_REASON_NO_ENDPOINT;
 	return MESH_REASON_TO_STACK;
 }
 

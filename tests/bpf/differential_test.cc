@@ -447,7 +447,6 @@ TEST_F(DifferentialTest, TheProgramsAndTheOracleSendTheSamePackets) {
     }
   }
   for (const auto& [fate, packets] : fates_) RecordProperty(fate, packets);
-  for (const auto& [fate, packets] : fates_) printf("%s %d\n", fate.c_str(), packets);
 }
 
 }  // namespace

@@ -148,7 +148,8 @@ Oracle::Resolved Oracle::Resolve(const Side& from, const IpAddress& destination)
     return {"no_tunnel", {}, 0};
   }
   if (service_cidr.Contains(destination)) return {"no_service", {}, 0};
-  return {from.kind == Side::Kind::kPod ? "to_stack" : "no_endpoint", {}, 0};
+  // The node's routes lead here only for addresses of Services.
+  return {from.kind == Side::Kind::kPod ? "to_stack" : "no_service", {}, 0};
 }
 
 bool Oracle::Admits(const Side& from, uint32_t identity, uint32_t source,
