@@ -4,6 +4,7 @@
 
 #include "lib/checksum.h"
 #include "lib/common.h"
+#include "lib/owner.h"
 #include "mesh/shared/flow_map.h"
 #include "mesh/shared/flow_state.h"
 
@@ -100,6 +101,7 @@ static __always_inline void mesh_flow_delete(const struct mesh_flow_key *key,
 {
 	struct mesh_flow_key partner;
 
+	mesh_owner_sub(flow->owner);
 	if (!(flow->flags & MESH_FLOW_ONE_WAY)) {
 		mesh_flow_partner_key(flow, key->proto, &partner);
 		bpf_map_delete_elem(&mesh_flow, &partner);

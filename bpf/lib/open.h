@@ -86,6 +86,7 @@ static __always_inline void mesh_flow_answer(const struct mesh_flow_key *key,
 	out->flags = MESH_FLOW_REPLY | flow->flags;
 	out->service_id = flow->service_id;
 	out->backend_id = flow->backend_id;
+	out->owner = flow->owner;
 	out->last_seen_ns = flow->last_seen_ns;
 
 	switch (flow->target) {
@@ -178,6 +179,7 @@ static __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key,
 		if (mesh_flow_key_equal(key, &other_key) ||
 		    (key->proto == IPPROTO_ICMP && !(flow->flags & MESH_FLOW_MASQUERADED)) ||
 		    mesh_flow_finished(other, key->proto, now_ns)) {
+			mesh_owner_sub(other->owner);
 			if (!mesh_flow_key_equal(key, &other_key))
 				bpf_map_delete_elem(&mesh_flow, &other_key);
 			if (bpf_map_update_elem(&mesh_flow, &answer_key, answer, BPF_ANY))
@@ -267,6 +269,7 @@ static __always_inline int mesh_flow_enter_one_way(const struct mesh_flow_key *k
 		return 0;
 	if (error)
 		return MESH_REASON_FLOWS_FULL;
+	mesh_owner_add(flow->owner);
 	if (flow->flags & MESH_FLOW_COUNTED)
 		mesh_load_begin(flow->backend_id);
 	return 0;
@@ -366,6 +369,12 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	reason = mesh_judge(source, flow, identity);
 	if (reason)
 		return reason;
+	flow->owner = source->origin == MESH_ORIGIN_POD ? key.saddr
+		      : flow->target == MESH_TARGET_POD ? flow->daddr
+							: 0;
+	reason = mesh_owner_check(flow->owner);
+	if (reason)
+		return reason;
 	mesh_flow_leave(source, &selection, &key, flow);
 	flow->vni = flow->target == MESH_TARGET_DIRECT ? MESH_IDENTITY_WORLD_DIRECT
 						       : source->identity & MESH_VNI_IDENTITY_MASK;
@@ -382,6 +391,7 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	mesh_flow_set_diffs(&key, flow);
 	error = bpf_map_update_elem(&mesh_flow, &key, flow, BPF_NOEXIST);
 	if (!error) {
+		mesh_owner_add(flow->owner);
 		if (flow->flags & MESH_FLOW_COUNTED)
 			mesh_load_begin(flow->backend_id);
 		return 0;

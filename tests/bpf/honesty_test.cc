@@ -7,6 +7,7 @@
 
 #include <string>
 
+#include "dataplane/tables/encode.h"
 #include "tests/bpf/world.h"
 
 namespace mesh::dataplane::testing {
@@ -72,6 +73,7 @@ using Refusal = World;
 using Road = World;
 using Fragments = World;
 using Errors = World;
+using Fairness = World;
 
 TEST_F(Refusal, ResetsAConnectionToNobody) {
   Serve({});
@@ -318,6 +320,61 @@ TEST_F(Errors, AboutLaterFragmentsAreDropped) {
   later.fragment = 2;
   EXPECT_THAT(FromPod(near_, Unreachable("10.244.1.11", "10.244.1.10", later)),
               SilentlyDroppedFor("fragment"));
+}
+
+mesh_owner_key Owner(const IpAddress& ip) { return {EncodeIp(ip)}; }
+
+TEST_F(Fairness, GivesOnePodNoMoreThanItLeavesToTheOthers) {
+  constexpr uint32_t kCapacity = 3000;
+  Load(2 * kCapacity);
+  ASSERT_TRUE(owners_->Upsert({MESH_OWNER_ALL}, {0, kCapacity}).ok());
+  const Packet first = Udp(kClient, kNear);
+  ASSERT_THAT(FromPod(client_, first), Sends(first));
+  uint32_t had = 1;
+  for (uint16_t port = 1; port <= kCapacity; ++port) {
+    const Packet packet = Udp({kClient.ip, port}, kNear);
+    const Outcome out = FromPod(client_, packet);
+    if (out.reason == "quota") {
+      EXPECT_EQ(out.verdict, kDrop);
+      break;
+    }
+    ASSERT_THAT(out, Sends(packet));
+    ++had;
+  }
+  EXPECT_EQ(had, kCapacity / 2);
+  // Another pod begins many, and none of the first one's has gone.
+  for (uint16_t port = 1; port <= 700; ++port) {
+    const Packet packet = Udp({At("10.244.1.12:0").ip, port}, At("10.244.2.10:53"));
+    ASSERT_THAT(FromPod(clerk_, packet), Sends(packet));
+  }
+  EXPECT_THAT(FromPod(client_, first), Sends(first));
+  EXPECT_EQ(Flow(first).packets, 2u);
+  EXPECT_EQ(Flows(), kCapacity / 2 + 700u);
+  EXPECT_EQ(owners_->Lookup(Owner(kClient.ip))->flows, kCapacity / 2);
+  EXPECT_EQ(owners_->Lookup({MESH_OWNER_ALL})->flows, kCapacity / 2 + 700);
+}
+
+TEST_F(Fairness, CountsAFlowToThePodThatBeganItElseToTheOneThatGetsIt) {
+  ASSERT_EQ(FromPod(client_, Udp(kClient, kNear)).reason, "forwarded");
+  ASSERT_EQ(FromPeer(kShop, Udp(kFar, kNear)).reason, "forwarded");
+  ASSERT_EQ(FromNode(Udp(kGateway, kFar)).reason, "forwarded");
+  EXPECT_EQ(Flow(Udp(kClient, kNear)).owner, EncodeIp(kClient.ip));
+  EXPECT_EQ(Flow(Udp(kNear, kClient)).owner, EncodeIp(kClient.ip));
+  EXPECT_EQ(Flow(Udp(kFar, kNear)).owner, EncodeIp(kNear.ip));
+  EXPECT_EQ(Flow(Udp(kGateway, kFar)).owner, 0u);
+  EXPECT_EQ(owners_->Lookup(Owner(kClient.ip))->flows, 1u);
+  EXPECT_EQ(owners_->Lookup(Owner(kNear.ip))->flows, 1u);
+  EXPECT_EQ(owners_->Lookup({0})->flows, 1u);
+}
+
+TEST_F(Fairness, TakesAFlowThatIsBegunAnewForOne) {
+  const Packet syn = Tcp(kClient, kNear, kSyn), reset = Tcp(kClient, kNear, kRst);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_THAT(FromPod(client_, syn), Sends(syn));
+    ASSERT_THAT(FromPod(client_, reset), Sends(reset));
+  }
+  EXPECT_EQ(Flows(), 1u);
+  EXPECT_EQ(owners_->Lookup(Owner(kClient.ip))->flows, 1u);
 }
 
 }  // namespace

@@ -165,6 +165,7 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
       Adopt<mesh_endpoint_key, mesh_endpoint_value>(*programs_, MESH_ENDPOINT_MAP_NAME);
   maps_->state = Adopt<uint32_t, mesh_state_value>(*programs_, MESH_STATE_MAP_NAME);
   flows_ = Adopt<mesh_flow_key, mesh_flow_value>(*programs_, MESH_FLOW_MAP_NAME);
+  owners_ = Adopt<mesh_owner_key, mesh_owner_value>(*programs_, MESH_OWNER_MAP_NAME);
 
   const auto clear = [](auto& map) {
     const auto rows = *map.Dump();
@@ -178,6 +179,7 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
   clear(*maps_->ns);
   clear(*maps_->endpoint);
   clear(*flows_);
+  clear(*owners_);
 
   const auto pod = [&](const char* name, const char* ip, uint32_t identity) {
     Pod out{ip, links.pods.at(name).ifindex, identity, {2, 0, 0, 0, 2, 0}};

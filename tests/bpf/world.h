@@ -20,6 +20,7 @@
 #include "dataplane/tables/service_tables.h"
 #include "mesh/shared/endpoint_map.h"
 #include "mesh/shared/metrics_map.h"
+#include "mesh/shared/owner_map.h"
 #include "mesh/shared/state_map.h"
 #include "tests/support/packet/packet.h"
 
@@ -80,6 +81,7 @@ class World : public ::testing::Test {
   Pod client_, near_, clerk_;
   Programs* programs_ = nullptr;
   std::unique_ptr<KernelMap<mesh_flow_key, mesh_flow_value>> flows_;
+  std::unique_ptr<KernelMap<mesh_owner_key, mesh_owner_value>> owners_;
 
  private:
   struct Loaded;

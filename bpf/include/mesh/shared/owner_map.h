@@ -15,11 +15,29 @@ struct mesh_owner_key {
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_owner_key) == 4, "ABI");
 
+/* The row of all flows together. */
+#define MESH_OWNER_ALL 0xffffffff
+
 struct mesh_owner_value {
 	/* The programs add new flows, the collector puts it right. */
 	__u32 flows;
-	/* New flows beyond it are refused (quota). Set by the collector from what the others use.
-	 */
-	__u32 limit;
+	/* In the row of all: flows that have room in the table. Else 0. */
+	__u32 capacity;
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_owner_value) == 8, "ABI");
+
+/* Flows that every owner may have whatever the others do, of 256 parts of the table. */
+#define MESH_OWNER_FLOOR(capacity) ((capacity) / 256)
+
+/*
+ * How many flows an owner may have: as many as are free. So one that takes all it can get ends at
+ * half of the table, two at a third each, and room is always left for those who have little. What
+ * an owner has above it stays; it only gets nothing new.
+ */
+static inline __u32 mesh_owner_limit(__u32 capacity, __u32 all_flows)
+{
+	__u32 free = all_flows < capacity ? capacity - all_flows : 0;
+	__u32 floor = MESH_OWNER_FLOOR(capacity);
+
+	return free > floor ? free : floor;
+}
