@@ -6,19 +6,15 @@
 //
 // All stand at once; rounds go through them in turn, so that noise hits them alike. The median over
 // the rounds counts; a ratio is the median of the rounds' ratios. Client and server share one core.
-#include <unistd.h>
-
 #include <cstdio>
 #include <cstdlib>
-#include <map>
 #include <string>
 #include <vector>
 
 #include "common/status.h"
 #include "fmt/format.h"
-#include "tests/bench/figures.h"
+#include "tests/bench/contest.h"
 #include "tests/bench/kube_proxy_rules.h"
-#include "tests/bench/load.h"
 #include "tests/bench/node.h"
 #include "tests/bench/topology.h"
 #include "tests/support/network/network.h"
@@ -26,23 +22,14 @@
 namespace mesh::bench {
 namespace {
 
-constexpr uint16_t kPort = 8080;
+constexpr uint16_t kPort = Contest::kPort;
 constexpr char kVip[] = "10.96.3.7";
 constexpr char kOne[] = "clusterip", kMany[] = "full";
 
 struct Options {
   int services = 1000;                // that the rules of kube-proxy hold
   int many = 10'000, endpoints = 10;  // of the second ClusterIP
-  int rounds = 5;
-  double seconds = 1;
-  int cpu = 1;
-};
-
-// A way between a client and a server namespace.
-struct Way {
-  std::string name, client_netns, server_netns, address;
-  uint16_t port = kPort;
-  bool tcp_only = false;
+  ContestOptions contest;
 };
 
 absl::StatusOr<Way> PointToPoint(Namespaces& spaces) {
@@ -112,10 +99,6 @@ absl::StatusOr<Way> Mesh(Namespaces& spaces, const std::string& bpf_root, const 
   return Way{name, client, server, kVip, 80};
 }
 
-struct Samples {
-  std::vector<double> tcp_rr, tcp_crr, tcp_crr_p50, udp_rr, stream;
-};
-
 absl::StatusOr<std::vector<Way>> MakeWays(Namespaces& spaces, const Options& options,
                                           std::vector<BenchNode>& nodes) {
   // Pins live in a bpffs of a mount namespace of our own, and go with it.
@@ -146,108 +129,35 @@ absl::StatusOr<std::vector<Way>> MakeWays(Namespaces& spaces, const Options& opt
   return ways;
 }
 
-absl::Status Sample(const Way& way, const Options& options, Samples& samples) {
-  const std::string client = Namespaces::PathOf(way.client_netns);
-  const auto run = [&](LoadKind kind) -> absl::StatusOr<LoadResult> {
-    const auto port = static_cast<uint16_t>(kind == LoadKind::kStream ? way.port + 1 : way.port);
-    ASSIGN_OR_RETURN(const LoadResult result,
-                     RunLoad(client, way.address, port, kind, options.seconds, options.cpu));
-    if (result.errors > 0)
-      return absl::DataLossError(fmt::format("{}: {} requests failed", way.name, result.errors));
-    return result;
-  };
-  ASSIGN_OR_RETURN(const LoadResult rr, run(LoadKind::kRequestResponse));
-  ASSIGN_OR_RETURN(const LoadResult crr, run(LoadKind::kConnectRequestResponse));
-  samples.tcp_rr.push_back(rr.p50_us);
-  samples.tcp_crr.push_back(crr.operations_per_second);
-  samples.tcp_crr_p50.push_back(crr.p50_us);
-  std::printf("%-10s TCP_RR p50 %6.2f us  p99 %6.2f us  TCP_CRR %6.0f/s p50 %6.2f us",
-              way.name.c_str(), rr.p50_us, rr.p99_us, crr.operations_per_second, crr.p50_us);
-  // The rules of kube-proxy here are for TCP on one port.
-  if (!way.tcp_only) {
-    ASSIGN_OR_RETURN(const LoadResult udp, run(LoadKind::kDatagram));
-    ASSIGN_OR_RETURN(const LoadResult stream, run(LoadKind::kStream));
-    samples.udp_rr.push_back(udp.p50_us);
-    samples.stream.push_back(stream.gigabits_per_second);
-    std::printf("  UDP_RR p50 %6.2f us  stream %5.1f Gbit/s", udp.p50_us,
-                stream.gigabits_per_second);
-  }
-  std::printf("\n");
-  std::fflush(stdout);
-  return absl::OkStatus();
-}
-
-// The figures of `name`, against those of `reference` when it is another.
-void Report(std::map<std::string, Samples>& samples, const std::string& name,
-            const std::string& reference) {
-  Samples& own = samples[name];
-  Samples& other = samples[reference];
-  const auto report = [&](const char* what, const char* unit, const std::vector<double>& values,
-                          const std::vector<double>& others) {
-    if (values.empty() || others.empty()) return;
-    Figure figure{.name = name + "_" + what, .value = Median(values), .unit = unit};
-    if (name != reference) {
-      figure.reference = reference;
-      figure.ratio = MedianRatio(values, others);
-    }
-    std::printf("%s\n", ToJson(figure).c_str());
-  };
-  report("tcp_rr_p50", "us", own.tcp_rr, other.tcp_rr);
-  report("tcp_crr", "1/s", own.tcp_crr, other.tcp_crr);
-  report("tcp_crr_p50", "us", own.tcp_crr_p50, other.tcp_crr_p50);
-  report("udp_rr_p50", "us", own.udp_rr, other.udp_rr);
-  report("tcp_stream", "Gbit/s", own.stream, other.stream);
-}
-
 absl::Status Measure(const Options& options) {
   Namespaces spaces;
   std::vector<BenchNode> nodes;
   ASSIGN_OR_RETURN(const std::vector<Way> ways, MakeWays(spaces, options, nodes));
-  std::vector<EchoServer> servers;
-  for (const Way& way : ways) {
-    ASSIGN_OR_RETURN(EchoServer server,
-                     EchoServer::Start(Namespaces::PathOf(way.server_netns), kPort, options.cpu));
-    servers.push_back(std::move(server));
-  }
-  std::map<std::string, Samples> samples;
-  for (int round = 0; round < options.rounds; ++round) {
-    // To and fro: what gets slower or faster during a round hits both ends of the row.
-    for (size_t i = 0; i < ways.size(); ++i) {
-      const Way& way = ways[round % 2 == 0 ? i : ways.size() - 1 - i];
-      RETURN_IF_ERROR(Sample(way, options, samples[way.name]));
-    }
-  }
-  for (const Way& way : ways) Report(samples, way.name, "veth");
-  for (const char* peer : {"bridge", "nftables", "iptables"}) Report(samples, kOne, peer);
-  if (options.many > 0) Report(samples, kMany, kOne);
+  ASSIGN_OR_RETURN(Contest contest, Contest::Run(ways, options.contest));
+  for (const Way& way : ways) contest.Report(way.name, "veth");
+  for (const char* peer : {"bridge", "nftables", "iptables"}) contest.Report(kOne, peer);
+  if (options.many > 0) contest.Report(kMany, kOne);
   return absl::OkStatus();
 }
 
 bool ParseOptions(int argc, char** argv, Options* options) {
   for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i], value = argv[i + 1];
+    const std::string name = argv[i];
+    if (ParseContestOption(name, argv[i + 1], &options->contest)) continue;
     char* end = nullptr;
-    const double number = std::strtod(value.c_str(), &end);
-    if (*end != '\0' || number < 0) return false;
+    const long number = std::strtol(argv[i + 1], &end, 10);
+    if (*end != '\0' || number < 0 || number > 20'000) return false;
     if (name == "--services") {
       options->services = static_cast<int>(number);
     } else if (name == "--many") {
       options->many = static_cast<int>(number);
     } else if (name == "--endpoints") {
       options->endpoints = static_cast<int>(number);
-    } else if (name == "--rounds") {
-      options->rounds = static_cast<int>(number);
-    } else if (name == "--seconds") {
-      options->seconds = number;
-    } else if (name == "--cpu") {
-      options->cpu = static_cast<int>(number);
     } else {
       return false;
     }
   }
-  return argc % 2 == 1 && options->services >= 1 && options->services <= 20'000 &&
-         options->many <= 20'000 && options->endpoints <= 100 && options->rounds >= 1 &&
-         options->rounds <= 100 && options->seconds <= 60;
+  return argc % 2 == 1 && options->services >= 1 && options->endpoints <= 100;
 }
 
 }  // namespace
@@ -255,7 +165,6 @@ bool ParseOptions(int argc, char** argv, Options* options) {
 
 int main(int argc, char** argv) {
   mesh::bench::Options options;
-  options.cpu = static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)) - 1;
   if (!mesh::bench::ParseOptions(argc, argv, &options)) {
     std::fprintf(stderr,
                  "usage: service_rr_bench [--services 1..20000] [--many 0..20000] [--endpoints "

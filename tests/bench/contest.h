@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The same load over several ways between a client and a server, in turn.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace mesh::bench {
+
+// A way between a client and a server namespace.
+struct Way {
+  std::string name, client_netns, server_netns;  // netns: full names
+  std::string address;                           // that the client dials
+  uint16_t port = 8080;                          // streams go to the next one
+  bool tcp_only = false;  // only request/response and connect/request/response
+};
+
+struct ContestOptions {
+  int rounds = 9;
+  double seconds = 1;  // of each load
+  int cpu = -1;        // the last one
+};
+
+// Reads "--rounds", "--seconds" and "--cpu". False: another name, or a value out of range.
+bool ParseContestOption(const std::string& name, const std::string& value, ContestOptions* options);
+
+class Contest {
+ public:
+  static constexpr uint16_t kPort = 8080;  // of the servers
+
+  // Goes through the ways, to and fro, `rounds` times; prints what it sees.
+  static absl::StatusOr<Contest> Run(const std::vector<Way>& ways, ContestOptions options);
+
+  // Prints the figures of way `name`: medians, and against `reference`, if that is another way, the
+  // median of the ratios of the rounds.
+  void Report(const std::string& name, const std::string& reference) const;
+
+ private:
+  // One value a round; by what is measured.
+  struct Series {
+    std::string unit;
+    std::vector<double> values;
+  };
+  using Samples = std::map<std::string, Series>;
+
+  absl::Status Sample(const Way& way, const ContestOptions& options);
+
+  std::map<std::string, Samples> samples_;  // by way
+};
+
+}  // namespace mesh::bench
