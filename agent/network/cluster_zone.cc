@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <utility>
 
 #include "fmt/format.h"
@@ -14,6 +15,18 @@ using dns::Query;
 using dns::Record;
 
 constexpr const char* kDefaultDomain = "cluster.local";
+// ExternalNames of the cluster that lead to each other.
+constexpr int kMaxAliases = 8;
+
+std::string Lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return text;
+}
+
+std::string Join(const std::vector<std::string>& labels) {
+  return fmt::format("{}", fmt::join(labels, "."));
+}
 
 std::vector<std::string> Split(std::string_view name) {
   std::vector<std::string> out;
@@ -32,6 +45,26 @@ bool EndsWith(const std::vector<std::string>& name, const std::vector<std::strin
 
 bool Wants(const Query& query, uint16_t type) {
   return query.type == type || query.type == dns::kAny;
+}
+
+const char* ProtocolLabel(const v1::ServicePortState& port) {
+  return port.protocol() == 17 ? "_udp" : "_tcp";
+}
+
+// nullopt for one that gets no new clients.
+std::optional<IpAddress> ActiveAddress(const v1::BackendState& backend) {
+  if (backend.state() == v1::BackendState::DRAINING) return std::nullopt;
+  const auto ip = IpAddress::Parse(backend.ip());
+  if (!ip.ok() || !ip->is_v4()) return std::nullopt;
+  return *ip;
+}
+
+// Its label below a headless Service.
+std::string EndpointName(const v1::BackendState& backend, const IpAddress& ip) {
+  if (!backend.hostname().empty()) return backend.hostname();
+  std::string out = ip.ToString();
+  std::replace(out.begin(), out.end(), '.', '-');
+  return out;
 }
 
 // The address in "4.3.2.1.in-addr.arpa"; nullopt for anything else.
@@ -54,18 +87,10 @@ std::optional<IpAddress> ReverseAddress(const std::vector<std::string>& name) {
 ClusterZone::ClusterZone(NodeStatePtr state) : state_(std::move(state)) {
   std::string domain = state_ == nullptr ? "" : state_->config.cluster_domain();
   if (domain.empty()) domain = kDefaultDomain;
-  std::transform(domain.begin(), domain.end(), domain.begin(), [](unsigned char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : static_cast<char>(c);
-  });
-  domain_ = Split(domain);
-  domain_text_ = fmt::format("{}", fmt::join(domain_, "."));
+  domain_ = Split(Lower(domain));
+  domain_text_ = Join(domain_);
   if (state_ == nullptr) return;
   if (auto cidr = IpPrefix::Parse(state_->config.service_cidr()); cidr.ok()) service_cidr_ = *cidr;
-  for (const auto& [identity, ns] : state_->namespaces) namespaces_.insert(ns.name());
-  for (const auto& [key, service] : state_->services) {
-    namespaces_.insert(service->namespace_());
-    if (auto ip = IpAddress::Parse(service->cluster_ip()); ip.ok()) by_address_[*ip] = &*service;
-  }
 }
 
 std::optional<dns::Answer> ClusterZone::Answer(const Query& query) const {
@@ -75,9 +100,7 @@ std::optional<dns::Answer> ClusterZone::Answer(const Query& query) const {
     return dns::Answer{.rcode = dns::kRefused, .answers = {}, .authority = {}, .additional = {}};
   if (state_ == nullptr || !state_->complete)
     return dns::Answer{.rcode = dns::kServFail, .answers = {}, .authority = {}, .additional = {}};
-  const std::vector<std::string> relative(query.name.begin(),
-                                          query.name.end() - static_cast<long>(domain_.size()));
-  return AnswerForward(query, relative);
+  return AnswerForward(query, 0);
 }
 
 dns::Answer ClusterZone::Negative(uint8_t rcode) const {
@@ -101,62 +124,136 @@ const v1::ServiceState* ClusterZone::Find(const std::string& service, const std:
 
 void ClusterZone::AddAddresses(const v1::ServiceState& service, const std::string& name,
                                std::vector<Record>* out) const {
-  auto add = [&](const std::string& text) {
-    auto ip = IpAddress::Parse(text);
-    if (!ip.ok() || !ip->is_v4()) return false;
-    out->push_back({name, dns::kA, kDnsTtlSeconds, dns::EncodeV4(ip->v4())});
-    return true;
+  const auto add = [&](const IpAddress& ip) {
+    out->push_back({name, dns::kA, kDnsTtlSeconds, dns::EncodeV4(ip.v4())});
   };
-  if (add(service.cluster_ip())) return;
-  std::set<std::string> backends;
+  if (service.cluster_ip() != "None") {
+    const auto ip = IpAddress::Parse(service.cluster_ip());
+    if (ip.ok() && ip->is_v4()) add(*ip);
+    return;
+  }
+  std::set<IpAddress> backends;
   for (const v1::ServicePortState& port : service.ports()) {
     for (const v1::BackendState& backend : port.backends()) {
-      if (backend.state() != v1::BackendState::DRAINING) backends.insert(backend.ip());
+      if (const auto ip = ActiveAddress(backend)) backends.insert(*ip);
     }
   }
-  for (const std::string& ip : backends) add(ip);
+  for (const IpAddress& ip : backends) add(ip);
 }
 
-dns::Answer ClusterZone::AnswerForward(const Query& query,
-                                       const std::vector<std::string>& relative) const {
-  // relative: [_port, _proto,] [service,] [namespace,] ["svc"]
+bool ClusterZone::HasNamespace(const std::string& ns) const {
+  const auto it = state_->services.lower_bound(ns + "/");
+  if (it != state_->services.end() && it->second->namespace_() == ns) return true;
+  return std::any_of(state_->namespaces.begin(), state_->namespaces.end(),
+                     [&](const auto& entry) { return entry.second.name() == ns; });
+}
+
+dns::Answer ClusterZone::AnswerForward(const Query& query, int depth) const {
+  // relative: [_port, _proto, | hostname,] [service,] [namespace,] ["svc"]
+  const std::vector<std::string> relative(query.name.begin(),
+                                          query.name.end() - static_cast<long>(domain_.size()));
   if (relative.empty()) {
     dns::Answer out = Negative(dns::kNoError);
     if (Wants(query, dns::kSoa)) out.answers = std::exchange(out.authority, {});
     return out;
   }
-  if (relative.back() != "svc" || relative.size() > 5 || relative.size() == 4)
-    return Negative(dns::kNxDomain);
+  if (relative.back() != "svc" || relative.size() > 5) return Negative(dns::kNxDomain);
   if (relative.size() == 1) return Negative(dns::kNoError);
   const std::string& ns = relative[relative.size() - 2];
-  if (relative.size() == 2)
-    return Negative(namespaces_.contains(ns) ? dns::kNoError : dns::kNxDomain);
+  if (relative.size() == 2) return Negative(HasNamespace(ns) ? dns::kNoError : dns::kNxDomain);
 
   const v1::ServiceState* service = Find(relative[relative.size() - 3], ns);
   if (service == nullptr) return Negative(dns::kNxDomain);
   if (relative.size() == 5) return AnswerPort(query, *service);
+  if (relative.size() == 4) return AnswerEndpoint(query, *service);
+  if (!service->external_name().empty()) return AnswerAlias(query, *service, depth);
   dns::Answer out;
   out.authoritative = true;
-  if (Wants(query, dns::kA))
-    AddAddresses(*service, fmt::format("{}", fmt::join(query.name, ".")), &out.answers);
+  if (Wants(query, dns::kA)) AddAddresses(*service, Join(query.name), &out.answers);
   if (out.answers.empty()) return Negative(dns::kNoError);
+  return out;
+}
+
+dns::Answer ClusterZone::AnswerAlias(const Query& query, const v1::ServiceState& service,
+                                     int depth) const {
+  std::string target = service.external_name();
+  if (target.ends_with('.')) target.pop_back();
+  dns::Answer out;
+  out.authoritative = true;
+  out.answers.push_back({Join(query.name), dns::kCname, kDnsTtlSeconds, dns::EncodeName(target)});
+  if (out.answers[0].data.empty()) return Negative(dns::kServFail);
+  if (query.type == dns::kCname || query.type == dns::kAny) return out;
+  Query next = query;
+  next.name = Split(Lower(target));
+  if (!EndsWith(next.name, domain_)) {
+    out.continues_at = target;
+    return out;
+  }
+  // Names that lead to each other in a ring.
+  if (depth >= kMaxAliases) return Negative(dns::kServFail);
+  dns::Answer rest = AnswerForward(next, depth + 1);
+  rest.answers.insert(rest.answers.begin(), out.answers.begin(), out.answers.end());
+  return rest;
+}
+
+dns::Answer ClusterZone::AnswerEndpoint(const Query& query, const v1::ServiceState& service) const {
+  const std::string& name = query.name[0];
+  // "_tcp" is there when something is below it.
+  if (name == "_tcp" || name == "_udp") {
+    for (const v1::ServicePortState& port : service.ports()) {
+      if (!port.name().empty() && name == ProtocolLabel(port)) return Negative(dns::kNoError);
+    }
+    return Negative(dns::kNxDomain);
+  }
+  std::set<IpAddress> addresses;
+  if (service.cluster_ip() == "None") {
+    for (const v1::ServicePortState& port : service.ports()) {
+      for (const v1::BackendState& backend : port.backends()) {
+        const auto ip = ActiveAddress(backend);
+        if (ip && EndpointName(backend, *ip) == name) addresses.insert(*ip);
+      }
+    }
+  }
+  if (addresses.empty()) return Negative(dns::kNxDomain);
+  if (!Wants(query, dns::kA)) return Negative(dns::kNoError);
+  dns::Answer out;
+  out.authoritative = true;
+  for (const IpAddress& ip : addresses)
+    out.answers.push_back({Join(query.name), dns::kA, kDnsTtlSeconds, dns::EncodeV4(ip.v4())});
   return out;
 }
 
 dns::Answer ClusterZone::AnswerPort(const Query& query, const v1::ServiceState& service) const {
   const std::string &port_name = query.name[0], &protocol = query.name[1];
-  const std::string target =
+  const std::string service_name =
       fmt::format("{}.{}.svc.{}", service.name(), service.namespace_(), domain_text_);
   for (const v1::ServicePortState& port : service.ports()) {
-    const char* wanted = port.protocol() == 17 ? "_udp" : "_tcp";
-    if (port.name().empty() || "_" + port.name() != port_name || protocol != wanted) continue;
+    if (port.name().empty() || "_" + port.name() != port_name || protocol != ProtocolLabel(port))
+      continue;
     if (!Wants(query, dns::kSrv)) return Negative(dns::kNoError);
     dns::Answer out;
     out.authoritative = true;
-    out.answers.push_back({fmt::format("{}", fmt::join(query.name, ".")), dns::kSrv, kDnsTtlSeconds,
-                           dns::EncodeSrv(0, 100, static_cast<uint16_t>(port.port()), target)});
-    AddAddresses(service, target, &out.additional);
-    return out;
+    const auto add = [&](uint32_t number, const std::string& target) {
+      out.answers.push_back({Join(query.name), dns::kSrv, kDnsTtlSeconds,
+                             dns::EncodeSrv(0, 100, static_cast<uint16_t>(number), target)});
+    };
+    if (!service.external_name().empty()) {
+      add(port.port(), service.external_name());
+      return out;
+    }
+    if (service.cluster_ip() != "None") {
+      add(port.port(), service_name);
+      AddAddresses(service, service_name, &out.additional);
+      return out;
+    }
+    for (const v1::BackendState& backend : port.backends()) {
+      const auto ip = ActiveAddress(backend);
+      if (!ip) continue;
+      const std::string target = fmt::format("{}.{}", EndpointName(backend, *ip), service_name);
+      add(backend.port(), target);
+      out.additional.push_back({target, dns::kA, kDnsTtlSeconds, dns::EncodeV4(ip->v4())});
+    }
+    return out.answers.empty() ? Negative(dns::kNoError) : out;
   }
   return Negative(dns::kNxDomain);
 }
@@ -167,12 +264,19 @@ std::optional<dns::Answer> ClusterZone::AnswerReverse(const Query& query) const 
     return std::nullopt;
   if (!state_->complete)
     return dns::Answer{.rcode = dns::kServFail, .answers = {}, .authority = {}, .additional = {}};
-  const auto it = by_address_.find(*ip);
-  if (it == by_address_.end()) return Negative(dns::kNxDomain);
+  if (!by_address_.has_value()) {
+    by_address_.emplace();
+    for (const auto& [key, service] : state_->services) {
+      const auto address = IpAddress::Parse(service->cluster_ip());
+      if (address.ok()) (*by_address_)[*address] = &*service;
+    }
+  }
+  const auto it = by_address_->find(*ip);
+  if (it == by_address_->end()) return Negative(dns::kNxDomain);
   if (!Wants(query, dns::kPtr)) return Negative(dns::kNoError);
   dns::Answer out;
   out.authoritative = true;
-  out.answers.push_back({fmt::format("{}", fmt::join(query.name, ".")), dns::kPtr, kDnsTtlSeconds,
+  out.answers.push_back({Join(query.name), dns::kPtr, kDnsTtlSeconds,
                          dns::EncodeName(fmt::format("{}.{}.svc.{}", it->second->name(),
                                                      it->second->namespace_(), domain_text_))});
   return out;

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The names of the cluster, as Kubernetes' DNS specification (schema 1.1.0) has them:
-//   <service>.<namespace>.svc.<domain>                    A      the ClusterIP; without one, its
-//                                                                 active backends
-//   _<port>._<protocol>.<service>.<namespace>.svc.<domain> SRV    a named port
+//   <service>.<namespace>.svc.<domain>                    A      the ClusterIP; of a headless
+//                                                                 Service, its active backends
+//                                                         CNAME  of an ExternalName Service
+//   <hostname>.<service>.<namespace>.svc.<domain>         A      a backend of a headless Service;
+//                                                                 without a hostname 10-244-1-5
+//   _<port>._<protocol>.<service>.<namespace>.svc.<domain> SRV    a named port, of a headless
+//   Service
+//                                                                 one per backend
 //   <reversed ClusterIP>.in-addr.arpa                     PTR
 // A name that exists with other types is an empty answer, one that does not is NXDOMAIN with the
 // SOA. Short names become these by the search list in a pod's resolv.conf.
@@ -10,7 +15,6 @@
 
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -24,22 +28,26 @@ namespace mesh::agent {
 // seen this soon.
 inline constexpr uint32_t kDnsTtlSeconds = 5;
 
-// Immutable; one per NodeState. Cost: one pass over the services; a lookup is O(log n).
+// One per NodeState, for one thread. Making it costs nothing; a lookup is O(log n), and the first
+// reverse one a pass over the services.
 class ClusterZone {
  public:
   // `state` null or not complete: names of the cluster are SERVFAIL, so that clients ask again.
   explicit ClusterZone(NodeStatePtr state);
 
-  // nullopt: not a name of the cluster, ask upstream.
+  // nullopt: not a name of the cluster, ask upstream. See also Answer::continues_at.
   std::optional<dns::Answer> Answer(const dns::Query& query) const;
 
  private:
-  dns::Answer AnswerForward(const dns::Query& query,
-                            const std::vector<std::string>& relative) const;
+  dns::Answer AnswerForward(const dns::Query& query, int depth) const;
+  dns::Answer AnswerAlias(const dns::Query& query, const v1::ServiceState& service,
+                          int depth) const;
+  dns::Answer AnswerEndpoint(const dns::Query& query, const v1::ServiceState& service) const;
   std::optional<dns::Answer> AnswerReverse(const dns::Query& query) const;
   dns::Answer AnswerPort(const dns::Query& query, const v1::ServiceState& service) const;
   void AddAddresses(const v1::ServiceState& service, const std::string& name,
                     std::vector<dns::Record>* out) const;
+  bool HasNamespace(const std::string& ns) const;
   const v1::ServiceState* Find(const std::string& service, const std::string& ns) const;
   // NXDOMAIN, or an empty answer; both with the SOA.
   dns::Answer Negative(uint8_t rcode) const;
@@ -48,8 +56,7 @@ class ClusterZone {
   std::vector<std::string> domain_;  // labels
   std::string domain_text_;
   std::optional<IpPrefix> service_cidr_;
-  std::set<std::string> namespaces_;
-  std::map<IpAddress, const v1::ServiceState*> by_address_;
+  mutable std::optional<std::map<IpAddress, const v1::ServiceState*>> by_address_;
 };
 
 }  // namespace mesh::agent

@@ -125,6 +125,38 @@ void SetCount(std::string* packet, size_t at, size_t count) {
   (*packet)[at + 1] = static_cast<char>(count);
 }
 
+// A name with its pointers followed; moves `at` behind it. Pointers lead backwards only, so that it
+// ends. nullopt for what is no name, and for labels that have no text form here.
+std::optional<std::string> ReadName(std::string_view packet, size_t* at) {
+  std::string out;
+  size_t position = *at, first_pointer = packet.size();
+  bool jumped = false;
+  while (position < packet.size()) {
+    const uint8_t length = Byte(packet, position);
+    if (length == 0) {
+      if (!jumped) *at = position + 1;
+      return out;
+    }
+    if ((length & 0xc0) == 0xc0) {
+      if (position + 1 >= packet.size()) return std::nullopt;
+      const size_t target = (length & 0x3fU) << 8 | Byte(packet, position + 1);
+      if (target >= std::min(position, first_pointer)) return std::nullopt;
+      if (!jumped) *at = position + 2;
+      jumped = true;
+      first_pointer = position = target;
+      continue;
+    }
+    if (length > 63 || position + 1 + length > packet.size()) return std::nullopt;
+    const std::string_view label = packet.substr(position + 1, length);
+    if (label.find('.') != std::string_view::npos) return std::nullopt;
+    if (!out.empty()) out += '.';
+    out += label;
+    if (out.size() > kMaxNameBytes - 2) return std::nullopt;
+    position += 1 + length;
+  }
+  return std::nullopt;
+}
+
 // End of the question of a packet with exactly one; 0 when there is no such thing.
 size_t QuestionEnd(std::string_view packet) {
   if (packet.size() < kHeaderBytes || Reader(packet, 4).U16() != 1) return 0;
@@ -237,6 +269,52 @@ bool Answers(std::string_view response, std::string_view query) {
 
 bool IsTruncated(std::string_view response) {
   return response.size() >= kHeaderBytes && (Byte(response, 2) & kFlagTruncated) != 0;
+}
+
+std::vector<Record> ReadAnswers(std::string_view response) {
+  std::vector<Record> out;
+  size_t at = QuestionEnd(response);
+  if (at == 0) return out;
+  const uint16_t count = Reader(response, 6).U16();
+  for (uint16_t i = 0; i < count; ++i) {
+    const auto name = ReadName(response, &at);
+    if (!name) return out;
+    Reader reader(response, at);
+    Record record{.name = *name, .type = reader.U16(), .ttl = 0, .data = ""};
+    const uint16_t record_class = reader.U16();
+    record.ttl = static_cast<uint32_t>(reader.U16()) << 16;
+    record.ttl |= reader.U16();
+    const uint16_t length = reader.U16();
+    size_t data_at = reader.at();
+    record.data = reader.Take(length);
+    if (!reader.ok()) return out;
+    at = reader.at();
+    if (record_class != kClassIn) continue;
+    if (record.type == kCname) {
+      const auto target = ReadName(response, &data_at);
+      if (!target || data_at != at) return out;
+      record.data = EncodeName(*target);
+    } else if (!(record.type == kA && length == 4) && !(record.type == kAaaa && length == 16)) {
+      continue;
+    }
+    out.push_back(std::move(record));
+  }
+  return out;
+}
+
+std::string BuildQuery(const Query& query, std::string_view name) {
+  const std::string encoded = EncodeName(name);
+  if (encoded.empty() || encoded.size() > kMaxNameBytes) return "";
+  std::string out;
+  PutU16(&out, query.id);
+  out.push_back(static_cast<char>(kFlagRecursionDesired));
+  out.push_back('\0');
+  PutU16(&out, 1);
+  out.append(6, '\0');
+  out += encoded;
+  PutU16(&out, query.type);
+  PutU16(&out, query.qclass);
+  return out;
 }
 
 uint8_t RcodeOf(std::string_view response) {

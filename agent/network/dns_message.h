@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The wire format of DNS (RFC 1035, EDNS of RFC 6891), as much as a server of one zone and a relay
-// need: questions in, answers out. Answers of upstream servers are relayed as bytes, never decoded,
-// so there are no compressed names to follow. Own code rather than ldns: what we need of it is
-// these two functions, and its parser allocates for records that nobody reads.
+// need: questions in, answers out. Answers of upstream servers are relayed as bytes; only those
+// that continue a CNAME of the cluster are decoded (ReadAnswers). Own code rather than ldns: what
+// we need of it is these three functions, and its parser allocates for records that nobody reads.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@ namespace mesh::agent::dns {
 enum Type : uint16_t {
   kA = 1,
   kNs = 2,
+  kCname = 5,
   kSoa = 6,
   kPtr = 12,
   kTxt = 16,
@@ -73,6 +74,9 @@ struct Answer {
   uint8_t rcode = kNoError;
   bool authoritative = false;
   std::vector<Record> answers, authority, additional;
+  // Not on the wire: the name that the CNAME at the end of `answers` leads to, when it is not of
+  // the cluster and the question is about what stands there.
+  std::string continues_at;
 };
 
 // The response to the query in `packet`; longer than `limit` (or with an additional section that
@@ -85,6 +89,12 @@ std::string BuildRefusal(std::string_view packet, uint8_t rcode);
 // True when `response` answers `query`: same id, a response, and the same question.
 bool Answers(std::string_view response, std::string_view query);
 bool IsTruncated(std::string_view response);
+// The A, AAAA and CNAME records of the answer section, CNAMEs with their names in full; others and
+// what follows a broken record are left out. Never reads outside `response`, for any bytes.
+std::vector<Record> ReadAnswers(std::string_view response);
+// The question `query` about another name and from us: recursion desired, no EDNS. Empty when
+// `name` is none.
+std::string BuildQuery(const Query& query, std::string_view name);
 uint8_t RcodeOf(std::string_view response);
 // REQUIRES: at least 2 bytes.
 uint16_t IdOf(std::string_view packet);

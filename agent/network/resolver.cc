@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -42,6 +43,13 @@ absl::StatusOr<UniqueFd> Bind(const IpAddress& address, uint16_t port, int type)
     return ErrnoStatus(
         errno, fmt::format("resolver: cannot bind {} {}:{}", name, address.ToString(), port));
   return fd;
+}
+
+void ShuffleAddresses(std::vector<dns::Record>* records, Random* random) {
+  const auto first = std::find_if(records->begin(), records->end(),
+                                  [](const dns::Record& r) { return r.type != dns::kCname; });
+  for (auto left = static_cast<uint64_t>(records->end() - first); left > 1; --left)
+    std::swap(first[static_cast<long>(left) - 1], first[static_cast<long>(random->Below(left))]);
 }
 
 }  // namespace
@@ -115,8 +123,14 @@ void Resolver::Resolve(std::string_view packet, bool over_tcp, Reply reply) {
     answer.rcode = dns::kBadVersion;
     return reply(dns::BuildResponse(packet, query, answer, limit));
   }
-  if (const auto answer = zone_.Answer(query))
+  if (auto answer = zone_.Answer(query)) {
+    // The backends of a headless Service share the clients that take the first address.
+    ShuffleAddresses(&answer->answers, &random_);
+    if (!answer->continues_at.empty())
+      return Continue(query, std::string(packet), *std::move(answer), limit, over_tcp,
+                      std::move(reply));
     return reply(dns::BuildResponse(packet, query, *answer, limit));
+  }
   const std::vector<NameServer>& upstreams = Upstreams();
   if (upstreams.empty()) {
     dns::Answer answer;
@@ -133,6 +147,28 @@ void Resolver::Resolve(std::string_view packet, bool over_tcp, Reply reply) {
                        }
                        reply(std::move(response));
                      });
+}
+
+void Resolver::Continue(const dns::Query& query, std::string packet, dns::Answer answer,
+                        size_t limit, bool over_tcp, Reply reply) {
+  const std::vector<NameServer>& upstreams = Upstreams();
+  std::string next = dns::BuildQuery(query, answer.continues_at);
+  // The CNAME alone is right as well; a client that resolves by itself goes on from it.
+  if (upstreams.empty() || next.empty())
+    return reply(dns::BuildResponse(packet, query, answer, limit));
+  forwarder_.Forward(
+      upstreams, std::move(next), over_tcp,
+      [this, query, limit, over_tcp, packet = std::move(packet), answer = std::move(answer),
+       reply = std::move(reply)](std::string response) mutable {
+        // Too long for one datagram: the rest is worth a connection.
+        if (dns::IsTruncated(response) && !over_tcp)
+          return Continue(query, std::move(packet), std::move(answer), limit, /*over_tcp=*/true,
+                          std::move(reply));
+        answer.rcode = dns::RcodeOf(response);
+        for (dns::Record& record : dns::ReadAnswers(response))
+          answer.answers.push_back(std::move(record));
+        reply(dns::BuildResponse(packet, query, answer, limit));
+      });
 }
 
 void Resolver::OnDatagrams() {

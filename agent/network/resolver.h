@@ -10,8 +10,10 @@
 
 #include "absl/status/statusor.h"
 #include "agent/network/cluster_zone.h"
+#include "agent/network/dns_message.h"
 #include "agent/network/forwarder.h"
 #include "common/event_loop.h"
+#include "common/random.h"
 #include "common/unique_fd.h"
 
 namespace mesh::agent {
@@ -48,6 +50,10 @@ class Resolver {
   void CloseConnection(uint64_t id);
   // `reply` may run later, with an empty string for no reply at all.
   void Resolve(std::string_view packet, bool over_tcp, Reply reply);
+  // `answer` ends in a CNAME to a name outside the cluster: adds what stands there. `reply` as in
+  // Resolve.
+  void Continue(const dns::Query& query, std::string packet, dns::Answer answer, size_t limit,
+                bool over_tcp, Reply reply);
   const std::vector<NameServer>& Upstreams();
 
   EventLoop* loop_;
@@ -57,6 +63,7 @@ class Resolver {
   UniqueFd udp_, tcp_;
   ClusterZone zone_;
   Forwarder forwarder_;
+  Random random_ = Random::FromEntropy();
   std::vector<NameServer> upstreams_;
   bool upstreams_fixed_ = false;
   absl::Time upstreams_checked_ = absl::InfinitePast();

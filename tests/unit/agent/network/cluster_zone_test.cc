@@ -101,6 +101,102 @@ TEST(ClusterZone, AServiceAddressComesAlongWithItsPort) {
   EXPECT_THAT(decoded.additional, ElementsAre("web.shop.svc.cluster.local. 5 A 10.96.0.10"));
 }
 
+// shop/db: headless, with a named backend, one without a name and one that drains. shop/outside and
+// its friends: ExternalNames.
+std::shared_ptr<NodeState> StateWithNames() {
+  auto state = NamedState();
+  v1::ServiceState db = *state->services["shop/headless"];
+  db.set_name("db");
+  auto* port = db.mutable_ports(0);
+  port->clear_backends();
+  const auto add = [&](const char* ip, const char* hostname, v1::BackendState::State how) {
+    auto* backend = port->add_backends();
+    backend->set_ip(ip);
+    backend->set_port(5432);
+    backend->set_hostname(hostname);
+    backend->set_state(how);
+  };
+  add("10.244.1.7", "db-0", v1::BackendState::ACTIVE);
+  add("10.244.2.8", "", v1::BackendState::ACTIVE);
+  add("10.244.2.9", "db-2", v1::BackendState::DRAINING);
+  state->services["shop/db"] = db;
+  const auto alias = [&](const std::string& name, const std::string& target) {
+    v1::ServiceState& service = state->services["shop/" + name].Mutable();
+    service.set_namespace_("shop");
+    service.set_name(name);
+    service.set_external_name(target);
+    auto* named = service.add_ports();
+    named->set_name("http");
+    named->set_protocol(6);
+    named->set_port(80);
+  };
+  alias("outside", "Example.com.");
+  alias("inside", "web.shop.svc.cluster.local");
+  alias("twice", "outside.shop.svc.cluster.local");
+  alias("nowhere", "no.shop.svc.cluster.local");
+  alias("ring", "ring.shop.svc.cluster.local");
+  return state;
+}
+
+TEST(ClusterZone, AnswersForHeadlessServicesAndAliasesByTheTable) {
+  const ClusterZone zone(StateWithNames());
+  struct Case {
+    const char* name;
+    uint16_t type;
+    const char* want;
+  };
+  const Case cases[] = {
+      {"db.shop.svc.cluster.local", dns::kA,
+       "NOERROR: db.shop.svc.cluster.local. 5 A 10.244.1.7; db.shop.svc.cluster.local. 5 A "
+       "10.244.2.8"},
+      {"db-0.db.shop.svc.cluster.local", dns::kA,
+       "NOERROR: db-0.db.shop.svc.cluster.local. 5 A 10.244.1.7"},
+      {"10-244-2-8.db.shop.svc.cluster.local", dns::kA,
+       "NOERROR: 10-244-2-8.db.shop.svc.cluster.local. 5 A 10.244.2.8"},
+      {"db-0.db.shop.svc.cluster.local", dns::kAaaa, "NOERROR"},
+      {"db-2.db.shop.svc.cluster.local", dns::kA, "NXDOMAIN"},
+      {"10-244-1-7.db.shop.svc.cluster.local", dns::kA, "NXDOMAIN"},
+      // A ClusterIP hides its backends.
+      {"10-244-1-5.web.shop.svc.cluster.local", dns::kA, "NXDOMAIN"},
+      {"_tcp.db.shop.svc.cluster.local", dns::kA, "NOERROR"},
+      {"_udp.db.shop.svc.cluster.local", dns::kA, "NXDOMAIN"},
+      {"_http._tcp.db.shop.svc.cluster.local", dns::kSrv,
+       "NOERROR: _http._tcp.db.shop.svc.cluster.local. 5 SRV 0 100 5432 "
+       "db-0.db.shop.svc.cluster.local.; _http._tcp.db.shop.svc.cluster.local. 5 SRV 0 100 5432 "
+       "10-244-2-8.db.shop.svc.cluster.local."},
+      {"outside.shop.svc.cluster.local", dns::kA,
+       "NOERROR: outside.shop.svc.cluster.local. 5 CNAME Example.com."},
+      {"outside.shop.svc.cluster.local", dns::kCname,
+       "NOERROR: outside.shop.svc.cluster.local. 5 CNAME Example.com."},
+      {"inside.shop.svc.cluster.local", dns::kA,
+       "NOERROR: inside.shop.svc.cluster.local. 5 CNAME web.shop.svc.cluster.local.; "
+       "web.shop.svc.cluster.local. 5 A 10.96.0.10"},
+      {"twice.shop.svc.cluster.local", dns::kAaaa,
+       "NOERROR: twice.shop.svc.cluster.local. 5 CNAME outside.shop.svc.cluster.local.; "
+       "outside.shop.svc.cluster.local. 5 CNAME Example.com."},
+      {"nowhere.shop.svc.cluster.local", dns::kA,
+       "NXDOMAIN: nowhere.shop.svc.cluster.local. 5 CNAME no.shop.svc.cluster.local."},
+      {"_http._tcp.outside.shop.svc.cluster.local", dns::kSrv,
+       "NOERROR: _http._tcp.outside.shop.svc.cluster.local. 5 SRV 0 100 80 Example.com."},
+  };
+  for (const Case& c : cases) EXPECT_EQ(Ask(zone, c.name, c.type), c.want) << c.name;
+  EXPECT_THAT(Ask(zone, "ring.shop.svc.cluster.local", dns::kA), testing::StartsWith("SERVFAIL"));
+}
+
+TEST(ClusterZone, SaysWhereAnAliasLeadsOutOfTheCluster) {
+  const ClusterZone zone(StateWithNames());
+  const auto continues = [&](const char* name, uint16_t type) {
+    const std::string packet =
+        dns::MakeQuery(fmt::format("{}.shop.svc.cluster.local", name), {.type = type});
+    return zone.Answer(*dns::ParseQuery(packet).query)->continues_at;
+  };
+
+  EXPECT_EQ(continues("outside", dns::kA), "Example.com");
+  EXPECT_EQ(continues("twice", dns::kAaaa), "Example.com");
+  EXPECT_EQ(continues("outside", dns::kCname), "");
+  EXPECT_EQ(continues("inside", dns::kA), "");
+}
+
 TEST(ClusterZone, KnowsOtherDomainsToo) {
   auto state = NamedState();
   state->config.set_cluster_domain("Mesh.Example.");

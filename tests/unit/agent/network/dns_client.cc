@@ -15,6 +15,8 @@ const char* TypeName(int type) {
   switch (type) {
     case 1:
       return "A";
+    case 5:
+      return "CNAME";
     case 6:
       return "SOA";
     case 12:
@@ -82,7 +84,7 @@ struct Cursor {
     if (type == 1) {
       const unsigned a = U8(), b = U8(), c = U8(), d = U8();
       data = fmt::format(" {}.{}.{}.{}", a, b, c, d);
-    } else if (type == 12) {
+    } else if (type == 5 || type == 12) {
       data = " " + Name();
     } else if (type == 33) {
       const unsigned priority = U16(), weight = U16(), port = U16();

@@ -167,6 +167,68 @@ TEST(Answers, WantsIdAndQuestion) {
   EXPECT_FALSE(Answers(query, query)) << "a question is no answer";
 }
 
+// A response to "web" with these bytes as its answer section.
+std::string ResponseWith(uint16_t answers, std::string_view section) {
+  std::string out = MakeQuery("web");
+  out[2] = static_cast<char>(0x81);
+  out[7] = static_cast<char>(answers);
+  return out + std::string(section);
+}
+
+using std::string_literals::operator""s;
+
+TEST(ReadAnswers, FollowsPointersAndWritesNamesInFull) {
+  // web CNAME www.<web>; www.<web> A 1.2.3.4; web TXT is not asked for.
+  const auto records = ReadAnswers(ResponseWith(3,
+                                                "\xc0\x0c\0\5\0\1\0\0\0\x3c\0\6\3www\xc0\x0c"
+                                                "\xc0\x0c\0\x10\0\1\0\0\0\x3c\0\2\1x"
+                                                "\3www\xc0\x0c\0\1\0\1\0\0\0\x1e\0\4\1\2\3\4"s));
+
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_EQ(records[0].name, "web");
+  EXPECT_EQ(records[0].data, EncodeName("www.web"));
+  EXPECT_EQ(records[0].ttl, 60u);
+  EXPECT_EQ(records[1].name, "www.web");
+  EXPECT_EQ(records[1].data, EncodeV4(0x01020304));
+}
+
+TEST(ReadAnswers, EndsAtNamesThatAreNone) {
+  const char* bad[] = {"a pointer to itself", "one forward", "one past the end", "a cut label"};
+  const std::string names[] = {"\xc0\x15"s, "\xc0\x40"s, "\xff\xff"s, "\x3f"s};
+  for (int i = 0; i < 4; ++i)
+    EXPECT_THAT(ReadAnswers(ResponseWith(1, names[i] + "\0\1\0\1\0\0\0\x1e\0\4\1\2\3\4"s)),
+                IsEmpty())
+        << bad[i];
+}
+
+TEST(ReadAnswers, SurvivesAnyBytes) {
+  Random random(20261120);
+  const std::string whole = ResponseWith(2,
+                                         "\xc0\x0c\0\5\0\1\0\0\0\x3c\0\6\3www\xc0\x0c"
+                                         "\3www\xc0\x0c\0\1\0\1\0\0\0\x1e\0\4\1\2\3\4"s);
+  ASSERT_EQ(ReadAnswers(whole).size(), 2u);
+  for (size_t end = 0; end < whole.size(); ++end)
+    EXPECT_LT(ReadAnswers(whole.substr(0, end)).size(), 2u);
+  for (int i = 0; i < 20000; ++i) {
+    std::string bytes = whole;
+    for (uint64_t n = random.Below(4) + 1; n > 0; --n)
+      bytes[random.Below(bytes.size())] = static_cast<char>(random.Next());
+    EXPECT_LE(ReadAnswers(bytes).size(), bytes.size());
+  }
+}
+
+TEST(BuildQuery, AsksTheSameAboutAnotherName) {
+  const auto query = ParseQuery(MakeQuery("web", {.id = 9, .type = kAaaa, .edns_bytes = 1232}));
+
+  const auto again = ParseQuery(BuildQuery(*query.query, "example.com"));
+
+  ASSERT_TRUE(again.query);
+  EXPECT_THAT(again.query->name, ElementsAre("example", "com"));
+  EXPECT_EQ(again.query->type, kAaaa);
+  EXPECT_TRUE(again.query->recursion_desired);
+  EXPECT_EQ(BuildQuery(*query.query, std::string(64, 'a')), "");
+}
+
 TEST(EncodeName, RefusesLabelsThatDoNotFit) {
   EXPECT_EQ(EncodeName("a.bc"), std::string("\1a\2bc\0", 6));
   EXPECT_EQ(EncodeName(std::string(64, 'a')), "");

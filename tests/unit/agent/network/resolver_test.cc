@@ -4,8 +4,10 @@
 #include "agent/network/resolver.h"
 
 #include <fstream>
+#include <set>
 
 #include "agent/network/dns_message.h"
+#include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/agent/network/dns_client.h"
@@ -151,6 +153,88 @@ TEST_F(ResolverTest, AsksUpstreamForOtherNames) {
   const std::string framed = Framed(dns::MakeQuery("example.com"));
   ASSERT_GT(::send(fd.get(), framed.data(), framed.size(), 0), 0);
   EXPECT_THAT(dns::Decode(ReadFramed(fd.get())).answers, SizeIs(1));
+}
+
+// shop/outside is example.com.
+std::shared_ptr<NodeState> StateWithAlias() {
+  auto state = NamedState();
+  v1::ServiceState& outside = state->services["shop/outside"].Mutable();
+  outside.set_namespace_("shop");
+  outside.set_name("outside");
+  outside.set_external_name("example.com");
+  return state;
+}
+
+TEST_F(ResolverTest, AnAliasComesWithWhatItLeadsTo) {
+  SetState(StateWithAlias());
+  FakeNameServer upstream(&thread_, [](const std::string& query, bool) {
+    const auto parsed = dns::ParseQuery(query);
+    EXPECT_THAT(parsed.query->name, ElementsAre("example", "com"));
+    dns::Answer answer;
+    answer.answers.push_back({"example.com", dns::kCname, 60, dns::EncodeName("www.example.com")});
+    answer.answers.push_back({"www.example.com", dns::kA, 30, dns::EncodeV4(0x01020304)});
+    return std::vector{dns::BuildResponse(query, *parsed.query, answer, 512)};
+  });
+  SetUpstream(upstream.server());
+
+  EXPECT_THAT(
+      dns::Decode(AskUdp(dns::MakeQuery("outside.shop.svc.cluster.local"))).answers,
+      ElementsAre("outside.shop.svc.cluster.local. 5 CNAME example.com.",
+                  "example.com. 60 CNAME www.example.com.", "www.example.com. 30 A 1.2.3.4"));
+}
+
+TEST_F(ResolverTest, AnAliasIsFollowedOverTcpWhenTheRestIsLong) {
+  SetState(StateWithAlias());
+  FakeNameServer upstream(&thread_, [](const std::string& query, bool tcp) {
+    const auto parsed = dns::ParseQuery(query);
+    dns::Answer answer;
+    for (uint32_t i = 0; i < 40; ++i)
+      answer.answers.push_back({"example.com", dns::kA, 30, dns::EncodeV4(0x01020300 + i)});
+    return std::vector{dns::BuildResponse(query, *parsed.query, answer, tcp ? 4096 : 512)};
+  });
+  SetUpstream(upstream.server());
+
+  const dns::Decoded decoded =
+      dns::Decode(AskUdp(dns::MakeQuery("outside.shop.svc.cluster.local", {.edns_bytes = 1232})));
+
+  EXPECT_THAT(decoded.answers, SizeIs(41));
+  EXPECT_EQ(upstream.queries(), 2);
+}
+
+TEST_F(ResolverTest, AnAliasWithoutAnUpstreamIsTheAliasAlone) {
+  SetState(StateWithAlias());
+
+  const dns::Decoded decoded =
+      dns::Decode(AskUdp(dns::MakeQuery("outside.shop.svc.cluster.local")));
+
+  EXPECT_EQ(decoded.rcode, dns::kNoError);
+  EXPECT_THAT(decoded.answers, SizeIs(1));
+}
+
+TEST_F(ResolverTest, AnAliasWhoseUpstreamFailsIsAFailure) {
+  SetState(StateWithAlias());
+  FakeNameServer upstream(&thread_, [](const std::string& query, bool) {
+    return std::vector{dns::BuildRefusal(query, dns::kServFail)};
+  });
+  SetUpstream(upstream.server());
+
+  EXPECT_EQ(dns::Decode(AskUdp(dns::MakeQuery("outside.shop.svc.cluster.local"))).rcode,
+            dns::kServFail);
+}
+
+TEST_F(ResolverTest, BackendsOfAHeadlessServiceComeInAnyOrder) {
+  auto state = NamedState();
+  v1::ServiceState& many = state->services["shop/headless"].Mutable();
+  for (int i = 0; i < 5; ++i)
+    many.mutable_ports(0)->add_backends()->set_ip(fmt::format("10.244.3.{}", i));
+  SetState(state);
+
+  std::set<std::string> first;
+  for (int i = 0; i < 200; ++i)
+    first.insert(
+        dns::Decode(AskUdp(dns::MakeQuery("headless.shop.svc.cluster.local"))).answers.at(0));
+
+  EXPECT_THAT(first, SizeIs(6)) << "each is first at times";
 }
 
 TEST_F(ResolverTest, NamesOfTheClusterNeverGoUpstream) {
