@@ -109,25 +109,16 @@ void DesiredStateBuilder::Change(const std::string& key, std::optional<dataplane
 
 void DesiredStateBuilder::UpdateServices(const NodeState& before, const NodeState& now,
                                          const NodeView& node) {
-  // Both are in the same order: one walk finds what is new, other or gone.
-  auto old = before.services.begin();
-  const auto end = before.services.end();
-  const auto remove = [this](const std::string& key) { Change(key, std::nullopt, {}); };
-  for (const auto& [key, service] : now.services) {
-    for (; old != end && old->first < key; ++old) remove(old->first);
-    const bool known = old != end && old->first == key;
-    const bool same = known && old->second.SameAs(service);
-    if (known) ++old;
-    if (same) continue;
+  ForEachChangedService(before, now, [&](const std::string& key, const v1::ServiceState* service) {
     std::vector<std::string> skipped;
-    auto translated = TranslateService(key, *service, node, &skipped);
+    std::optional<dataplane::Service> translated;
+    if (service != nullptr) translated = TranslateService(key, *service, node, &skipped);
     Change(key, std::move(translated), std::move(skipped));
-  }
-  for (; old != end; ++old) remove(old->first);
+  });
   if (&before == state_.get() || state_ == nullptr) return;
-  // The walk was over nothing: what the last state had and this one has not is still here.
+  // `before` is nothing: what the last state had and this one has not is still here.
   for (const auto& [key, service] : state_->services) {
-    if (!now.services.contains(key)) remove(key);
+    if (!now.services.contains(key)) Change(key, std::nullopt, {});
   }
 }
 

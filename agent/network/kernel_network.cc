@@ -2,6 +2,7 @@
 // Network::Start: the network over the kernel's dataplane.
 #include <utility>
 
+#include "agent/network/announcer.h"
 #include "agent/network/network_impl.h"
 #include "agent/network/uplink.h"
 #include "common/status.h"
@@ -37,6 +38,7 @@ absl::StatusOr<std::unique_ptr<Network>> Network::Start(NetworkOptions options,
     return FindUplink(node_ip, xdp);
   };
   source.remove_link = RemovePodLink;
+  source.announce = SendGratuitousArp;
   source.open = [bpf_root = options.bpf_root](const dataplane::NodeConfig& config)
       -> absl::StatusOr<std::unique_ptr<dataplane::Dataplane>> {
     dataplane::KernelDataplane::Options kernel;

@@ -11,12 +11,14 @@
 
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "agent/network/announcer.h"
 #include "agent/network/attachments.h"
 #include "agent/network/cni_handler.h"
 #include "agent/network/cni_server.h"
 #include "agent/network/dataplane_rows.h"
 #include "agent/network/desired_state.h"
 #include "agent/network/files.h"
+#include "agent/network/health_server.h"
 #include "agent/network/install.h"
 #include "agent/network/network_impl.h"
 #include "agent/network/resolver.h"
@@ -60,6 +62,8 @@ class NetworkImpl : public Network {
     Call([this] {
       server_.reset();
       resolver_.reset();
+      health_.reset();
+      announcer_.reset();
     });
     workers_.reset();
     loop_.Stop();
@@ -183,6 +187,8 @@ class NetworkImpl : public Network {
         if (status.ok()) status = absl::InvalidArgumentError(line);
       }
       absl::Status applied = dataplane_->Apply(translation.desired);
+      // After the maps: who is told asks at once.
+      if (announcer_ != nullptr) announcer_->SetState(translation.desired);
       if (!applied.ok()) {
         status = Annotate(applied, fmt::format("revision {}", state_->revision));
       } else {
@@ -191,6 +197,10 @@ class NetworkImpl : public Network {
     }
     if (resolver_ != nullptr) resolver_->SetState(state_);
     const bool failed = !status.ok() && !absl::IsInvalidArgument(status);
+    if (health_ != nullptr) {
+      health_->SetHealthy(!failed);
+      health_->SetState(state_);
+    }
     if (!status.ok() && status != last_status_)
       spdlog::error("network: {}", std::string(status.message()));
     if (status.ok() && !last_status_.ok())
@@ -232,6 +242,12 @@ class NetworkImpl : public Network {
       dataplane_ = std::move(opened);
       config_ = config;
       builder_ = std::make_unique<DesiredStateBuilder>(config.node_ip);
+      health_ = std::make_unique<HealthServer>(&loop_, config.node_ip);
+      if (source_.announce) {
+        announcer_ = std::make_unique<Announcer>(&loop_, [this](const std::vector<IpAddress>& ips) {
+          return source_.announce(config_.uplink, ips);
+        });
+      }
       spdlog::info("network: pods {}, gateway {}, uplink {} with MTU {}",
                    config.pod_cidr.ToString(), config.gateway.ToString(), config.uplink,
                    config.uplink_mtu);
@@ -293,6 +309,8 @@ class NetworkImpl : public Network {
   std::unique_ptr<CniHandler> handler_;
   std::unique_ptr<CniServer> server_;
   std::unique_ptr<Resolver> resolver_;
+  std::unique_ptr<HealthServer> health_;
+  std::unique_ptr<Announcer> announcer_;
   std::unique_ptr<Workers> workers_;
 };
 

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "agent/network/desired_state.h"
 #include "agent/network/network.h"
@@ -26,6 +27,9 @@ struct DataplaneSource {
       remove_link;
   // The interface that carries NetworkOptions::node_ip.
   std::function<absl::StatusOr<Uplink>()> uplink;
+  // Tells the neighbours on `uplink` that these addresses are here. Null: nobody is told.
+  std::function<absl::Status(const std::string& uplink, const std::vector<IpAddress>& addresses)>
+      announce;
 };
 
 absl::StatusOr<std::unique_ptr<Network>> StartNetwork(NetworkOptions options, NodeStatePtr initial,

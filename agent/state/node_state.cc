@@ -102,6 +102,21 @@ absl::Status NodeState::Merge(const v1::NodeUpdate& update) {
   return absl::OkStatus();
 }
 
+void ForEachChangedService(
+    const NodeState& before, const NodeState& now,
+    const std::function<void(const std::string& key, const v1::ServiceState* service)>& change) {
+  auto old = before.services.begin();
+  const auto end = before.services.end();
+  for (const auto& [key, service] : now.services) {
+    for (; old != end && old->first < key; ++old) change(old->first, nullptr);
+    const bool known = old != end && old->first == key;
+    const bool same = known && old->second.SameAs(service);
+    if (known) ++old;
+    if (!same) change(key, &*service);
+  }
+  for (; old != end; ++old) change(old->first, nullptr);
+}
+
 absl::Status SaveCheckpoint(const NodeState& state, const std::string& path) {
   const std::string aside = path + ".new";
   {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -31,6 +32,12 @@ struct NodeState {
   // Merging is associative. INVALID_ARGUMENT for an increment without a full update before it.
   absl::Status Merge(const v1::NodeUpdate& update);
 };
+
+// Calls `change` for each Service in which the two differ, by key, in order: with what it is in
+// `now`, or null when it is gone. Cost: one pass over pointers.
+void ForEachChangedService(
+    const NodeState& before, const NodeState& now,
+    const std::function<void(const std::string& key, const v1::ServiceState* service)>& change);
 
 using NodeStatePtr = std::shared_ptr<const NodeState>;
 
