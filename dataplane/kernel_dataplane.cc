@@ -29,14 +29,17 @@
 #include "dataplane/tables/flow_table.h"
 #include "dataplane/tables/metrics_table.h"
 #include "dataplane/tables/service_tables.h"
+#include "dataplane/takeover.h"
 #include "fmt/format.h"
+#include "mesh/shared/moving.h"
 #include "mesh/shared/state_map.h"
 
 namespace mesh::dataplane {
 namespace {
 
-std::string PinDir(const std::string& bpf_root) {
-  return fmt::format("{}/mesh/v{}", bpf_root, MESH_ABI_VERSION);
+std::string PinDir(const KernelDataplane::Options& options) {
+  const uint32_t version = options.abi_version != 0 ? options.abi_version : MESH_ABI_VERSION;
+  return fmt::format("{}/mesh/v{}", options.bpf_root, version);
 }
 
 absl::Status MakeFolder(const std::string& path) {
@@ -105,6 +108,19 @@ uint64_t NowNs() {
 bool IsPodInterface(const LinkInfo& link) {
   return link.kind == "veth" && link.name.size() == 14 && link.name.starts_with("mesh") &&
          link.name.find_first_not_of("0123456789abcdef", 4) == std::string::npos;
+}
+
+// Where programs of ours may stand.
+absl::StatusOr<std::vector<TakeOver::Hook>> Hooks(Netlink& netlink, const NodeLinks& node_links,
+                                                  const std::optional<LinkInfo>& uplink) {
+  std::vector<TakeOver::Hook> hooks = {{node_links.net.ifindex, MESH_HOOK_NODE},
+                                       {node_links.vxlan.ifindex, MESH_HOOK_OVERLAY}};
+  if (uplink.has_value()) hooks.push_back({uplink->ifindex, MESH_HOOK_UPLINK});
+  ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.Links());
+  for (const LinkInfo& link : links) {
+    if (IsPodInterface(link)) hooks.push_back({link.ifindex, MESH_HOOK_FROM_POD});
+  }
+  return hooks;
 }
 
 struct KernelMaps {
@@ -177,6 +193,7 @@ class KernelDataplane::Impl {
         endpoints_(maps_.endpoint, maps_.endpoint_name),
         flows_(maps_.flow) {}
 
+  const Programs& programs() const { return *programs_; }
   // Puts the new program on every endpoint; one whose interface is gone is no endpoint any more.
   absl::Status AdoptEndpoints();
   absl::Status Observe();
@@ -500,9 +517,19 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
     ASSIGN_OR_RETURN(uplink, FindUplink(netlink, config));
   }
   Programs::Options load;
-  load.pin_dir = PinDir(options.bpf_root);
-  ASSIGN_OR_RETURN(std::unique_ptr<Programs> programs,
-                   Programs::Load(Encode(config, links, uplink), std::move(load)));
+  load.pin_dir = PinDir(options);
+  load.flow_max_entries = options.flow_max_entries;
+  const mesh_config encoded = Encode(config, links, uplink);
+  ASSIGN_OR_RETURN(const std::vector<TakeOver::Hook> hooks, Hooks(netlink, links, uplink));
+  ASSIGN_OR_RETURN(TakeOver take_over,
+                   TakeOver::Begin(encoded, {options.bpf_root + "/mesh", load.pin_dir, hooks, load,
+                                             options.on_step}));
+  const auto step = [&](std::string_view name) {
+    if (options.on_step) options.on_step(name);
+  };
+  step("load programs");
+  ASSIGN_OR_RETURN(std::unique_ptr<Programs> programs, Programs::Load(encoded, std::move(load)));
+  step("attach programs");
   RETURN_IF_ERROR(AttachIngress(links.net.ifindex, programs->node()));
   RETURN_IF_ERROR(AttachIngress(links.vxlan.ifindex, programs->overlay()));
   RETURN_IF_ERROR(DetachUplinks(netlink, uplink.has_value() ? uplink->ifindex : 0));
@@ -513,6 +540,7 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   auto impl =
       std::make_unique<Impl>(config, std::move(netlink), std::move(programs), std::move(maps));
   RETURN_IF_ERROR(impl->AdoptEndpoints());
+  RETURN_IF_ERROR(take_over.Finish(impl->programs()));
   RETURN_IF_ERROR(impl->Observe());
   return std::unique_ptr<KernelDataplane>(new KernelDataplane(std::move(impl)));
 }

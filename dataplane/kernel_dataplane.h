@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "dataplane/dataplane.h"
@@ -19,6 +21,11 @@ class KernelDataplane : public Dataplane {
   struct Options {
     // A mounted bpffs; two nodes on one machine need one each (or a folder each).
     std::string bpf_root = "/sys/fs/bpf";
+    // For tests. Version of the maps and places in the connection table, as another build would
+    // have them (0: this build's); and what is told before each step of Open().
+    uint32_t abi_version = 0;
+    uint32_t flow_max_entries = 0;
+    std::function<void(std::string_view step)> on_step;
   };
 
   // Makes the node's links, loads and pins (or adopts) maps, loads the programs and puts them in

@@ -27,13 +27,11 @@ struct {
 
 /*
  * For a packet that met no flow: ends with the program that was at `hook` before if that one knows
- * it. A SYN is a new connection in any case.
+ * it.
  */
 static __always_inline void mesh_moving_flow(struct __sk_buff *skb,
 					     const struct mesh_packet *packet, __u32 hook)
 {
-	if (!mesh_taking_over || mesh_packet_opens(packet))
-		return;
-	if (bpf_map_lookup_elem(&mesh_flow_was, &packet->key))
+	if (mesh_taking_over && bpf_map_lookup_elem(&mesh_flow_was, &packet->key))
 		bpf_tail_call(skb, &mesh_turnout, hook);
 }

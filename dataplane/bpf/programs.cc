@@ -95,6 +95,8 @@ absl::Status PrepareTakeOver(bpf_map* map, const std::optional<Programs::Before>
 
 }  // namespace
 
+void LogLibbpf() { libbpf_set_print(Print); }
+
 struct Programs::Skeletons {
   std::unique_ptr<from_pod_bpf, Deleter> from_pod;
   std::unique_ptr<node_bpf, Deleter> node;
@@ -110,7 +112,7 @@ struct Programs::Skeletons {
 };
 
 absl::Status Programs::Skeletons::Open() {
-  libbpf_set_print(Print);
+  LogLibbpf();
   from_pod.reset(from_pod_bpf__open());
   RETURN_IF_ERROR(CheckOpen(from_pod.get(), "from_pod"));
   node.reset(node_bpf__open());

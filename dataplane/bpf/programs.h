@@ -12,6 +12,9 @@
 
 namespace mesh::dataplane {
 
+// What libbpf says goes to our log (level debug) instead of standard error. Idempotent.
+void LogLibbpf();
+
 // The loaded programs of one node and the maps they share.
 class Programs {
  public:

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/takeover.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/membarrier.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <set>
+
+#include "common/log.h"
+#include "common/status.h"
+#include "dataplane/bpf/errors.h"
+#include "dataplane/bpf/migrate.h"
+#include "dataplane/carry_flows.h"
+#include "dataplane/net/tc.h"
+#include "fmt/format.h"
+#include "mesh/shared/flow_map.h"
+#include "mesh/shared/metrics_map.h"
+#include "mesh/shared/moving.h"
+#include "turnout.skel.h"
+
+namespace mesh::dataplane {
+namespace {
+
+constexpr int kAside = 1'000'000;
+
+struct Deleter {
+  void operator()(turnout_bpf* skeleton) const { turnout_bpf__destroy(skeleton); }
+};
+
+UniqueFd OpenPin(const std::string& folder, const std::string& name) {
+  return UniqueFd(bpf_obj_get(fmt::format("{}/{}", folder, name).c_str()));
+}
+
+uint32_t MapId(int fd) {
+  bpf_map_info info{};
+  uint32_t length = sizeof(info);
+  return bpf_obj_get_info_by_fd(fd, &info, &length) == 0 ? info.id : 0;
+}
+
+std::vector<uint32_t> MapsOfProgram(uint32_t program_id) {
+  const UniqueFd program(bpf_prog_get_fd_by_id(program_id));
+  std::vector<uint32_t> maps(64);
+  bpf_prog_info info{};
+  uint32_t length = sizeof(info);
+  info.nr_map_ids = static_cast<uint32_t>(maps.size());
+  info.map_ids = reinterpret_cast<uintptr_t>(maps.data());
+  if (!program || bpf_obj_get_info_by_fd(program.get(), &info, &length) != 0) return {};
+  maps.resize(std::min<size_t>(info.nr_map_ids, maps.size()));
+  return maps;
+}
+
+std::vector<std::string> Names(const std::string& folder) {
+  std::vector<std::string> out;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    out.push_back(entry.path().filename());
+  }
+  std::ranges::sort(out);
+  return out;
+}
+
+bool IsFolder(const std::string& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+// "v3" -> 3; maps set aside ("was2") come before all versions, the latest first.
+int Rank(const std::string& folder) {
+  const std::string name = std::filesystem::path(folder).filename();
+  const bool aside = name.starts_with("was");
+  int number = 0;
+  if (std::sscanf(name.c_str(), aside ? "was%d" : "v%d", &number) != 1) return -1;
+  return aside ? kAside + number : number;
+}
+
+absl::Status SetSlot(int turnout_fd, uint32_t slot, int program_fd) {
+  if (bpf_map_update_elem(turnout_fd, &slot, &program_fd, BPF_ANY) == 0) return absl::OkStatus();
+  return BpfErrnoStatus(errno, fmt::format("turnout: place {}", slot));
+}
+
+bool SlotIsFilled(int turnout_fd, uint32_t slot) {
+  uint32_t program_id = 0;
+  return bpf_map_lookup_elem(turnout_fd, &slot, &program_id) == 0;
+}
+
+// Until every packet that is on its way through a program has left it (an RCU grace period).
+void AwaitPackets() {
+  if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) != 0) {
+    spdlog::warn("membarrier: {}", std::strerror(errno));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<TakeOver> TakeOver::Begin(const mesh_config& config, Options options) {
+  LogLibbpf();
+  TakeOver out(std::move(options));
+  RETURN_IF_ERROR(out.FindBefore());
+  RETURN_IF_ERROR(out.DropUnused());
+  RETURN_IF_ERROR(out.SetAside());
+  if (!out.active()) return out;
+  for (const std::string& folder : out.before_) {
+    spdlog::info("taking over maps from {}", folder);
+  }
+  RETURN_IF_ERROR(Annotate(out.Turn(config), "take over from the programs of before"));
+  return out;
+}
+
+absl::Status TakeOver::FindBefore() {
+  for (const Hook& hook : options_.hooks) {
+    const absl::StatusOr<uint32_t> program = IngressProgramId(hook.ifindex);
+    if (!program.ok()) continue;
+    for (const uint32_t map : MapsOfProgram(*program)) live_maps_.push_back(map);
+  }
+  for (const std::string& name : Names(options_.mesh_dir)) {
+    const std::string folder = options_.mesh_dir + "/" + name;
+    if (folder == options_.pin_dir || Rank(folder) < 0 || !IsFolder(folder)) continue;
+    if (Names(folder).empty()) {
+      rmdir(folder.c_str());
+    } else {
+      before_.push_back(folder);
+    }
+  }
+  std::ranges::sort(before_, std::greater<>(), Rank);
+  return absl::OkStatus();
+}
+
+// Maps of this version that nothing uses, while the same of another one are in use: left by an
+// agent of this version that an older one has replaced, or that died before its programs were in
+// place.
+absl::Status TakeOver::DropUnused() {
+  const auto live = [&](const UniqueFd& map) {
+    return map && std::ranges::find(live_maps_, MapId(map.get())) != live_maps_.end();
+  };
+  // Programs of this version stand at the hooks already, behind a turnout.
+  if (live(OpenPin(options_.pin_dir, MESH_TURNOUT_MAP_NAME))) return absl::OkStatus();
+  std::set<std::string> unused = {MESH_TURNOUT_MAP_NAME, MESH_MOVING_MAP_NAME};
+  const std::vector<std::string> ours = Names(options_.pin_dir);
+  for (const std::string& folder : before_) {
+    const std::vector<std::string> theirs = Names(folder);
+    const bool stale = std::ranges::any_of(theirs, [&](const std::string& name) {
+      const UniqueFd our = OpenPin(options_.pin_dir, name);
+      return our && !live(our) && live(OpenPin(folder, name));
+    });
+    if (!stale) continue;
+    // Maps set aside were part of this version, and the rest of it is in use.
+    for (const std::string& name : Rank(folder) >= kAside ? theirs : ours) unused.insert(name);
+  }
+  for (const std::string& name : ours) {
+    if (!unused.contains(name) || live(OpenPin(options_.pin_dir, name))) continue;
+    const std::string path = options_.pin_dir + "/" + name;
+    spdlog::info("{}: no program uses it, made anew", path);
+    if (unlink(path.c_str()) != 0) return ErrnoStatus(errno, fmt::format("remove {}", path));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TakeOver::SetAside() {
+  ASSIGN_OR_RETURN(const std::vector<Programs::MapShape> shapes,
+                   Programs::Shapes(options_.programs));
+  std::string aside;
+  for (const Programs::MapShape& shape : shapes) {
+    const UniqueFd map = OpenPin(options_.pin_dir, shape.name);
+    bpf_map_info info{};
+    uint32_t length = sizeof(info);
+    if (!map || bpf_obj_get_info_by_fd(map.get(), &info, &length) != 0) continue;
+    if (info.type == shape.type && info.key_size == shape.key_bytes &&
+        info.value_size == shape.value_bytes && info.max_entries == shape.max_entries &&
+        info.map_flags == shape.flags) {
+      continue;
+    }
+    if (aside.empty()) {
+      int number = 1;
+      for (const std::string& folder : before_) {
+        if (Rank(folder) >= kAside) number = std::max(number, Rank(folder) - kAside + 1);
+      }
+      aside = fmt::format("{}/was{}", options_.mesh_dir, number);
+      if (mkdir(aside.c_str(), 0700) != 0 && errno != EEXIST) {
+        return ErrnoStatus(errno, fmt::format("make folder {}", aside));
+      }
+    }
+    spdlog::info("map {}: {}+{} bytes and {} rows are now {}+{} and {}", shape.name, info.key_size,
+                 info.value_size, info.max_entries, shape.key_bytes, shape.value_bytes,
+                 shape.max_entries);
+    const std::string from = options_.pin_dir + "/" + shape.name, to = aside + "/" + shape.name;
+    if (std::rename(from.c_str(), to.c_str()) != 0) {
+      return ErrnoStatus(errno, fmt::format("move {} to {}", from, to));
+    }
+  }
+  if (!aside.empty()) before_.insert(before_.begin(), aside);
+  return absl::OkStatus();
+}
+
+absl::Status TakeOver::Turn(const mesh_config& config) {
+  Step("make maps");
+  UniqueFd flow_was;
+  for (const std::string& folder : before_) {
+    flow_was = OpenPin(folder, MESH_FLOW_MAP_NAME);
+    if (flow_was) break;
+  }
+  bpf_map_info info{};
+  uint32_t length = sizeof(info);
+  const bool turns = flow_was && bpf_obj_get_info_by_fd(flow_was.get(), &info, &length) == 0 &&
+                     info.key_size == sizeof(mesh_flow_key);
+  Programs::Options load = options_.programs;
+  const std::unique_ptr<turnout_bpf, Deleter> turnout(turns ? turnout_bpf__open() : nullptr);
+  if (turns) {
+    if (turnout == nullptr) return BpfErrnoStatus(errno, "open BPF object turnout");
+    if (mkdir(options_.pin_dir.c_str(), 0700) != 0 && errno != EEXIST) {
+      return ErrnoStatus(errno, fmt::format("make folder {}", options_.pin_dir));
+    }
+    const auto pin = [&](bpf_map* map) {
+      bpf_map__set_pin_path(map,
+                            fmt::format("{}/{}", options_.pin_dir, bpf_map__name(map)).c_str());
+    };
+    pin(turnout->maps.mesh_turnout);
+    pin(turnout->maps.mesh_moving);
+    bpf_map__set_autocreate(turnout->maps.mesh_flow_was, false);
+    if (const int result = turnout_bpf__load(turnout.get()); result != 0) {
+      return BpfErrnoStatus(-result, "load BPF object turnout");
+    }
+    load.before = Programs::Before{bpf_map__fd(turnout->maps.mesh_turnout), flow_was.get()};
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Programs> programs, Programs::Load(config, load));
+  Step("carry tables");
+  RETURN_IF_ERROR(CarryTables(*programs));
+  if (!turns) return CarryFlows(*programs);
+
+  Step("fill the turnout");
+  const int turnout_fd = load.before->turnout;
+  const auto fill = [&](uint32_t number, int program_fd) {
+    return SetSlot(turnout_fd, MESH_HOOK_COUNT + number, program_fd);
+  };
+  RETURN_IF_ERROR(fill(MESH_HOOK_FROM_POD, programs->from_pod()));
+  RETURN_IF_ERROR(fill(MESH_HOOK_NODE, programs->node()));
+  RETURN_IF_ERROR(fill(MESH_HOOK_OVERLAY, programs->overlay()));
+  const std::map<uint32_t, bpf_program*> turnouts = {
+      {MESH_HOOK_FROM_POD, turnout->progs.mesh_turn_pod},
+      {MESH_HOOK_NODE, turnout->progs.mesh_turn_node},
+      {MESH_HOOK_OVERLAY, turnout->progs.mesh_turn_over},
+  };
+  for (const Hook& hook : options_.hooks) {
+    if (!turnouts.contains(hook.number) || SlotIsFilled(turnout_fd, hook.number)) continue;
+    const absl::StatusOr<uint32_t> id = IngressProgramId(hook.ifindex);
+    if (!id.ok()) continue;  // a hook that nobody stood at gets its program at the end
+    const UniqueFd program(bpf_prog_get_fd_by_id(*id));
+    if (!program) return BpfErrnoStatus(errno, fmt::format("open program {}", *id));
+    RETURN_IF_ERROR(SetSlot(turnout_fd, hook.number, program.get()));
+  }
+  Step("place the turnout");
+  for (const Hook& hook : options_.hooks) {
+    if (!turnouts.contains(hook.number) || !IngressProgramId(hook.ifindex).ok()) continue;
+    RETURN_IF_ERROR(AttachIngress(hook.ifindex, bpf_program__fd(turnouts.at(hook.number))));
+    Step("next hook");
+  }
+  const uint32_t zero = 0, after = MESH_MOVING_AFTER;
+  if (bpf_map_update_elem(bpf_map__fd(turnout->maps.mesh_moving), &zero, &after, BPF_ANY) != 0) {
+    return BpfErrnoStatus(errno, "turn the hooks");
+  }
+  Step("carry flows");
+  AwaitPackets();
+  return CarryFlows(*programs);
+}
+
+absl::StatusOr<uint64_t> TakeOver::Carry(const Programs& programs, const std::string& folder,
+                                         const std::string& map) const {
+  const UniqueFd from = OpenPin(folder, map);
+  if (!from) return 0;
+  const absl::StatusOr<RowLayout> old_rows = RowLayout::Of(from.get());
+  const absl::StatusOr<RowLayout> new_rows = RowLayout::Of(programs.map(map));
+  std::optional<RowChange> change;
+  if (old_rows.ok() && new_rows.ok()) {
+    change = ChangeOf(map, *old_rows, *new_rows,
+                      [&](const std::string& name) { return programs.map(name); });
+  }
+  const absl::StatusOr<Carried> carried =
+      CarryRows(from.get(), programs.map(map), change.value_or(RowChange()));
+  if (absl::IsNotFound(carried.status()) || absl::IsFailedPrecondition(carried.status())) {
+    spdlog::info("map {}: begins empty: {}", map, std::string(carried.status().message()));
+    return 0;
+  }
+  RETURN_IF_ERROR(Annotate(carried.status(), fmt::format("carry map {} over", map)));
+  if (carried->rows > 0) spdlog::info("map {}: {} rows carried over", map, carried->rows);
+  if (carried->refused > 0) {
+    spdlog::warn("map {}: {} rows do not fit and are lost", map, carried->refused);
+  }
+  return carried->rows;
+}
+
+absl::Status TakeOver::CarryTables(const Programs& programs) {
+  for (const std::string& folder : before_) {
+    for (const std::string& name : Names(folder)) {
+      if (name == MESH_FLOW_MAP_NAME || name == MESH_METRICS_MAP_NAME) continue;
+      if (!programs.has_map(name)) continue;
+      RETURN_IF_ERROR(Carry(programs, folder, name).status());
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TakeOver::CarryFlows(const Programs& programs) {
+  for (const std::string& folder : before_) {
+    const UniqueFd from = OpenPin(folder, MESH_FLOW_MAP_NAME);
+    if (!from) continue;
+    const absl::StatusOr<Carried> carried =
+        dataplane::CarryFlows(from.get(), programs.map(MESH_FLOW_MAP_NAME));
+    if (absl::IsNotFound(carried.status()) || absl::IsFailedPrecondition(carried.status())) {
+      spdlog::warn("connections begin anew: {}", std::string(carried.status().message()));
+      continue;
+    }
+    RETURN_IF_ERROR(Annotate(carried.status(), "carry connections over"));
+    spdlog::info("map {}: {} rows carried over", MESH_FLOW_MAP_NAME, carried->rows);
+    if (carried->refused > 0) {
+      spdlog::warn("map {}: {} rows do not fit and are lost", MESH_FLOW_MAP_NAME, carried->refused);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TakeOver::Finish(const Programs& programs) {
+  if (!active()) return absl::OkStatus();
+  Step("finish");
+  // What came between the carrying and the final programs where there was no turnout.
+  RETURN_IF_ERROR(CarryFlows(programs));
+  for (const std::string& folder : before_) {
+    RETURN_IF_ERROR(Carry(programs, folder, MESH_METRICS_MAP_NAME).status());
+    std::vector<std::string> names = Names(folder);
+    // Without a connection table there is nothing to turn for, should this be interrupted.
+    std::ranges::stable_partition(
+        names, [](const std::string& name) { return name == MESH_FLOW_MAP_NAME; });
+    for (const std::string& name : names) {
+      const std::string path = folder + "/" + name;
+      if (unlink(path.c_str()) != 0) return ErrnoStatus(errno, fmt::format("remove {}", path));
+    }
+    if (rmdir(folder.c_str()) != 0) return ErrnoStatus(errno, fmt::format("remove {}", folder));
+    Step("next folder");
+  }
+  before_.clear();
+  for (const char* name : {MESH_MOVING_MAP_NAME, MESH_TURNOUT_MAP_NAME}) {
+    const std::string path = options_.pin_dir + "/" + name;
+    if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+      return ErrnoStatus(errno, fmt::format("remove {}", path));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace mesh::dataplane

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two nodes, each a network namespace with the real KernelDataplane, joined by a veth pair as their
+// uplink; pods are namespaces attached to them; ordinary sockets talk. Needs root.
+//
+//   shop/client (10.244.1.10) --+                       +-- shop/far (10.244.2.10)
+//   shop/near   (10.244.1.11) --+ one ==== uplink ==== two
+//   bank/clerk  (10.244.1.12) --+
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/stat.h>
+
+#include <iostream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/time/clock.h"
+#include "dataplane/kernel_dataplane.h"
+#include "dataplane/net/netlink.h"
+#include "dataplane/net/netns.h"
+#include "fmt/format.h"
+#include "tests/support/network/network.h"
+
+namespace mesh::dataplane::testing {
+
+using mesh::testing::Netns;
+using mesh::testing::PrivateBpffs;
+using mesh::testing::Socket;
+
+inline constexpr uint32_t kShop = 256, kBank = 257;
+inline constexpr absl::Duration kDropped = absl::Milliseconds(300);
+
+inline IpAddress Ip(const std::string& text) { return *IpAddress::Parse(text); }
+inline IpPrefix Range(const std::string& text) { return *IpPrefix::Parse(text); }
+
+#define ASSERT_STATUS(expr)                                      \
+  do {                                                           \
+    const absl::Status status_ = (expr);                         \
+    ASSERT_TRUE(status_.ok()) << std::string(status_.message()); \
+  } while (false)
+
+struct Node {
+  std::string name;
+  NodeConfig config;
+  std::optional<Netns> netns;
+  std::unique_ptr<KernelDataplane> dataplane;
+  std::string bpf_root;
+};
+
+struct Pod {
+  IpAddress ip;
+  std::optional<Netns> netns;
+  Node* node = nullptr;
+  AttachRequest request;
+};
+
+class Live : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const absl::StatusOr<std::string> root = PrivateBpffs();
+    ASSERT_TRUE(root.ok()) << root.status();
+    static int test = 0;
+    ++test;
+    int number = 0;
+    for (Node* node : {&one_, &two_}) {
+      ++number;
+      node->name = fmt::format("node{}", number);
+      node->config = {.node_name = node->name,
+                      .node_ip = Ip(fmt::format("192.0.2.{}", number)),
+                      .pod_cidr = Range(fmt::format("10.244.{}.0/24", number)),
+                      .cluster_cidr = Range("10.244.0.0/16"),
+                      .service_cidr = Range("10.96.0.0/16"),
+                      .gateway = Ip(fmt::format("10.244.{}.1", number)),
+                      .uplink_mtu = 1500};
+      absl::StatusOr<Netns> netns = Netns::Make();
+      ASSERT_TRUE(netns.ok()) << netns.status();
+      node->netns = *std::move(netns);
+      node->bpf_root = fmt::format("{}/t{}n{}", *root, test, number);
+      ASSERT_EQ(mkdir(node->bpf_root.c_str(), 0700), 0);
+    }
+    ASSERT_STATUS(Join());
+    for (Node* node : {&one_, &two_}) ASSERT_STATUS(OpenNode(*node));
+    ASSERT_STATUS(Attach(client_, one_, "10.244.1.10", kShop, "client"));
+    ASSERT_STATUS(Attach(near_, one_, "10.244.1.11", kShop, "near"));
+    ASSERT_STATUS(Attach(clerk_, one_, "10.244.1.12", kBank, "clerk"));
+    ASSERT_STATUS(Attach(far_, two_, "10.244.2.10", kShop, "far"));
+    desired_.complete = true;
+    desired_.revision = 1;
+    desired_.namespaces = {{kShop, {"shop"}}, {kBank, {"bank"}}};
+  }
+
+  void TearDown() override {
+    if (HasFailure()) {
+      for (Node* node : {&one_, &two_}) {
+        if (node->dataplane == nullptr) continue;
+        const auto metrics = node->dataplane->Metrics();
+        for (const MetricRow& row : *metrics) {
+          std::cerr << node->name << " " << row.direction << " " << row.reason << " " << row.packets
+                    << " packets\n";
+        }
+      }
+    }
+    for (Node* node : {&one_, &two_}) {
+      if (node->dataplane == nullptr) continue;
+      InNetns(node->netns->fd(), [&] {
+        node->dataplane.reset();
+        return KernelDataplane::Remove({.bpf_root = node->bpf_root});
+      }).IgnoreError();
+    }
+  }
+
+  // A veth pair as both nodes' uplink.
+  absl::Status Join() {
+    absl::StatusOr<Netlink> first = Netlink::OpenIn(one_.netns->fd());
+    if (!first.ok()) return first.status();
+    absl::StatusOr<Netlink> second = Netlink::OpenIn(two_.netns->fd());
+    if (!second.ok()) return second.status();
+    const MacAddress mac_one = {2, 0, 0, 0, 0, 1}, mac_two = {2, 0, 0, 0, 0, 2};
+    absl::Status status =
+        first->AddVeth({"uplink", mac_one, -1}, {"uplink", mac_two, two_.netns->fd()}, 1500);
+    if (!status.ok()) return status;
+    for (auto [netlink, self, other, mac] : {std::tuple(&*first, &one_, &two_, mac_two),
+                                             std::tuple(&*second, &two_, &one_, mac_one)}) {
+      absl::StatusOr<LinkInfo> link = netlink->Link("uplink");
+      if (!link.ok()) return link.status();
+      netlink->Begin();
+      netlink->AddAddress(link->ifindex, self->config.node_ip).IgnoreError();
+      netlink->SetUp(link->ifindex).IgnoreError();
+      netlink->AddRoute({Range(other->config.node_ip.ToString() + "/32"), link->ifindex, {}, {}})
+          .IgnoreError();
+      netlink->AddNeighbour(link->ifindex, other->config.node_ip, mac).IgnoreError();
+      if (status = netlink->Commit(); !status.ok()) return status;
+    }
+    // Until the kernel's link watcher has run, the first end drops what it should send.
+    const absl::Time deadline = absl::Now() + absl::Seconds(5);
+    while (!first->Link("uplink")->running || !second->Link("uplink")->running) {
+      if (absl::Now() > deadline) return absl::DeadlineExceededError("uplink does not come up");
+      sched_yield();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenNode(Node& node) { return OpenNode(node, {.bpf_root = node.bpf_root}); }
+  absl::Status OpenNode(Node& node, KernelDataplane::Options options) {
+    return InNetns(node.netns->fd(), [&] {
+      absl::StatusOr<std::unique_ptr<KernelDataplane>> opened =
+          KernelDataplane::Open(node.config, std::move(options));
+      if (opened.ok()) node.dataplane = *std::move(opened);
+      return opened.status();
+    });
+  }
+
+  absl::Status Attach(Pod& pod, Node& node, const std::string& ip, uint32_t identity,
+                      const std::string& name) {
+    absl::StatusOr<Netns> netns = Netns::Make();
+    if (!netns.ok()) return netns.status();
+    pod.netns = *std::move(netns);
+    pod.ip = Ip(ip);
+    pod.node = &node;
+    pod.request = {
+        pod.netns->path(),  "eth0", pod.ip, identity, identity == kShop ? "shop" : "bank", name,
+        "container-" + name};
+    return InNetns(node.netns->fd(), [&] { return node.dataplane->Attach(pod.request).status(); });
+  }
+
+  // The Service shop/web: 10.96.0.10, TCP and UDP port 80 to 8080 of the given pods.
+  void Serve(std::vector<IpAddress> pods) {
+    Service& service = desired_.services["shop/web"];
+    service = {"shop", "web", vip_, kShop, {}};
+    for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
+      ServicePort port{"", protocol, 80, {}};
+      for (const IpAddress& pod : pods) {
+        port.backends.push_back({pod, 8080, BackendState::kActive, "", ""});
+      }
+      service.ports.push_back(std::move(port));
+    }
+    Apply();
+  }
+
+  void Apply() {
+    for (Node* node : {&one_, &two_}) {
+      Node* other = node == &one_ ? &two_ : &one_;
+      desired_.peers = {
+          {other->name, {other->name, other->config.node_ip, other->config.pod_cidr}}};
+      ASSERT_STATUS(InNetns(node->netns->fd(), [&] { return node->dataplane->Apply(desired_); }));
+    }
+  }
+
+  static Socket Listener(const Pod& pod) {
+    Socket out = *Socket::Tcp(*pod.netns);
+    EXPECT_TRUE(out.Bind(IpAddress::V4(0), 8080).ok());
+    EXPECT_TRUE(out.Listen().ok());
+    return out;
+  }
+  static Socket Receiver(const Pod& pod) {
+    Socket out = *Socket::Udp(*pod.netns);
+    EXPECT_TRUE(out.Bind(IpAddress::V4(0), 8080).ok());
+    return out;
+  }
+
+  // A connection from `from` to ip:port that arrives at `listener`, with both directions checked.
+  static void ExpectTalk(const Netns& from, const IpAddress& ip, uint16_t port, Socket& listener,
+                         std::string* source = nullptr) {
+    Socket client = *Socket::Tcp(from);
+    ASSERT_STATUS(client.Connect(ip, port));
+    absl::StatusOr<Socket> server = listener.Accept();
+    ASSERT_TRUE(server.ok()) << server.status();
+    // More than one segment, so that segmentation offload takes part.
+    const std::string question(40000, 'q');
+    ASSERT_STATUS(client.Send(question));
+    std::string received;
+    while (received.size() < question.size()) {
+      const absl::StatusOr<std::string> part = server->Receive();
+      ASSERT_TRUE(part.ok()) << part.status();
+      ASSERT_FALSE(part->empty());
+      received += *part;
+    }
+    EXPECT_EQ(received, question);
+    ASSERT_STATUS(server->Send("answer"));
+    const absl::StatusOr<std::string> answer = client.Receive();
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_EQ(*answer, "answer");
+    if (source != nullptr) *source = server->peer();
+  }
+
+  static void ExpectDatagrams(const Netns& from, const IpAddress& ip, uint16_t port,
+                              Socket& receiver) {
+    Socket client = *Socket::Udp(from);
+    ASSERT_STATUS(client.Connect(ip, port));
+    ASSERT_STATUS(client.Send("question"));
+    const absl::StatusOr<std::string> question = receiver.Answer("answer");
+    ASSERT_TRUE(question.ok()) << question.status();
+    EXPECT_EQ(*question, "question");
+    const absl::StatusOr<std::string> answer = client.Receive();
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_EQ(*answer, "answer");
+  }
+
+  uint64_t Drops(Node& node, const std::string& reason) {
+    uint64_t packets = 0;
+    const auto metrics = node.dataplane->Metrics();
+    for (const MetricRow& row : *metrics) {
+      if (row.reason == reason) packets += row.packets;
+    }
+    return packets;
+  }
+
+  const IpAddress vip_ = Ip("10.96.0.10");
+  Node one_, two_;
+  Pod client_, near_, clerk_, far_;
+  DesiredState desired_;
+};
+
+}  // namespace mesh::dataplane::testing

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/bpf/stream.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/time/clock.h"
+#include "common/check.h"
+#include "fmt/format.h"
+
+namespace mesh::testing {
+namespace {
+
+// What a machine that stands still for a second lets pile up must not be lost in a socket.
+constexpr int kBufferBytes = 64 << 20;
+constexpr int kPatienceMs = 10'000;
+
+// A socket of the namespace, made by a thread that may stay there.
+UniqueFd SocketIn(const Netns& netns, int type) {
+  UniqueFd fd;
+  std::thread maker([&] {
+    MESH_CHECK(setns(netns.fd(), CLONE_NEWNET) == 0) << std::strerror(errno);
+    fd = UniqueFd(socket(AF_INET, type | SOCK_CLOEXEC, 0));
+  });
+  maker.join();
+  MESH_CHECK(fd.get() >= 0) << std::strerror(errno);
+  setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kBufferBytes, sizeof(kBufferBytes));
+  return fd;
+}
+
+sockaddr_in Address(const IpAddress& ip, uint16_t port) {
+  sockaddr_in out{};
+  out.sin_family = AF_INET;
+  out.sin_port = htons(port);
+  MESH_CHECK(inet_pton(AF_INET, ip.ToString().c_str(), &out.sin_addr) == 1);
+  return out;
+}
+
+bool Readable(int fd, int timeout_ms) {
+  pollfd entry{fd, POLLIN, 0};
+  return poll(&entry, 1, timeout_ms) > 0;
+}
+
+void BindAny(int fd, uint16_t port) {
+  const int one = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  const sockaddr_in any = Address(IpAddress::V4(0), port);
+  MESH_CHECK(bind(fd, reinterpret_cast<const sockaddr*>(&any), sizeof(any)) == 0)
+      << std::strerror(errno);
+}
+
+}  // namespace
+
+Echo::Echo(const Netns& netns, uint16_t port)
+    : udp_(SocketIn(netns, SOCK_DGRAM)), tcp_(SocketIn(netns, SOCK_STREAM)) {
+  BindAny(udp_.get(), port);
+  BindAny(tcp_.get(), port);
+  MESH_CHECK(listen(tcp_.get(), 4096) == 0);
+  datagrams_ = std::thread([this] { Datagrams(); });
+  connections_ = std::thread([this] { Connections(); });
+}
+
+Echo::~Echo() {
+  stop_ = true;
+  datagrams_.join();
+  connections_.join();
+}
+
+void Echo::Datagrams() {
+  char buffer[2048];
+  while (!stop_) {
+    if (!Readable(udp_.get(), 20)) continue;
+    sockaddr_in from{};
+    socklen_t length = sizeof(from);
+    while (true) {
+      const ssize_t bytes = recvfrom(udp_.get(), buffer, sizeof(buffer), MSG_DONTWAIT,
+                                     reinterpret_cast<sockaddr*>(&from), &length);
+      if (bytes < 0) break;
+      sendto(udp_.get(), buffer, static_cast<size_t>(bytes), 0, reinterpret_cast<sockaddr*>(&from),
+             length);
+    }
+  }
+}
+
+void Echo::Connections() {
+  std::vector<pollfd> sockets = {{tcp_.get(), POLLIN, 0}};
+  char buffer[2048];
+  while (!stop_) {
+    if (poll(sockets.data(), sockets.size(), 20) <= 0) continue;
+    for (size_t i = 1; i < sockets.size();) {
+      if (sockets[i].revents == 0) {
+        ++i;
+        continue;
+      }
+      const ssize_t bytes = recv(sockets[i].fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+      if (bytes > 0) {
+        send(sockets[i].fd, buffer, static_cast<size_t>(bytes), MSG_NOSIGNAL);
+        ++i;
+      } else if (bytes < 0 && errno == EAGAIN) {
+        ++i;
+      } else {
+        close(sockets[i].fd);
+        sockets.erase(sockets.begin() + static_cast<ptrdiff_t>(i));
+      }
+    }
+    if (sockets[0].revents == 0) continue;
+    const int fd = accept4(tcp_.get(), nullptr, nullptr, SOCK_CLOEXEC);
+    if (fd >= 0) sockets.push_back({fd, POLLIN, 0});
+  }
+  for (size_t i = 1; i < sockets.size(); ++i) close(sockets[i].fd);
+}
+
+DatagramStream::DatagramStream(const Netns& netns, const IpAddress& ip, uint16_t port,
+                               int per_second)
+    : fd_(SocketIn(netns, SOCK_DGRAM)) {
+  const sockaddr_in to = Address(ip, port);
+  MESH_CHECK(connect(fd_.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0);
+  receiver_ = std::thread([this] { Receive(); });
+  sender_ = std::thread([this, per_second] { Send(per_second); });
+}
+
+DatagramStream::~DatagramStream() {
+  if (sender_.joinable()) Stop();
+}
+
+void DatagramStream::Send(int per_second) {
+  timespec next{};
+  clock_gettime(CLOCK_MONOTONIC, &next);
+  const int64_t burst = std::max(1, per_second / 1000);
+  while (!stop_) {
+    for (int64_t i = 0; i < burst; ++i) {
+      const uint64_t number = sent_;
+      if (send(fd_.get(), &number, sizeof(number), MSG_DONTWAIT) == sizeof(number)) ++sent_;
+    }
+    next.tv_nsec += 1'000'000'000 * burst / per_second;
+    while (next.tv_nsec >= 1'000'000'000) {
+      next.tv_nsec -= 1'000'000'000;
+      ++next.tv_sec;
+    }
+    // The rate of a stream is time itself.
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, nullptr);
+  }
+}
+
+void DatagramStream::Receive() {
+  uint64_t received = 0;
+  absl::Time heard = absl::Now();
+  while (!last_ || (received < sent_ && absl::Now() < heard + absl::Milliseconds(kPatienceMs))) {
+    if (!Readable(fd_.get(), 20)) continue;
+    uint64_t number = 0;
+    while (recv(fd_.get(), &number, sizeof(number), MSG_DONTWAIT) == sizeof(number)) {
+      if (answered_.size() <= number) answered_.resize(number + 1);
+      if (!answered_[number]) ++received;
+      answered_[number] = true;
+      heard = absl::Now();
+    }
+  }
+}
+
+DatagramStream::Result DatagramStream::Stop() {
+  stop_ = true;
+  sender_.join();
+  last_ = true;
+  receiver_.join();
+  Result out;
+  out.sent = sent_;
+  answered_.resize(std::max<size_t>(answered_.size(), out.sent));
+  for (uint64_t number = 0; number < out.sent; ++number) {
+    if (answered_[number]) continue;
+    ++out.lost;
+    if (out.first_lost.size() < 20) out.first_lost.push_back(number);
+  }
+  return out;
+}
+
+Connections::Connections(const Netns& netns, const IpAddress& ip, uint16_t port)
+    : netns_(netns), ip_(ip), port_(port), staying_(SocketIn(netns, SOCK_STREAM)) {
+  const sockaddr_in to = Address(ip_, port_);
+  MESH_CHECK(connect(staying_.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0)
+      << std::strerror(errno);
+  stay_ = std::thread([this] { Stay(staying_.get()); });
+  come_ = std::thread([this] { Come(); });
+}
+
+Connections::~Connections() {
+  if (stay_.joinable()) Stop();
+}
+
+namespace {
+
+// Sends `text` and reads it back. Empty: it came.
+std::string Exchange(int fd, const std::string& text) {
+  if (send(fd, text.data(), text.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(text.size())) {
+    return fmt::format("send: {}", std::strerror(errno));
+  }
+  std::string got;
+  char buffer[2048];
+  while (got.size() < text.size()) {
+    if (!Readable(fd, kPatienceMs)) return "no answer";
+    const ssize_t bytes = recv(fd, buffer, sizeof(buffer), 0);
+    if (bytes < 0) return fmt::format("receive: {}", std::strerror(errno));
+    if (bytes == 0) return "closed by the other side";
+    got.append(buffer, static_cast<size_t>(bytes));
+  }
+  return got == text ? "" : "another answer";
+}
+
+uint64_t SentAgain(int fd) {
+  tcp_info info{};
+  socklen_t length = sizeof(info);
+  return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 ? info.tcpi_total_retrans : 0;
+}
+
+}  // namespace
+
+void Connections::Stay(int fd) {
+  while (!stop_) {
+    const std::string problem = Exchange(fd, fmt::format("exchange {}", exchanges_.load()));
+    if (!problem.empty()) {
+      stay_problems_.push_back(fmt::format("exchange {}: {}", exchanges_.load(), problem));
+      return;
+    }
+    ++exchanges_;
+  }
+  sent_again_ += SentAgain(fd);
+}
+
+void Connections::Come() {
+  MESH_CHECK(setns(netns_.fd(), CLONE_NEWNET) == 0);
+  const sockaddr_in to = Address(ip_, port_);
+  while (!stop_) {
+    const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    // Ends with RST: thousands of ports in TIME_WAIT would run out.
+    const linger reset{1, 0};
+    setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    const timeval patience{kPatienceMs / 1000, 0};
+    setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+    std::string problem;
+    if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)) != 0) {
+      problem = fmt::format("connect: {}", std::strerror(errno));
+    } else {
+      problem = Exchange(fd.get(), "hello");
+      sent_again_ += SentAgain(fd.get());
+    }
+    if (!problem.empty() && come_problems_.size() < 10) {
+      come_problems_.push_back(fmt::format("connection {}: {}", connections_.load(), problem));
+    }
+    ++connections_;
+  }
+}
+
+Connections::Result Connections::Stop() {
+  stop_ = true;
+  stay_.join();
+  come_.join();
+  Result out;
+  out.exchanges = exchanges_;
+  out.connections = connections_;
+  out.sent_again = sent_again_;
+  out.problems = stay_problems_;
+  out.problems.insert(out.problems.end(), come_problems_.begin(), come_problems_.end());
+  return out;
+}
+
+}  // namespace mesh::testing
