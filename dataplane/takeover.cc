@@ -243,10 +243,12 @@ absl::Status TakeOver::Turn(const mesh_config& config) {
   RETURN_IF_ERROR(fill(MESH_HOOK_FROM_POD, programs->from_pod()));
   RETURN_IF_ERROR(fill(MESH_HOOK_NODE, programs->node()));
   RETURN_IF_ERROR(fill(MESH_HOOK_OVERLAY, programs->overlay()));
+  RETURN_IF_ERROR(fill(MESH_HOOK_UPLINK, programs->uplink()));
   const std::map<uint32_t, bpf_program*> turnouts = {
       {MESH_HOOK_FROM_POD, turnout->progs.mesh_turn_pod},
       {MESH_HOOK_NODE, turnout->progs.mesh_turn_node},
       {MESH_HOOK_OVERLAY, turnout->progs.mesh_turn_over},
+      {MESH_HOOK_UPLINK, turnout->progs.mesh_turn_uplink},
   };
   for (const Hook& hook : options_.hooks) {
     if (!turnouts.contains(hook.number) || SlotIsFilled(turnout_fd, hook.number)) continue;
@@ -267,6 +269,7 @@ absl::Status TakeOver::Turn(const mesh_config& config) {
     return BpfErrnoStatus(errno, "turn the hooks");
   }
   Step("carry flows");
+  turned_ = true;
   AwaitPackets();
   return CarryFlows(*programs);
 }
@@ -329,8 +332,8 @@ absl::Status TakeOver::CarryFlows(const Programs& programs) {
 absl::Status TakeOver::Finish(const Programs& programs) {
   if (!active()) return absl::OkStatus();
   Step("finish");
-  // What came between the carrying and the final programs where there was no turnout.
-  RETURN_IF_ERROR(CarryFlows(programs));
+  // What came between the carrying and the final programs.
+  if (!turned_) RETURN_IF_ERROR(CarryFlows(programs));
   for (const std::string& folder : before_) {
     RETURN_IF_ERROR(Carry(programs, folder, MESH_METRICS_MAP_NAME).status());
     std::vector<std::string> names = Names(folder);

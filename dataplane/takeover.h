@@ -79,6 +79,8 @@ class TakeOver {
   std::vector<std::string> before_;
   // Numbers of the maps that the programs at the hooks use.
   std::vector<uint32_t> live_maps_;
+  // Whether the hooks went through a turnout: nothing was opened in the old table since.
+  bool turned_ = false;
 };
 
 }  // namespace mesh::dataplane

@@ -265,6 +265,11 @@ static __always_inline void mesh_flow_note(struct __sk_buff *skb, const struct m
 		flow->tcp_data = 1;
 }
 
+_Static_assert(MESH_HOOK_FROM_POD == MESH_ORIGIN_POD && MESH_HOOK_NODE == MESH_ORIGIN_NODE &&
+		       MESH_HOOK_OVERLAY == MESH_ORIGIN_OVERLAY &&
+		       MESH_HOOK_UPLINK == MESH_ORIGIN_UPLINK,
+	       "hooks are numbered as origins");
+
 /* The whole way of an IPv4 packet. */
 static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_source *source,
 					__u32 direction)

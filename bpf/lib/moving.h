@@ -26,8 +26,8 @@ struct {
 } mesh_flow_was SEC(".maps");
 
 /*
- * For a packet that met no flow: ends with the program that was at `hook` before if that one knows
- * it.
+ * For a packet that met no flow (`hook` has the number of its origin): ends with the program that
+ * was at `hook` before if that one knows it.
  */
 static __always_inline void mesh_moving_flow(struct __sk_buff *skb,
 					     const struct mesh_packet *packet, __u32 hook)

@@ -30,7 +30,8 @@ class Echo {
   std::thread datagrams_, connections_;
 };
 
-// Numbered datagrams at a fixed rate to an Echo.
+// Numbered datagrams to an Echo at a fixed rate, or slower when the answers lag behind: what a
+// starved reader's socket cannot hold is not the network's loss.
 class DatagramStream {
  public:
   struct Result {
@@ -52,7 +53,7 @@ class DatagramStream {
 
   UniqueFd fd_;
   std::atomic<bool> stop_ = false, last_ = false;
-  std::atomic<uint64_t> sent_ = 0;
+  std::atomic<uint64_t> sent_ = 0, received_ = 0;
   std::vector<bool> answered_;
   std::thread sender_, receiver_;
 };
