@@ -31,8 +31,27 @@ IpPrefix Range(const std::string& text) { return *IpPrefix::Parse(text); }
 // The interfaces that packets of the tests come from, in a network namespace of the process's own.
 struct Links {
   NodeLinks node;
+  LinkInfo uplink;
   std::map<std::string, LinkInfo> pods;
 };
+
+// 192.0.2.0/24 and everything else is there, but 203.0.113.0/24, which is behind mesh_vxlan.
+LinkInfo MakeUplink(Netlink& netlink, const NodeConfig& config) {
+  const auto check = [](const absl::Status& status) {
+    MESH_CHECK(status.ok()) << std::string(status.message());
+  };
+  check(netlink.AddVeth({"uplink", kUplinkMac, -1}, {"uplink-out", {2, 0, 0, 0, 4, 1}, -1}, 1500));
+  const LinkInfo uplink = *netlink.Link("uplink");
+  const int vxlan = netlink.Link(kVxlanName)->ifindex;
+  for (const int ifindex : {netlink.Link("uplink-out")->ifindex, uplink.ifindex, vxlan}) {
+    check(netlink.SetUp(ifindex));
+  }
+  check(netlink.AddAddress(uplink.ifindex, config.node_ip));
+  check(netlink.AddRoute({Range("192.0.2.0/24"), uplink.ifindex, {}, {}}));
+  check(netlink.AddRoute({Range("0.0.0.0/0"), uplink.ifindex, Ip("192.0.2.254"), {}}));
+  check(netlink.AddRoute({Range("203.0.113.0/24"), vxlan, {}, {}}));
+  return uplink;
+}
 
 const Links& TheLinks(const NodeConfig& config) {
   static const Links* links = [&] {
@@ -43,6 +62,8 @@ const Links& TheLinks(const NodeConfig& config) {
     absl::StatusOr<NodeLinks> node = EnsureNodeLinks(netlink, config);
     MESH_CHECK(node.ok()) << std::string(node.status().message());
     out->node = *node;
+    MESH_CHECK(netlink.SetForwarding(node->net.ifindex).ok());
+    out->uplink = MakeUplink(netlink, config);
     uint8_t number = 0;
     for (const char* name : {"client", "near", "clerk"}) {
       ++number;
@@ -138,11 +159,14 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
   config.net_ifindex = links.node.net.ifindex;
   config.vxlan_ifindex = links.node.vxlan.ifindex;
   config.pod_mtu = static_cast<uint32_t>(PodMtu(config_));
+  if (has_uplink_) config.uplink_ifindex = links.uplink.ifindex;
+  std::memcpy(config.uplink_mac, kUplinkMac.data(), kUplinkMac.size());
   std::memcpy(config.host_mac, links.node.host.mac.data(), 6);
   std::memcpy(config.net_mac, links.node.net.mac.data(), 6);
 
   // The verifier is slow: tests share the programs and find empty maps.
-  static std::shared_ptr<Loaded> shared;
+  static std::map<bool, std::shared_ptr<Loaded>> of_uplink;
+  std::shared_ptr<Loaded>& shared = of_uplink[has_uplink_];
   if (flow_max_entries != 0 || !use_kernel_functions || shared == nullptr) {
     absl::StatusOr<std::shared_ptr<Loaded>> loaded =
         LoadPrograms(config, flow_max_entries, use_kernel_functions);
@@ -301,6 +325,12 @@ Outcome World::FromPod(const Pod& pod, const Packet& packet) {
 
 Outcome World::FromPod(const Pod& pod, const std::string& frame) {
   return Run(programs_->from_pod(), pod.ifindex, frame, {});
+}
+
+Outcome World::FromUplink(const Packet& packet) { return FromUplink(Encode(packet)); }
+
+Outcome World::FromUplink(const std::string& frame) {
+  return Run(programs_->uplink(), TheLinks(config_).uplink.ifindex, frame, {});
 }
 
 Outcome World::FromNode(const Packet& packet) {

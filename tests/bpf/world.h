@@ -5,6 +5,9 @@
 //   shop/client  10.244.1.10     shop/web  10.96.0.10:80 (TCP, UDP)
 //   shop/near    10.244.1.11
 //   bank/clerk   10.244.1.12
+//
+// The uplink, where a test asks for one, leads to 192.0.2.0/24 and, by 192.0.2.254, everywhere but
+// 203.0.113.0/24.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -27,6 +30,7 @@
 namespace mesh::dataplane::testing {
 
 inline constexpr uint32_t kShop = 256, kBank = 257;
+inline constexpr MacAddress kUplinkMac = {2, 0, 0, 0, 3, 1};
 inline constexpr int kPass = 0, kDrop = 2, kRedirect = 7;
 
 // What became of a packet.
@@ -64,6 +68,9 @@ class World : public ::testing::Test {
   Outcome FromPod(const Pod& pod, const mesh::testing::Packet& packet);
   // Any bytes.
   Outcome FromPod(const Pod& pod, const std::string& frame);
+  // From outside, at the uplink. What is left to the node has no reason.
+  Outcome FromUplink(const mesh::testing::Packet& packet);
+  Outcome FromUplink(const std::string& frame);
   Outcome FromNode(const mesh::testing::Packet& packet);
   // `vni`: identity, or identity | MESH_VNI_SERVICE: through a Service of `service_identity`.
   Outcome FromPeer(uint32_t vni, const mesh::testing::Packet& packet,
@@ -78,6 +85,8 @@ class World : public ::testing::Test {
   // Makes every flow `seconds` older.
   void Age(int seconds);
 
+  // Set before Load(). Without it the outside is left to the node.
+  bool has_uplink_ = false;
   Pod client_, near_, clerk_;
   Programs* programs_ = nullptr;
   std::unique_ptr<KernelMap<mesh_flow_key, mesh_flow_value>> flows_;
