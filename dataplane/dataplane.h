@@ -63,6 +63,18 @@ struct MetricRow {
   uint64_t packets = 0, bytes = 0;
 };
 
+// Flows of the connection table by who answers for them: the pod that began them, else the pod they
+// go to.
+struct FlowOwner {
+  IpAddress ip;  // unset: the node itself, and what it forwards from outside
+  std::string ns, pod;
+  uint32_t flows = 0, limit = 0;  // beyond it new ones are refused; it moves with what is free
+};
+struct FlowUsage {
+  uint32_t flows = 0, capacity = 0;
+  std::vector<FlowOwner> owners;  // those with most flows first
+};
+
 struct MapUsage {
   uint32_t entries = 0, max_entries = 0;
 };
@@ -91,6 +103,7 @@ class Dataplane {
   virtual absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const = 0;
   virtual absl::StatusOr<std::vector<Peer>> Tunnels() const = 0;
   virtual absl::StatusOr<std::vector<MetricRow>> Metrics() const = 0;
+  virtual absl::StatusOr<FlowUsage> FlowOwners() const = 0;
   enum class Table : uint8_t { kService, kBackend, kConntrack, kEndpoint, kTunnel };
   virtual absl::StatusOr<MapUsage> Usage(Table table) const = 0;
 

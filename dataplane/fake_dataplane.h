@@ -35,6 +35,7 @@ class FakeDataplane : public Dataplane {
   absl::StatusOr<std::vector<Peer>> Tunnels() const override;
   absl::StatusOr<std::vector<MetricRow>> Metrics() const override;
   absl::StatusOr<MapUsage> Usage(Table table) const override;
+  absl::StatusOr<FlowUsage> FlowOwners() const override { return FlowUsage{}; }
   absl::StatusOr<int> CollectGarbage() override;
 
  private:

@@ -26,6 +26,7 @@
 #include "dataplane/plan/plan.h"
 #include "dataplane/tables/encode.h"
 #include "dataplane/tables/endpoint_table.h"
+#include "dataplane/tables/flow_collector.h"
 #include "dataplane/tables/flow_table.h"
 #include "dataplane/tables/metrics_table.h"
 #include "dataplane/tables/service_tables.h"
@@ -133,6 +134,8 @@ struct KernelMaps {
   KernelMap<mesh_endpoint_key, mesh_endpoint_value> endpoint;
   KernelMap<mesh_endpoint_key, mesh_endpoint_name> endpoint_name;
   KernelMap<mesh_flow_key, mesh_flow_value> flow;
+  KernelMap<mesh_owner_key, mesh_owner_value> owner;
+  KernelMap<mesh_backend_key, mesh_backend_load_value> load;
   KernelMap<uint32_t, mesh_state_value> state;
   KernelPerCpuArray<mesh_metrics_value> metrics;
 
@@ -165,6 +168,10 @@ absl::StatusOr<KernelMaps> KernelMaps::Adopt(const Programs& programs) {
       (KernelMap<mesh_endpoint_key, mesh_endpoint_name>::Adopt(fd(MESH_ENDPOINT_NAME_MAP_NAME))));
   ASSIGN_OR_RETURN(auto flow,
                    (KernelMap<mesh_flow_key, mesh_flow_value>::Adopt(fd(MESH_FLOW_MAP_NAME))));
+  ASSIGN_OR_RETURN(auto owner,
+                   (KernelMap<mesh_owner_key, mesh_owner_value>::Adopt(fd(MESH_OWNER_MAP_NAME))));
+  ASSIGN_OR_RETURN(auto load, (KernelMap<mesh_backend_key, mesh_backend_load_value>::Adopt(
+                                  fd(MESH_BACKEND_LOAD_MAP_NAME))));
   ASSIGN_OR_RETURN(auto state,
                    (KernelMap<uint32_t, mesh_state_value>::Adopt(fd(MESH_STATE_MAP_NAME))));
   return KernelMaps{std::move(service),
@@ -176,6 +183,8 @@ absl::StatusOr<KernelMaps> KernelMaps::Adopt(const Programs& programs) {
                     std::move(endpoint),
                     std::move(endpoint_name),
                     std::move(flow),
+                    std::move(owner),
+                    std::move(load),
                     std::move(state),
                     KernelPerCpuArray<mesh_metrics_value>(fd(MESH_METRICS_MAP_NAME))};
 }
@@ -191,7 +200,8 @@ class KernelDataplane::Impl {
         maps_(std::move(maps)),
         services_({maps_.service, maps_.set, maps_.slot, maps_.backend, maps_.tunnel, maps_.ns}),
         endpoints_(maps_.endpoint, maps_.endpoint_name),
-        flows_(maps_.flow) {}
+        flows_(maps_.flow),
+        collector_({maps_.flow, maps_.owner, maps_.load}) {}
 
   const Programs& programs() const { return *programs_; }
   // Puts the new program on every endpoint; one whose interface is gone is no endpoint any more.
@@ -208,7 +218,9 @@ class KernelDataplane::Impl {
   absl::StatusOr<std::vector<Peer>> Tunnels() const;
   absl::StatusOr<std::vector<MetricRow>> Metrics() const;
   absl::StatusOr<MapUsage> Usage(Table table) const;
+  absl::StatusOr<FlowUsage> FlowOwners() const;
   absl::StatusOr<int> CollectGarbage();
+  absl::Status BeginCollecting() { return collector_.Begin(); }
 
  private:
   // Names the last Apply gave to frontends.
@@ -222,6 +234,7 @@ class KernelDataplane::Impl {
   ServiceTables services_;
   EndpointTable endpoints_;
   FlowTable flows_;
+  FlowCollector collector_;
 
   // What the maps hold; unset after a failed write, then read again.
   std::optional<Observed> observed_;
@@ -494,9 +507,22 @@ absl::StatusOr<MapUsage> KernelDataplane::Impl::Usage(Table table) const {
   return absl::InvalidArgumentError("no such table");
 }
 
+absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {
+  ASSIGN_OR_RETURN(FlowUsage out, collector_.Usage());
+  ASSIGN_OR_RETURN(const std::vector<EndpointRecord> records, endpoints_.Dump());
+  for (const EndpointRecord& record : records) {
+    for (FlowOwner& owner : out.owners) {
+      if (owner.ip != record.endpoint.ip) continue;
+      owner.ns = record.endpoint.ns;
+      owner.pod = record.endpoint.pod;
+    }
+  }
+  return out;
+}
+
 absl::StatusOr<int> KernelDataplane::Impl::CollectGarbage() {
   if (!observed_.has_value()) RETURN_IF_ERROR(Observe());
-  return flows_.Collect(NowNs(), [&](uint32_t id) { return observed_->backends.contains(id); });
+  return collector_.Collect(NowNs(), [&](uint32_t id) { return observed_->backends.contains(id); });
 }
 
 KernelDataplane::KernelDataplane(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -539,6 +565,7 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   ASSIGN_OR_RETURN(KernelMaps maps, KernelMaps::Adopt(*programs));
   auto impl =
       std::make_unique<Impl>(config, std::move(netlink), std::move(programs), std::move(maps));
+  RETURN_IF_ERROR(impl->BeginCollecting());
   RETURN_IF_ERROR(impl->AdoptEndpoints());
   RETURN_IF_ERROR(take_over.Finish(impl->programs()));
   RETURN_IF_ERROR(impl->Observe());
@@ -584,6 +611,7 @@ absl::StatusOr<std::vector<ConntrackRow>> KernelDataplane::Conntrack() const {
 absl::StatusOr<std::vector<Peer>> KernelDataplane::Tunnels() const { return impl_->Tunnels(); }
 absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Metrics() const { return impl_->Metrics(); }
 absl::StatusOr<MapUsage> KernelDataplane::Usage(Table table) const { return impl_->Usage(table); }
+absl::StatusOr<FlowUsage> KernelDataplane::FlowOwners() const { return impl_->FlowOwners(); }
 absl::StatusOr<int> KernelDataplane::CollectGarbage() { return impl_->CollectGarbage(); }
 
 }  // namespace mesh::dataplane

@@ -54,6 +54,7 @@ class KernelDataplane : public Dataplane {
   absl::StatusOr<std::vector<Peer>> Tunnels() const override;
   absl::StatusOr<std::vector<MetricRow>> Metrics() const override;
   absl::StatusOr<MapUsage> Usage(Table table) const override;
+  absl::StatusOr<FlowUsage> FlowOwners() const override;
   absl::StatusOr<int> CollectGarbage() override;
 
  private:

@@ -44,6 +44,13 @@ class FakeMap : public Map<K, V> {
     for (const auto& [bytes, row] : rows_) out.push_back(row);
     return out;
   }
+  // Two at a time.
+  absl::Status ReadSome(std::string& cursor, std::vector<std::pair<K, V>>& rows) const override {
+    auto it = cursor.empty() ? rows_.begin() : rows_.lower_bound(cursor);
+    for (int i = 0; i < 2 && it != rows_.end(); ++i, ++it) rows.push_back(it->second);
+    cursor = it == rows_.end() ? "" : it->first;
+    return absl::OkStatus();
+  }
   uint32_t max_entries() const override { return max_entries_; }
   size_t size() const { return rows_.size(); }
 

@@ -52,29 +52,34 @@ absl::Status KernelMapBase::Lookup(const void* key, void* value) const {
 
 absl::Status KernelMapBase::ForEachBatch(
     const std::function<void(const char*, const char*, uint32_t)>& rows) const {
-  // A batch ends between buckets of the hash: it must be able to hold the fullest one (ENOSPC).
-  uint32_t capacity = 4096;
-  std::string keys(size_t{capacity} * key_size_, '\0'),
-      values(size_t{capacity} * value_size_, '\0');
+  std::string cursor;
+  do {
+    if (absl::Status status = ReadBatch(cursor, rows); !status.ok()) return status;
+  } while (!cursor.empty());
+  return absl::OkStatus();
+}
+
+absl::Status KernelMapBase::ReadBatch(
+    std::string& cursor,
+    const std::function<void(const char*, const char*, uint32_t)>& rows) const {
   // Position: a bucket number for hashes, a key for tries.
-  std::string position(std::max<size_t>(key_size_, sizeof(uint32_t)), '\0');
-  bool first = true;
-  while (true) {
+  const size_t position_size = std::max<size_t>(key_size_, sizeof(uint32_t));
+  std::string next(position_size, '\0');
+  // A batch ends between buckets of the hash: it must be able to hold the fullest one (ENOSPC).
+  for (uint32_t capacity = 4096;; capacity *= 2) {
+    std::string keys(size_t{capacity} * key_size_, '\0');
+    std::string values(size_t{capacity} * value_size_, '\0');
     uint32_t count = capacity;
-    const int result = bpf_map_lookup_batch(fd_, first ? nullptr : position.data(), position.data(),
-                                            keys.data(), values.data(), &count, nullptr);
-    if (result != 0 && errno == ENOSPC) {
-      capacity *= 2;
-      keys.resize(size_t{capacity} * key_size_);
-      values.resize(size_t{capacity} * value_size_);
-      continue;
-    }
+    const int result =
+        bpf_map_lookup_batch(fd_, cursor.empty() ? nullptr : cursor.data(), next.data(),
+                             keys.data(), values.data(), &count, nullptr);
+    if (result != 0 && errno == ENOSPC) continue;
     if (result != 0 && errno != ENOENT) {
       return BpfErrnoStatus(errno, fmt::format("map {}: list", name_));
     }
+    cursor = result == 0 ? next : std::string();
     rows(keys.data(), values.data(), count);
-    if (result != 0) return absl::OkStatus();
-    first = false;
+    return absl::OkStatus();
   }
 }
 

@@ -22,6 +22,10 @@ class KernelMapBase {
   // Calls back with up to some thousand rows at a time: keys and values, packed.
   absl::Status ForEachBatch(
       const std::function<void(const char* keys, const char* values, uint32_t count)>& rows) const;
+  // One batch after `cursor`: see Map::ReadSome.
+  absl::Status ReadBatch(
+      std::string& cursor,
+      const std::function<void(const char* keys, const char* values, uint32_t count)>& rows) const;
   uint32_t max_entries() const { return max_entries_; }
   int fd() const { return fd_; }
 
@@ -62,6 +66,15 @@ class KernelMap : public Map<K, V> {
         });
     if (!status.ok()) return status;
     return out;
+  }
+  absl::Status ReadSome(std::string& cursor, std::vector<std::pair<K, V>>& rows) const override {
+    return base_.ReadBatch(cursor, [&](const char* keys, const char* values, uint32_t count) {
+      for (uint32_t i = 0; i < count; ++i) {
+        std::pair<K, V>& row = rows.emplace_back();
+        __builtin_memcpy(&row.first, keys + i * sizeof(K), sizeof(K));
+        __builtin_memcpy(&row.second, values + i * sizeof(V), sizeof(V));
+      }
+    });
   }
   uint32_t max_entries() const override { return base_.max_entries(); }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <concepts>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -28,6 +29,9 @@ class Map {
   virtual absl::StatusOr<V> Lookup(const K& key) const = 0;
   // Not atomic: rows that come or go meanwhile may be missing.
   virtual absl::StatusOr<std::vector<std::pair<K, V>>> Dump() const = 0;
+  // The next some thousand rows after `cursor`, which moves on; it is empty at the beginning, and
+  // again when there are no more.
+  virtual absl::Status ReadSome(std::string& cursor, std::vector<std::pair<K, V>>& rows) const = 0;
   virtual uint32_t max_entries() const = 0;
 
   // Erase for which an absent row is fine.

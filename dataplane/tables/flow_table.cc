@@ -56,9 +56,11 @@ absl::StatusOr<std::vector<ConntrackRow>> FlowTable::Rows(uint64_t now_ns) const
   std::vector<ConntrackRow> out;
   for (const auto& [key, value] : entries) {
     if (IsReply(value)) continue;
-    const auto it = replies.find(Bytes(PartnerKey(key, value)));
-    if (it == replies.end()) continue;
-    const mesh_flow_value& reply = *it->second;
+    // Answers that do not come by here have no entry.
+    const bool one_way = (value.flags & MESH_FLOW_ONE_WAY) != 0;
+    const auto it = one_way ? replies.end() : replies.find(Bytes(PartnerKey(key, value)));
+    if (!one_way && it == replies.end()) continue;
+    const mesh_flow_value& reply = one_way ? value : *it->second;
     const mesh_flow_state state = mesh_flow_state_of(key.proto, &value, &reply);
     ConntrackRow& row = out.emplace_back();
     row.protocol = static_cast<Protocol>(key.proto);
@@ -73,41 +75,14 @@ absl::StatusOr<std::vector<ConntrackRow>> FlowTable::Rows(uint64_t now_ns) const
     const uint64_t end_ns =
         mesh_flow_last_seen_ns(&value, &reply) + mesh_flow_timeout_ns(key.proto, state);
     row.expires_in = absl::Nanoseconds(end_ns > now_ns ? end_ns - now_ns : 0);
-    row.packets = value.packets + reply.packets;
-    row.bytes = value.bytes + reply.bytes;
+    row.packets = value.packets + (one_way ? 0 : reply.packets);
+    row.bytes = value.bytes + (one_way ? 0 : reply.bytes);
   }
   std::sort(out.begin(), out.end(), [](const ConntrackRow& a, const ConntrackRow& b) {
     return std::tie(a.source, a.source_port, a.destination, a.destination_port, a.protocol) <
            std::tie(b.source, b.source_port, b.destination, b.destination_port, b.protocol);
   });
   return out;
-}
-
-absl::StatusOr<int> FlowTable::Collect(
-    uint64_t now_ns, const std::function<bool(uint32_t backend_id)>& backend_exists) {
-  ASSIGN_OR_RETURN(const auto entries, map_.Dump());
-  int gone = 0;
-  for (const auto& [key, value] : entries) {
-    const bool orphan = value.backend_id != 0 && !backend_exists(value.backend_id);
-    // Shorter than every timeout: most flows need no second look.
-    const bool fresh = value.last_seen_ns + MESH_TIMEOUT_TCP_CLOSING_S * MESH_SECOND_NS > now_ns;
-    if (fresh && !orphan) continue;
-    const mesh_flow_key partner_key = PartnerKey(key, value);
-    const absl::StatusOr<mesh_flow_value> partner = map_.Lookup(partner_key);
-    if (!partner.ok() && !absl::IsNotFound(partner.status())) return partner.status();
-    if (!orphan && partner.ok()) {
-      const bool over = IsReply(value) ? mesh_flow_expired(key.proto, &*partner, &value, now_ns)
-                                       : mesh_flow_expired(key.proto, &value, &*partner, now_ns);
-      if (!over) continue;
-    }
-    const absl::Status first = map_.Erase(key);
-    if (!first.ok() && !absl::IsNotFound(first)) return first;
-    const absl::Status second = map_.Erase(partner_key);
-    if (!second.ok() && !absl::IsNotFound(second)) return second;
-    // The other direction comes up in this loop too, and is not there then.
-    if (first.ok() || second.ok()) ++gone;
-  }
-  return gone;
 }
 
 absl::Status FlowTable::RemoveAddress(const IpAddress& ip) {

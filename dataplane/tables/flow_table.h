@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -19,10 +18,6 @@ class FlowTable {
 
   // One row per flow, in the order of its addresses.
   absl::StatusOr<std::vector<ConntrackRow>> Rows(uint64_t now_ns) const;
-  // Removes flows whose time is over, halves without their other half, and flows whose backend
-  // `backend_exists` does not know. Returns how many flows went.
-  absl::StatusOr<int> Collect(uint64_t now_ns,
-                              const std::function<bool(uint32_t backend_id)>& backend_exists);
   // Removes all flows from or to an address.
   absl::Status RemoveAddress(const IpAddress& ip);
 

@@ -6,6 +6,7 @@
 
 #include "dataplane/bpf/fake_map.h"
 #include "dataplane/tables/encode.h"
+#include "dataplane/tables/flow_collector.h"
 #include "mesh/shared/flow_state.h"
 
 namespace mesh::dataplane {
@@ -54,11 +55,14 @@ class FlowTableTest : public ::testing::Test {
     ASSERT_TRUE(map_.Upsert(flow.reply_key, flow.reply).ok());
   }
   int Collect() {
-    return table_.Collect(kNow, [](uint32_t id) { return id == 3; }).value_or(-1);
+    return collector_.Collect(kNow, [](uint32_t id) { return id == 3; }).value_or(-1);
   }
 
   FakeMap<mesh_flow_key, mesh_flow_value> map_;
+  FakeMap<mesh_owner_key, mesh_owner_value> owners_;
+  FakeMap<mesh_backend_key, mesh_backend_load_value> loads_;
   FlowTable table_{map_};
+  FlowCollector collector_{{map_, owners_, loads_}};
 };
 
 TEST_F(FlowTableTest, ShowsAFlowAsItsClientDialledIt) {
@@ -134,6 +138,99 @@ TEST_F(FlowTableTest, RemovesBothDirectionsOfAnAddress) {
   EXPECT_EQ(map_.size(), 2u);
   ASSERT_TRUE(table_.RemoveAddress(*IpAddress::Parse("10.244.1.11")).ok());
   EXPECT_EQ(map_.size(), 0u);
+}
+
+TEST_F(FlowTableTest, KeepsAFlowWithoutAnswersForItsTime) {
+  Flow flow = Make(17, 29);
+  flow.value.flags = MESH_FLOW_ONE_WAY;
+  ASSERT_TRUE(map_.Upsert(flow.key, flow.value).ok());
+  EXPECT_EQ(Collect(), 0);
+  ASSERT_EQ(table_.Rows(kNow)->size(), 1u);
+  EXPECT_EQ(table_.Rows(kNow)->at(0).packets, 5u);
+  flow.value.last_seen_ns = kNow - 8001 * MESH_SECOND_NS;
+  ASSERT_TRUE(map_.Upsert(flow.key, flow.value).ok());
+  EXPECT_EQ(Collect(), 1);
+  EXPECT_EQ(map_.size(), 0u);
+}
+
+// Flows of several owners, each with its own client port.
+TEST_F(FlowTableTest, PutsTheBooksRight) {
+  ASSERT_TRUE(collector_.Begin().ok());
+  const auto put = [&](uint32_t owner, uint16_t port, uint64_t idle_s, uint8_t flags) {
+    Flow flow = Established(idle_s);
+    flow.key.sport = flow.value.sport = flow.reply.dport = flow.reply_key.dport = htons(port);
+    flow.value.owner = flow.reply.owner = owner;
+    flow.value.flags |= flags;
+    Put(flow);
+  };
+  put(7, 1, 0, MESH_FLOW_COUNTED);
+  put(7, 2, 5, 0);
+  put(7, 3, 9000, MESH_FLOW_COUNTED);
+  put(8, 4, 0, 0);
+  ASSERT_TRUE(owners_.Upsert({7}, {3, 0}).ok());
+  ASSERT_TRUE(owners_.Upsert({9}, {5, 0}).ok());  // a pod that is gone
+  ASSERT_TRUE(loads_.Upsert({3}, {40}).ok());
+
+  EXPECT_EQ(Collect(), 1);
+
+  EXPECT_EQ(owners_.Lookup({7})->flows, 2u);
+  EXPECT_EQ(owners_.Lookup({8})->flows, 1u);
+  EXPECT_TRUE(absl::IsNotFound(owners_.Lookup({9}).status()));
+  EXPECT_EQ(owners_.Lookup({MESH_OWNER_ALL})->flows, 3u);
+  EXPECT_EQ(owners_.Lookup({MESH_OWNER_ALL})->capacity, 512u);
+  EXPECT_EQ(loads_.Lookup({3})->flows, 1u);
+  const FlowUsage usage = *collector_.Usage();
+  EXPECT_EQ(usage.flows, 3u);
+  ASSERT_EQ(usage.owners.size(), 2u);
+  EXPECT_EQ(usage.owners[0].flows, 2u);
+  EXPECT_EQ(usage.owners[0].limit, 512u - 3u);
+}
+
+TEST_F(FlowTableTest, GoesOnWhereTheLastCallEndedAndRestsWhenThereIsNothing) {
+  FlowCollector collector({map_, owners_, loads_}, 2);
+  ASSERT_TRUE(collector.Begin().ok());
+  for (uint16_t port = 1; port <= 5; ++port) {
+    Flow flow = Established(9000);
+    flow.key.sport = flow.value.sport = flow.reply.dport = flow.reply_key.dport = htons(port);
+    Put(flow);
+  }
+  const auto collect = [&] {
+    return collector.Collect(kNow, [](uint32_t) { return true; }).value_or(-1);
+  };
+  int gone = 0, calls = 0;
+  while (map_.size() > 0 && calls < 20) {
+    gone += collect();
+    ++calls;
+  }
+  EXPECT_EQ(gone, 5);
+  EXPECT_GT(calls, 1);
+  while (calls++ < 30) EXPECT_EQ(collect(), 0);
+  const int writes = owners_.writes;
+  EXPECT_EQ(collect(), 0);
+  EXPECT_EQ(owners_.writes, writes);
+}
+
+TEST(OwnerLimit, LeavesRoomWhateverOneTakes) {
+  EXPECT_EQ(mesh_owner_limit(262144, 0), 262144u);
+  EXPECT_EQ(mesh_owner_limit(262144, 131072), 131072u);
+  // Beyond that the small ones have their floor, though nothing is free.
+  EXPECT_EQ(mesh_owner_limit(262144, 262144), 1024u);
+  EXPECT_EQ(mesh_owner_limit(262144, 300000), 1024u);
+  // Any number of greedy ones: equal shares, and one share stays free.
+  for (uint32_t greedy = 1; greedy < 60; ++greedy) {
+    std::vector<uint32_t> has(greedy, 0);
+    uint32_t all = 0;
+    for (bool more = true; more;) {
+      more = false;
+      for (uint32_t& flows : has) {
+        if (flows >= mesh_owner_limit(262144, all)) continue;
+        ++flows;
+        ++all;
+        more = true;
+      }
+    }
+    for (const uint32_t flows : has) EXPECT_NEAR(flows, 262144 / (greedy + 1), greedy + 1);
+  }
 }
 
 }  // namespace
