@@ -4,31 +4,56 @@
 
 #include "lib/forward.h"
 
+/* All ones when `bit` is 1, and no branch: see below. */
+static __always_inline __u32 mesh_mask_of(__u32 bit)
+{
+	__u32 mask = -bit;
+
+	asm volatile("" : "+r"(mask));
+	return mask;
+}
+
+/*
+ * What the node of the client tells with the packet. Without branches: the verifier would follow
+ * each of their ends through the whole pipeline, one after the other.
+ */
+static __always_inline void mesh_overlay_source(const struct ethhdr *eth, __u32 vni,
+						struct mesh_source *source)
+{
+	__u32 service = (vni & MESH_VNI_SERVICE) / MESH_VNI_SERVICE;
+	__u32 identity = vni & MESH_VNI_IDENTITY_MASK;
+	/* 1 when they are equal: only 0 - 1 has the highest bit. */
+	__u32 direct = ((identity ^ MESH_IDENTITY_WORLD_DIRECT) - 1) >> 31;
+	__u32 service_mask = mesh_mask_of(service);
+	__u32 direct_mask = mesh_mask_of(service & direct);
+	__u32 backend_ip, service_identity;
+	__be16 backend_port;
+
+	__builtin_memcpy(&service_identity, eth->h_source + 2, 4);
+	__builtin_memcpy(&backend_ip, eth->h_dest, 4);
+	__builtin_memcpy(&backend_port, eth->h_dest + 4, 2);
+	source->through_service = service;
+	source->service_identity = bpf_ntohl(service_identity) & service_mask;
+	source->identity =
+		identity ^ ((MESH_IDENTITY_WORLD_DIRECT ^ MESH_IDENTITY_WORLD) & direct_mask);
+	source->backend_ip = backend_ip & direct_mask;
+	source->backend_port = backend_port & direct_mask;
+}
+
 static __always_inline int mesh_overlay_receive(struct __sk_buff *skb)
 {
 	struct mesh_source source = {.ifindex = skb->ifindex, .origin = MESH_ORIGIN_OVERLAY};
 	struct bpf_tunnel_key tunnel = {};
+	struct ethhdr *eth;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP))
 		return mesh_drop(skb, MESH_REASON_UNSUPPORTED, MESH_DIRECTION_INGRESS);
 	if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), 0))
 		return mesh_drop(skb, MESH_REASON_UNKNOWN_PEER, MESH_DIRECTION_INGRESS);
+	eth = (void *)(long)skb->data;
+	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
+		return mesh_drop(skb, MESH_REASON_INVALID, MESH_DIRECTION_INGRESS);
 	source.peer = bpf_htonl(tunnel.remote_ipv4);
-	source.identity = tunnel.tunnel_id & MESH_VNI_IDENTITY_MASK;
-	source.through_service = !!(tunnel.tunnel_id & MESH_VNI_SERVICE);
-	if (source.through_service) {
-		void *data = (void *)(long)skb->data;
-		struct ethhdr *eth = data;
-
-		if ((void *)(eth + 1) > (void *)(long)skb->data_end)
-			return mesh_drop(skb, MESH_REASON_INVALID, MESH_DIRECTION_INGRESS);
-		source.service_identity = (__u32)eth->h_source[2] << 24 | eth->h_source[3] << 16 |
-					  eth->h_source[4] << 8 | eth->h_source[5];
-		if (source.identity == MESH_IDENTITY_WORLD_DIRECT) {
-			source.identity = MESH_IDENTITY_WORLD;
-			__builtin_memcpy(&source.backend_ip, eth->h_dest, 4);
-			__builtin_memcpy(&source.backend_port, eth->h_dest + 4, 2);
-		}
-	}
+	mesh_overlay_source(eth, tunnel.tunnel_id, &source);
 	return mesh_forward(skb, &source, MESH_DIRECTION_INGRESS);
 }
