@@ -353,6 +353,22 @@ Outcome World::FromPeer(uint32_t vni, const std::string& frame) {
              TheLinks(config_).node.vxlan.ifindex, frame, {vni, Ip("192.0.2.2").v4()});
 }
 
+Outcome World::FromPeerDirect(const Packet& packet, const mesh::testing::Place& backend,
+                              const std::string& peer, uint32_t service_identity) {
+  std::string frame = Encode(packet);
+  const uint32_t ip = backend.ip.v4();
+  for (int i = 0; i < 4; ++i) {
+    frame[i] = static_cast<char>(ip >> (24 - 8 * i));
+    frame[8 + i] = static_cast<char>(service_identity >> (24 - 8 * i));
+  }
+  frame[4] = static_cast<char>(backend.port >> 8);
+  frame[5] = static_cast<char>(backend.port);
+  frame.replace(6, 2, std::string{2, 0});
+  return Run(bpf_program__fd(loaded_->driver->progs.mesh_overlay_drv),
+             TheLinks(config_).node.vxlan.ifindex, frame,
+             {MESH_IDENTITY_WORLD_DIRECT | MESH_VNI_SERVICE, Ip(peer).v4()});
+}
+
 mesh_flow_value World::Flow(const Packet& packet) {
   mesh_flow_key key{};
   key.saddr = EncodeIp(packet.source);

@@ -76,6 +76,9 @@ class World : public ::testing::Test {
   Outcome FromPeer(uint32_t vni, const mesh::testing::Packet& packet,
                    const std::string& peer = "192.0.2.2", uint32_t service_identity = kShop);
 
+  // Of a client outside, for whom the other node has chosen `backend`: direct return.
+  Outcome FromPeerDirect(const mesh::testing::Packet& packet, const mesh::testing::Place& backend,
+                         const std::string& peer = "192.0.2.2", uint32_t service_identity = kShop);
   // Any bytes of another node.
   Outcome FromPeer(uint32_t vni, const std::string& frame);
 
