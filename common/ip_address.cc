@@ -85,6 +85,13 @@ absl::StatusOr<IpPrefix> IpPrefix::Parse(std::string_view text) {
   return out;
 }
 
+IpPrefix IpPrefix::Of(const IpAddress& address) {
+  IpPrefix out;
+  out.base_ = address;
+  out.length_ = address.is_v4() ? 32 : 128;
+  return out;
+}
+
 bool IpPrefix::Contains(const IpAddress& address) const {
   if (address.is_v4() != base_.is_v4()) return false;
   const int bits = (base_.is_v4() ? 96 : 0) + length_;

@@ -46,6 +46,8 @@ class IpPrefix {
   constexpr IpPrefix() = default;
   // INVALID_ARGUMENT when malformed or when host bits are set.
   static absl::StatusOr<IpPrefix> Parse(std::string_view text);
+  // The range of one address.
+  static IpPrefix Of(const IpAddress& address);
 
   const IpAddress& base() const { return base_; }
   // In the family's own terms: 0..32 or 0..128.

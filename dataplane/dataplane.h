@@ -36,11 +36,17 @@ struct ServiceRow {
   uint32_t service_id = 0;
   std::string ns, name;  // empty when the agent does not know the id
   std::vector<uint32_t> backend_ids;
+  FrontendKind kind = FrontendKind::kUnknown;
+  bool external = false;  // which of the port's two sets: NodePort and the like, or ClusterIP
+  Algorithm algorithm = Algorithm::kRandom;
+  uint32_t affinity_seconds = 0;
+  bool source_ranges = false;
+  bool direct_return = false;
 };
 
 struct BackendRow {
   uint32_t backend_id = 0;
-  Backend backend;
+  Backend backend;  // scopes: those of the sets it stands in; 0 while it drains
   Protocol protocol = Protocol::kTcp;
   std::string ns, service;
 };
@@ -84,7 +90,10 @@ class Dataplane {
   virtual ~Dataplane() = default;
 
   // Brings the maps to `desired`. Safe to repeat; referents are written before references and
-  // removed after. On error the rest is still applied and the first error returned.
+  // removed after. On error the rest is still applied and the first error returned:
+  // INVALID_ARGUMENT for what cannot be programmed as it is, others for what may work later.
+  // Cost follows `desired.changed_services`; when it is unset, or the maps are not as they were
+  // left, everything is looked at.
   virtual absl::Status Apply(const DesiredState& desired) = 0;
 
   // Creates the veth pair, moves one end into the namespace, sets addresses, routes and neighbours,

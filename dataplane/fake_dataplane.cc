@@ -85,8 +85,16 @@ absl::StatusOr<std::vector<ServiceRow>> FakeDataplane::Services() const {
   uint32_t service_id = 0, backend_id = 0;
   for (const auto& [key, service] : desired_.services) {
     for (const ServicePort& port : service.ports) {
-      ServiceRow row{service.cluster_ip, port.port, port.protocol, ++service_id, service.ns,
-                     service.name,       {}};
+      ServiceRow row;
+      row.vip = service.cluster_ip;
+      row.port = port.port;
+      row.protocol = port.protocol;
+      row.service_id = ++service_id;
+      row.ns = service.ns;
+      row.name = service.name;
+      row.kind = FrontendKind::kClusterIp;
+      row.algorithm = service.internal_algorithm;
+      row.affinity_seconds = service.affinity_seconds;
       for (const Backend& backend : port.backends) {
         ++backend_id;
         if (backend.state == BackendState::kActive) row.backend_ids.push_back(backend_id);

@@ -16,14 +16,16 @@
 #include "common/log.h"
 #include "common/status.h"
 #include "dataplane/bpf/features.h"
-#include "dataplane/bpf/kernel_map.h"
 #include "dataplane/bpf/programs.h"
+#include "dataplane/kernel_maps.h"
+#include "dataplane/net/host_routes.h"
 #include "dataplane/net/netlink.h"
 #include "dataplane/net/node_links.h"
 #include "dataplane/net/pod_link.h"
 #include "dataplane/net/tc.h"
 #include "dataplane/net/uplink.h"
 #include "dataplane/plan/plan.h"
+#include "dataplane/service_rows.h"
 #include "dataplane/tables/encode.h"
 #include "dataplane/tables/endpoint_table.h"
 #include "dataplane/tables/flow_collector.h"
@@ -33,7 +35,6 @@
 #include "dataplane/takeover.h"
 #include "fmt/format.h"
 #include "mesh/shared/moving.h"
-#include "mesh/shared/state_map.h"
 
 namespace mesh::dataplane {
 namespace {
@@ -124,84 +125,23 @@ absl::StatusOr<std::vector<TakeOver::Hook>> Hooks(Netlink& netlink, const NodeLi
   return hooks;
 }
 
-struct KernelMaps {
-  KernelMap<mesh_service_key, mesh_service_value> service;
-  KernelMap<mesh_set_key, mesh_set_value> set;
-  KernelMap<mesh_slot_key, mesh_slot_value> slot;
-  KernelMap<mesh_backend_key, mesh_backend_value> backend;
-  KernelMap<mesh_tunnel_key, mesh_tunnel_value> tunnel;
-  KernelMap<mesh_namespace_key, mesh_namespace_value> ns;
-  KernelMap<mesh_endpoint_key, mesh_endpoint_value> endpoint;
-  KernelMap<mesh_endpoint_key, mesh_endpoint_name> endpoint_name;
-  KernelMap<mesh_flow_key, mesh_flow_value> flow;
-  KernelMap<mesh_owner_key, mesh_owner_value> owner;
-  KernelMap<mesh_backend_key, mesh_backend_load_value> load;
-  KernelMap<uint32_t, mesh_state_value> state;
-  KernelPerCpuArray<mesh_metrics_value> metrics;
-
-  static absl::StatusOr<KernelMaps> Adopt(const Programs& programs);
-};
-
-absl::StatusOr<KernelMaps> KernelMaps::Adopt(const Programs& programs) {
-  const auto fd = [&](const char* name) { return programs.map(name); };
-  ASSIGN_OR_RETURN(
-      auto service,
-      (KernelMap<mesh_service_key, mesh_service_value>::Adopt(fd(MESH_SERVICE_MAP_NAME))));
-  ASSIGN_OR_RETURN(auto set,
-                   (KernelMap<mesh_set_key, mesh_set_value>::Adopt(fd(MESH_SET_MAP_NAME))));
-  ASSIGN_OR_RETURN(auto slot,
-                   (KernelMap<mesh_slot_key, mesh_slot_value>::Adopt(fd(MESH_SLOT_MAP_NAME))));
-  ASSIGN_OR_RETURN(
-      auto backend,
-      (KernelMap<mesh_backend_key, mesh_backend_value>::Adopt(fd(MESH_BACKEND_MAP_NAME))));
-  ASSIGN_OR_RETURN(
-      auto tunnel,
-      (KernelMap<mesh_tunnel_key, mesh_tunnel_value>::Adopt(fd(MESH_TUNNEL_MAP_NAME))));
-  ASSIGN_OR_RETURN(
-      auto ns,
-      (KernelMap<mesh_namespace_key, mesh_namespace_value>::Adopt(fd(MESH_NAMESPACE_MAP_NAME))));
-  ASSIGN_OR_RETURN(
-      auto endpoint,
-      (KernelMap<mesh_endpoint_key, mesh_endpoint_value>::Adopt(fd(MESH_ENDPOINT_MAP_NAME))));
-  ASSIGN_OR_RETURN(
-      auto endpoint_name,
-      (KernelMap<mesh_endpoint_key, mesh_endpoint_name>::Adopt(fd(MESH_ENDPOINT_NAME_MAP_NAME))));
-  ASSIGN_OR_RETURN(auto flow,
-                   (KernelMap<mesh_flow_key, mesh_flow_value>::Adopt(fd(MESH_FLOW_MAP_NAME))));
-  ASSIGN_OR_RETURN(auto owner,
-                   (KernelMap<mesh_owner_key, mesh_owner_value>::Adopt(fd(MESH_OWNER_MAP_NAME))));
-  ASSIGN_OR_RETURN(auto load, (KernelMap<mesh_backend_key, mesh_backend_load_value>::Adopt(
-                                  fd(MESH_BACKEND_LOAD_MAP_NAME))));
-  ASSIGN_OR_RETURN(auto state,
-                   (KernelMap<uint32_t, mesh_state_value>::Adopt(fd(MESH_STATE_MAP_NAME))));
-  return KernelMaps{std::move(service),
-                    std::move(set),
-                    std::move(slot),
-                    std::move(backend),
-                    std::move(tunnel),
-                    std::move(ns),
-                    std::move(endpoint),
-                    std::move(endpoint_name),
-                    std::move(flow),
-                    std::move(owner),
-                    std::move(load),
-                    std::move(state),
-                    KernelPerCpuArray<mesh_metrics_value>(fd(MESH_METRICS_MAP_NAME))};
-}
-
 }  // namespace
 
 class KernelDataplane::Impl {
  public:
-  Impl(NodeConfig config, Netlink netlink, std::unique_ptr<Programs> programs, KernelMaps maps)
+  Impl(NodeConfig config, Netlink netlink, const NodeLinks& links,
+       std::unique_ptr<Programs> programs, std::unique_ptr<KernelMaps> maps)
       : config_(std::move(config)),
         netlink_(std::move(netlink)),
         programs_(std::move(programs)),
-        maps_(std::move(maps)),
-        services_({maps_.service, maps_.set, maps_.slot, maps_.backend, maps_.tunnel, maps_.ns}),
+        kept_maps_(std::move(maps)),
+        maps_(*kept_maps_),
+        routes_(netlink_, links.host.ifindex, config_.gateway),
+        services_(maps_.ForServices(routes_)),
         endpoints_(maps_.endpoint, maps_.endpoint_name),
         flows_(maps_.flow),
-        collector_({maps_.flow, maps_.owner, maps_.load}) {}
+        collector_({maps_.flow, maps_.owner, maps_.load}),
+        planner_(config_) {}
 
   const Programs& programs() const { return *programs_; }
   // Puts the new program on every endpoint; one whose interface is gone is no endpoint any more.
@@ -223,14 +163,14 @@ class KernelDataplane::Impl {
   absl::Status BeginCollecting() { return collector_.Begin(); }
 
  private:
-  // Names the last Apply gave to frontends.
-  std::map<Frontend, const Service*> ServiceNames() const;
   absl::Status JudgeFlowsAgain();
 
   NodeConfig config_;
   Netlink netlink_;
   std::unique_ptr<Programs> programs_;
-  KernelMaps maps_;
+  std::unique_ptr<KernelMaps> kept_maps_;
+  KernelMaps& maps_;
+  KernelHostRoutes routes_;
   ServiceTables services_;
   EndpointTable endpoints_;
   FlowTable flows_;
@@ -238,8 +178,9 @@ class KernelDataplane::Impl {
 
   // What the maps hold; unset after a failed write, then read again.
   std::optional<Observed> observed_;
-  NextIds next_;
-  DesiredState names_;
+  Planner planner_;
+  bool judge_due_ = false;
+  std::map<std::string, Peer> peers_;  // of the last Apply, for their names
 };
 
 absl::Status KernelDataplane::Impl::AdoptEndpoints() {
@@ -260,16 +201,10 @@ absl::Status KernelDataplane::Impl::AdoptEndpoints() {
 }
 
 absl::Status KernelDataplane::Impl::Observe() {
-  ASSIGN_OR_RETURN(Observed observed, services_.Load());
-  for (const auto& [frontend, entry] : observed.services) {
-    next_.service = std::max(next_.service, entry.service_id + 1);
-  }
-  for (const auto& [id, entry] : observed.backends) {
-    next_.backend = std::max(next_.backend, id + 1);
-    next_.service = std::max(next_.service, entry.service_id + 1);
-  }
-  observed_ = std::move(observed);
-  return services_.RemoveOrphans();
+  RETURN_IF_ERROR(services_.RemoveOrphans());
+  ASSIGN_OR_RETURN(observed_, services_.Load());
+  planner_.Forget();
+  return absl::OkStatus();
 }
 
 absl::Status KernelDataplane::Impl::JudgeFlowsAgain() {
@@ -279,24 +214,17 @@ absl::Status KernelDataplane::Impl::JudgeFlowsAgain() {
 }
 
 absl::Status KernelDataplane::Impl::Apply(const DesiredState& desired) {
+  if (desired.peers != peers_) peers_ = desired.peers;
   if (!observed_.has_value()) RETURN_IF_ERROR(Observe());
-  const Plan plan = ComputePlan(config_, desired, *observed_, next_);
-  absl::Status first = plan.problem;
-  bool failed = false;
-  for (const Action& action : plan.actions) {
-    if (absl::Status status = services_.Execute(action, *observed_); !status.ok()) {
-      if (first.ok()) first = status;
-      failed = true;
-      continue;
-    }
-    Perform(action, *observed_);
-  }
-  if (plan.judge_flows_again) {
-    if (absl::Status status = JudgeFlowsAgain(); !status.ok() && first.ok()) first = status;
-  }
-  if (failed) observed_.reset();
-  names_ = desired;
-  return first;
+  const Plan plan = planner_.Compute(desired, *observed_);
+  const absl::Status written = services_.Execute(plan.actions, *observed_);
+  if (!written.ok()) observed_.reset();
+  judge_due_ = judge_due_ || plan.judge_flows_again;
+  absl::Status judged;
+  if (judge_due_) judged = JudgeFlowsAgain();
+  if (judged.ok()) judge_due_ = false;
+  if (!written.ok()) return written;
+  return judged.ok() ? plan.problem : judged;
 }
 
 absl::StatusOr<Endpoint> KernelDataplane::Impl::Attach(const AttachRequest& request) {
@@ -402,65 +330,14 @@ absl::StatusOr<std::vector<Endpoint>> KernelDataplane::Impl::Endpoints() const {
   return out;
 }
 
-std::map<Frontend, const Service*> KernelDataplane::Impl::ServiceNames() const {
-  std::map<Frontend, const Service*> out;
-  for (const auto& [key, service] : names_.services) {
-    for (const ServicePort& port : service.ports) {
-      out.emplace(Frontend{service.cluster_ip, port.port, port.protocol}, &service);
-    }
-  }
-  return out;
-}
-
 absl::StatusOr<std::vector<ServiceRow>> KernelDataplane::Impl::Services() const {
   ASSIGN_OR_RETURN(const Observed observed, services_.Load());
-  const auto names = ServiceNames();
-  std::vector<ServiceRow> out;
-  for (const auto& [frontend, entry] : observed.services) {
-    ServiceRow& row = out.emplace_back();
-    row.vip = frontend.vip;
-    row.port = frontend.port;
-    row.protocol = frontend.protocol;
-    row.service_id = entry.service_id;
-    row.backend_ids = entry.backend_ids;
-    if (const auto it = names.find(frontend); it != names.end()) {
-      row.ns = it->second->ns;
-      row.name = it->second->name;
-    }
-  }
-  return out;
+  return ServiceRows(observed, planner_);
 }
 
 absl::StatusOr<std::vector<BackendRow>> KernelDataplane::Impl::Backends() const {
   ASSIGN_OR_RETURN(const Observed observed, services_.Load());
-  const auto names = ServiceNames();
-  std::map<uint32_t, const Service*> by_id;
-  for (const auto& [frontend, entry] : observed.services) {
-    if (const auto it = names.find(frontend); it != names.end()) {
-      by_id[entry.service_id] = it->second;
-    }
-  }
-  std::vector<BackendRow> out;
-  for (const auto& [id, entry] : observed.backends) {
-    BackendRow& row = out.emplace_back();
-    row.backend_id = id;
-    row.protocol = entry.protocol;
-    row.backend.ip = entry.ip;
-    row.backend.port = entry.port;
-    row.backend.state = entry.state;
-    const auto it = by_id.find(entry.service_id);
-    if (it == by_id.end()) continue;
-    row.ns = it->second->ns;
-    row.service = it->second->name;
-    for (const ServicePort& port : it->second->ports) {
-      for (const Backend& backend : port.backends) {
-        if (backend.ip != entry.ip || backend.port != entry.port) continue;
-        row.backend.node = backend.node;
-        row.backend.pod = backend.pod;
-      }
-    }
-  }
-  return out;
+  return BackendRows(observed, planner_);
 }
 
 absl::StatusOr<std::vector<Peer>> KernelDataplane::Impl::Tunnels() const {
@@ -470,7 +347,7 @@ absl::StatusOr<std::vector<Peer>> KernelDataplane::Impl::Tunnels() const {
     Peer& peer = out.emplace_back();
     peer.ip = node;
     peer.pod_cidr = pod_cidr;
-    for (const auto& [name, named] : names_.peers) {
+    for (const auto& [name, named] : peers_) {
       if (named.pod_cidr == pod_cidr) peer.name = name;
     }
   }
@@ -562,9 +439,9 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   if (uplink.has_value()) RETURN_IF_ERROR(AttachUplink(*uplink, programs->uplink()));
   RETURN_IF_ERROR(EnsureNodeRoutes(netlink, config, links));
 
-  ASSIGN_OR_RETURN(KernelMaps maps, KernelMaps::Adopt(*programs));
-  auto impl =
-      std::make_unique<Impl>(config, std::move(netlink), std::move(programs), std::move(maps));
+  ASSIGN_OR_RETURN(std::unique_ptr<KernelMaps> maps, KernelMaps::Adopt(*programs));
+  auto impl = std::make_unique<Impl>(config, std::move(netlink), links, std::move(programs),
+                                     std::move(maps));
   RETURN_IF_ERROR(impl->BeginCollecting());
   RETURN_IF_ERROR(impl->AdoptEndpoints());
   RETURN_IF_ERROR(take_over.Finish(impl->programs()));

@@ -31,13 +31,44 @@ absl::StatusOr<KernelMapBase> KernelMapBase::Adopt(int fd, uint32_t key_size, ui
   return map;
 }
 
-absl::Status KernelMapBase::Upsert(const void* key, const void* value) {
-  if (bpf_map_update_elem(fd_, key, value, BPF_ANY) == 0) return absl::OkStatus();
-  if (errno == E2BIG || errno == ENOSPC) {
+namespace {
+
+// The kernel's answer to a batch on a kind of map that has none.
+bool IsNoBatch(int error) { return error == 524 /* ENOTSUPP */ || error == EOPNOTSUPP; }
+
+}  // namespace
+
+absl::Status KernelMapBase::WriteError(int error) const {
+  if (error == E2BIG || error == ENOSPC) {
     return absl::ResourceExhaustedError(
         fmt::format("map {}: full, limit {} rows", name_, max_entries_));
   }
-  return BpfErrnoStatus(errno, fmt::format("map {}: write", name_));
+  return BpfErrnoStatus(error, fmt::format("map {}: write", name_));
+}
+
+absl::Status KernelMapBase::Upsert(const void* key, const void* value) {
+  if (bpf_map_update_elem(fd_, key, value, BPF_ANY) == 0) return absl::OkStatus();
+  return WriteError(errno);
+}
+
+absl::Status KernelMapBase::UpsertBatch(const void* keys, const void* values, uint32_t count) {
+  if (bpf_map_update_batch(fd_, keys, values, &count, nullptr) == 0) return absl::OkStatus();
+  if (IsNoBatch(errno)) return absl::UnimplementedError("no batches");
+  return WriteError(errno);
+}
+
+absl::Status KernelMapBase::RemoveBatch(const void* keys, uint32_t count) {
+  const char* at = static_cast<const char*>(keys);
+  while (count > 0) {
+    uint32_t done = count;
+    if (bpf_map_delete_batch(fd_, at, &done, nullptr) == 0) return absl::OkStatus();
+    if (IsNoBatch(errno)) return absl::UnimplementedError("no batches");
+    // It ends at the first absent row.
+    if (errno != ENOENT) return BpfErrnoStatus(errno, fmt::format("map {}: remove", name_));
+    at += size_t{done + 1} * key_size_;
+    count -= done + 1;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status KernelMapBase::Erase(const void* key) {

@@ -19,6 +19,10 @@ class KernelMapBase {
   absl::Status Upsert(const void* key, const void* value);
   absl::Status Erase(const void* key);
   absl::Status Lookup(const void* key, void* value) const;
+  // Packed rows. UNIMPLEMENTED: this kind of map has no batches; nothing is written.
+  absl::Status UpsertBatch(const void* keys, const void* values, uint32_t count);
+  // Absent ones are fine.
+  absl::Status RemoveBatch(const void* keys, uint32_t count);
   // Calls back with up to some thousand rows at a time: keys and values, packed.
   absl::Status ForEachBatch(
       const std::function<void(const char* keys, const char* values, uint32_t count)>& rows) const;
@@ -30,6 +34,8 @@ class KernelMapBase {
   int fd() const { return fd_; }
 
  private:
+  absl::Status WriteError(int error) const;
+
   int fd_ = -1;
   uint32_t key_size_ = 0, value_size_ = 0, max_entries_ = 0;
   std::string name_;
@@ -41,6 +47,7 @@ absl::Status LookupPerCpu(int fd, uint32_t index, void* values);
 template <MapPod K, MapPod V>
 class KernelMap : public Map<K, V> {
  public:
+  KernelMap() = default;  // to be assigned to
   static absl::StatusOr<KernelMap> Adopt(int fd) {
     absl::StatusOr<KernelMapBase> base = KernelMapBase::Adopt(fd, sizeof(K), sizeof(V));
     if (!base.ok()) return base.status();
@@ -77,6 +84,25 @@ class KernelMap : public Map<K, V> {
     });
   }
   uint32_t max_entries() const override { return base_.max_entries(); }
+  absl::Status UpsertAll(const std::vector<std::pair<K, V>>& rows) override {
+    if (rows.size() < 2) return Map<K, V>::UpsertAll(rows);
+    std::vector<K> keys;
+    std::vector<V> values;
+    keys.reserve(rows.size());
+    values.reserve(rows.size());
+    for (const auto& [key, value] : rows) {
+      keys.push_back(key);
+      values.push_back(value);
+    }
+    absl::Status status =
+        base_.UpsertBatch(keys.data(), values.data(), static_cast<uint32_t>(rows.size()));
+    return absl::IsUnimplemented(status) ? Map<K, V>::UpsertAll(rows) : status;
+  }
+  absl::Status RemoveAll(const std::vector<K>& keys) override {
+    if (keys.size() < 2) return Map<K, V>::RemoveAll(keys);
+    absl::Status status = base_.RemoveBatch(keys.data(), static_cast<uint32_t>(keys.size()));
+    return absl::IsUnimplemented(status) ? Map<K, V>::RemoveAll(keys) : status;
+  }
 
  private:
   explicit KernelMap(KernelMapBase base) : base_(std::move(base)) {}

@@ -33,6 +33,20 @@ class Map {
   // again when there are no more.
   virtual absl::Status ReadSome(std::string& cursor, std::vector<std::pair<K, V>>& rows) const = 0;
   virtual uint32_t max_entries() const = 0;
+  // Many rows with few system calls. After an error some of them are written.
+  virtual absl::Status UpsertAll(const std::vector<std::pair<K, V>>& rows) {
+    for (const auto& [key, value] : rows) {
+      if (absl::Status status = Upsert(key, value); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+  // Absent ones are fine.
+  virtual absl::Status RemoveAll(const std::vector<K>& keys) {
+    for (const K& key : keys) {
+      if (absl::Status status = Remove(key); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
 
   // Erase for which an absent row is fine.
   absl::Status Remove(const K& key) {

@@ -90,6 +90,16 @@ struct Service {
   friend auto operator<=>(const Service&, const Service&) = default;
 };
 
+// Why a frontend of a Service exists.
+enum class FrontendKind : uint8_t {
+  kUnknown,
+  kClusterIp,
+  kNodePort,
+  kLoadBalancer,
+  kExternalIp,
+  kHostPort,
+};
+
 // A pod of this node with its veth.
 struct Endpoint {
   IpAddress ip;

@@ -400,6 +400,19 @@ absl::Status Netlink::AddRoute(const RouteInfo& route) {
                                    route.ifindex));
 }
 
+absl::Status Netlink::RemoveRoute(const RouteInfo& route) {
+  nlmsghdr* message = Message(RTM_DELROUTE, 0);
+  auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
+  header->rtm_family = AF_INET;
+  header->rtm_dst_len = route.destination.length();
+  header->rtm_table = RT_TABLE_MAIN;
+  header->rtm_scope = RT_SCOPE_NOWHERE;  // any
+  if (route.destination.length() > 0) PutIp(message, RTA_DST, route.destination.base());
+  mnl_attr_put_u32(message, RTA_OIF, route.ifindex);
+  return Send(message, fmt::format("remove route {} by interface {}", route.destination.ToString(),
+                                   route.ifindex));
+}
+
 absl::Status Netlink::AddNeighbour(int ifindex, const IpAddress& address, const MacAddress& mac) {
   nlmsghdr* message = Message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
   auto* header = static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ndmsg)));

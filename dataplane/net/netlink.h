@@ -89,6 +89,8 @@ class Netlink {
   absl::Status SetForwarding(int ifindex);
   absl::Status AddAddress(int ifindex, const IpAddress& address);  // as /32
   absl::Status AddRoute(const RouteInfo& route);
+  // By destination and interface. Not to be queued. NOT_FOUND when there is none.
+  absl::Status RemoveRoute(const RouteInfo& route);
   absl::Status AddNeighbour(int ifindex, const IpAddress& address, const MacAddress& mac);
 
   absl::StatusOr<std::vector<AddressInfo>> Addresses();

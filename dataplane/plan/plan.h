@@ -2,57 +2,21 @@
 // What must be done to bring the maps from what they hold to what they should hold. Pure.
 //
 // Order, so that packets never meet a reference to something absent: policies, peers and backends
-// appear before the Services that need them, and leave after them. Nothing is removed on the word
-// of an incomplete desired state.
+// appear before the sets that hold them, sets and source ranges before the frontends that name
+// them, and all leave in the other order. Nothing is removed on the word of an incomplete desired
+// state.
 #pragma once
 
-#include <compare>
-#include <map>
+#include <memory>
+#include <string>
 #include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "dataplane/model/state.h"
+#include "dataplane/plan/observed.h"
 
 namespace mesh::dataplane {
-
-// What a client dials.
-struct Frontend {
-  IpAddress vip;
-  uint16_t port = 0;
-  Protocol protocol = Protocol::kTcp;
-  friend auto operator<=>(const Frontend&, const Frontend&) = default;
-};
-
-struct ServiceEntry {
-  uint32_t service_id = 0;
-  uint32_t identity = 0;
-  // Raised by the executor with each change of `backend_ids`; no part of a plan.
-  uint32_t generation = 0;
-  std::vector<uint32_t> backend_ids;  // active ones, ascending
-  friend auto operator<=>(const ServiceEntry&, const ServiceEntry&) = default;
-};
-
-// A backend belongs to one Service port, for good: (service_id, ip, port) never changes for an id.
-struct BackendEntry {
-  uint32_t service_id = 0;
-  IpAddress ip;
-  uint16_t port = 0;
-  Protocol protocol = Protocol::kTcp;
-  BackendState state = BackendState::kActive;
-  uint16_t weight = 1;
-  uint8_t scopes = kScopeBoth;
-  friend auto operator<=>(const BackendEntry&, const BackendEntry&) = default;
-};
-
-// What the maps hold.
-struct Observed {
-  std::map<Frontend, ServiceEntry> services;
-  std::map<uint32_t, BackendEntry> backends;  // by backend id
-  std::map<IpPrefix, IpAddress> peers;        // pod range -> node
-  std::map<uint32_t, Isolation> namespaces;   // by identity; kDefault has no row
-  friend auto operator<=>(const Observed&, const Observed&) = default;
-};
 
 struct PutNamespace {
   uint32_t identity = 0;
@@ -62,19 +26,44 @@ struct PutPeer {
   IpPrefix pod_cidr;
   IpAddress node;
 };
+struct PutOutside {
+  Outside kind = Outside::kNode;
+  IpPrefix range;
+};
 struct PutBackend {
   uint32_t backend_id = 0;
   BackendEntry entry;
 };
-struct PutService {
-  Frontend frontend;
-  ServiceEntry entry;  // generation: of the observed entry, or 0
+struct PutSourceRange {
+  uint32_t service_id = 0;
+  IpPrefix range;
 };
-struct RemoveService {
+struct PutSet {
+  uint32_t service_id = 0;
+  Scope scope = Scope::kInternal;
+  SetEntry entry;  // generation: of the observed entry, or 0
+};
+struct PutFrontend {
   Frontend frontend;
+  FrontendEntry entry;
+};
+struct RemoveFrontend {
+  Frontend frontend;
+};
+struct RemoveSet {
+  uint32_t service_id = 0;
+  Scope scope = Scope::kInternal;
+};
+struct RemoveSourceRange {
+  uint32_t service_id = 0;
+  IpPrefix range;
 };
 struct RemoveBackend {
   uint32_t backend_id = 0;
+};
+struct RemoveOutside {
+  Outside kind = Outside::kNode;
+  IpPrefix range;
 };
 struct RemovePeer {
   IpPrefix pod_cidr;
@@ -82,15 +71,16 @@ struct RemovePeer {
 struct RemoveNamespace {
   uint32_t identity = 0;
 };
-using Action = std::variant<PutNamespace, PutPeer, PutBackend, PutService, RemoveService,
-                            RemoveBackend, RemovePeer, RemoveNamespace>;
+using Action = std::variant<PutNamespace, PutPeer, PutOutside, PutBackend, PutSourceRange, PutSet,
+                            PutFrontend, RemoveFrontend, RemoveSet, RemoveSourceRange,
+                            RemoveBackend, RemoveOutside, RemovePeer, RemoveNamespace>;
 
 struct Plan {
   std::vector<Action> actions;
   // Decisions kept in flows may be wrong after these actions: flows have to be judged again.
   bool judge_flows_again = false;
   // What of the desired state cannot be programmed (two Services on one address and port, an IPv6
-  // address, a peer inside this node's range); the rest is planned.
+  // address, a peer inside this node's range), the first of all by key; the rest is planned.
   absl::Status problem;
 };
 
@@ -100,6 +90,38 @@ struct NextIds {
   uint32_t backend = 1;
 };
 
+// Remembers which Service claims what, so that the cost of a plan follows the Services that have
+// changed, not those that exist. Knows nothing of the maps: they are told with each plan.
+//
+// Two Services that claim one frontend: the first by key has it, the others are a problem until it
+// is free.
+class Planner {
+ public:
+  explicit Planner(NodeConfig node, NextIds next = {});
+  ~Planner();
+
+  // Looks at `desired.changed_services` when they are named; the first plan, and the first complete
+  // one, look at everything anyhow.
+  // REQUIRES: `observed` is what the actions of all plans before have made of the maps, or Forget()
+  // was called.
+  Plan Compute(const DesiredState& desired, const Observed& observed);
+
+  // The maps may hold anything: the next plan looks at everything. Numbers are not given out again.
+  void Forget();
+
+  // The Service whose port has this number, as planned last, and the index of the port. Null: none.
+  const Service* Find(uint32_t service_id, size_t* port) const;
+  // Why a frontend exists.
+  FrontendKind Kind(const Frontend& frontend) const;
+
+  const NextIds& next() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// A plan of everything, from no memory.
 Plan ComputePlan(const NodeConfig& node, const DesiredState& desired, const Observed& observed,
                  NextIds& next);
 

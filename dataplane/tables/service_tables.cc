@@ -1,96 +1,129 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/tables/service_tables.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "common/status.h"
-#include "dataplane/tables/encode.h"
+#include "dataplane/maglev/maglev.h"
+#include "dataplane/tables/service_encode.h"
 #include "fmt/format.h"
 
 namespace mesh::dataplane {
 namespace {
 
-uint32_t SetOf(const ServiceEntry& entry) {
-  return MESH_SET_ID(entry.service_id, MESH_SCOPE_INTERNAL);
+// The table of a Maglev set: backend ids by place. Shares are those of the slots.
+MaglevTables::Places PlacesOf(const SetEntry& entry, uint32_t size, const Observed& observed) {
+  std::vector<MaglevBackend> backends;
+  std::vector<uint32_t> ids;
+  for (const uint32_t id : entry.slots) {
+    if (!ids.empty() && ids.back() == id) {
+      ++backends.back().weight;
+      continue;
+    }
+    const BackendEntry& backend = observed.backends.at(id);
+    ids.push_back(id);
+    backends.push_back({backend.ip, backend.port, 1});
+  }
+  MaglevTables::Places places = BuildMaglevTable(backends, size);
+  for (uint32_t& place : places) place = ids[place];
+  return places;
 }
 
-mesh_service_key Encode(const Frontend& frontend) {
-  return {.vip = EncodeIp(frontend.vip),
-          .port = EncodePort(frontend.port),
-          .proto = static_cast<uint8_t>(frontend.protocol),
-          .pad0 = 0};
+bool HoldsOnlyKnown(const SetEntry& entry, const Observed& observed) {
+  return std::all_of(entry.slots.begin(), entry.slots.end(),
+                     [&](uint32_t id) { return observed.backends.contains(id); });
 }
 
-Frontend Decode(const mesh_service_key& key) {
-  return {DecodeIp(key.vip), DecodePort(key.port), static_cast<Protocol>(key.proto)};
+mesh_set_value Encode(const SetEntry& entry, uint32_t generation) {
+  return {.generation = generation,
+          .count = static_cast<uint32_t>(entry.slots.size()),
+          .algorithm = static_cast<uint32_t>(entry.algorithm),
+          .table_size = entry.table_size};
 }
 
-mesh_backend_value Encode(const BackendEntry& entry) {
-  return {.ip = EncodeIp(entry.ip),
-          .port = EncodePort(entry.port),
-          .proto = static_cast<uint8_t>(entry.protocol),
-          .state = static_cast<uint8_t>(entry.state),
-          .service_id = entry.service_id,
-          .weight = entry.weight,
-          .scopes = entry.scopes,
-          .pad0 = 0};
+absl::StatusOr<IpPrefix> DecodePrefix(uint32_t ip_be, uint32_t length) {
+  return IpPrefix::Parse(fmt::format("{}/{}", DecodeIp(ip_be).ToString(), length));
 }
 
-BackendEntry Decode(const mesh_backend_value& value) {
-  return {value.service_id,
-          DecodeIp(value.ip),
-          DecodePort(value.port),
-          static_cast<Protocol>(value.proto),
-          static_cast<BackendState>(value.state),
-          value.weight,
-          value.scopes};
-}
-
-mesh_tunnel_key Encode(const IpPrefix& prefix) {
-  return {.prefix_length = static_cast<uint32_t>(prefix.length()), .ip = EncodeIp(prefix.base())};
+// First error of several.
+void Keep(absl::Status& first, absl::Status status) {
+  if (first.ok()) first = std::move(status);
 }
 
 }  // namespace
 
 absl::StatusOr<Observed> ServiceTables::Load() const {
   Observed out;
+  ASSIGN_OR_RETURN(const auto loads, maps_.load.Dump());
+  std::set<uint32_t> counted;
+  for (const auto& [key, value] : loads) counted.insert(key.backend_id);
   ASSIGN_OR_RETURN(const auto backends, maps_.backend.Dump());
-  for (const auto& [key, value] : backends) out.backends[key.backend_id] = Decode(value);
-
-  ASSIGN_OR_RETURN(const auto slots, maps_.slot.Dump());
-  std::map<std::pair<uint32_t, uint32_t>, std::map<uint32_t, uint32_t>> by_set;
-  for (const auto& [key, value] : slots) {
-    by_set[{key.set_id, key.generation}][key.index] = value.backend_id;
+  for (const auto& [key, value] : backends) {
+    out.PutBackend(key.backend_id, Decode(value, counted.contains(key.backend_id)));
   }
+
   ASSIGN_OR_RETURN(const auto set_rows, maps_.set.Dump());
-  std::map<uint32_t, mesh_set_value> sets;
-  for (const auto& [key, value] : set_rows) sets.emplace(key.set_id, value);
-  ASSIGN_OR_RETURN(const auto services, maps_.service.Dump());
-  for (const auto& [key, value] : services) {
-    ServiceEntry& entry = out.services[Decode(key)];
-    entry.service_id = value.service_id;
-    entry.identity = value.identity;
-    const auto set = sets.find(value.set_id);
-    if (set == sets.end()) continue;
-    entry.generation = set->second.generation;
-    for (const auto& [index, backend_id] : by_set[{value.set_id, entry.generation}]) {
-      if (index < set->second.count) entry.backend_ids.push_back(backend_id);
+  std::map<uint32_t, SetEntry> sets;
+  for (const auto& [key, value] : set_rows) {
+    SetEntry& entry = sets[key.set_id];
+    entry.generation = value.generation;
+    entry.algorithm = static_cast<Algorithm>(value.algorithm);
+    entry.table_size = value.table_size;
+    entry.slots.assign(std::min<uint32_t>(value.count, MESH_SLOT_MAX_ENTRIES), 0);
+  }
+  ASSIGN_OR_RETURN(const auto slots, maps_.slot.Dump());
+  for (const auto& [key, value] : slots) {
+    const auto set = sets.find(key.set_id);
+    if (set == sets.end() || set->second.generation != key.generation) continue;
+    if (key.index < set->second.slots.size()) set->second.slots[key.index] = value.backend_id;
+  }
+  for (auto& [id, entry] : sets) {
+    if (entry.table_size != 0) {
+      const absl::StatusOr<MaglevTables::Places> places = maps_.maglev.Get(id);
+      if (!places.ok() && !absl::IsNotFound(places.status())) return places.status();
+      if (!places.ok() || entry.slots.empty() || !HoldsOnlyKnown(entry, out) ||
+          *places != PlacesOf(entry, entry.table_size, out)) {
+        entry.table_size = 0;
+      }
     }
+    out.PutSet(ServiceOf(id), ScopeOf(id), std::move(entry));
+  }
+  ASSIGN_OR_RETURN(const auto services, maps_.service.Dump());
+  for (const auto& [key, value] : services) out.Put(Decode(key), Decode(value));
+  ASSIGN_OR_RETURN(const auto ranges, maps_.source_range.Dump());
+  for (const auto& [key, value] : ranges) {
+    ASSIGN_OR_RETURN(const IpPrefix range, DecodePrefix(key.ip, key.prefix_length - 32));
+    out.PutSourceRange(key.service_id, range);
   }
 
   ASSIGN_OR_RETURN(const auto tunnels, maps_.tunnel.Dump());
   for (const auto& [key, value] : tunnels) {
-    ASSIGN_OR_RETURN(
-        const IpPrefix prefix,
-        IpPrefix::Parse(fmt::format("{}/{}", DecodeIp(key.ip).ToString(), key.prefix_length)));
+    ASSIGN_OR_RETURN(const IpPrefix prefix, DecodePrefix(key.ip, key.prefix_length));
     out.peers[prefix] = DecodeIp(value.node_ip);
   }
   ASSIGN_OR_RETURN(const auto namespaces, maps_.ns.Dump());
   for (const auto& [key, value] : namespaces) {
     out.namespaces[key.identity] = static_cast<Isolation>(value.isolation);
   }
+  ASSIGN_OR_RETURN(const auto nodes, maps_.node.Dump());
+  for (const auto& [key, value] : nodes) {
+    out.outside.emplace(Outside::kNode, IpPrefix::Of(DecodeIp(key.ip)));
+  }
+  ASSIGN_OR_RETURN(const auto no_masquerade, maps_.no_masquerade.Dump());
+  for (const auto& [key, value] : no_masquerade) {
+    ASSIGN_OR_RETURN(const IpPrefix prefix, DecodePrefix(key.ip, key.prefix_length));
+    out.outside.emplace(Outside::kNoMasquerade, prefix);
+  }
+  ASSIGN_OR_RETURN(const auto announced, maps_.announce.Dump());
+  for (const auto& [key, value] : announced) {
+    out.outside.emplace(Outside::kAnnounced, IpPrefix::Of(DecodeIp(key.ip)));
+  }
+  ASSIGN_OR_RETURN(const std::vector<IpAddress> routes, maps_.routes.List());
+  for (const IpAddress& route : routes) out.outside.emplace(Outside::kRoute, IpPrefix::Of(route));
   return out;
 }
 
@@ -98,87 +131,253 @@ absl::Status ServiceTables::RemoveOrphans() {
   std::set<uint32_t> named;
   ASSIGN_OR_RETURN(const auto services, maps_.service.Dump());
   for (const auto& [key, value] : services) named.insert(value.set_id);
-  std::set<std::pair<uint32_t, uint32_t>> present;
+  std::map<uint32_t, mesh_set_value> present;
+  std::vector<mesh_set_key> unnamed;
   ASSIGN_OR_RETURN(const auto sets, maps_.set.Dump());
   for (const auto& [key, value] : sets) {
     if (named.contains(key.set_id)) {
-      present.emplace(key.set_id, value.generation);
+      present.emplace(key.set_id, value);
     } else {
-      RETURN_IF_ERROR(maps_.set.Remove(key));
+      unnamed.push_back(key);
     }
   }
+  RETURN_IF_ERROR(maps_.set.RemoveAll(unnamed));
+  std::vector<mesh_slot_key> old_slots;
   ASSIGN_OR_RETURN(const auto slots, maps_.slot.Dump());
   for (const auto& [key, value] : slots) {
-    if (present.contains({key.set_id, key.generation})) continue;
-    RETURN_IF_ERROR(maps_.slot.Remove(key));
+    const auto set = present.find(key.set_id);
+    if (set == present.end() || set->second.generation != key.generation ||
+        key.index >= set->second.count) {
+      old_slots.push_back(key);
+    }
   }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(maps_.slot.RemoveAll(old_slots));
+  std::vector<uint32_t> old_tables;
+  ASSIGN_OR_RETURN(const std::vector<uint32_t> tables, maps_.maglev.List());
+  for (const uint32_t id : tables) {
+    const auto set = present.find(id);
+    if (set == present.end() || set->second.table_size == 0) old_tables.push_back(id);
+  }
+  RETURN_IF_ERROR(maps_.maglev.Remove(old_tables));
+  std::vector<mesh_backend_key> old_loads;
+  ASSIGN_OR_RETURN(const auto loads, maps_.load.Dump());
+  for (const auto& [key, value] : loads) {
+    if (!maps_.backend.Lookup(key).ok()) old_loads.push_back(key);
+  }
+  return maps_.load.RemoveAll(old_loads);
 }
 
-absl::Status ServiceTables::RemoveSlots(const ServiceEntry& entry) {
-  for (uint32_t i = 0; i < entry.backend_ids.size(); ++i) {
-    RETURN_IF_ERROR(
-        maps_.slot.Remove({.set_id = SetOf(entry), .generation = entry.generation, .index = i}));
+// Neighbouring actions of one kind.
+class ServiceTables::Run {
+ public:
+  Run(Maps& maps, const Observed& observed, std::span<const Action> actions)
+      : maps_(maps), observed_(observed), actions_(actions) {}
+
+  absl::Status Write() {
+    return std::visit([&](const auto& first) { return WriteAll(first); }, actions_[0]);
   }
-  return absl::OkStatus();
-}
 
-absl::Status ServiceTables::Put(const PutService& action, const Observed& observed) {
-  const ServiceEntry& entry = action.entry;
-  const uint32_t generation = entry.generation + 1;
-  for (uint32_t i = 0; i < entry.backend_ids.size(); ++i) {
-    RETURN_IF_ERROR(
-        maps_.slot.Upsert({.set_id = SetOf(entry), .generation = generation, .index = i},
-                          {.backend_id = entry.backend_ids[i]}));
+ private:
+  template <typename T, typename F>
+  void Each(const F& visit) const {
+    for (const Action& action : actions_) visit(std::get<T>(action));
   }
-  RETURN_IF_ERROR(maps_.set.Upsert({.set_id = SetOf(entry)},
-                                   {.generation = generation,
-                                    .count = static_cast<uint32_t>(entry.backend_ids.size()),
-                                    .algorithm = MESH_ALGORITHM_RANDOM,
-                                    .table_size = 0}));
-  RETURN_IF_ERROR(maps_.service.Upsert(Encode(action.frontend), {.service_id = entry.service_id,
-                                                                 .set_id = SetOf(entry),
-                                                                 .identity = entry.identity,
-                                                                 .affinity_s = 0,
-                                                                 .flags = 0}));
-  const auto old = observed.services.find(action.frontend);
-  return old == observed.services.end() ? absl::OkStatus() : RemoveSlots(old->second);
-}
+  // One row an action.
+  template <typename T, typename K, typename V, typename F>
+  absl::Status UpsertEach(Map<K, V>& map, const F& row) {
+    std::vector<std::pair<K, V>> rows;
+    rows.reserve(actions_.size());
+    Each<T>([&](const T& action) { rows.push_back(row(action)); });
+    return map.UpsertAll(rows);
+  }
+  template <typename T, typename K, typename V, typename F>
+  absl::Status RemoveEach(Map<K, V>& map, const F& key) {
+    std::vector<K> keys;
+    keys.reserve(actions_.size());
+    Each<T>([&](const T& action) { keys.push_back(key(action)); });
+    return map.RemoveAll(keys);
+  }
 
-absl::Status ServiceTables::Execute(const Action& action, const Observed& observed) {
-  struct Visitor {
-    ServiceTables& tables;
-    const Observed& observed;
+  absl::Status WriteAll(const PutNamespace&) {
+    return UpsertEach<PutNamespace>(maps_.ns, [](const PutNamespace& a) {
+      return std::pair(mesh_namespace_key{a.identity},
+                       mesh_namespace_value{static_cast<uint32_t>(a.isolation)});
+    });
+  }
+  absl::Status WriteAll(const RemoveNamespace&) {
+    return RemoveEach<RemoveNamespace>(
+        maps_.ns, [](const RemoveNamespace& a) { return mesh_namespace_key{a.identity}; });
+  }
+  absl::Status WriteAll(const PutPeer&) {
+    return UpsertEach<PutPeer>(maps_.tunnel, [](const PutPeer& a) {
+      return std::pair(Encode(a.pod_cidr), mesh_tunnel_value{EncodeIp(a.node)});
+    });
+  }
+  absl::Status WriteAll(const RemovePeer&) {
+    return RemoveEach<RemovePeer>(maps_.tunnel,
+                                  [](const RemovePeer& a) { return Encode(a.pod_cidr); });
+  }
+  absl::Status WriteAll(const PutFrontend&) {
+    return UpsertEach<PutFrontend>(maps_.service, [](const PutFrontend& a) {
+      return std::pair(Encode(a.frontend), Encode(a.entry));
+    });
+  }
+  absl::Status WriteAll(const RemoveFrontend&) {
+    return RemoveEach<RemoveFrontend>(maps_.service,
+                                      [](const RemoveFrontend& a) { return Encode(a.frontend); });
+  }
+  absl::Status WriteAll(const PutSourceRange&) {
+    return UpsertEach<PutSourceRange>(maps_.source_range, [](const PutSourceRange& a) {
+      return std::pair(EncodeSourceRange(a.service_id, a.range), mesh_source_range_value{1});
+    });
+  }
+  absl::Status WriteAll(const RemoveSourceRange&) {
+    return RemoveEach<RemoveSourceRange>(maps_.source_range, [](const RemoveSourceRange& a) {
+      return EncodeSourceRange(a.service_id, a.range);
+    });
+  }
 
-    absl::Status operator()(const PutNamespace& a) {
-      return tables.maps_.ns.Upsert({.identity = a.identity},
-                                    {.isolation = static_cast<uint32_t>(a.isolation)});
+  absl::Status WriteAll(const PutBackend&) {
+    std::vector<std::pair<mesh_backend_key, mesh_backend_load_value>> counted;
+    std::vector<mesh_backend_key> uncounted;
+    Each<PutBackend>([&](const PutBackend& a) {
+      const auto old = observed_.backends.find(a.backend_id);
+      const bool was = old != observed_.backends.end() && old->second.counted;
+      // The programs count in it: never written over.
+      if (a.entry.counted && !was) counted.push_back({{a.backend_id}, {.flows = 0}});
+      if (!a.entry.counted && was) uncounted.push_back({a.backend_id});
+    });
+    RETURN_IF_ERROR(maps_.load.UpsertAll(counted));
+    RETURN_IF_ERROR(UpsertEach<PutBackend>(maps_.backend, [](const PutBackend& a) {
+      return std::pair(mesh_backend_key{a.backend_id}, Encode(a.entry));
+    }));
+    return maps_.load.RemoveAll(uncounted);
+  }
+  absl::Status WriteAll(const RemoveBackend&) {
+    const auto key = [](const RemoveBackend& a) { return mesh_backend_key{a.backend_id}; };
+    RETURN_IF_ERROR(RemoveEach<RemoveBackend>(maps_.backend, key));
+    std::vector<mesh_backend_key> counted;
+    Each<RemoveBackend>([&](const RemoveBackend& a) {
+      const auto old = observed_.backends.find(a.backend_id);
+      if (old != observed_.backends.end() && old->second.counted) counted.push_back(key(a));
+    });
+    return maps_.load.RemoveAll(counted);
+  }
+
+  void CollectSlots(uint32_t set_id, uint32_t generation, size_t count,
+                    std::vector<mesh_slot_key>* out) const {
+    for (uint32_t i = 0; i < count; ++i) out->push_back({set_id, generation, i});
+  }
+
+  absl::Status WriteAll(const PutSet&) {
+    std::vector<std::pair<uint32_t, MaglevTables::Places>> tables;
+    std::vector<uint32_t> old_tables;
+    std::vector<std::pair<mesh_slot_key, mesh_slot_value>> slots;
+    std::vector<std::pair<mesh_set_key, mesh_set_value>> sets;
+    std::vector<mesh_slot_key> old_slots;
+    absl::Status unknown;
+    Each<PutSet>([&](const PutSet& a) {
+      const uint32_t id = SetId(a.service_id, a.scope), generation = a.entry.generation + 1;
+      if (!HoldsOnlyKnown(a.entry, observed_)) {
+        Keep(unknown, absl::FailedPreconditionError(fmt::format(
+                          "service id {}: a backend of its new set could not be written, the old "
+                          "set stays",
+                          a.service_id)));
+        return;
+      }
+      for (uint32_t i = 0; i < a.entry.slots.size(); ++i) {
+        slots.push_back({{id, generation, i}, {a.entry.slots[i]}});
+      }
+      sets.push_back({{id}, Encode(a.entry, generation)});
+      if (a.entry.table_size != 0) {
+        tables.emplace_back(id, PlacesOf(a.entry, a.entry.table_size, observed_));
+      }
+      const SetEntry* old = observed_.FindSet(a.service_id, a.scope);
+      if (old == nullptr) return;
+      CollectSlots(id, old->generation, old->slots.size(), &old_slots);
+      // Not with its last backend: removing a table waits for a grace period.
+      if (old->algorithm == Algorithm::kMaglev && a.entry.algorithm != Algorithm::kMaglev) {
+        old_tables.push_back(id);
+      }
+    });
+    RETURN_IF_ERROR(unknown);
+    RETURN_IF_ERROR(maps_.slot.UpsertAll(slots));
+    RETURN_IF_ERROR(maps_.maglev.Put(tables));
+    RETURN_IF_ERROR(maps_.set.UpsertAll(sets));
+    RETURN_IF_ERROR(maps_.slot.RemoveAll(old_slots));
+    return maps_.maglev.Remove(old_tables);
+  }
+  absl::Status WriteAll(const RemoveSet&) {
+    std::vector<mesh_set_key> sets;
+    std::vector<uint32_t> tables;
+    std::vector<mesh_slot_key> slots;
+    Each<RemoveSet>([&](const RemoveSet& a) {
+      const uint32_t id = SetId(a.service_id, a.scope);
+      sets.push_back({id});
+      const SetEntry* old = observed_.FindSet(a.service_id, a.scope);
+      if (old == nullptr) return;
+      CollectSlots(id, old->generation, old->slots.size(), &slots);
+      if (old->algorithm == Algorithm::kMaglev) tables.push_back(id);
+    });
+    RETURN_IF_ERROR(maps_.set.RemoveAll(sets));
+    RETURN_IF_ERROR(maps_.slot.RemoveAll(slots));
+    return maps_.maglev.Remove(tables);
+  }
+
+  template <typename T>
+  absl::Status WriteOutside(bool put) {
+    absl::Status first;
+    std::vector<IpAddress> routes;
+    Each<T>([&](const T& a) {
+      const auto length = static_cast<uint32_t>(a.range.length());
+      const __be32 ip = EncodeIp(a.range.base());
+      const auto set = [&](auto& map, const auto& key) {
+        Keep(first, put ? map.Upsert(key, 1) : map.Remove(key));
+      };
+      switch (a.kind) {
+        case Outside::kNode:
+          return set(maps_.node, mesh_node_key{ip});
+        case Outside::kNoMasquerade:
+          return set(maps_.no_masquerade, mesh_no_masquerade_key{length, ip});
+        case Outside::kAnnounced:
+          return set(maps_.announce, mesh_announce_key{ip});
+        case Outside::kRoute:
+          routes.push_back(a.range.base());
+      }
+    });
+    if (routes.empty()) return first;
+    Keep(first, put ? maps_.routes.Add(routes) : maps_.routes.Remove(routes));
+    return first;
+  }
+  absl::Status WriteAll(const PutOutside&) { return WriteOutside<PutOutside>(true); }
+  absl::Status WriteAll(const RemoveOutside&) { return WriteOutside<RemoveOutside>(false); }
+
+  Maps& maps_;
+  const Observed& observed_;
+  std::span<const Action> actions_;
+};
+
+absl::Status ServiceTables::Execute(const std::vector<Action>& actions, Observed& observed) {
+  absl::Status first;
+  const std::span<const Action> all(actions);
+  for (size_t begin = 0; begin < all.size();) {
+    size_t end = begin + 1;
+    while (end < all.size() && all[end].index() == all[begin].index()) ++end;
+    const std::span<const Action> run = all.subspan(begin, end - begin);
+    begin = end;
+    const absl::Status together = Run(maps_, observed, run).Write();
+    if (together.ok()) {
+      for (const Action& action : run) Perform(action, observed);
+      continue;
     }
-    absl::Status operator()(const PutPeer& a) {
-      return tables.maps_.tunnel.Upsert(Encode(a.pod_cidr), {.node_ip = EncodeIp(a.node)});
+    Keep(first, together);
+    if (run.size() == 1) continue;
+    // One by one: what can be written is. Writing a row again does no harm.
+    for (size_t i = 0; i < run.size(); ++i) {
+      if (Run(maps_, observed, run.subspan(i, 1)).Write().ok()) Perform(run[i], observed);
     }
-    absl::Status operator()(const PutBackend& a) {
-      return tables.maps_.backend.Upsert({.backend_id = a.backend_id}, Encode(a.entry));
-    }
-    absl::Status operator()(const PutService& a) { return tables.Put(a, observed); }
-    absl::Status operator()(const RemoveService& a) {
-      RETURN_IF_ERROR(tables.maps_.service.Remove(Encode(a.frontend)));
-      const auto old = observed.services.find(a.frontend);
-      if (old == observed.services.end()) return absl::OkStatus();
-      RETURN_IF_ERROR(tables.maps_.set.Remove({.set_id = SetOf(old->second)}));
-      return tables.RemoveSlots(old->second);
-    }
-    absl::Status operator()(const RemoveBackend& a) {
-      return tables.maps_.backend.Remove({.backend_id = a.backend_id});
-    }
-    absl::Status operator()(const RemovePeer& a) {
-      return tables.maps_.tunnel.Remove(Encode(a.pod_cidr));
-    }
-    absl::Status operator()(const RemoveNamespace& a) {
-      return tables.maps_.ns.Remove({.identity = a.identity});
-    }
-  };
-  return std::visit(Visitor{*this, observed}, action);
+  }
+  return first;
 }
 
 }  // namespace mesh::dataplane

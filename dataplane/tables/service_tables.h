@@ -1,49 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <vector>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "dataplane/bpf/maglev_tables.h"
 #include "dataplane/bpf/map.h"
 #include "dataplane/plan/plan.h"
+#include "mesh/shared/backend_load_map.h"
 #include "mesh/shared/backend_map.h"
 #include "mesh/shared/namespace_map.h"
+#include "mesh/shared/outside_map.h"
 #include "mesh/shared/service_map.h"
 #include "mesh/shared/set_map.h"
 #include "mesh/shared/slot_map.h"
+#include "mesh/shared/source_range_map.h"
 #include "mesh/shared/tunnel_map.h"
 
 namespace mesh::dataplane {
 
+// Routes of the node's own processes to addresses of Services.
+class HostRoutes {
+ public:
+  virtual ~HostRoutes() = default;
+  virtual absl::Status Add(const std::vector<IpAddress>& addresses) = 0;     // idempotent
+  virtual absl::Status Remove(const std::vector<IpAddress>& addresses) = 0;  // absent ones are fine
+  virtual absl::StatusOr<std::vector<IpAddress>> List() const = 0;
+};
+
 // The maps that follow the desired state, as bytes. Carries out plans.
 //
 // Owns: nothing; the maps outlive this.
-// Restart: Load() reads the maps; slots that no Service names are left-overs of a crash and go.
+// Restart: Load() reads the maps; slots and tables that no set names are left-overs of a crash.
 class ServiceTables {
  public:
   struct Maps {
     Map<mesh_service_key, mesh_service_value>& service;
     Map<mesh_set_key, mesh_set_value>& set;
     Map<mesh_slot_key, mesh_slot_value>& slot;
+    MaglevTables& maglev;
     Map<mesh_backend_key, mesh_backend_value>& backend;
+    Map<mesh_backend_key, mesh_backend_load_value>& load;
+    Map<mesh_source_range_key, mesh_source_range_value>& source_range;
     Map<mesh_tunnel_key, mesh_tunnel_value>& tunnel;
     Map<mesh_namespace_key, mesh_namespace_value>& ns;
+    Map<mesh_node_key, uint32_t>& node;
+    Map<mesh_no_masquerade_key, uint32_t>& no_masquerade;
+    Map<mesh_announce_key, uint32_t>& announce;
+    HostRoutes& routes;
   };
   explicit ServiceTables(Maps maps) : maps_(maps) {}
 
-  // What the maps hold now.
+  // What the maps hold now. A Maglev set whose table is not what its backends make has table_size
+  // 0: the next plan writes it.
   absl::StatusOr<Observed> Load() const;
-  // Removes slots of no Service's present generation.
+  // Removes sets that no frontend names, slots of no set's present generation, and tables and load
+  // counters that nothing needs.
   absl::Status RemoveOrphans();
 
-  // A Service changes in one write for every packet: the new slots stand before the Service names
-  // them, the old ones go after it no longer does.
-  // `observed`: before the action; the old slots are found from it.
-  // Cost: one system call; a Service 1 + its old and new backends.
-  absl::Status Execute(const Action& action, const Observed& observed);
+  // Carries out the actions in their order and enters those that worked in `observed`. Neighbours
+  // of one kind are written together. After an error the rest is still carried out, but for sets
+  // that hold a backend without a row; the first error is the answer.
+  //
+  // A set changes in one write for every packet: the new slots stand before the set names them, the
+  // old ones go after it no longer does.
+  // Cost: of one changed set, four system calls; with Maglev four more.
+  absl::Status Execute(const std::vector<Action>& actions, Observed& observed);
 
  private:
-  absl::Status Put(const PutService& action, const Observed& observed);
-  absl::Status RemoveSlots(const ServiceEntry& entry);
+  class Run;
 
   Maps maps_;
 };

@@ -78,25 +78,7 @@ const Links& TheLinks(const NodeConfig& config) {
   return *links;
 }
 
-template <typename K, typename V>
-std::unique_ptr<KernelMap<K, V>> Adopt(const Programs& programs, const char* name) {
-  absl::StatusOr<KernelMap<K, V>> map = KernelMap<K, V>::Adopt(programs.map(name));
-  MESH_CHECK(map.ok()) << std::string(map.status().message());
-  return std::make_unique<KernelMap<K, V>>(*std::move(map));
-}
-
 }  // namespace
-
-struct World::Maps {
-  std::unique_ptr<KernelMap<mesh_service_key, mesh_service_value>> service;
-  std::unique_ptr<KernelMap<mesh_set_key, mesh_set_value>> set;
-  std::unique_ptr<KernelMap<mesh_slot_key, mesh_slot_value>> slot;
-  std::unique_ptr<KernelMap<mesh_backend_key, mesh_backend_value>> backend;
-  std::unique_ptr<KernelMap<mesh_tunnel_key, mesh_tunnel_value>> tunnel;
-  std::unique_ptr<KernelMap<mesh_namespace_key, mesh_namespace_value>> ns;
-  std::unique_ptr<KernelMap<mesh_endpoint_key, mesh_endpoint_value>> endpoint;
-  std::unique_ptr<KernelMap<uint32_t, mesh_state_value>> state;
-};
 
 struct World::Loaded {
   ~Loaded() { overlay_driver_bpf__destroy(driver); }
@@ -178,32 +160,32 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
   }
   programs_ = loaded_->programs.get();
 
-  maps_ = std::make_shared<Maps>();
-  maps_->service = Adopt<mesh_service_key, mesh_service_value>(*programs_, MESH_SERVICE_MAP_NAME);
-  maps_->set = Adopt<mesh_set_key, mesh_set_value>(*programs_, MESH_SET_MAP_NAME);
-  maps_->slot = Adopt<mesh_slot_key, mesh_slot_value>(*programs_, MESH_SLOT_MAP_NAME);
-  maps_->backend = Adopt<mesh_backend_key, mesh_backend_value>(*programs_, MESH_BACKEND_MAP_NAME);
-  maps_->tunnel = Adopt<mesh_tunnel_key, mesh_tunnel_value>(*programs_, MESH_TUNNEL_MAP_NAME);
-  maps_->ns = Adopt<mesh_namespace_key, mesh_namespace_value>(*programs_, MESH_NAMESPACE_MAP_NAME);
-  maps_->endpoint =
-      Adopt<mesh_endpoint_key, mesh_endpoint_value>(*programs_, MESH_ENDPOINT_MAP_NAME);
-  maps_->state = Adopt<uint32_t, mesh_state_value>(*programs_, MESH_STATE_MAP_NAME);
-  flows_ = Adopt<mesh_flow_key, mesh_flow_value>(*programs_, MESH_FLOW_MAP_NAME);
-  owners_ = Adopt<mesh_owner_key, mesh_owner_value>(*programs_, MESH_OWNER_MAP_NAME);
+  absl::StatusOr<std::unique_ptr<KernelMaps>> maps = KernelMaps::Adopt(*programs_);
+  ASSERT_TRUE(maps.ok()) << maps.status();
+  maps_ = *std::move(maps);
+  flows_ = &maps_->flow;
+  owners_ = &maps_->owner;
+  routes_ = FakeHostRoutes();
 
   const auto clear = [](auto& map) {
     const auto rows = *map.Dump();
     for (const auto& [key, value] : rows) ASSERT_TRUE(map.Erase(key).ok());
   };
-  clear(*maps_->service);
-  clear(*maps_->set);
-  clear(*maps_->slot);
-  clear(*maps_->backend);
-  clear(*maps_->tunnel);
-  clear(*maps_->ns);
-  clear(*maps_->endpoint);
-  clear(*flows_);
-  clear(*owners_);
+  clear(maps_->service);
+  clear(maps_->set);
+  clear(maps_->slot);
+  clear(maps_->backend);
+  clear(maps_->load);
+  clear(maps_->source_range);
+  clear(maps_->tunnel);
+  clear(maps_->ns);
+  clear(maps_->node);
+  clear(maps_->no_masquerade);
+  clear(maps_->announce);
+  clear(maps_->endpoint);
+  clear(maps_->flow);
+  clear(maps_->owner);
+  ASSERT_TRUE(maps_->maglev.Remove(*maps_->maglev.List()).ok());
 
   const auto pod = [&](const char* name, const char* ip, uint32_t identity) {
     Pod out{ip, links.pods.at(name).ifindex, identity, {2, 0, 0, 0, 2, 0}};
@@ -223,19 +205,15 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
 }
 
 void World::Apply() {
-  ServiceTables tables(
-      {*maps_->service, *maps_->set, *maps_->slot, *maps_->backend, *maps_->tunnel, *maps_->ns});
+  ServiceTables tables(maps_->ForServices(routes_));
   const Plan plan = ComputePlan(config_, desired_, observed_, next_);
   ASSERT_TRUE(plan.problem.ok()) << plan.problem;
-  for (const Action& action : plan.actions) {
-    const absl::Status status = tables.Execute(action, observed_);
-    ASSERT_TRUE(status.ok()) << status;
-    Perform(action, observed_);
-  }
+  const absl::Status status = tables.Execute(plan.actions, observed_);
+  ASSERT_TRUE(status.ok()) << status;
   if (!plan.judge_flows_again) return;
-  mesh_state_value state = *maps_->state->Lookup(0);
+  mesh_state_value state = *maps_->state.Lookup(0);
   ++state.generation;
-  ASSERT_TRUE(maps_->state->Upsert(0, state).ok());
+  ASSERT_TRUE(maps_->state.Upsert(0, state).ok());
 }
 
 void World::Serve(const std::vector<std::string>& active,
@@ -272,11 +250,11 @@ void World::AddPod(const Pod& pod) {
   value.ifindex = static_cast<uint32_t>(pod.ifindex);
   value.identity = pod.identity;
   std::memcpy(value.pod_mac, pod.mac.data(), 6);
-  ASSERT_TRUE(maps_->endpoint->Upsert({EncodeIp(Ip(pod.ip))}, value).ok());
+  ASSERT_TRUE(maps_->endpoint.Upsert({EncodeIp(Ip(pod.ip))}, value).ok());
 }
 
 void World::RemovePod(const Pod& pod) {
-  ASSERT_TRUE(maps_->endpoint->Erase({EncodeIp(Ip(pod.ip))}).ok());
+  ASSERT_TRUE(maps_->endpoint.Erase({EncodeIp(Ip(pod.ip))}).ok());
 }
 
 std::map<std::string, uint64_t> World::Counters() {

@@ -19,6 +19,8 @@
 
 #include "dataplane/bpf/kernel_map.h"
 #include "dataplane/bpf/programs.h"
+#include "dataplane/kernel_maps.h"
+#include "dataplane/tables/fake_host_routes.h"
 #include "dataplane/tables/flow_table.h"
 #include "dataplane/tables/service_tables.h"
 #include "mesh/shared/endpoint_map.h"
@@ -92,12 +94,12 @@ class World : public ::testing::Test {
   bool has_uplink_ = false;
   Pod client_, near_, clerk_;
   Programs* programs_ = nullptr;
-  std::unique_ptr<KernelMap<mesh_flow_key, mesh_flow_value>> flows_;
-  std::unique_ptr<KernelMap<mesh_owner_key, mesh_owner_value>> owners_;
+  KernelMap<mesh_flow_key, mesh_flow_value>* flows_ = nullptr;
+  KernelMap<mesh_owner_key, mesh_owner_value>* owners_ = nullptr;
+  std::unique_ptr<KernelMaps> maps_;
 
  private:
   struct Loaded;
-  struct Maps;
   static absl::StatusOr<std::shared_ptr<Loaded>> LoadPrograms(const mesh_config& config,
                                                               uint32_t flow_max_entries,
                                                               bool use_kernel_functions);
@@ -105,12 +107,12 @@ class World : public ::testing::Test {
   std::map<std::string, uint64_t> Counters();
   void Apply();
 
-  std::shared_ptr<Maps> maps_;
   std::shared_ptr<Loaded> loaded_;
   NodeConfig config_;
   DesiredState desired_;
   Observed observed_;
   NextIds next_;
+  FakeHostRoutes routes_;
 };
 
 }  // namespace mesh::dataplane::testing

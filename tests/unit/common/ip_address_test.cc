@@ -53,6 +53,11 @@ TEST(IpPrefix, RefusesHostBitsAndBadLengths) {
     EXPECT_FALSE(IpPrefix::Parse(text).ok()) << text;
 }
 
+TEST(IpPrefix, HoldsOneAddress) {
+  EXPECT_EQ(IpPrefix::Of(*IpAddress::Parse("10.0.0.1")), *IpPrefix::Parse("10.0.0.1/32"));
+  EXPECT_EQ(IpPrefix::Of(*IpAddress::Parse("fd00::1")), *IpPrefix::Parse("fd00::1/128"));
+}
+
 TEST(IpPrefix, HoldsEverythingAtLengthZero) {
   auto prefix = IpPrefix::Parse("0.0.0.0/0");
   ASSERT_TRUE(prefix.ok());

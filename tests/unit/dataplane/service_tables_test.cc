@@ -8,6 +8,7 @@
 #include <string>
 
 #include "dataplane/bpf/fake_map.h"
+#include "dataplane/tables/fake_host_routes.h"
 
 namespace mesh::dataplane {
 namespace {
@@ -17,105 +18,228 @@ IpPrefix Range(const std::string& text) { return *IpPrefix::Parse(text); }
 
 class Tables : public ::testing::Test {
  protected:
-  absl::Status Execute(const Action& action) {
-    absl::Status status = tables_.Execute(action, observed_);
-    if (status.ok()) Perform(action, observed_);
-    return status;
+  absl::Status Execute(std::vector<Action> actions) { return tables_.Execute(actions, observed_); }
+
+  static PutBackend Backend(uint32_t id, const std::string& ip, bool counted = false) {
+    BackendEntry entry{1, Ip(ip), 8080};
+    entry.counted = counted;
+    return {id, entry};
+  }
+  PutSet Set(std::vector<uint32_t> slots, Algorithm algorithm = Algorithm::kRandom) const {
+    SetEntry entry;
+    entry.algorithm = algorithm;
+    entry.slots = std::move(slots);
+    if (algorithm == Algorithm::kMaglev && !entry.slots.empty()) entry.table_size = 1021;
+    if (const SetEntry* old = observed_.FindSet(1, Scope::kExternal)) {
+      entry.generation = old->generation;
+    }
+    return {1, Scope::kExternal, entry};
+  }
+  PutFrontend Web() const {
+    FrontendEntry entry;
+    entry.service_id = 1;
+    entry.scope = Scope::kExternal;
+    entry.identity = 256;
+    entry.affinity_seconds = 60;
+    entry.source_ranges = true;
+    return {frontend_, entry};
+  }
+  // As a packet sees it: what the row of the set names is complete.
+  void ExpectWholeSet() {
+    const absl::StatusOr<mesh_set_value> set = set_.Lookup({3});
+    if (!set.ok()) return;
+    for (uint32_t i = 0; i < set->count; ++i) {
+      const auto slot = slot_.Lookup({3, set->generation, i});
+      ASSERT_TRUE(slot.ok());
+      EXPECT_TRUE(backend_.Lookup({slot->backend_id}).ok());
+    }
+    if (set->table_size == 0) return;
+    const absl::StatusOr<MaglevTables::Places> places = maglev_.Get(3);
+    ASSERT_TRUE(places.ok());
+    for (const uint32_t id : *places) EXPECT_TRUE(backend_.Lookup({id}).ok());
   }
 
-  static PutBackend Backend(uint32_t id, const std::string& ip) {
-    return {id, {1, Ip(ip), 8080, Protocol::kTcp, BackendState::kActive}};
-  }
-  PutService Web(std::vector<uint32_t> backend_ids) const {
-    const auto it = observed_.services.find(frontend_);
-    return {frontend_,
-            {1, 256, it == observed_.services.end() ? 0 : it->second.generation,
-             std::move(backend_ids)}};
-  }
-
-  const Frontend frontend_ = {Ip("10.96.0.10"), 80, Protocol::kTcp};
+  const Frontend frontend_ = {Ip("192.0.2.200"), 80, Protocol::kTcp};
   FakeMap<mesh_service_key, mesh_service_value> service_;
   FakeMap<mesh_set_key, mesh_set_value> set_;
   FakeMap<mesh_slot_key, mesh_slot_value> slot_{8};
+  FakeMaglevTables maglev_;
   FakeMap<mesh_backend_key, mesh_backend_value> backend_;
+  FakeMap<mesh_backend_key, mesh_backend_load_value> load_;
+  FakeMap<mesh_source_range_key, mesh_source_range_value> source_range_;
   FakeMap<mesh_tunnel_key, mesh_tunnel_value> tunnel_;
   FakeMap<mesh_namespace_key, mesh_namespace_value> ns_;
-  ServiceTables tables_{{service_, set_, slot_, backend_, tunnel_, ns_}};
+  FakeMap<mesh_node_key, uint32_t> node_;
+  FakeMap<mesh_no_masquerade_key, uint32_t> no_masquerade_;
+  FakeMap<mesh_announce_key, uint32_t> announce_;
+  FakeHostRoutes routes_;
+  ServiceTables tables_{{service_, set_, slot_, maglev_, backend_, load_, source_range_, tunnel_,
+                         ns_, node_, no_masquerade_, announce_, routes_}};
   Observed observed_;
 };
 
 TEST_F(Tables, WritesAServiceInNetworkOrder) {
-  ASSERT_TRUE(Execute(Backend(7, "10.244.1.10")).ok());
-  ASSERT_TRUE(Execute(Web({7})).ok());
+  ASSERT_TRUE(Execute({Backend(7, "10.244.1.10"), Set({7}), Web()}).ok());
 
   const auto rows = *service_.Dump();
   ASSERT_EQ(rows.size(), 1u);
-  EXPECT_EQ(rows[0].first.vip, htonl(0x0a60000a));
+  EXPECT_EQ(rows[0].first.vip, htonl(0xc00002c8));
   EXPECT_EQ(rows[0].first.port, htons(80));
   EXPECT_EQ(rows[0].first.proto, 6);
+  EXPECT_EQ(rows[0].second.set_id, 3u);
+  EXPECT_EQ(rows[0].second.affinity_s, 60u);
+  EXPECT_EQ(rows[0].second.flags, uint32_t{MESH_SERVICE_EXTERNAL | MESH_SERVICE_SOURCE_RANGES});
   EXPECT_EQ(set_.Lookup({rows[0].second.set_id})->count, 1u);
   const auto backend = *backend_.Lookup({7});
   EXPECT_EQ(backend.ip, htonl(0x0af4010a));
   EXPECT_EQ(backend.port, htons(8080));
 }
 
+TEST_F(Tables, KeepsAPortOfTheNodeUnderNoAddress) {
+  const PutFrontend node_port{{IpAddress(), 30080, Protocol::kTcp}, Web().entry};
+
+  ASSERT_TRUE(Execute({node_port}).ok());
+
+  EXPECT_EQ((*service_.Dump())[0].first.vip, 0u);
+  EXPECT_EQ(tables_.Load()->frontends, observed_.frontends);
+}
+
 TEST_F(Tables, ReadsBackWhatWasWritten) {
-  ASSERT_TRUE(Execute(PutNamespace{300, Isolation::kClosed}).ok());
-  ASSERT_TRUE(Execute(PutPeer{Range("10.244.2.0/24"), Ip("192.0.2.2")}).ok());
-  ASSERT_TRUE(Execute(Backend(7, "10.244.1.10")).ok());
-  ASSERT_TRUE(Execute(Backend(8, "10.244.1.11")).ok());
-  ASSERT_TRUE(Execute(Web({7, 8})).ok());
+  ASSERT_TRUE(
+      Execute(
+          {PutNamespace{300, Isolation::kClosed}, PutPeer{Range("10.244.2.0/24"), Ip("192.0.2.2")},
+           PutOutside{Outside::kNode, Range("192.0.2.2/32")},
+           PutOutside{Outside::kNoMasquerade, Range("10.0.0.0/8")},
+           PutOutside{Outside::kAnnounced, Range("192.0.2.200/32")},
+           PutOutside{Outside::kRoute, Range("192.0.2.200/32")}, Backend(7, "10.244.1.10", true),
+           Backend(8, "10.244.1.11"), PutSourceRange{1, Range("203.0.113.0/24")},
+           PutSourceRange{1, Range("0.0.0.0/0")}, Set({7, 7, 8}, Algorithm::kMaglev), Web()})
+          .ok());
 
   EXPECT_EQ(*tables_.Load(), observed_);
 }
 
-TEST_F(Tables, ShowsPacketsACompleteServiceAtEveryWrite) {
-  ASSERT_TRUE(Execute(Backend(7, "10.244.1.10")).ok());
-  ASSERT_TRUE(Execute(Backend(8, "10.244.1.11")).ok());
-  ASSERT_TRUE(Execute(Web({7})).ok());
-  // Looks, like a packet, before each write to the slots.
-  slot_.fault = [&] {
-    const auto [key, value] = (*set_.Dump())[0];
-    for (uint32_t i = 0; i < value.count; ++i) {
-      EXPECT_TRUE(slot_.Lookup({key.set_id, value.generation, i}).ok());
-    }
-    return absl::OkStatus();
-  };
+TEST_F(Tables, TakesEverythingAwayAgain) {
+  ASSERT_TRUE(Execute({PutNamespace{300, Isolation::kClosed},
+                       PutPeer{Range("10.244.2.0/24"), Ip("192.0.2.2")},
+                       PutOutside{Outside::kNode, Range("192.0.2.2/32")},
+                       PutOutside{Outside::kNoMasquerade, Range("10.0.0.0/8")},
+                       PutOutside{Outside::kAnnounced, Range("192.0.2.200/32")},
+                       PutOutside{Outside::kRoute, Range("192.0.2.200/32")},
+                       Backend(7, "10.244.1.10", true), PutSourceRange{1, Range("203.0.113.0/24")},
+                       Set({7}, Algorithm::kMaglev), Web()})
+                  .ok());
 
-  ASSERT_TRUE(Execute(Web({7, 8})).ok());
-  ASSERT_TRUE(Execute(Web({8})).ok());
+  ASSERT_TRUE(
+      Execute({RemoveOutside{Outside::kNode, Range("192.0.2.2/32")},
+               RemoveOutside{Outside::kNoMasquerade, Range("10.0.0.0/8")},
+               RemoveOutside{Outside::kAnnounced, Range("192.0.2.200/32")},
+               RemoveOutside{Outside::kRoute, Range("192.0.2.200/32")}, RemoveFrontend{frontend_},
+               RemoveSet{1, Scope::kExternal}, RemoveSourceRange{1, Range("203.0.113.0/24")},
+               RemoveBackend{7}, RemovePeer{Range("10.244.2.0/24")}, RemoveNamespace{300}})
+          .ok());
 
-  EXPECT_EQ(slot_.size(), 1u);
+  EXPECT_EQ(*tables_.Load(), Observed());
+  EXPECT_EQ(observed_, Observed());
+  EXPECT_EQ(slot_.size() + load_.size(), 0u);
+  EXPECT_TRUE(maglev_.List()->empty());
 }
 
-TEST_F(Tables, LeavesNoSlotOfARemovedService) {
-  ASSERT_TRUE(Execute(Backend(7, "10.244.1.10")).ok());
-  ASSERT_TRUE(Execute(Web({7})).ok());
+TEST_F(Tables, ShowsPacketsAWholeSetAtEveryWrite) {
+  ASSERT_TRUE(
+      Execute({Backend(7, "10.244.1.10"), Backend(8, "10.244.1.11"), Set({7}), Web()}).ok());
+  // Looks, like a packet, before each write.
+  const auto look = [&] {
+    ExpectWholeSet();
+    return absl::OkStatus();
+  };
+  slot_.fault = set_.fault = backend_.fault = service_.fault = look;
 
-  ASSERT_TRUE(Execute(RemoveService{frontend_}).ok());
-  ASSERT_TRUE(Execute(RemoveBackend{7}).ok());
+  ASSERT_TRUE(Execute({Set({7, 8})}).ok());
+  ASSERT_TRUE(Execute({Set({8}, Algorithm::kMaglev)}).ok());
+  ASSERT_TRUE(Execute({Set({7, 8}, Algorithm::kMaglev)}).ok());
+  ASSERT_TRUE(Execute({Set({8}), RemoveBackend{7}}).ok());
 
-  EXPECT_EQ(service_.size() + set_.size() + slot_.size() + backend_.size(), 0u);
+  EXPECT_EQ(slot_.size(), 1u);
+  EXPECT_TRUE(maglev_.List()->empty()) << "another algorithm needs no table";
+}
+
+TEST_F(Tables, KeepsTheSetWhenOneOfItsBackendsCannotBeWritten) {
+  ASSERT_TRUE(Execute({Backend(7, "10.244.1.10"), Set({7}), Web()}).ok());
+  backend_.fault = [] { return absl::ResourceExhaustedError("the map is full"); };
+
+  EXPECT_TRUE(absl::IsResourceExhausted(Execute({Backend(8, "10.244.1.11"), Set({7, 8})})));
+
+  ExpectWholeSet();
+  EXPECT_EQ(set_.Lookup({3})->count, 1u);
+  EXPECT_EQ(observed_.FindSet(1, Scope::kExternal)->slots, std::vector<uint32_t>({7}));
+}
+
+TEST_F(Tables, WritesWhatCanBeWrittenOfManyRows) {
+  backend_.fault = [n = 0]() mutable {
+    return ++n % 3 == 2 ? absl::ResourceExhaustedError("the map is full") : absl::OkStatus();
+  };
+
+  EXPECT_FALSE(
+      Execute({Backend(7, "10.244.1.10"), Backend(8, "10.244.1.11"), Backend(9, "10.244.1.12")})
+          .ok());
+
+  EXPECT_EQ(*tables_.Load(), observed_);
+  EXPECT_EQ(observed_.backends.size(), 2u);
+}
+
+TEST_F(Tables, NeverWritesOverACounterOfFlows) {
+  ASSERT_TRUE(Execute({Backend(7, "10.244.1.10", true)}).ok());
+  ASSERT_TRUE(load_.Upsert({7}, {.flows = 5}).ok());
+  PutBackend drains = Backend(7, "10.244.1.10", true);
+  drains.entry.state = BackendState::kDraining;
+
+  ASSERT_TRUE(Execute({drains}).ok());
+  EXPECT_EQ(load_.Lookup({7})->flows, 5u);
+  ASSERT_TRUE(Execute({Backend(7, "10.244.1.10", false)}).ok());
+
+  EXPECT_EQ(load_.size(), 0u);
 }
 
 TEST_F(Tables, TellsWhenTheSlotsAreFull) {
+  std::vector<Action> actions;
   std::vector<uint32_t> many;
-  for (uint32_t id = 1; id <= 9; ++id) many.push_back(id);
+  for (uint32_t id = 1; id <= 9; ++id) {
+    actions.push_back(Backend(id, "10.244.1.10"));
+    many.push_back(id);
+  }
+  actions.push_back(Set(many));
 
-  EXPECT_TRUE(absl::IsResourceExhausted(Execute(Web(many))));
-  EXPECT_EQ(service_.size(), 0u);
+  EXPECT_TRUE(absl::IsResourceExhausted(Execute(actions)));
+  EXPECT_EQ(set_.size(), 0u);
 }
 
-TEST_F(Tables, RemovesSlotsThatACrashHasLeft) {
-  ASSERT_TRUE(Execute(Backend(7, "10.244.1.10")).ok());
-  ASSERT_TRUE(Execute(Web({7})).ok());
-  ASSERT_TRUE(slot_.Upsert({2, 99, 0}, {7}).ok());
+TEST_F(Tables, RemovesWhatACrashHasLeft) {
+  ASSERT_TRUE(Execute({Backend(7, "10.244.1.10"), Set({7}, Algorithm::kMaglev), Web()}).ok());
+  ASSERT_TRUE(slot_.Upsert({3, 99, 0}, {7}).ok());
   ASSERT_TRUE(slot_.Upsert({5, 1, 0}, {7}).ok());
+  ASSERT_TRUE(
+      set_.Upsert({8}, {.generation = 1, .count = 1, .algorithm = 0, .table_size = 0}).ok());
+  ASSERT_TRUE(maglev_.Put({{8, {7, 7, 7}}}).ok());
+  ASSERT_TRUE(load_.Upsert({99}, {.flows = 1}).ok());
 
   ASSERT_TRUE(tables_.RemoveOrphans().ok());
 
   EXPECT_EQ(slot_.size(), 1u);
+  EXPECT_EQ(load_.size(), 0u);
+  EXPECT_EQ(maglev_.List()->size(), 1u);
   EXPECT_EQ(*tables_.Load(), observed_);
+}
+
+TEST_F(Tables, SeesATableThatACrashHasLeftHalfWritten) {
+  ASSERT_TRUE(Execute({Backend(7, "10.244.1.10"), Backend(8, "10.244.1.11"),
+                       Set({7, 8}, Algorithm::kMaglev), Web()})
+                  .ok());
+  MaglevTables::Places places = *maglev_.Get(3);
+  places[5] = places[5] == 7 ? 8 : 7;
+  ASSERT_TRUE(maglev_.Put({{3, places}}).ok());
+
+  EXPECT_EQ(tables_.Load()->FindSet(1, Scope::kExternal)->table_size, 0u);
 }
 
 }  // namespace

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Of one Service port: what its maps should hold. Pure; a part of the planner.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dataplane/plan/observed.h"
+
+namespace mesh::dataplane {
+
+// A frontend that a Service port asks for.
+struct Claim {
+  Frontend frontend;
+  FrontendKind kind = FrontendKind::kUnknown;
+  Scope scope() const {
+    return kind == FrontendKind::kClusterIp ? Scope::kInternal : Scope::kExternal;
+  }
+};
+
+// In order of rank: the address that identifies a port over restarts first. What cannot be served
+// is told in `problems`, a line each.
+std::vector<Claim> ClaimsOf(const std::string& key, const Service& service, const ServicePort& port,
+                            std::vector<std::string>* problems);
+
+// Slots of a set: every backend as often as its share, in the order given. More than 1024 slots in
+// all only for more than 512 backends: shares are rounded then, nobody's to nothing.
+std::vector<uint32_t> SlotsOf(const std::vector<std::pair<uint32_t, uint16_t>>& weights);
+
+Algorithm AlgorithmOf(const Service& service, Scope scope);
+
+// "NodePort 30080/TCP", "10.96.0.10:80/TCP".
+std::string Describe(const Frontend& frontend);
+
+}  // namespace mesh::dataplane
