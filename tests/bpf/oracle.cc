@@ -58,7 +58,7 @@ std::ostream& operator<<(std::ostream& out, const Expectation& expectation) {
   out << expectation.reason;
   if (expectation.reason != "forwarded") return out;
   out << " " << expectation.packet;
-  return expectation.other_source_port ? out << " from another port" : out;
+  return expectation.last_port != 0 ? out << " from another port" : out;
 }
 
 void Oracle::Age(double seconds) {
@@ -121,6 +121,9 @@ std::string Oracle::CheckSource(const OraclePacket& packet, uint32_t* identity) 
     case Side::Kind::kNode:
       *identity = source == gateway || source == node_ip ? kIdentityHost : kIdentityWorld;
       return "";
+    case Side::Kind::kUplink:
+      *identity = kIdentityWorld;
+      return cluster_cidr.Contains(source) || service_cidr.Contains(source) ? "to_stack" : "";
     default:
       *identity = packet.identity;
       for (const auto& [range, peer] : peers) {
@@ -148,8 +151,17 @@ Oracle::Resolved Oracle::Resolve(const Side& from, const IpAddress& destination)
     return {"no_tunnel", {}, 0};
   }
   if (service_cidr.Contains(destination)) return {"no_service", {}, 0};
+  return {.reason = "to_stack", .outside = true};
+}
+
+Oracle::Resolved Oracle::ResolveOutside(const Side& from, const IpAddress& destination,
+                                        bool service) const {
   // The node's routes lead here only for addresses of Services.
-  return {from.kind == Side::Kind::kPod ? "to_stack" : "no_service", {}, 0};
+  if (from.kind == Side::Kind::kNode && !service) return {.reason = "no_service"};
+  if (has_uplink && !elsewhere.Contains(destination)) {
+    return {.to = {Side::Kind::kUplink, {}}, .outside = true};
+  }
+  return {.reason = service ? "no_endpoint" : "to_stack"};
 }
 
 bool Oracle::Admits(const Side& from, uint32_t identity, uint32_t source,
@@ -189,6 +201,10 @@ std::string Oracle::Review(const OraclePacket& packet, const Tuple& key, uint32_
     }
   }
   const Resolved resolved = Resolve(packet.from, entry.out.destination);
+  if (resolved.outside || entry.to.kind == Side::Kind::kUplink) {
+    entry.generation = judged;
+    return "";
+  }
   if (!resolved.reason.empty()) return resolved.reason;
   if (!entry.reply && resolved.to.kind == Side::Kind::kPod) {
     bool through_service = entry.through_service;
@@ -211,7 +227,8 @@ std::optional<Oracle::Selected> Oracle::Select(const OraclePacket& packet, const
   if (it == frontends.end() && (key.destination == gateway || key.destination == node_ip)) {
     it = frontends.find({IpAddress::V4(0), key.destination_port, key.protocol});
   }
-  if (it == frontends.end()) return std::nullopt;
+  const bool outside = packet.from.kind == Side::Kind::kUplink;
+  if (it == frontends.end() || (outside && !it->second.external)) return std::nullopt;
   Selected out;
   const Frontend& frontend = it->second;
   const uint32_t service_id = frontend.service_id;
@@ -223,7 +240,7 @@ std::optional<Oracle::Selected> Oracle::Select(const OraclePacket& packet, const
     return out;
   }
   int scope = frontend.scope;
-  if (frontend.external) {
+  if (frontend.external && !outside) {
     const auto inside = sets.find({service_id, 0});
     if (inside != sets.end() && !inside->second.slots.empty()) scope = 0;
   }
@@ -279,14 +296,17 @@ void Oracle::Enter(const Tuple& key, const Entry& forward, double now_s) {
 std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& key,
                                        uint32_t identity) {
   const auto refused = [](std::string reason) {
-    return Expectation{std::move(reason), {}, {}, false, [](const Packet&) {}};
+    return Expectation{std::move(reason), {}, {}, 0, 0, [](const Packet&) {}};
   };
-  if (key.protocol == kTcp && !Opens(packet.packet)) return {refused("no_flow")};
+  const bool from_uplink = packet.from.kind == Side::Kind::kUplink;
   if (packet.about.has_value() || (key.protocol == kIcmp && key.source_port == 0)) {
-    return {refused("no_flow")};
+    return {refused(from_uplink ? "to_stack" : "no_flow")};
   }
+  const bool begins = key.protocol != kTcp || Opens(packet.packet);
+  if (!begins && !from_uplink) return {refused("no_flow")};
   const std::optional<Selected> selected = Select(packet, key);
   if (selected.has_value() && !selected->reason.empty()) return {refused(selected->reason)};
+  if (from_uplink && !selected.has_value()) return {refused("to_stack")};
 
   std::vector<Expectation> out;
   std::set<uint32_t> backend_ids = {0};
@@ -320,7 +340,14 @@ std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& 
       out.push_back(std::move(expectation));
     };
 
-    const Resolved resolved = Resolve(packet.from, entry.out.destination);
+    if (!begins) {
+      refuse("no_flow");
+      continue;
+    }
+    Resolved resolved = Resolve(packet.from, entry.out.destination);
+    if (resolved.outside) {
+      resolved = ResolveOutside(packet.from, entry.out.destination, selected.has_value());
+    }
     if (!resolved.reason.empty()) {
       refuse(resolved.reason);
       continue;
@@ -337,16 +364,25 @@ std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& 
       }
     }
 
-    Expectation expectation{"forwarded", entry.to, WithTuple(packet.packet, entry.out), false, {}};
+    const bool masqueraded =
+        entry.to.kind == Side::Kind::kUplink || (from_uplink && entry.to.kind == Side::Kind::kPeer);
+    if (masqueraded) {
+      entry.out.source = entry.to.kind == Side::Kind::kUplink ? node_ip : gateway;
+    }
+    Expectation expectation{"forwarded", entry.to, WithTuple(packet.packet, entry.out), 0, 0, {}};
     const auto other = table_.find(entry.out.Reversed());
-    if (other != table_.end() && other->second.out.Reversed() != key && key.protocol != kIcmp &&
-        !Finished(other->second)) {
-      expectation.other_source_port = true;
+    if (masqueraded) {
+      expectation.first_port = key.protocol == kIcmp ? 1 : 10000;
+      expectation.last_port = key.protocol == kIcmp ? 65535 : 29999;
+    } else if (other != table_.end() && other->second.out.Reversed() != key &&
+               key.protocol != kIcmp && !Finished(other->second)) {
+      expectation.first_port = 32768;
+      expectation.last_port = 60999;
     }
     expectation.learn = [this, key, entry, remember, backend_id, now_s = now_s_,
                          flags = packet.packet.tcp_flags](const Packet& sent) {
       Entry done = entry;
-      if (key.protocol != kIcmp) done.out.source_port = sent.source_port;
+      done.out.source_port = key.protocol == kIcmp ? sent.icmp_id : sent.source_port;
       remember({backend_id});
       Enter(key, done, now_s);
       Entry& entered = table_.at(key);
@@ -370,14 +406,14 @@ std::vector<Expectation> Oracle::Forward(const OraclePacket& packet, const Tuple
   if (!known) {
     uint32_t identity = 0;
     const std::string wrong = CheckSource(packet, &identity);
-    if (!wrong.empty()) return {{wrong, {}, {}, false, [](const Packet&) {}}};
+    if (!wrong.empty()) return {{wrong, {}, {}, 0, 0, [](const Packet&) {}}};
     const std::string verdict = Review(packet, key, identity);
     if (!verdict.empty()) Delete(key);
     if (verdict == kAgain) return Begin(packet, key, identity);
-    if (!verdict.empty()) return {{verdict, {}, {}, false, [](const Packet&) {}}};
+    if (!verdict.empty()) return {{verdict, {}, {}, 0, 0, [](const Packet&) {}}};
   }
   const Entry& entry = it->second;
-  Expectation out{"forwarded", entry.to, WithTuple(packet.packet, entry.out), false, {}};
+  Expectation out{"forwarded", entry.to, WithTuple(packet.packet, entry.out), 0, 0, {}};
   if (packet.about.has_value()) {
     out.packet = packet.packet;
     out.packet.destination = entry.out.destination;

@@ -34,7 +34,7 @@ struct Tuple {
 
 // Where packets come from and go to.
 struct Side {
-  enum class Kind : uint8_t { kNone, kPod, kNode, kPeer };
+  enum class Kind : uint8_t { kNone, kPod, kNode, kPeer, kUplink };
   Kind kind = Kind::kNone;
   IpAddress ip;  // of the pod whose interface it is; of the peer
   friend auto operator<=>(const Side&, const Side&) = default;
@@ -56,7 +56,8 @@ struct Expectation {
   std::string reason;
   Side to;  // when forwarded
   mesh::testing::Packet packet;
-  bool other_source_port = false;  // the programs draw one
+  // The programs draw a source port (ICMP: id) of these; 0, 0: none.
+  uint16_t first_port = 0, last_port = 0;
   std::function<void(const mesh::testing::Packet& out)> learn;
 };
 std::ostream& operator<<(std::ostream& out, const Expectation& expectation);
@@ -91,6 +92,8 @@ class Oracle {
 
   // The world; whoever changes it calls JudgeAgain() as the agent does.
   IpAddress node_ip, gateway;
+  bool has_uplink = false;
+  IpPrefix elsewhere;  // the one range that the uplink does not lead to
   IpPrefix pod_cidr, cluster_cidr, service_cidr;
   std::map<IpAddress, uint32_t> pods;  // address -> identity
   std::map<IpPrefix, IpAddress> peers;
@@ -132,6 +135,7 @@ class Oracle {
     std::string reason;  // empty: `to`
     Side to;
     uint32_t identity = 0;
+    bool outside = false;  // of the cluster
   };
   struct Selected {
     std::string reason;  // empty: `backend_ids`
@@ -145,6 +149,7 @@ class Oracle {
   std::vector<Expectation> Begin(const OraclePacket& packet, const Tuple& key, uint32_t identity);
   std::optional<Selected> Select(const OraclePacket& packet, const Tuple& key) const;
   Resolved Resolve(const Side& from, const IpAddress& destination) const;
+  Resolved ResolveOutside(const Side& from, const IpAddress& destination, bool service) const;
   bool Admits(const Side& from, uint32_t identity, uint32_t source, bool through_service) const;
   void Enter(const Tuple& key, const Entry& forward, double now_s);
   void Delete(const Tuple& key);
