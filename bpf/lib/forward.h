@@ -287,13 +287,15 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 		return source->origin == MESH_ORIGIN_UPLINK
 			       ? TC_ACT_OK
 			       : mesh_refuse(skb, source, reason, direction);
+	if (source->origin == MESH_ORIGIN_UPLINK && mesh_packet_is_tunnelled(&packet))
+		return TC_ACT_OK;
 	flow = bpf_map_lookup_elem(&mesh_flow, &packet.key);
 	if (unlikely(!flow || flow->generation != mesh_generation() ||
 		     flow->in_ifindex != source->ifindex || flow->in_peer != source->peer ||
 		     mesh_packet_opens(&packet))) {
 		if (!flow)
 			mesh_moving_flow(skb, &packet, source->origin);
-		reason = mesh_flow_open(skb, &packet, source);
+		reason = mesh_flow_open(skb, &packet, source, flow);
 		if (reason == MESH_REASON_TO_STACK) {
 			if (source->origin != MESH_ORIGIN_UPLINK)
 				mesh_count(skb, MESH_REASON_TO_STACK, direction);

@@ -88,6 +88,7 @@ static __always_inline void mesh_flow_answer(const struct mesh_flow_key *key,
 	out->backend_id = flow->backend_id;
 	out->owner = flow->owner;
 	out->last_seen_ns = flow->last_seen_ns;
+	out->last_tick = flow->last_tick;
 
 	switch (flow->target) {
 	case MESH_TARGET_TUNNEL:
@@ -324,6 +325,7 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	flow->identity = source->identity;
 	flow->generation = mesh_generation();
 	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
+	flow->last_tick = bpf_jiffies64();
 	if (source->through_service)
 		flow->flags |= MESH_FLOW_SERVICE;
 	if (mesh_source_is_outside(source))
@@ -451,17 +453,15 @@ static __always_inline int mesh_flow_may_move(const struct mesh_flow_value *flow
  * Deletes it in the last two cases.
  */
 static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
-					    const struct mesh_source *source)
+					    const struct mesh_source *source,
+					    struct mesh_flow_value *flow)
 {
-	struct mesh_flow_value *flow = bpf_map_lookup_elem(&mesh_flow, &packet->key);
 	__u64 now_ns = bpf_ktime_get_coarse_ns();
 	__u32 generation = mesh_generation();
 	struct mesh_flow_value fresh = {};
 	__u32 identity;
 	int reason;
 
-	if (!flow)
-		return -1;
 	if (flow->in_ifindex != source->ifindex || flow->in_peer != source->peer) {
 		if (!mesh_flow_may_move(flow, source))
 			goto again; /* of a pod that had this address before */
@@ -532,17 +532,20 @@ again:
  * its stack (the identity) for the same on all paths when it prunes in a callee, and removes the
  * branch of the other value.
  *
- * After it returns 0 the flow of `packet` is in the table and fit to be followed. Else: a reason.
+ * `flow` is the entry that the packet met, NULL: none; it may be gone afterwards. After it returns
+ * 0 the flow of `packet` is in the table and fit to be followed. Else: a reason.
  */
 static __noinline int mesh_flow_open(void *ctx, const struct mesh_packet *packet,
-				     struct mesh_source *source)
+				     struct mesh_source *source, struct mesh_flow_value *flow)
 {
 	int answer = mesh_source_check(source, packet);
 
 	if (answer)
 		return answer;
-	answer = mesh_flow_review(packet, source);
-	if (answer >= 0)
-		return answer;
+	if (flow) {
+		answer = mesh_flow_review(packet, source, flow);
+		if (answer >= 0)
+			return answer;
+	}
 	return mesh_flow_begin(ctx, packet, source);
 }

@@ -34,6 +34,14 @@ static __always_inline int mesh_packet_opens(const struct mesh_packet *packet)
 	return (packet->tcp_flags & (MESH_TCP_SYN | MESH_TCP_ACK)) == MESH_TCP_SYN;
 }
 
+/* Of another node, for mesh_vxlan: the overlay program sees what is in it. */
+static __always_inline int mesh_packet_is_tunnelled(const struct mesh_packet *packet)
+{
+	return packet->key.proto == IPPROTO_UDP &&
+	       packet->key.dport == bpf_htons(MESH_VXLAN_PORT) &&
+	       packet->key.daddr == mesh_config.node_ip;
+}
+
 /* The key of the flow that the quoted packet belongs to, swapped: the direction of the report. */
 static __always_inline int mesh_parse_icmp_error(void *data, void *data_end,
 						 struct mesh_packet *packet)

@@ -5,13 +5,14 @@
 #include "absl/status/statusor.h"
 #include "dataplane/model/state.h"
 #include "dataplane/net/netlink.h"
+#include "mesh/shared/base.h"
 
 namespace mesh::dataplane {
 
 inline constexpr char kVxlanName[] = "mesh_vxlan";
 inline constexpr char kHostName[] = "mesh_host";
 inline constexpr char kNetName[] = "mesh_net";
-inline constexpr uint16_t kVxlanPort = 4789;
+inline constexpr uint16_t kVxlanPort = MESH_VXLAN_PORT;
 // Outer Ethernet, IPv4, UDP and VXLAN headers.
 inline constexpr int kVxlanOverhead = 50;
 

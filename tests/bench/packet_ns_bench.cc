@@ -58,15 +58,17 @@ const std::map<std::string, double> kTargets = {
 
 constexpr char kClient[] = "10.244.1.2", kServer[] = "10.244.1.3", kFarServer[] = "10.244.2.3";
 constexpr char kFarClient[] = "10.244.2.2";
-constexpr char kVip[] = "10.96.3.7", kFarVip[] = "10.96.3.8";
+constexpr char kVip[] = "10.96.3.7", kFarVip[] = "10.96.3.8", kDirectVip[] = "10.96.3.9";
+constexpr char kNodeIp[] = "192.0.2.1", kOutside[] = "203.0.113.9";
+constexpr uint16_t kNodePort = 30080, kFarNodePort = 30081, kDirectNodePort = 30082;
 const std::string kPayload(64, 'x');
 
 // One node with two pods, and a neighbour that is only an entry in its tables.
 struct Node {
   BenchNode node;
   dataplane::Endpoint client, server;
-  UniqueFd from_pod, overlay;
-  int vxlan_ifindex = 0;
+  UniqueFd from_pod, overlay, uplink;
+  int vxlan_ifindex = 0, uplink_ifindex = 0;
   std::unique_ptr<dataplane::KernelMap<mesh_flow_key, mesh_flow_value>> flows;
 };
 
@@ -86,11 +88,23 @@ absl::StatusOr<Node> MakeNode(Namespaces& spaces, const std::string& bpf_root,
   ASSIGN_OR_RETURN(const std::string client, spaces.Add(prefix + "-c"));
   ASSIGN_OR_RETURN(const std::string server, spaces.Add(prefix + "-s"));
   RETURN_IF_ERROR(AddVeth({netns, "up0", "192.0.2.1/24"}, {outside, "up0", "192.0.2.2/24"}));
+  RETURN_IF_ERROR(Run({"ip", "-n", netns, "route", "add", "default", "via", "192.0.2.2"}));
+  RETURN_IF_ERROR(Run({"ip", "-n", netns, "neigh", "replace", "192.0.2.2", "dev", "up0", "lladdr",
+                       "02:00:00:00:02:02", "nud", "permanent"}));
   dataplane::NodeConfig config = NodeNumber(1);
-  dataplane::DesiredState desired =
-      Services(others, endpoints,
-               {{.name = "near", .vip = kVip, .backends = {kServer}},
-                {.name = "far", .vip = kFarVip, .backends = {kFarServer}}});
+  config.uplink = "up0";
+  dataplane::DesiredState desired = Services(
+      others, endpoints,
+      {{.name = "near", .vip = kVip, .backends = {kServer}, .ports = {{.node_port = kNodePort}}},
+       {.name = "far",
+        .vip = kFarVip,
+        .backends = {kFarServer},
+        .ports = {{.node_port = kFarNodePort}}},
+       {.name = "direct",
+        .vip = kDirectVip,
+        .backends = {kFarServer},
+        .ports = {{.node_port = kDirectNodePort}},
+        .direct_return = true}});
   desired.peers["n2"] = PeerNumber(2);
   ASSIGN_OR_RETURN(out.node, StartNode(netns, bpf_root + "/" + prefix, config, desired));
   ASSIGN_OR_RETURN(out.client, AddPod(out.node, client, kClient));
@@ -98,7 +112,9 @@ absl::StatusOr<Node> MakeNode(Namespaces& spaces, const std::string& bpf_root,
   const std::string flow_path = out.node.map_dir + "/" + MESH_FLOW_MAP_NAME;
   ASSIGN_OR_RETURN(out.from_pod, OpenProgram("mesh_from_pod", flow_path));
   ASSIGN_OR_RETURN(out.overlay, OpenProgram("mesh_overlay", flow_path));
+  ASSIGN_OR_RETURN(out.uplink, OpenProgram("mesh_uplink", flow_path));
   ASSIGN_OR_RETURN(out.vxlan_ifindex, LinkIndex(netns, "mesh_vxlan"));
+  ASSIGN_OR_RETURN(out.uplink_ifindex, LinkIndex(netns, "up0"));
   ASSIGN_OR_RETURN(auto flows, (dataplane::KernelMap<mesh_flow_key, mesh_flow_value>::Adopt(
                                    bpf_obj_get(flow_path.c_str()))));
   out.flows = std::make_unique<dataplane::KernelMap<mesh_flow_key, mesh_flow_value>>(flows);
@@ -232,6 +248,10 @@ Arrival FromPeer(const Node& node, uint32_t vni) {
           .for_another_host = true};
 }
 
+Arrival FromOutside(const Node& node) {
+  return {.program_fd = node.uplink.get(), .ifindex = node.uplink_ifindex};
+}
+
 Packet From(const std::string& client, uint16_t port, const std::string& to, uint16_t to_port) {
   return Tcp(At(fmt::format("{}:{}", client, port)), At(fmt::format("{}:{}", to, to_port)), kAck,
              kPayload);
@@ -267,6 +287,21 @@ absl::StatusOr<std::vector<Trip>> Trips(Bench& bench, const Node& node) {
     ASSIGN_OR_RETURN(const auto flow, bench.Establish(peer, server, request));
     trips.push_back({"overlay_request", peer, request, request});
     trips.push_back({"overlay_answer", server, flow.answer, flow.answer});
+  }
+  const Arrival outside = FromOutside(node);
+  {
+    const Packet request = From(kClient, 1005, kOutside, 443);
+    ASSIGN_OR_RETURN(const auto flow, bench.Establish(client, outside, request));
+    Packet out = From(kNodeIp, flow.request_out.source_port, kOutside, 443);
+    trips.push_back({"masquerade_out", client, request, out});
+    trips.push_back({"masquerade_in", outside, flow.answer, Answer(request, kAck)});
+  }
+  {
+    const Packet ssh = From(kOutside, 1009, kNodeIp, 22);
+    trips.push_back({"uplink_no_service_tc", outside, ssh, ssh, TC_ACT_OK});
+    const Packet tunnelled =
+        mesh::testing::Udp(At("192.0.2.2:40000"), At("192.0.2.1:4789"), kPayload);
+    trips.push_back({"uplink_tunnelled_tc", outside, tunnelled, tunnelled, TC_ACT_OK});
   }
   return trips;
 }

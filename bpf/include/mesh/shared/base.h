@@ -34,6 +34,9 @@
 #define MESH_VNI_IDENTITY_MASK 0x7fffff
 #define MESH_VNI_SERVICE       0x800000
 
+/* Of UDP, between nodes (RFC 7348). */
+#define MESH_VXLAN_PORT 4789
+
 /*
  * Source of a pod's connection to itself through its Service, as the pod sees it (169.254.64.1,
  * host order): its own address there would make the reply stay inside the pod.
