@@ -150,6 +150,21 @@ int Programs::map(const std::string& name) const {
   return it->second;
 }
 
+std::vector<Programs::Size> Programs::Sizes() const {
+  std::vector<Size> out;
+  for (bpf_object* object : skeletons_->Objects()) {
+    bpf_program* program = nullptr;
+    bpf_object__for_each_program(program, object) {
+      bpf_prog_info info{};
+      uint32_t length = sizeof(info);
+      bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &length);
+      out.push_back({bpf_program__name(program),
+                     static_cast<uint32_t>(bpf_program__insn_cnt(program)), info.verified_insns});
+    }
+  }
+  return out;
+}
+
 absl::StatusOr<std::vector<Programs::MapShape>> Programs::Shapes(const Options& options) {
   Skeletons skeletons;
   RETURN_IF_ERROR(skeletons.Open());

@@ -51,6 +51,12 @@ class Programs {
   int node() const;
   int overlay() const;
   int uplink() const;
+  struct Size {
+    std::string program;
+    uint32_t instructions = 0;  // as compiled, with the functions it calls
+    uint32_t verified = 0;      // that the kernel's verifier went through; it gives up at a million
+  };
+  std::vector<Size> Sizes() const;
   // By map name ("mesh_service"). REQUIRES: a map of these programs.
   int map(const std::string& name) const;
   // False for what is each program's own.

@@ -7,6 +7,8 @@
 #include <sched.h>
 
 #include <cerrno>
+#include <cstdarg>
+#include <cstdio>
 #include <cstring>
 
 #include "common/check.h"
@@ -109,7 +111,19 @@ absl::StatusOr<std::shared_ptr<World::Loaded>> World::LoadPrograms(const mesh_co
       return absl::InternalError("share map " + name);
     }
   }
-  if (overlay_driver_bpf__load(out->driver) != 0) return absl::InternalError("load the driver");
+  static std::string words;  // the end of the verifier's log
+  words.clear();
+  libbpf_set_print([](libbpf_print_level level, const char* format, va_list arguments) {
+    char line[4096];
+    if (level != LIBBPF_WARN) return 0;
+    std::vsnprintf(line, sizeof(line), format, arguments);
+    words.append(line);
+    if (words.size() > 4096) words.erase(0, words.size() - 4096);
+    return 0;
+  });
+  const int loaded = overlay_driver_bpf__load(out->driver);
+  LogLibbpf();
+  if (loaded != 0) return absl::InternalError("load the driver: " + words);
   return out;
 }
 

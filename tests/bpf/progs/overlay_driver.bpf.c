@@ -5,14 +5,19 @@
  */
 #include "lib/overlay.h"
 
-SEC("tc")
-int mesh_overlay_drv(struct __sk_buff* skb) {
+/* A frame of its own, gone before the way down: 6.1 counts 32 bytes per started 32 towards 512. */
+static __noinline int mesh_set_tunnel(struct __sk_buff* skb) {
   struct bpf_tunnel_key tunnel = {};
 
   tunnel.tunnel_id = skb->cb[0];
   /* What is set as local is read back as remote: the reader stands at the other end. */
   tunnel.local_ipv4 = skb->cb[1];
-  if (bpf_skb_set_tunnel_key(skb, &tunnel, sizeof(tunnel), 0)) return TC_ACT_SHOT;
+  return bpf_skb_set_tunnel_key(skb, &tunnel, sizeof(tunnel), 0);
+}
+
+SEC("tc")
+int mesh_overlay_drv(struct __sk_buff* skb) {
+  if (mesh_set_tunnel(skb)) return TC_ACT_SHOT;
   return mesh_overlay_receive(skb);
 }
 
