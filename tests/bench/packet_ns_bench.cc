@@ -297,6 +297,28 @@ absl::StatusOr<std::vector<Trip>> Trips(Bench& bench, const Node& node) {
     trips.push_back({"masquerade_in", outside, flow.answer, Answer(request, kAck)});
   }
   {
+    const Packet request = From(kOutside, 1006, kNodeIp, kNodePort);
+    ASSIGN_OR_RETURN(const auto flow, bench.Establish(outside, server, request));
+    trips.push_back(
+        {"nodeport_local_request", outside, request, From(kOutside, 1006, kServer, 8080)});
+    trips.push_back({"nodeport_local_answer", server, flow.answer, Answer(request, kAck)});
+  }
+  {
+    const Packet request = From(kOutside, 1007, kNodeIp, kFarNodePort);
+    ASSIGN_OR_RETURN(const auto flow, bench.Establish(outside, peer, request));
+    Packet out = From("10.244.1.1", flow.request_out.source_port, kFarServer, 8080);
+    trips.push_back({"nodeport_snat_request_tc", outside, request, out});
+    trips.push_back({"nodeport_snat_answer", peer, flow.answer, Answer(request, kAck)});
+  }
+  {
+    // The backend's node answers the client itself.
+    const Packet request = From(kOutside, 1008, kNodeIp, kDirectNodePort);
+    Packet syn = request;
+    syn.tcp_flags = kSyn;
+    RETURN_IF_ERROR(bench.Send(outside, syn).status());
+    trips.push_back({"nodeport_direct_request_tc", outside, request, request});
+  }
+  {
     const Packet ssh = From(kOutside, 1009, kNodeIp, 22);
     trips.push_back({"uplink_no_service_tc", outside, ssh, ssh, TC_ACT_OK});
     const Packet tunnelled =
