@@ -52,8 +52,9 @@ struct Options {
 
 // What the issue asks for, ns.
 const std::map<std::string, double> kTargets = {
-    {"clusterip_local_request", 200},
-    {"clusterip_remote_request", 200},
+    {"clusterip_local_request", 200},     {"clusterip_remote_request", 200},
+    {"nodeport_direct_request_xdp", 100}, {"nodeport_snat_request_xdp", 160},
+    {"uplink_no_service_xdp", 40},
 };
 
 constexpr char kClient[] = "10.244.1.2", kServer[] = "10.244.1.3", kFarServer[] = "10.244.2.3";
@@ -68,6 +69,7 @@ struct Node {
   BenchNode node;
   dataplane::Endpoint client, server;
   UniqueFd from_pod, overlay, uplink;
+  UniqueFd uplink_xdp;  // -1: there is none
   int vxlan_ifindex = 0, uplink_ifindex = 0;
   std::unique_ptr<dataplane::KernelMap<mesh_flow_key, mesh_flow_value>> flows;
 };
@@ -93,6 +95,7 @@ absl::StatusOr<Node> MakeNode(Namespaces& spaces, const std::string& bpf_root,
                        "02:00:00:00:02:02", "nud", "permanent"}));
   dataplane::NodeConfig config = NodeNumber(1);
   config.uplink = "up0";
+  config.xdp = true;
   dataplane::DesiredState desired = Services(
       others, endpoints,
       {{.name = "near", .vip = kVip, .backends = {kServer}, .ports = {{.node_port = kNodePort}}},
@@ -113,6 +116,9 @@ absl::StatusOr<Node> MakeNode(Namespaces& spaces, const std::string& bpf_root,
   ASSIGN_OR_RETURN(out.from_pod, OpenProgram("mesh_from_pod", flow_path));
   ASSIGN_OR_RETURN(out.overlay, OpenProgram("mesh_overlay", flow_path));
   ASSIGN_OR_RETURN(out.uplink, OpenProgram("mesh_uplink", flow_path));
+  auto xdp = OpenProgram("mesh_uplink_xdp", flow_path);
+  if (!xdp.ok() && !absl::IsNotFound(xdp.status())) return xdp.status();
+  if (xdp.ok()) out.uplink_xdp = *std::move(xdp);
   ASSIGN_OR_RETURN(out.vxlan_ifindex, LinkIndex(netns, "mesh_vxlan"));
   ASSIGN_OR_RETURN(out.uplink_ifindex, LinkIndex(netns, "up0"));
   ASSIGN_OR_RETURN(auto flows, (dataplane::KernelMap<mesh_flow_key, mesh_flow_value>::Adopt(
@@ -127,7 +133,31 @@ struct Trip {
   Arrival arrival;
   Packet in, out;
   int verdict = TC_ACT_REDIRECT;
+  // It comes out in a tunnel to the other node.
+  bool encapsulated = false;
 };
+
+// Outer Ethernet, IPv4, UDP and VXLAN headers.
+constexpr size_t kOuterBytes = 50;
+
+// The frame inside; DATA_LOSS when what is around it is wrong.
+absl::StatusOr<std::string> Decapsulate(const std::string& frame) {
+  const auto byte = [&](size_t at) { return static_cast<uint8_t>(frame[at]); };
+  const auto word = [&](size_t at) { return static_cast<uint32_t>(byte(at) << 8 | byte(at + 1)); };
+  if (frame.size() < kOuterBytes) return absl::DataLossError("not encapsulated: too short");
+  uint32_t sum = 0;
+  for (size_t at = 14; at < 34; at += 2) sum += word(at);
+  while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+  if (word(12) != 0x0800 || byte(14) != 0x45 || byte(23) != 17 || sum != 0xffff)
+    return absl::DataLossError("outer header: not an IPv4 header of a datagram with a right sum");
+  if (word(16) != frame.size() - 14 || word(38) != frame.size() - 34)
+    return absl::DataLossError("outer header: wrong length");
+  const IpAddress to = IpAddress::V4(word(30) << 16 | word(32));
+  if (to != PeerNumber(2).ip || word(36) != 4789 || byte(42) != 0x08)
+    return absl::DataLossError(fmt::format("outer header: not VXLAN to the other node but to {}:{}",
+                                           to.ToString(), word(36)));
+  return frame.substr(kOuterBytes);
+}
 
 Packet Answer(const Packet& to, uint8_t flags) {
   Packet out = to;
@@ -225,7 +255,11 @@ class Bench {
     if (result.verdict != trip.verdict)
       return absl::DataLossError(
           fmt::format("{}: verdict {} instead of {}", trip.name, result.verdict, trip.verdict));
-    ASSIGN_OR_RETURN(const Packet out, Decode(result.frame));
+    std::string out_frame = result.frame;
+    if (trip.encapsulated) {
+      ASSIGN_OR_RETURN(out_frame, Decapsulate(result.frame));
+    }
+    ASSIGN_OR_RETURN(const Packet out, Decode(out_frame));
     if (out == trip.out) return absl::OkStatus();
     return absl::DataLossError(fmt::format("{}: {}:{} to {}:{} came out", trip.name,
                                            out.source.ToString(), out.source_port,
@@ -250,6 +284,11 @@ Arrival FromPeer(const Node& node, uint32_t vni) {
 
 Arrival FromOutside(const Node& node) {
   return {.program_fd = node.uplink.get(), .ifindex = node.uplink_ifindex};
+}
+
+// BPF_PROG_TEST_RUN lets no XDP program run as if on a veth.
+Arrival FromOutsideXdp(const Node& node) {
+  return {.hook = Hook::kXdp, .program_fd = node.uplink_xdp.get()};
 }
 
 Packet From(const std::string& client, uint16_t port, const std::string& to, uint16_t to_port) {
@@ -308,6 +347,9 @@ absl::StatusOr<std::vector<Trip>> Trips(Bench& bench, const Node& node) {
     ASSIGN_OR_RETURN(const auto flow, bench.Establish(outside, peer, request));
     Packet out = From("10.244.1.1", flow.request_out.source_port, kFarServer, 8080);
     trips.push_back({"nodeport_snat_request_tc", outside, request, out});
+    if (node.uplink_xdp)
+      trips.push_back(
+          {"nodeport_snat_request_xdp", FromOutsideXdp(node), request, out, XDP_TX, true});
     trips.push_back({"nodeport_snat_answer", peer, flow.answer, Answer(request, kAck)});
   }
   {
@@ -317,10 +359,15 @@ absl::StatusOr<std::vector<Trip>> Trips(Bench& bench, const Node& node) {
     syn.tcp_flags = kSyn;
     RETURN_IF_ERROR(bench.Send(outside, syn).status());
     trips.push_back({"nodeport_direct_request_tc", outside, request, request});
+    if (node.uplink_xdp)
+      trips.push_back(
+          {"nodeport_direct_request_xdp", FromOutsideXdp(node), request, request, XDP_TX, true});
   }
   {
     const Packet ssh = From(kOutside, 1009, kNodeIp, 22);
     trips.push_back({"uplink_no_service_tc", outside, ssh, ssh, TC_ACT_OK});
+    if (node.uplink_xdp)
+      trips.push_back({"uplink_no_service_xdp", FromOutsideXdp(node), ssh, ssh, XDP_PASS});
     const Packet tunnelled =
         mesh::testing::Udp(At("192.0.2.2:40000"), At("192.0.2.1:4789"), kPayload);
     trips.push_back({"uplink_tunnelled_tc", outside, tunnelled, tunnelled, TC_ACT_OK});
@@ -379,6 +426,7 @@ absl::Status Measure(const Options& options) {
 
   RETURN_IF_ERROR(Inside(few.node.netns, [&]() -> absl::Status {
     ASSIGN_OR_RETURN(const std::vector<Trip> trips, Trips(bench, few));
+    if (!few.uplink_xdp) std::printf("no XDP program is attached: no figures of it\n");
     for (const Trip& trip : trips) {
       ASSIGN_OR_RETURN(const double cost, bench.Measure(trip));
       Print({.name = "packet_" + trip.name,
