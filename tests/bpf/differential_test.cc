@@ -121,7 +121,7 @@ void DifferentialTest::NewWorld(uint64_t seed) {
     ServiceState& service = services_.emplace_back();
     service.id = id;
     service.identity = OneOf<uint32_t>({kShop, kBank});
-    service.affinity_s = Chance(40) ? 20 : 0;
+    service.affinity_s = Chance(50) ? 20 : 0;
     service.algorithm = static_cast<uint32_t>(Below(3));
     service.protocol = Chance(50) ? Protocol::kTcp : Protocol::kUdp;
     const std::string number = std::to_string(id);
@@ -309,14 +309,21 @@ OraclePacket DifferentialTest::Make() {
     return out;
   }
 
-  const uint8_t protocol = Chance(50) ? 6 : 17;
+  uint8_t protocol = Chance(50) ? 6 : 17;
   const uint16_t port = OneOf<uint16_t>({40000, 40001, 8080});
   const std::string number = std::to_string(1 + Below(5));
-  const Place to = At(OneOf<std::string>(
+  Place to = At(OneOf<std::string>(
       {"10.96.0." + number + ":80", "10.96.0." + number + ":80", "203.0.113." + number + ":80",
        "192.0.2.1:3008" + number, "10.244.1.1:3008" + number, "10.244.1.10:8080",
        "10.244.1.11:8080", "10.244.1.12:8080", "10.244.2.10:8080", "10.244.2.11:8080",
        "10.244.1.1:53", "192.0.2.1:22", "198.51.100.9:443", "10.244.1.77:80", "10.244.9.9:80"}));
+  if (Chance(60)) {
+    auto it = oracle_.frontends.begin();
+    std::advance(it, Below(oracle_.frontends.size()));
+    to = {it->first.vip, it->first.port};
+    if (to.ip == IpAddress::V4(0)) to.ip = Chance(50) ? oracle_.node_ip : oracle_.gateway;
+    protocol = it->first.protocol;
+  }
   Place from;
   switch (Below(oracle_.has_uplink ? 6 : 4)) {
     case 4:
@@ -343,6 +350,7 @@ OraclePacket DifferentialTest::Make() {
     out.packet = Echo(from.ip.ToString(), to.ip.ToString(), port);
   } else {
     out.packet = MakePacket(from, to, protocol);
+    if (protocol == 6 && Chance(70)) out.packet.tcp_flags = kSyn;
   }
   return out;
 }
