@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+
 #include "common/ip_address.h"
 #include "common/status.h"
 
@@ -31,6 +33,28 @@ absl::Status CheckClusterRanges(const std::string& cluster_cidr, const std::stri
         fmt::format("--cluster-cidr {} and --service-cidr {} overlap", cluster_cidr, service_cidr));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<PortRange> ParseNodePortRange(const std::string& text) {
+  PortRange out;
+  const char* const end = text.data() + text.size();
+  const auto [dash, error] = std::from_chars(text.data(), end, out.first);
+  bool fits = error == std::errc() && dash != end && *dash == '-';
+  if (fits) {
+    const auto [rest, last_error] = std::from_chars(dash + 1, end, out.last);
+    fits = last_error == std::errc() && rest == end;
+  }
+  if (!fits || out.first < 1 || out.last > 65535 || out.first > out.last) {
+    return absl::InvalidArgumentError(
+        fmt::format("--node-port-range \"{}\": must be FIRST-LAST within 1-65535", text));
+  }
+  if (out.last >= kMasqueradePortFirst && out.first <= kMasqueradePortLast) {
+    return absl::InvalidArgumentError(
+        fmt::format("--node-port-range {}: overlaps {}-{}, the source ports of masqueraded "
+                    "connections",
+                    text, kMasqueradePortFirst, kMasqueradePortLast));
+  }
+  return out;
 }
 
 }  // namespace mesh

@@ -49,6 +49,10 @@ struct Options {
   std::string cluster_cidr = "10.244.0.0/16";
   std::string service_cidr = "10.96.0.0/16";
   std::string cluster_domain = "cluster.local";
+  std::string node_port_range = "30000-32767";
+  std::vector<std::string> load_balancer_pools;
+  std::vector<std::string> non_masquerade_cidrs;
+  std::string return_path = "snat";
   std::string log_level = "info";
 };
 
@@ -67,17 +71,54 @@ void Declare(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--cluster-domain", options.cluster_domain, "DNS suffix of the cluster")
       ->capture_default_str();
+  app.add_option("--node-port-range", options.node_port_range,
+                 "Ports of Services of type NodePort and LoadBalancer, FIRST-LAST")
+      ->capture_default_str();
+  app.add_option("--load-balancer-pool", options.load_balancer_pools,
+                 "Addresses on the nodes' link for Services of type LoadBalancer, a range or "
+                 "FIRST-LAST; may be repeated");
+  app.add_option("--non-masquerade-cidrs", options.non_masquerade_cidrs,
+                 "Destinations outside of the cluster that see the pods' own addresses; may be "
+                 "repeated");
+  app.add_option("--return-path", options.return_path,
+                 "How answers to clients outside go back where a Service says nothing: through the "
+                 "node that received the request, or directly from the backend's")
+      ->check(CLI::IsMember({"snat", "direct"}))
+      ->capture_default_str();
   app.add_option("--log-level", options.log_level, "What is logged to standard error")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
 }
 
-absl::Status Check(const Options& options) {
+// What the flags mean together.
+struct Ranges {
+  IpPrefix cluster;
+  IpPrefix service;
+  PortRange node_ports;
+  LoadBalancerPools pools;
+};
+
+absl::StatusOr<Ranges> Check(const Options& options) {
   RETURN_IF_ERROR(CheckClusterRanges(options.cluster_cidr, options.service_cidr));
+  Ranges out;
+  ASSIGN_OR_RETURN(out.cluster, IpPrefix::Parse(options.cluster_cidr));
+  ASSIGN_OR_RETURN(out.service, IpPrefix::Parse(options.service_cidr));
+  ASSIGN_OR_RETURN(out.node_ports, ParseNodePortRange(options.node_port_range));
+  ASSIGN_OR_RETURN(out.pools, LoadBalancerPools::Parse(options.load_balancer_pools));
+  RETURN_IF_ERROR(out.pools.CheckApart(out.cluster, "--cluster-cidr"));
+  RETURN_IF_ERROR(out.pools.CheckApart(out.service, "--service-cidr"));
+  for (const std::string& text : options.non_masquerade_cidrs) {
+    const absl::StatusOr<IpPrefix> range = IpPrefix::Parse(text);
+    if (!range.ok()) return Annotate(range.status(), "--non-masquerade-cidrs");
+    if (!range->base().is_v4()) {
+      return absl::InvalidArgumentError(
+          fmt::format("--non-masquerade-cidrs: {} is not an IPv4 range", text));
+    }
+  }
   if (options.listen.empty() && options.unix_socket.empty()) {
     return absl::InvalidArgumentError("give --listen or --unix-socket");
   }
-  return absl::OkStatus();
+  return out;
 }
 
 // Runs `task` on the loop and waits for it.
@@ -91,7 +132,7 @@ void OnLoop(EventLoop& loop, const Task& task) {
 }
 
 absl::Status Run(const Options& options) {
-  RETURN_IF_ERROR(Check(options));
+  ASSIGN_OR_RETURN(const Ranges ranges, Check(options));
   // The default of eight arenas per core keeps tens of MB that gRPC's threads once needed.
   mallopt(M_ARENA_MAX, 2);
   sigset_t signals;
@@ -108,15 +149,23 @@ absl::Status Run(const Options& options) {
   const std::unique_ptr<CommitQueue> commits = NewThreadCommitQueue(loop, *store);
   Random random = Random::FromEntropy();
   const uint64_t seed = random.Next();
-  Writer writer(
-      loop, cache, *commits, random,
-      {.admission = {.service_cidr = options.service_cidr, .cluster_cidr = options.cluster_cidr}});
+  Writer writer(loop, cache, *commits, random,
+                {.admission = {.service_cidr = options.service_cidr,
+                               .cluster_cidr = options.cluster_cidr,
+                               .node_port_first = ranges.node_ports.first,
+                               .node_port_last = ranges.node_ports.last,
+                               .load_balancer_pools = ranges.pools}});
 
   // Who reads and changes it.
   NodeSessions sessions(loop, cache, writer,
                         {.cluster_cidr = options.cluster_cidr,
                          .service_cidr = options.service_cidr,
-                         .cluster_domain = options.cluster_domain});
+                         .cluster_domain = options.cluster_domain,
+                         .node_port_first = static_cast<uint32_t>(ranges.node_ports.first),
+                         .node_port_last = static_cast<uint32_t>(ranges.node_ports.last),
+                         .non_masquerade_cidrs = options.non_masquerade_cidrs,
+                         .return_path = options.return_path == "direct" ? v1::ServiceState::DIRECT
+                                                                        : v1::ServiceState::SNAT});
   Api api(cache, writer);
   NodeChannels channels(cache);
   ControlService control(loop, cache, api, channels);
@@ -128,7 +177,11 @@ absl::Status Run(const Options& options) {
   absl::Notification base_objects;
   OnLoop(loop, [&] { writer.EnsureBaseObjects([&] { base_objects.Notify(); }); });
   base_objects.WaitForNotification();
-  OnLoop(loop, [&] { controllers = StartControllers(&loop, &cache, &writer, {.seed = seed}); });
+  OnLoop(loop, [&] {
+    controllers = StartControllers(
+        &loop, &cache, &writer,
+        {.seed = seed, .cluster_range = ranges.cluster, .load_balancer_pools = ranges.pools});
+  });
   absl::StatusOr<std::unique_ptr<RpcServer>> server = RpcServer::Start(
       {.listen = options.listen, .unix_socket = options.unix_socket}, {&control, &node_sync});
   if (server.ok()) {

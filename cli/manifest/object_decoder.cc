@@ -173,7 +173,7 @@ bool ObjectDecoder::Decode(const YamlNode& node, Object* object) {
     return false;
   }
   kind_ = type->info->kind;
-  if (kind_ == v1::KIND_EVENT || kind_ == v1::KIND_ENDPOINT_SLICE) {
+  if (kind_ == v1::KIND_EVENT) {
     findings_->Error(
         Child(node, "kind")->mark,
         fmt::format("kind {} is written by the cluster; applying one is not supported yet",

@@ -30,7 +30,7 @@ Json Subset(const v1::EndpointSlice& slice) {
   Json ready = Json::array(), not_ready = Json::array(), ports = Json::array();
   for (const auto& endpoint : slice.endpoints()) {
     for (const auto& ip : endpoint.addresses()) {
-      (endpoint.conditions().ready() ? ready : not_ready).push_back(Address(endpoint, ip));
+      (IsReady(endpoint) ? ready : not_ready).push_back(Address(endpoint, ip));
     }
   }
   for (const auto& port : slice.ports()) {

@@ -131,11 +131,27 @@ Row DeploymentRow(const v1::Deployment& deployment, bool wide, absl::Time now) {
   return row;
 }
 
+std::string Joined(const google::protobuf::RepeatedPtrField<std::string>& texts) {
+  return fmt::format("{}", fmt::join(texts, ","));
+}
+
+// Where the Service is reached from outside.
+std::string ExternalText(const v1::Service& service) {
+  const v1::ServiceSpec& spec = service.spec();
+  if (spec.type() == "ExternalName") return OrNone(spec.external_name());
+  if (spec.type() != "LoadBalancer") return OrNone(Joined(spec.external_ips()));
+  std::vector<std::string> ips;
+  for (const auto& ingress : service.status().load_balancer().ingress())
+    ips.push_back(ingress.ip());
+  ips.insert(ips.end(), spec.external_ips().begin(), spec.external_ips().end());
+  return ips.empty() ? "<pending>" : fmt::format("{}", fmt::join(ips, ","));
+}
+
 Row ServiceRow(const v1::Service& service, bool wide, absl::Time now) {
   Row row = {service.metadata().name(),
              service.spec().type().empty() ? "ClusterIP" : service.spec().type(),
              OrNone(service.spec().cluster_ip()),
-             kNone,
+             ExternalText(service),
              PortsText(service),
              Age(service.metadata(), now)};
   if (wide) row.push_back(LabelsText(service.spec().selector()));
@@ -258,10 +274,15 @@ std::string SelectorText(const v1::LabelSelector& selector) {
 std::string PortsText(const v1::Service& service) {
   std::vector<std::string> ports;
   for (const auto& port : service.spec().ports()) {
-    ports.push_back(
-        fmt::format("{}/{}", port.port(), port.protocol().empty() ? "TCP" : port.protocol()));
+    const std::string node_port = port.node_port() == 0 ? "" : fmt::format(":{}", port.node_port());
+    ports.push_back(fmt::format("{}{}/{}", port.port(), node_port,
+                                port.protocol().empty() ? "TCP" : port.protocol()));
   }
   return OrNone(fmt::format("{}", fmt::join(ports, ",")));
+}
+
+bool IsReady(const v1::Endpoint& endpoint) {
+  return !endpoint.conditions().has_ready() || endpoint.conditions().ready();
 }
 
 std::string EndpointsText(const std::vector<const v1::EndpointSlice*>& slices, bool ready,
@@ -274,7 +295,7 @@ std::string EndpointsText(const std::vector<const v1::EndpointSlice*>& slices, b
   for (const v1::EndpointSlice* slice : slices) {
     auto addresses = [&](const std::function<void(const std::string&)>& visit) {
       for (const auto& endpoint : slice->endpoints()) {
-        if (endpoint.conditions().ready() != ready) continue;
+        if (IsReady(endpoint) != ready) continue;
         for (const auto& address : endpoint.addresses()) visit(address);
       }
     };

@@ -30,6 +30,8 @@ Table EndpointsTable(const std::vector<v1::Resource>& slices, const PrintOptions
 std::string ServiceOfSlice(const v1::EndpointSlice& slice);
 
 // "80/TCP,53/UDP".
+// A slice that says nothing (written by hand) means ready.
+bool IsReady(const v1::Endpoint& endpoint);
 std::string PortsText(const v1::Service& service);
 // "10.244.1.2:80,10.244.2.3:80 + 2 more..."; "<none>". Ready ones, or those that are not.
 std::string EndpointsText(const std::vector<const v1::EndpointSlice*>& slices, bool ready = true,

@@ -2,18 +2,19 @@
 #include "controlplane/controllers/endpoints_controller.h"
 
 #include <algorithm>
-#include <map>
+#include <charconv>
 #include <set>
-#include <tuple>
+#include <utility>
 
+#include "controlplane/controllers/endpoint_slices.h"
 #include "controlplane/controllers/objects.h"
 #include "fmt/format.h"
 
 namespace mesh::controlplane {
 namespace {
 
-// Name, protocol, number of each port of a slice, in the order of the Service.
-using PortSet = std::vector<std::tuple<std::string, std::string, int32_t>>;
+constexpr char kWeightAnnotation[] = "mesh.io/weight";
+constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
 
 std::string ProtocolOf(const std::string& protocol) { return protocol.empty() ? "TCP" : protocol; }
 
@@ -40,46 +41,94 @@ PortSet ResolvePorts(const v1::Service& service, const v1::Pod& pod) {
   return out;
 }
 
-PortSet PortsOf(const v1::EndpointSlice& slice) {
-  PortSet out;
-  for (const v1::EndpointPort& port : slice.ports())
-    out.push_back({port.name(), port.protocol(), port.port()});
+uint32_t WeightOf(const v1::Pod& pod) {
+  const auto& annotations = pod.metadata().annotations();
+  auto it = annotations.find(kWeightAnnotation);
+  uint32_t weight = 0;  // none; validation has refused what is no number
+  if (it != annotations.end()) {
+    std::from_chars(it->second.data(), it->second.data() + it->second.size(), weight);
+  }
+  return weight;
+}
+
+const std::string& ZoneOf(const ClusterState& state, const std::string& node_name) {
+  static const auto* none = new std::string;
+  const v1::Node* node = FindObject(state.nodes, {"", node_name});
+  if (node == nullptr) return *none;
+  auto it = node->metadata().labels().find(kZoneLabel);
+  return it == node->metadata().labels().end() ? *none : it->second;
+}
+
+v1::Endpoint EndpointOf(const ClusterState& state, const v1::Service& service, const v1::Pod& pod,
+                        bool any_ready) {
+  const bool serving = any_ready ? IsPodReady(state, pod) : IsPodConditionReady(pod);
+  const bool terminating = IsTerminating(pod.metadata());
+  v1::Endpoint endpoint;
+  endpoint.add_addresses(pod.status().pod_ip());
+  endpoint.mutable_conditions()->set_ready(service.spec().publish_not_ready_addresses() ||
+                                           (serving && !terminating));
+  endpoint.mutable_conditions()->set_serving(serving);
+  endpoint.mutable_conditions()->set_terminating(terminating);
+  endpoint.set_node_name(pod.spec().node_name());
+  endpoint.set_zone(ZoneOf(state, pod.spec().node_name()));
+  endpoint.set_weight(WeightOf(pod));
+  if (!pod.spec().hostname().empty() && pod.spec().subdomain() == service.metadata().name())
+    endpoint.set_hostname(pod.spec().hostname());
+  v1::ObjectReference* target = endpoint.mutable_target_ref();
+  target->set_kind("Pod");
+  target->set_namespace_(pod.metadata().namespace_());
+  target->set_name(pod.metadata().name());
+  target->set_uid(pod.metadata().uid());
+  return endpoint;
+}
+
+std::vector<const v1::Pod*> SelectedPods(const ClusterState& state, const v1::Service& service) {
+  std::vector<const v1::Pod*> out;
+  for (const v1::Pod* pod :
+       state.PodsWith(service.metadata().namespace_(), service.spec().selector()))
+    if (!IsFinished(*pod) && IsBound(*pod)) out.push_back(pod);
   return out;
 }
 
-// Endpoints by the ports they resolve to, each list by pod name.
-std::map<PortSet, std::vector<v1::Endpoint>> GroupEndpoints(const ClusterState& state,
-                                                            const v1::Service& service) {
-  std::vector<const v1::Pod*> pods;
-  bool any_ready = false;
-  for (const auto& [key, pod] : InNamespace(state.pods, service.metadata().namespace_())) {
-    if (!MatchesLabels(service.spec().selector(), pod->metadata().labels())) continue;
-    if (IsFinished(*pod) || !IsBound(*pod)) continue;
-    pods.push_back(pod.get());
-    any_ready |= IsPodReady(state, *pod) && !IsTerminating(pod->metadata());
-  }
-  std::map<PortSet, std::vector<v1::Endpoint>> groups;
+EndpointGroups GroupEndpoints(const ClusterState& state, const v1::Service& service,
+                              const std::vector<const v1::Pod*>& pods) {
+  const bool any_ready = std::any_of(pods.begin(), pods.end(), [&](const v1::Pod* pod) {
+    return IsPodReady(state, *pod) && !IsTerminating(pod->metadata());
+  });
+  EndpointGroups groups;
   for (const v1::Pod* pod : pods) {
     PortSet ports = ResolvePorts(service, *pod);
-    if (ports.empty()) continue;
-    const bool serving = any_ready ? IsPodReady(state, *pod) : IsPodConditionReady(*pod);
-    const bool terminating = IsTerminating(pod->metadata());
-    v1::Endpoint endpoint;
-    endpoint.add_addresses(pod->status().pod_ip());
-    endpoint.mutable_conditions()->set_ready(serving && !terminating);
-    endpoint.mutable_conditions()->set_serving(serving);
-    endpoint.mutable_conditions()->set_terminating(terminating);
-    endpoint.set_node_name(pod->spec().node_name());
-    v1::ObjectReference* target = endpoint.mutable_target_ref();
-    target->set_kind("Pod");
-    target->set_namespace_(pod->metadata().namespace_());
-    target->set_name(pod->metadata().name());
-    target->set_uid(pod->metadata().uid());
-    groups[std::move(ports)].push_back(std::move(endpoint));
+    if (ports.empty() && !service.spec().ports().empty()) continue;
+    groups[std::move(ports)].push_back(EndpointOf(state, service, *pod, any_ready));
   }
-  // One slice always, so that an empty Service reads as empty rather than unknown.
-  if (groups.empty()) groups[{}] = {};
   return groups;
+}
+
+std::string PodList(const std::vector<const v1::Pod*>& pods) {
+  constexpr size_t kNamed = 3;
+  std::string out;
+  for (size_t i = 0; i < pods.size() && i < kNamed; ++i)
+    out += fmt::format("{}{}", i == 0 ? "" : ", ", pods[i]->metadata().name());
+  if (pods.size() > kNamed) out += fmt::format(" and {} more", pods.size() - kNamed);
+  return out;
+}
+
+// Ports of the Service whose targetPort names a port that no pod behind it has.
+void NoteMissingPorts(const v1::Service& service, const std::vector<const v1::Pod*>& pods,
+                      ReconcileResult* result) {
+  if (pods.empty()) return;
+  for (const v1::ServicePort& port : service.spec().ports()) {
+    if (!port.target_port().has_string_value()) continue;
+    const bool found = std::any_of(
+        pods.begin(), pods.end(), [&](const v1::Pod* pod) { return ResolvePort(port, *pod) != 0; });
+    if (found) continue;
+    result->events.push_back(
+        {ReferenceTo("v1", "Service", service.metadata()), "Warning", "PortNotFound",
+         fmt::format("port {}: no container port is named \"{}\" ({}) in the selected pods {}",
+                     port.name().empty() ? fmt::format("{}", port.port()) : port.name(),
+                     port.target_port().string_value(), ProtocolOf(port.protocol()),
+                     PodList(pods))});
+  }
 }
 
 bool IsOurs(const v1::EndpointSlice& slice) {
@@ -92,25 +141,12 @@ std::string ServiceOf(const v1::EndpointSlice& slice) {
   return it == slice.metadata().labels().end() ? "" : it->second;
 }
 
-void Fill(v1::EndpointSlice* slice, const v1::Service& service, const PortSet& ports,
-          const std::vector<v1::Endpoint>& endpoints) {
-  slice->mutable_metadata()->set_namespace_(service.metadata().namespace_());
-  auto& labels = *slice->mutable_metadata()->mutable_labels();
-  labels[kServiceNameLabel] = service.metadata().name();
-  labels[kManagedByLabel] = kEndpointsManager;
-  slice->mutable_metadata()->clear_owner_references();
-  *slice->mutable_metadata()->add_owner_references() =
-      ControllerRef("v1", "Service", service.metadata());
-  slice->set_address_type("IPv4");
-  slice->clear_ports();
-  for (const auto& [name, protocol, number] : ports) {
-    v1::EndpointPort* port = slice->add_ports();
-    port->set_name(name);
-    port->set_protocol(protocol);
-    port->set_port(number);
-  }
-  slice->clear_endpoints();
-  for (const v1::Endpoint& endpoint : endpoints) *slice->add_endpoints() = endpoint;
+const std::string& ZoneLabelOf(const v1::Resource* node) {
+  static const auto* none = new std::string;
+  if (node == nullptr) return *none;
+  const auto& labels = node->node().metadata().labels();
+  auto it = labels.find(kZoneLabel);
+  return it == labels.end() ? *none : it->second;
 }
 
 }  // namespace
@@ -119,22 +155,26 @@ std::vector<ObjectKey> EndpointsController::Affected(const ClusterState& state,
                                                      const Change& change) const {
   std::set<ObjectKey> keys;
   auto by_pod = [&](const v1::Pod& pod) {
-    for (const auto& [key, service] : InNamespace(state.services, pod.metadata().namespace_())) {
-      const Labels& selector = service->spec().selector();
-      if (!selector.empty() && MatchesLabels(selector, pod.metadata().labels())) keys.insert(key);
-    }
+    for (ObjectKey& key :
+         state.ServicesSelecting(pod.metadata().namespace_(), pod.metadata().labels()))
+      keys.insert(std::move(key));
   };
   ForEachSide(change, [&](const v1::Resource& side) {
     if (side.has_service()) keys.insert(KeyOf(side));
     if (side.has_pod()) by_pod(side.pod());
-    if (side.has_endpoint_slice() && IsOurs(side.endpoint_slice()))
+    if (side.has_endpoint_slice() && !ServiceOf(side.endpoint_slice()).empty())
       keys.insert(
           {side.endpoint_slice().metadata().namespace_(), ServiceOf(side.endpoint_slice())});
   });
-  const NodeFlip flip = NodeFlipOf(change.before.get(), change.after.get());
-  if (flip.flipped) {
+  std::string node = NodeFlipOf(change.before.get(), change.after.get()).node_name;
+  const bool flipped = NodeFlipOf(change.before.get(), change.after.get()).flipped;
+  const v1::Resource& some = change.after != nullptr ? *change.after : *change.before;
+  const bool moved =
+      some.has_node() && ZoneLabelOf(change.before.get()) != ZoneLabelOf(change.after.get());
+  if (moved) node = some.node().metadata().name();
+  if (flipped || moved) {
     for (const auto& [key, pod] : state.pods)
-      if (pod->spec().node_name() == flip.node_name) by_pod(*pod);
+      if (pod->spec().node_name() == node) by_pod(*pod);
   }
   return {keys.begin(), keys.end()};
 }
@@ -142,61 +182,54 @@ std::vector<ObjectKey> EndpointsController::Affected(const ClusterState& state,
 ReconcileResult EndpointsController::Reconcile(const ClusterState& state, const ObjectKey& key,
                                                absl::Time) const {
   ReconcileResult result;
-  std::vector<const v1::EndpointSlice*> existing;
-  for (const auto& [slice_key, slice] : InNamespace(state.endpoint_slices, key.ns))
-    if (IsOurs(*slice) && ServiceOf(*slice) == key.name && !IsTerminating(slice->metadata()))
-      existing.push_back(slice.get());
-
+  std::vector<const v1::EndpointSlice*> ours;
+  std::vector<const v1::EndpointSlice*> others;
+  for (const v1::EndpointSlice* slice : state.SlicesOf(key)) {
+    if (IsTerminating(slice->metadata())) continue;
+    (IsOurs(*slice) ? ours : others).push_back(slice);
+  }
   const v1::Service* service = FindObject(state.services, key);
-  std::map<PortSet, std::vector<v1::Endpoint>> groups;
-  if (service != nullptr) {
-    // Without a selector somebody else keeps the endpoints.
-    if (service->spec().selector().empty()) return result;
-    groups = GroupEndpoints(state, *service);
+  const bool selects = service != nullptr && !service->spec().selector().empty() &&
+                       service->spec().type() != "ExternalName";
+  EndpointGroups groups;
+  if (selects) {
+    const std::vector<const v1::Pod*> pods = SelectedPods(state, *service);
+    groups = GroupEndpoints(state, *service, pods);
+    NoteMissingPorts(*service, pods, &result);
+  } else if (service != nullptr) {
+    // Somebody else keeps the endpoints.
+    NoteForeign(state, *service, others, &result);
   }
-
-  // A slice keeps its ports for life where it can; what is left over takes new groups or goes.
-  std::set<std::string> names;
-  std::vector<const v1::EndpointSlice*> spare;
-  std::map<PortSet, const v1::EndpointSlice*> slices;
-  for (const v1::EndpointSlice* slice : existing) {
-    PortSet ports = PortsOf(*slice);
-    const bool wanted = groups.contains(ports) && !slices.contains(ports);
-    if (wanted)
-      slices[std::move(ports)] = slice;
-    else
-      spare.push_back(slice);
-  }
-  for (const auto& [slice_key, slice] : InNamespace(state.endpoint_slices, key.ns))
-    names.insert(slice_key.name);
-
-  for (const auto& [ports, endpoints] : groups) {
-    auto it = slices.find(ports);
-    v1::EndpointSlice slice;
-    const v1::EndpointSlice* before = nullptr;
-    if (it != slices.end()) {
-      before = it->second;
-    } else if (!spare.empty()) {
-      before = spare.front();
-      spare.erase(spare.begin());
-    }
-    if (before != nullptr) {
-      slice = *before;
-    } else {
-      std::string name = key.name;
-      for (int n = 1; names.contains(name); ++n) name = fmt::format("{}-{}", key.name, n);
-      names.insert(name);
-      slice.mutable_metadata()->set_name(name);
-    }
-    Fill(&slice, *service, ports, endpoints);
-    if (before == nullptr)
-      result.writes.push_back({Write::Type::kCreate, Wrap(slice), {}});
-    else if (CanonicalBytes(slice) != CanonicalBytes(*before))
-      result.writes.push_back({Write::Type::kUpdate, Wrap(slice), {}});
-  }
-  for (const v1::EndpointSlice* slice : spare)
-    result.writes.push_back({Write::Type::kRemove, Wrap(*slice), {}});
+  result.writes = PlanSlices(state, key, selects ? service : nullptr, groups, ours);
   return result;
+}
+
+void EndpointsController::NoteForeign(const ClusterState& state, const v1::Service& service,
+                                      const std::vector<const v1::EndpointSlice*>& slices,
+                                      ReconcileResult* result) const {
+  if (!cluster_range_) return;
+  std::set<std::string> nodes;
+  for (const auto& [key, node] : state.nodes)
+    for (const v1::NodeAddress& address : node->status().addresses())
+      nodes.insert(address.address());
+  for (const v1::EndpointSlice* slice : slices) {
+    constexpr int kNamed = 5;
+    std::string list;
+    int count = 0;
+    for (const v1::Endpoint& endpoint : slice->endpoints()) {
+      for (const std::string& text : endpoint.addresses()) {
+        const auto address = IpAddress::Parse(text);
+        if (!address.ok() || cluster_range_->Contains(*address) || nodes.contains(text)) continue;
+        if (count++ < kNamed) list += fmt::format("{}{}", list.empty() ? "" : ", ", text);
+      }
+    }
+    if (count == 0) continue;
+    if (count > kNamed) list += fmt::format(" and {} more", count - kNamed);
+    result->events.push_back(
+        {ReferenceTo("v1", "Service", service.metadata()), "Warning", "EndpointsOutsideCluster",
+         fmt::format("EndpointSlice {} sends to addresses outside of the cluster: {}",
+                     slice->metadata().name(), list)});
+  }
 }
 
 }  // namespace mesh::controlplane

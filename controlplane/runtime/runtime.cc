@@ -8,6 +8,7 @@
 #include "controlplane/controllers/deployment_controller.h"
 #include "controlplane/controllers/endpoints_controller.h"
 #include "controlplane/controllers/garbage_controllers.h"
+#include "controlplane/controllers/load_balancer_controller.h"
 #include "controlplane/controllers/namespace_controller.h"
 #include "controlplane/controllers/objects.h"
 #include "controlplane/controllers/replica_set_controller.h"
@@ -23,7 +24,8 @@ class Loops : public Runtime {
     options.node_life.not_before = loop->Now() + options.startup_grace;
     controllers_.push_back(std::make_unique<DeploymentController>());
     controllers_.push_back(std::make_unique<ReplicaSetController>());
-    controllers_.push_back(std::make_unique<EndpointsController>());
+    controllers_.push_back(std::make_unique<EndpointsController>(options.cluster_range));
+    controllers_.push_back(std::make_unique<LoadBalancerController>(options.load_balancer_pools));
     controllers_.push_back(std::make_unique<NodeLifeController>(options.node_life));
     controllers_.push_back(std::make_unique<NamespaceController>());
     controllers_.push_back(std::make_unique<GarbageController>());

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "common/event_loop.h"
+#include "common/ip_address.h"
 #include "common/random.h"
 #include "controlplane/controllers/node_life_controller.h"
 #include "controlplane/runtime/controller_loop.h"
+#include "controlplane/state/load_balancer_pools.h"
 #include "controlplane/state/watch_cache.h"
 #include "controlplane/state/writer.h"
 
@@ -21,6 +24,10 @@ struct RuntimeOptions {
   ControllerLoopOptions loops;
   // Seed of the jitter in back-offs.
   uint64_t seed = 1;
+  // Addresses of pods; unset: nothing is said of endpoints outside.
+  std::optional<IpPrefix> cluster_range;
+  // The same that admission has.
+  LoadBalancerPools load_balancer_pools;
 };
 
 // Destroying it stops everything; writes on their way still arrive in the store. Loop only.

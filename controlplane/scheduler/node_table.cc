@@ -43,10 +43,13 @@ NodeTable NodeTable::Build(const ClusterState& state) {
   for (auto* used :
        {&out.cpu_used, &out.memory_used, &out.pods_used, &out.cpu_weighed, &out.memory_weighed})
     used->assign(count, 0);
+  out.host_ports.resize(count);
   for (const auto& [key, pod] : state.pods) {
     if (!IsBound(*pod) || IsFinished(*pod)) continue;
-    if (const int node = out.IndexOf(pod->spec().node_name()); node >= 0)
+    if (const int node = out.IndexOf(pod->spec().node_name()); node >= 0) {
       out.Add(node, RequestOf(pod->spec()));
+      out.AddHostPorts(node, HostPortsOf(pod->spec()));
+    }
   }
   return out;
 }
@@ -63,6 +66,17 @@ void NodeTable::Add(int node, const Request& request, int sign) {
   cpu_weighed[node] += sign * (request.cpu_milli > 0 ? request.cpu_milli : kDefaultCpuMilli);
   memory_weighed[node] +=
       sign * (request.memory_bytes > 0 ? request.memory_bytes : kDefaultMemoryBytes);
+}
+
+void NodeTable::AddHostPorts(int node, const std::vector<HostPort>& ports) {
+  host_ports[node].insert(host_ports[node].end(), ports.begin(), ports.end());
+}
+
+bool NodeTable::HasHostPorts(int node, const std::vector<HostPort>& ports) const {
+  return std::none_of(ports.begin(), ports.end(), [&](const HostPort& wanted) {
+    return std::any_of(host_ports[node].begin(), host_ports[node].end(),
+                       [&](const HostPort& taken) { return taken.Conflicts(wanted); });
+  });
 }
 
 AddressPool::AddressPool(const ClusterState& state, const NodeTable& table, Cursors* cursors)

@@ -26,12 +26,18 @@ struct NodeTable {
   // For scores: pods without requests count as a small one.
   std::vector<int64_t> cpu_weighed, memory_weighed;
 
+  // Ports of the node that its pods have; empty on most.
+  std::vector<std::vector<HostPort>> host_ports;
+
   static NodeTable Build(const ClusterState& state);
   size_t size() const { return names.size(); }
   // -1 when there is no such node.
   int IndexOf(const std::string& name) const;
   // Counts a pod on the node, or (sign -1) takes it off again.
   void Add(int node, const Request& request, int sign = 1);
+  // Takes ports of the node, or asks whether they are free.
+  void AddHostPorts(int node, const std::vector<HostPort>& ports);
+  bool HasHostPorts(int node, const std::vector<HostPort>& ports) const;
 };
 
 // Hands out pod addresses. Hosts .2 to .239 of a /24: the first two are the network and the node

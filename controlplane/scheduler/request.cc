@@ -28,4 +28,16 @@ Request RequestOf(const v1::PodSpec& spec) {
   return out;
 }
 
+std::vector<HostPort> HostPortsOf(const v1::PodSpec& spec) {
+  std::vector<HostPort> out;
+  for (const v1::Container& container : spec.containers()) {
+    for (const v1::ContainerPort& port : container.ports()) {
+      if (port.host_port() == 0) continue;
+      const std::string ip = port.host_ip() == "0.0.0.0" ? "" : port.host_ip();
+      out.push_back({ip, port.protocol().empty() ? "TCP" : port.protocol(), port.host_port()});
+    }
+  }
+  return out;
+}
+
 }  // namespace mesh::controlplane

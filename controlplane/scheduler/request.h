@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "mesh/v1/core.pb.h"
 
@@ -16,5 +18,18 @@ struct Request {
 // Sum over the containers; a container without request counts with its limit. Quantities that do
 // not parse count as 0 (admission refuses them).
 Request RequestOf(const v1::PodSpec& spec);
+
+// A port of the node that a pod takes. An empty address is every address.
+struct HostPort {
+  std::string ip;
+  std::string protocol;
+  int32_t port = 0;
+  bool Conflicts(const HostPort& other) const {
+    return port == other.port && protocol == other.protocol &&
+           (ip.empty() || other.ip.empty() || ip == other.ip);
+  }
+};
+
+std::vector<HostPort> HostPortsOf(const v1::PodSpec& spec);
 
 }  // namespace mesh::controlplane

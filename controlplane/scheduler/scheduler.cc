@@ -37,12 +37,14 @@ class Pass {
     if (ns == nullptr || ns->status().identity() == 0) return;
     const Request request = RequestOf(pod.spec());
     Group& group = GroupOf(pod);
-    const int node = Choose(pod, request, group);
+    const std::vector<HostPort> ports = HostPortsOf(pod.spec());
+    const int node = Choose(pod, request, ports, group);
     if (node < 0) {
       rejected_.push_back(&pod);
       return;
     }
     table_.Add(node, request);
+    table_.AddHostPorts(node, ports);
     ++group.same_owner[node];
     ++group.same_service[node];
     Bind(pod, node, ns->status().identity());
@@ -123,11 +125,12 @@ class Pass {
   }
 
   // -1 when none fits.
-  int Choose(const v1::Pod& pod, const Request& request, const Group& group) const {
+  int Choose(const v1::Pod& pod, const Request& request, const std::vector<HostPort>& ports,
+             const Group& group) const {
     if (!pod.spec().node_name().empty()) {
       // The user chose; only what the kernel or the datapath cannot do is refused.
       const int node = table_.IndexOf(pod.spec().node_name());
-      return node >= 0 && addresses_.HasFree(node) && table_.nodes[node] != nullptr &&
+      return node >= 0 && addresses_.HasFree(node) && table_.HasHostPorts(node, ports) &&
                      MatchesLabels(pod.spec().node_selector(),
                                    table_.nodes[node]->metadata().labels())
                  ? node
@@ -140,6 +143,7 @@ class Pass {
       const int64_t spread =
           (int64_t{group.same_owner[i]} << 42) + (int64_t{group.same_service[i]} << 21);
       if (spread >= best_score || !HasRoom(i, request)) continue;
+      if (!ports.empty() && !table_.HasHostPorts(static_cast<int>(i), ports)) continue;
       const int64_t score = spread + allocated_[i];
       if (score >= best_score) continue;
       best_score = score;
@@ -205,6 +209,7 @@ Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v
   Rejections out;
   out.nodes = static_cast<int>(table.size());
   const Request request = RequestOf(spec);
+  const std::vector<HostPort> ports = HostPortsOf(spec);
   for (size_t i = 0; i < table.size(); ++i) {
     if (!spec.node_name().empty() && spec.node_name() != table.names[i]) {
       ++out.reasons["node(s) didn't match the requested node name"];
@@ -229,6 +234,8 @@ Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v
         ++out.reasons["Insufficient memory"];
       if (table.pods_used[i] >= table.pods_allocatable[i]) ++out.reasons["Too many pods"];
     }
+    if (!table.HasHostPorts(static_cast<int>(i), ports))
+      ++out.reasons["node(s) didn't have free ports for the requested pod ports"];
     if (!addresses.HasFree(static_cast<int>(i))) ++out.reasons["node(s) had no free pod address"];
   }
   return out;

@@ -2,8 +2,8 @@
 // Chooses a node and an address for each pod that has none.
 //
 // Filters: node ready and schedulable, spec.nodeName, spec.nodeSelector, cpu, memory, number of
-// pods, a free address. Scores: fewest pods of the same owner, then fewest of the same Services,
-// then the least allocated node; the name decides between equals.
+// pods, free ports of the node, a free address. Scores: fewest pods of the same owner, then fewest
+// of the same Services, then the least allocated node; the name decides between equals.
 #pragma once
 
 #include <string>

@@ -13,8 +13,6 @@
 namespace mesh::controlplane {
 namespace {
 
-constexpr uint64_t kReservedApiServer = 1;
-constexpr uint64_t kReservedDns = 10;
 constexpr int kNodePrefixLength = 24;
 
 IpPrefix ParsedRange(const std::string& text) {
@@ -26,7 +24,10 @@ IpPrefix ParsedRange(const std::string& text) {
 }  // namespace
 
 Admission::Admission(const AdmissionOptions& options)
-    : service_range_(ParsedRange(options.service_cidr)),
+    : services_({.service_range = ParsedRange(options.service_cidr),
+                 .node_port_first = options.node_port_first,
+                 .node_port_last = options.node_port_last,
+                 .load_balancer_pools = options.load_balancer_pools}),
       cluster_range_(ParsedRange(options.cluster_cidr)) {}
 
 absl::Status Admission::Admit(const ClusterState& state, uint64_t holder,
@@ -40,7 +41,11 @@ absl::Status Admission::Admit(const ClusterState& state, uint64_t holder,
           "unable to create new content in namespace {} because it is being terminated", ns));
     }
   }
-  if (next->has_service()) return AdmitService(state, holder, before, next->mutable_service());
+  if (next->has_service()) {
+    return services_.Admit(state, holder, before == nullptr ? nullptr : &before->service(),
+                           next->mutable_service());
+  }
+  if (next->has_endpoint_slice()) return AdmitEndpointSlice(next->endpoint_slice());
   if (next->has_node()) return AdmitNode(state, holder, next->mutable_node());
   if (next->has_namespace_() && before == nullptr) {
     return AdmitNamespace(state, holder, next->mutable_namespace_());
@@ -49,81 +54,32 @@ absl::Status Admission::Admit(const ClusterState& state, uint64_t holder,
 }
 
 void Admission::Release(uint64_t holder) {
-  held_ips_.erase(holder);
+  services_.Release(holder);
   held_identities_.erase(holder);
   held_cidrs_.erase(holder);
 }
 
-absl::Status Admission::AdmitService(const ClusterState& state, uint64_t holder,
-                                     const v1::Resource* before, v1::Service* service) {
-  const ObjectKey key{service->metadata().namespace_(), service->metadata().name()};
-  if (before != nullptr) {
-    const v1::ServiceSpec& was = before->service().spec();
-    if (service->spec().cluster_ip().empty()) {
-      service->mutable_spec()->set_cluster_ip(was.cluster_ip());
-    }
-    if (service->spec().cluster_ip() != was.cluster_ip()) {
-      return absl::InvalidArgumentError(fmt::format(
-          "Service \"{}\" is invalid: spec.clusterIP: Invalid value: \"{}\": field is immutable",
-          key.name, service->spec().cluster_ip()));
-    }
-    *service->mutable_spec()->mutable_cluster_ips() = was.cluster_ips();
-    return absl::OkStatus();
-  }
-
-  std::set<std::string> taken;
-  for (const auto& [other, object] : state.services) {
-    if (other != key) taken.insert(object->spec().cluster_ip());
-  }
-  for (const auto& [other, ip] : held_ips_) {
-    if (other != holder) taken.insert(ip);
-  }
-
-  const std::string& wanted = service->spec().cluster_ip();
-  std::string ip = wanted;
-  if (!wanted.empty()) {
-    const absl::StatusOr<IpAddress> address = IpAddress::Parse(wanted);
-    std::string why;
-    if (!address.ok() || !service_range_.Contains(*address)) {
-      why = fmt::format("the provided IP is not in the valid range. The range of valid IPs is {}",
-                        service_range_.ToString());
-    } else if (taken.contains(address->ToString())) {
-      why = "provided IP is already allocated";
-    } else if (*address == service_range_.At(kReservedApiServer) ||
-               *address == service_range_.At(kReservedDns) || *address == service_range_.At(0)) {
-      why = "the IP is reserved by the cluster";
-    }
-    if (!why.empty()) {
-      return absl::InvalidArgumentError(fmt::format(
-          "Service \"{}\" is invalid: spec.clusterIPs: Invalid value: [\"{}\"]: failed to allocate "
-          "IP {}: {}",
-          key.name, wanted, wanted, why));
-    }
-    ip = address->ToString();
-  } else {
-    // The last address of an IPv4 range is its broadcast address. The search goes on where the last
-    // one ended, so that an address rests for long before it comes back.
-    const uint64_t end = service_range_.size() - 1;
-    for (uint64_t tried = 0; tried < end && ip.empty(); ++tried) {
-      const uint64_t index = next_ip_index_;
-      next_ip_index_ = index + 1 >= end ? 1 : index + 1;
-      if (index == 0 || index >= end || index == kReservedApiServer || index == kReservedDns) {
-        continue;
+// A slice written by hand may name whatever can be reached: pods, nodes, a database elsewhere. What
+// it may not name is what leads back into the datapath.
+absl::Status Admission::AdmitEndpointSlice(const v1::EndpointSlice& slice) const {
+  for (int i = 0; i < slice.endpoints_size(); ++i) {
+    for (int j = 0; j < slice.endpoints(i).addresses_size(); ++j) {
+      const std::string& text = slice.endpoints(i).addresses(j);
+      const absl::StatusOr<IpAddress> address = IpAddress::Parse(text);
+      if (!address.ok() || !address->is_v4()) continue;  // validation has spoken
+      std::string why;
+      if (service_range().Contains(*address)) {
+        why = fmt::format("is in the service range {}: an endpoint may not be a Service",
+                          service_range().ToString());
+      } else if (cluster_range_.Contains(*address) && (address->v4() & 0xff) <= 1) {
+        why = fmt::format("is kept for a node of the pod range {}", cluster_range_.ToString());
       }
-      std::string candidate = service_range_.At(index)->ToString();
-      if (!taken.contains(candidate)) ip = std::move(candidate);
-    }
-    if (ip.empty()) {
-      return absl::ResourceExhaustedError(
-          fmt::format("service \"{}\": no free cluster IP in {} ({} in use); delete services or "
-                      "start meshd with a larger --service-cidr",
-                      key.ToString(), service_range_.ToString(), taken.size()));
+      if (why.empty()) continue;
+      return absl::InvalidArgumentError(fmt::format(
+          "EndpointSlice \"{}\" is invalid: endpoints[{}].addresses[{}]: Invalid value: \"{}\": {}",
+          slice.metadata().name(), i, j, text, why));
     }
   }
-  service->mutable_spec()->set_cluster_ip(ip);
-  service->mutable_spec()->clear_cluster_ips();
-  service->mutable_spec()->add_cluster_ips(ip);
-  held_ips_[holder] = ip;
   return absl::OkStatus();
 }
 

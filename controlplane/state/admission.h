@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an object must get, or must satisfy against the rest of the cluster, before it is stored:
-// its namespace, a Service's cluster IP, a Namespace's identity, a Node's range of pod addresses.
+// its namespace, a Service's addresses and ports (service_admission.h), a Namespace's identity, a
+// Node's range of pod addresses.
 //
 // Addresses and identities handed to writes that are still on their way are remembered, so that two
 // writes in flight never get the same one. Thread: loop only.
@@ -13,6 +14,8 @@
 #include "absl/status/status.h"
 #include "common/ip_address.h"
 #include "controlplane/state/cluster_state.h"
+#include "controlplane/state/load_balancer_pools.h"
+#include "controlplane/state/service_admission.h"
 
 namespace mesh::controlplane {
 
@@ -24,6 +27,10 @@ struct AdmissionOptions {
   std::string service_cidr = "10.96.0.0/16";
   // Split into one /24 per node.
   std::string cluster_cidr = "10.244.0.0/16";
+  // Both inclusive.
+  int32_t node_port_first = 30000;
+  int32_t node_port_last = 32767;
+  LoadBalancerPools load_balancer_pools;
 };
 
 class Admission {
@@ -39,21 +46,18 @@ class Admission {
                      v1::Resource* next);
   void Release(uint64_t holder);
 
-  const IpPrefix& service_range() const { return service_range_; }
+  const IpPrefix& service_range() const { return services_.ranges().service_range; }
   const IpPrefix& cluster_range() const { return cluster_range_; }
 
  private:
-  absl::Status AdmitService(const ClusterState& state, uint64_t holder, const v1::Resource* before,
-                            v1::Service* service);
+  absl::Status AdmitEndpointSlice(const v1::EndpointSlice& slice) const;
   absl::Status AdmitNamespace(const ClusterState& state, uint64_t holder, v1::Namespace* ns);
   absl::Status AdmitNode(const ClusterState& state, uint64_t holder, v1::Node* node);
 
-  IpPrefix service_range_;
+  ServiceAdmission services_;
   IpPrefix cluster_range_;
-  uint64_t next_ip_index_ = 16;
   uint32_t next_identity_ = kIdentityMin;
   // By holder.
-  std::map<uint64_t, std::string> held_ips_;
   std::map<uint64_t, uint32_t> held_identities_;
   std::map<uint64_t, std::string> held_cidrs_;
 };

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/state/cluster_state.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/check.h"
 
 namespace mesh::controlplane {
 namespace {
-
-constexpr char kServiceNameLabel[] = "kubernetes.io/service-name";
 
 // Calls `visit` with the typed object of `resource` (const or not). REQUIRES: a kind is set.
 template <typename R, typename Visit>
@@ -35,6 +34,15 @@ decltype(auto) Visited(R& resource, Visit visit) {
   }
   MESH_CHECK(false) << "a resource without a kind";
   __builtin_unreachable();
+}
+
+using LabelMap = google::protobuf::Map<std::string, std::string>;
+
+bool HasAll(const LabelMap& labels, const LabelMap& wanted) {
+  return std::all_of(wanted.begin(), wanted.end(), [&](const auto& entry) {
+    auto it = labels.find(entry.first);
+    return it != labels.end() && it->second == entry.second;
+  });
 }
 
 template <typename T>
@@ -93,28 +101,59 @@ void ClusterState::PutObject(const std::shared_ptr<const v1::Resource>& resource
 
 std::vector<const v1::EndpointSlice*> ClusterState::SlicesOf(const ObjectKey& service) const {
   std::vector<const v1::EndpointSlice*> out;
-  auto it = slices_of_.find(service);
-  if (it == slices_of_.end()) return out;
+  auto it = index_.slices.find(service);
+  if (it == index_.slices.end()) return out;
   for (const std::string& name : it->second) {
-    out.push_back(endpoint_slices.at({service.ns, name}).get());
+    auto slice = endpoint_slices.find({service.ns, name});
+    if (slice != endpoint_slices.end()) out.push_back(slice->second.get());
+  }
+  return out;
+}
+
+std::vector<const v1::Pod*> ClusterState::PodsWith(const std::string& ns,
+                                                   const LabelMap& labels) const {
+  // The rarest of the labels leaves the fewest pods to look at.
+  const std::set<std::string>* fewest = nullptr;
+  for (const auto& [name, value] : labels) {
+    auto it = index_.pods.find({ns, name, value});
+    if (it == index_.pods.end()) return {};
+    if (fewest == nullptr || it->second.size() < fewest->size()) fewest = &it->second;
+  }
+  std::vector<const v1::Pod*> out;
+  if (fewest == nullptr) return out;
+  for (const std::string& name : *fewest) {
+    auto pod = pods.find({ns, name});
+    if (pod != pods.end() && HasAll(pod->second->metadata().labels(), labels)) {
+      out.push_back(pod->second.get());
+    }
+  }
+  return out;
+}
+
+std::vector<ObjectKey> ClusterState::ServicesSelecting(const std::string& ns,
+                                                       const LabelMap& labels) const {
+  std::vector<ObjectKey> out;
+  for (const auto& [name, value] : labels) {
+    auto it = index_.services.find({ns, name, value});
+    if (it == index_.services.end()) continue;
+    for (const std::string& service_name : it->second) {
+      auto service = services.find({ns, service_name});
+      if (service != services.end() && HasAll(labels, service->second->spec().selector())) {
+        out.push_back(service->first);
+      }
+    }
   }
   return out;
 }
 
 void ClusterState::Index(v1::Kind kind, const ObjectKey& key, bool add) {
-  if (kind != v1::KIND_ENDPOINT_SLICE) return;
-  auto slice = endpoint_slices.find(key);
-  if (slice == endpoint_slices.end()) return;
-  const auto& labels = slice->second->metadata().labels();
-  auto label = labels.find(kServiceNameLabel);
-  if (label == labels.end()) return;
-  const ObjectKey service{key.ns, label->second};
-  if (add) {
-    slices_of_[service].insert(key.name);
-  } else if (auto it = slices_of_.find(service); it != slices_of_.end()) {
-    it->second.erase(key.name);
-    if (it->second.empty()) slices_of_.erase(it);
-  }
+  const auto note = [&](const auto& objects) {
+    auto it = objects.find(key);
+    if (it != objects.end()) index_.Note(key, *it->second, add);
+  };
+  if (kind == v1::KIND_SERVICE) note(services);
+  if (kind == v1::KIND_POD) note(pods);
+  if (kind == v1::KIND_ENDPOINT_SLICE) note(endpoint_slices);
 }
 
 void ClusterState::Remove(v1::Kind kind, const ObjectKey& key) {

@@ -6,24 +6,16 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 #include <tuple>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "controlplane/state/state_index.h"
 #include "mesh/v1/resource.pb.h"
 
 namespace mesh::controlplane {
-
-// Name of an object within its kind; `ns` is empty for cluster-scoped kinds.
-struct ObjectKey {
-  std::string ns;
-  std::string name;
-  friend auto operator<=>(const ObjectKey&, const ObjectKey&) = default;
-  std::string ToString() const { return ns.empty() ? name : ns + "/" + name; }
-};
 
 template <typename T>
 using ObjectMap = std::map<ObjectKey, std::shared_ptr<const T>>;
@@ -50,16 +42,23 @@ struct ClusterState {
   void Remove(v1::Kind kind, const ObjectKey& key);
   // The EndpointSlices that name the Service in their label, by name.
   std::vector<const v1::EndpointSlice*> SlicesOf(const ObjectKey& service) const;
+  // Pods of the namespace with all these labels, by name; none for an empty selector.
+  std::vector<const v1::Pod*> PodsWith(
+      const std::string& ns, const google::protobuf::Map<std::string, std::string>& labels) const;
+  // Services whose selector the labels match.
+  std::vector<ObjectKey> ServicesSelecting(
+      const std::string& ns, const google::protobuf::Map<std::string, std::string>& labels) const;
+  const StateIndex& index() const { return index_; }
 
   // nullptr when absent.
   std::shared_ptr<const v1::Resource> Find(v1::Kind kind, const ObjectKey& key) const;
 
  private:
   void PutObject(const std::shared_ptr<const v1::Resource>& resource);
-  // Files the present object under what it is looked up by, or takes it out.
+  // Files the present object, or takes it out.
   void Index(v1::Kind kind, const ObjectKey& key, bool add);
 
-  std::map<ObjectKey, std::set<std::string>> slices_of_;  // by Service
+  StateIndex index_;
 };
 
 // The object's metadata, whatever its kind. REQUIRES: a kind is set.

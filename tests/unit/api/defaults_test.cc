@@ -76,6 +76,22 @@ TEST(ApplyDefaults, TakesTargetPortFromPort) {
   EXPECT_EQ(resource.service().spec().type(), "ClusterIP");
 }
 
+TEST(ApplyDefaults, FillsHowAServiceIsReached) {
+  v1::Resource resource = ValidService();
+  v1::ServiceSpec* spec = resource.mutable_service()->mutable_spec();
+  spec->set_session_affinity("ClientIP");
+  spec->set_type("LoadBalancer");
+
+  ApplyDefaults(&resource);
+
+  EXPECT_EQ(spec->session_affinity_config().client_ip().timeout_seconds(), 10800);
+  EXPECT_EQ(spec->internal_traffic_policy(), "Cluster");
+  EXPECT_EQ(spec->external_traffic_policy(), "Cluster");
+  EXPECT_TRUE(spec->allocate_load_balancer_node_ports());
+  EXPECT_EQ(spec->ip_family_policy(), "SingleStack");
+  EXPECT_EQ(spec->ip_families(0), "IPv4");
+}
+
 TEST(ApplyDefaults, TakesRequestsFromLimits) {
   v1::Resource resource = ValidPod();
   auto* resources =

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "api/schema/defaults.h"
+#include "fmt/format.h"
 #include "gtest/gtest.h"
 #include "tests/unit/api/from_text.h"
 
@@ -207,6 +208,156 @@ TEST(Validate, FindsWhatIsWrongWithAService) {
   }
 }
 
+TEST(Validate, FindsWhatIsWrongWithHowAServiceIsReached) {
+  const auto spec = [](v1::Service* s) { return s->mutable_spec(); };
+  const ServiceCase cases[] = {
+      {"", [&](v1::Service* s) { spec(s)->set_cluster_ip("None"); }},
+      {"",
+       [&](v1::Service* s) {  // headless: ports are not needed
+         spec(s)->set_cluster_ip("None");
+         spec(s)->clear_ports();
+       }},
+      {"spec.clusterIP: Invalid value: \"None\": may not be set to 'None' for NodePort services",
+       [&](v1::Service* s) {
+         spec(s)->set_type("NodePort");
+         spec(s)->set_cluster_ip("None");
+       }},
+      {"",
+       [&](v1::Service* s) {
+         spec(s)->set_type("ExternalName");
+         spec(s)->set_external_name("db.example.com.");
+         spec(s)->clear_ports();
+       }},
+      {"spec.externalName: Required value",
+       [&](v1::Service* s) { spec(s)->set_type("ExternalName"); }},
+      {"spec.clusterIP: Forbidden: may not be set for ExternalName services",
+       [&](v1::Service* s) {
+         spec(s)->set_type("ExternalName");
+         spec(s)->set_external_name("db.example.com");
+         spec(s)->set_cluster_ip("10.96.0.7");
+       }},
+      {"spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
+       [&](v1::Service* s) { spec(s)->mutable_ports(0)->set_node_port(30080); }},
+      {"spec.ports[1].nodePort: Duplicate value: 30080",
+       [&](v1::Service* s) {
+         spec(s)->set_type("NodePort");
+         spec(s)->mutable_ports(0)->set_name("a");
+         spec(s)->mutable_ports(0)->set_node_port(30080);
+         auto* port = spec(s)->add_ports();
+         port->set_port(81);
+         port->set_name("b");
+         port->set_node_port(30080);
+       }},
+      {"spec.ipFamilies[0]: Invalid value: \"IPv6\": IPv6 is not supported yet",
+       [&](v1::Service* s) { spec(s)->add_ip_families("IPv6"); }},
+      {"spec.ipFamilyPolicy: Unsupported value: \"RequireDualStack\": IPv6 is not supported yet, "
+       "supported values: \"SingleStack\", \"PreferDualStack\"",
+       [&](v1::Service* s) { spec(s)->set_ip_family_policy("RequireDualStack"); }},
+      {"spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 86401: must be greater "
+       "than 0 and less than or equal to 86400",
+       [&](v1::Service* s) {
+         spec(s)->set_session_affinity("ClientIP");
+         spec(s)->mutable_session_affinity_config()->mutable_client_ip()->set_timeout_seconds(
+             86401);
+       }},
+      {"spec.externalIPs[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range "
+       "(127.0.0.0/8, ::1/128)",
+       [&](v1::Service* s) { spec(s)->add_external_ips("127.0.0.1"); }},
+      {"spec.externalTrafficPolicy: Invalid value: \"Local\": may only be set for "
+       "externally-accessible services",
+       [&](v1::Service* s) { spec(s)->set_external_traffic_policy("Local"); }},
+      {"spec.loadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'",
+       [&](v1::Service* s) { spec(s)->add_load_balancer_source_ranges("10.0.0.0/8"); }},
+      {"spec.loadBalancerSourceRanges[0]: Invalid value: \"office\": must be a valid address "
+       "range, "
+       "e.g. 10.9.8.0/24",
+       [&](v1::Service* s) {
+         spec(s)->set_type("LoadBalancer");
+         spec(s)->add_load_balancer_source_ranges("office");
+       }},
+      {"spec.healthCheckNodePort: Invalid value: 30001: may only be set when `type` is "
+       "'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+       [&](v1::Service* s) {
+         spec(s)->set_type("LoadBalancer");
+         spec(s)->set_health_check_node_port(30001);
+       }},
+      {"spec.trafficDistribution: Unsupported value: \"Near\": supported values: \"PreferClose\", "
+       "\"PreferSameZone\", \"PreferSameNode\"",
+       [&](v1::Service* s) { spec(s)->set_traffic_distribution("Near"); }},
+      {"metadata.annotations[mesh.io/load-balancing]: Unsupported value: \"best\": supported "
+       "values: \"random\", \"maglev\", \"least-loaded\"",
+       [](v1::Service* s) {
+         (*s->mutable_metadata()->mutable_annotations())["mesh.io/load-balancing"] = "best";
+       }},
+      {"metadata.annotations[mesh.io/return-path]: Unsupported value: \"dsr\": supported values: "
+       "\"snat\", \"direct\"",
+       [](v1::Service* s) {
+         (*s->mutable_metadata()->mutable_annotations())["mesh.io/return-path"] = "dsr";
+       }},
+  };
+  for (const ServiceCase& c : cases) {
+    v1::Resource resource = ValidService();
+    c.change(resource.mutable_service());
+    EXPECT_EQ(Check(resource), c.problem);
+  }
+}
+
+TEST(Validate, FindsWhatIsWrongWithAnEndpointSlice) {
+  const std::string head = "endpoint_slice { metadata { name: \"db\" } ";
+  const std::pair<const char*, const char*> cases[] = {
+      {"address_type: \"IPv4\" endpoints { addresses: \"203.0.113.7\" } ports { port: 5432 } }",
+       ""},
+      {"endpoints { addresses: \"203.0.113.7\" } }", "addressType: Required value"},
+      {"address_type: \"IPv6\" }",
+       "addressType: Unsupported value: \"IPv6\": IPv6 is not supported yet, supported values: "
+       "\"IPv4\""},
+      {"address_type: \"IPv4\" endpoints { } }", "endpoints[0].addresses: Required value"},
+      {"address_type: \"IPv4\" endpoints { addresses: \"169.254.1.1\" } }",
+       "endpoints[0].addresses[0]: Invalid value: \"169.254.1.1\": may not be in the link-local "
+       "range (169.254.0.0/16, fe80::/10)"},
+      {"address_type: \"IPv4\" endpoints { addresses: \"db.example.com\" } }",
+       "endpoints[0].addresses[0]: Invalid value: \"db.example.com\": must be a valid IPv4 "
+       "address, "
+       "(e.g. 10.9.8.7)"},
+      {"address_type: \"IPv4\" ports { port: 1 } ports { port: 2 } }",
+       "ports[1].name: Duplicate value: \"\""},
+  };
+  for (const auto& [body, problem] : cases)
+    EXPECT_EQ(Check(FromText(head + body)), problem) << body;
+}
+
+TEST(Validate, TakesWeightsFromOneToAThousand) {
+  for (const char* bad : {"0", "1001", "-1", "2x", "", "heavy"}) {
+    v1::Resource pod = ValidPod();
+    (*pod.mutable_pod()->mutable_metadata()->mutable_annotations())["mesh.io/weight"] = bad;
+    EXPECT_EQ(Check(pod),
+              fmt::format("metadata.annotations[mesh.io/weight]: Invalid value: \"{}\": "
+                          "must be a number between 1 and 1000, inclusive",
+                          bad));
+  }
+  v1::Resource deployment = ValidDeployment();
+  auto* meta = deployment.mutable_deployment()->mutable_spec()->mutable_template_();
+  auto& annotations = *meta->mutable_metadata()->mutable_annotations();
+  annotations["mesh.io/weight"] = "1000";
+  EXPECT_EQ(Check(deployment), "");
+  annotations["mesh.io/weight"] = "1e3";
+  EXPECT_EQ(Check(deployment),
+            "spec.template.metadata.annotations[mesh.io/weight]: Invalid value: \"1e3\": must be a "
+            "number between 1 and 1000, inclusive");
+}
+
+TEST(Validate, GivesAPortOfTheNodeToOneContainer) {
+  v1::Resource pod = ValidPod();
+  auto* container = pod.mutable_pod()->mutable_spec()->mutable_containers(0);
+  for (int i = 0; i < 2; ++i) {
+    auto* port = container->add_ports();
+    port->set_container_port(80 + i);
+    port->set_host_port(8080);
+  }
+
+  EXPECT_EQ(Check(pod), "spec.containers[0].ports[1].hostPort: Duplicate value: \"TCP//8080\"");
+}
+
 TEST(Validate, LimitsNamesByKind) {
   struct Case {
     v1::Resource resource;
@@ -276,6 +427,54 @@ TEST(ValidateUpdate, LetsTheClusterAddressBeSetOnce) {
   EXPECT_TRUE(ValidateUpdate(live, next).empty());
   EXPECT_EQ(JoinProblems(ValidateUpdate(next, live)),
             "spec.clusterIP: Invalid value: \"\": may not change once set");
+}
+
+// `file` as the successor of `live`, the way apply and update take it.
+v1::Resource Successor(const v1::Resource& live, v1::Resource next) {
+  PrepareUpdate(live, &next);
+  ApplyDefaults(&next);
+  EXPECT_EQ(JoinProblems(Validate(next)), "");
+  return next;
+}
+
+TEST(PrepareUpdate, DropsWhatTheNewTypeHasNoUseFor) {
+  v1::Resource live = ValidService();
+  auto* spec = live.mutable_service()->mutable_spec();
+  spec->set_type("LoadBalancer");
+  spec->set_cluster_ip("10.96.0.7");
+  spec->set_external_traffic_policy("Local");
+  spec->set_health_check_node_port(30999);
+  spec->mutable_ports(0)->set_node_port(30080);
+  ApplyDefaults(&live);
+
+  v1::Resource next = live;
+  next.mutable_service()->mutable_spec()->set_type("ClusterIP");
+  const v1::ServiceSpec internal = Successor(live, next).service().spec();
+  EXPECT_EQ(internal.cluster_ip(), "10.96.0.7");
+  EXPECT_EQ(internal.ports(0).node_port(), 0);
+  EXPECT_EQ(internal.health_check_node_port(), 0);
+  EXPECT_EQ(internal.external_traffic_policy(), "");
+  EXPECT_FALSE(internal.has_allocate_load_balancer_node_ports());
+
+  next = live;
+  next.mutable_service()->mutable_spec()->set_type("ExternalName");
+  next.mutable_service()->mutable_spec()->set_external_name("db.example.com");
+  EXPECT_EQ(Successor(live, next).service().spec().cluster_ip(), "");
+}
+
+TEST(PrepareUpdate, KeepsWhatTheClusterAssigned) {
+  v1::Resource live = ValidService();
+  live.mutable_service()->mutable_spec()->set_type("NodePort");
+  live.mutable_service()->mutable_spec()->set_cluster_ip("10.96.0.7");
+  live.mutable_service()->mutable_spec()->mutable_ports(0)->set_node_port(30080);
+  ApplyDefaults(&live);
+  v1::Resource file = ValidService();
+  file.mutable_service()->mutable_spec()->set_type("LoadBalancer");
+
+  const v1::ServiceSpec next = Successor(live, file).service().spec();
+
+  EXPECT_EQ(next.cluster_ip(), "10.96.0.7");
+  EXPECT_EQ(next.ports(0).node_port(), 30080);
 }
 
 TEST(ValidateUpdate, KeepsAPodsSpec) {

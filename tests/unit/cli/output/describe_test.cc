@@ -145,6 +145,40 @@ TEST_F(DescribeTest, TellsAboutAServiceAndItsEndpoints) {
             "Events:       <none>\n");
 }
 
+TEST_F(DescribeTest, TellsWhatAServiceOfTypeLoadBalancerHas) {
+  v1::Resource service = Parse<v1::Resource>(
+      "service { metadata { name: 'web' namespace: 'shop' } spec { type: 'LoadBalancer' "
+      "cluster_ip: "
+      "'10.96.0.10' ip_family_policy: 'SingleStack' ip_families: 'IPv4' session_affinity: "
+      "'ClientIP' session_affinity_config { client_ip { timeout_seconds: 60 } } "
+      "external_traffic_policy: 'Local' internal_traffic_policy: 'Cluster' "
+      "health_check_node_port: 30999 load_balancer_source_ranges: '10.0.0.0/8' "
+      "load_balancer_source_ranges: '1.2.3.0/24' ports { port: 80 node_port: 30080 } } "
+      "status { load_balancer { ingress { ip: '192.168.1.9' } } } }");
+
+  EXPECT_EQ(Describe(service, {}, Now()),
+            "Name:                        web\n"
+            "Namespace:                   shop\n"
+            "Labels:                      <none>\n"
+            "Annotations:                 <none>\n"
+            "Selector:                    <none>\n"
+            "Type:                        LoadBalancer\n"
+            "IP Family Policy:            SingleStack\n"
+            "IP Families:                 IPv4\n"
+            "IP:                          10.96.0.10\n"
+            "LoadBalancer Ingress:        192.168.1.9\n"
+            "Port:                        <unset>  80/TCP\n"
+            "TargetPort:                  80/TCP\n"
+            "NodePort:                    <unset>  30080/TCP\n"
+            "Endpoints:                   <none>\n"
+            "Session Affinity:            ClientIP (60 s)\n"
+            "External Traffic Policy:     Local\n"
+            "Internal Traffic Policy:     Cluster\n"
+            "HealthCheck NodePort:        30999\n"
+            "LoadBalancer Source Ranges:  10.0.0.0/8,1.2.3.0/24\n"
+            "Events:                      <none>\n");
+}
+
 TEST_F(DescribeTest, TellsAboutADeploymentAndItsReplicaSets) {
   const std::string containers = "spec { containers { name: 'web' image: 'nginx:2' } }";
   v1::Resource deployment = Parse<v1::Resource>(
@@ -216,7 +250,8 @@ TEST_F(DescribeTest, TellsANodesRequestsAndTheRevisionOfItsMaps) {
 TEST_F(DescribeTest, TellsReadyAndUnreadyAddressesOfEndpoints) {
   v1::EndpointSlice slice = Parse<v1::EndpointSlice>(
       "metadata { name: 'web' namespace: 'shop' } ports { port: 80 protocol: 'TCP' } endpoints { "
-      "addresses: '10.244.1.2' conditions { ready: true } } endpoints { addresses: '10.244.1.3' }");
+      "addresses: '10.244.1.2' conditions { ready: true } } endpoints { addresses: '10.244.1.3' "
+      "conditions { ready: false } }");
 
   EXPECT_EQ(DescribeEndpoints({slice}, {}, Now()),
             "Name:         web\n"

@@ -102,6 +102,31 @@ TEST(ResourceTable, ShowsServices) {
             "dns    ClusterIP   10.96.0.10   <none>        53/UDP,53/TCP   5s    app=dns\n");
 }
 
+TEST(ResourceTable, ShowsHowServicesAreReachedFromOutside) {
+  const auto service = [](const std::string& body) {
+    return Parse<v1::Resource>("service { metadata { name: 'web' " + Ago("creation_timestamp", 5) +
+                               "} " + body + " }");
+  };
+  const std::string ports = "ports { port: 80 node_port: 30080 protocol: 'TCP' } ";
+
+  EXPECT_EQ(
+      Format(ResourceTable(
+          v1::KIND_SERVICE,
+          {service("spec { type: 'NodePort' cluster_ip: '10.96.0.9' " + ports + "}"),
+           service("spec { type: 'LoadBalancer' cluster_ip: '10.96.0.8' " + ports + "}"),
+           service("spec { type: 'LoadBalancer' cluster_ip: '10.96.0.7' external_ips: '1.2.3.4' " +
+                   ports + "} status { load_balancer { ingress { ip: '192.168.1.9' } } }"),
+           service("spec { type: 'ExternalName' external_name: 'db.example.com' }"),
+           service("spec { type: 'ClusterIP' cluster_ip: 'None' ports { port: 80 } }")},
+          Options())),
+      "NAME   TYPE           CLUSTER-IP   EXTERNAL-IP           PORT(S)        AGE\n"
+      "web    NodePort       10.96.0.9    <none>                80:30080/TCP   5s\n"
+      "web    LoadBalancer   10.96.0.8    <pending>             80:30080/TCP   5s\n"
+      "web    LoadBalancer   10.96.0.7    192.168.1.9,1.2.3.4   80:30080/TCP   5s\n"
+      "web    ExternalName   <none>       db.example.com        <none>         5s\n"
+      "web    ClusterIP      None         <none>                80/TCP         5s\n");
+}
+
 TEST(ResourceTable, ShowsNodes) {
   v1::Resource ready = Parse<v1::Resource>(
       "node { metadata { name: 'n1' labels { key: 'node-role.kubernetes.io/control-plane' } " +

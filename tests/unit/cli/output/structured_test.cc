@@ -33,7 +33,7 @@ TEST(EndpointsJson, LooksLikeTheEndpointsOfKubernetes) {
       "creation_timestamp { seconds: 0 } } ports { port: 80 protocol: 'TCP' } endpoints { "
       "addresses: "
       "'10.244.1.2' node_name: 'n1' conditions { ready: true } } endpoints { addresses: "
-      "'10.244.1.3' } "
+      "'10.244.1.3' conditions { ready: false } } "
       "}");
 
   EXPECT_EQ(YamlFromJson(EndpointsJson({slice}, /*single=*/true)),

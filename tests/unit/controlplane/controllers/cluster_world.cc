@@ -161,12 +161,12 @@ v1::Service& ClusterWorld::AddService(const std::string& name, const std::string
 v1::Pod& ClusterWorld::AddPodOf(const std::string& rs_name, const std::string& name,
                                 const std::string& node_name, bool ready) {
   const v1::ReplicaSet& rs = replica_set(rs_name);
-  AddPod(name, "", node_name, ready);
-  v1::Pod& out = pod(name);
+  v1::Pod out = AddPod(name, "", node_name, ready);
   *out.mutable_metadata()->mutable_labels() = rs.spec().template_().metadata().labels();
   *out.mutable_metadata()->add_owner_references() =
       ControllerRef("apps/v1", "ReplicaSet", rs.metadata());
-  return out;
+  Put(Wrap(out));
+  return pod(name);
 }
 
 v1::Pod& ClusterWorld::pod(const std::string& name) {

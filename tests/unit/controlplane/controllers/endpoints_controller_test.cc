@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/controllers/endpoints_controller.h"
 
+#include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/controlplane/controllers/cluster_world.h"
@@ -9,6 +10,7 @@ namespace mesh::controlplane {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 class EndpointsControllerTest : public ::testing::Test {
@@ -187,6 +189,127 @@ TEST_F(EndpointsControllerTest, IsAskedAboutPodsServicesSlicesAndNodes) {
   for (const Change& change : {Change{nullptr, service}, Change{pod, nullptr},
                                Change{slice, nullptr}, Change{before, after}})
     EXPECT_THAT(controller.Affected(world.state, change), ElementsAre(InDefault("web")));
+}
+
+TEST_F(EndpointsControllerTest, SplitsAtAHundredAndRewritesOneSliceForOnePod) {
+  world.AddService("web", "web");
+  for (int i = 0; i < 230; ++i) world.AddPod(fmt::format("web-{:03}", i), "web", "a", true);
+  Settle();
+
+  EXPECT_EQ(Slice("web").endpoints_size(), 100);
+  EXPECT_EQ(Slice("web-1").endpoints_size(), 100);
+  EXPECT_EQ(Slice("web-2").endpoints_size(), 30);
+
+  world.Terminate("web-150");
+  EXPECT_THAT(Describe(Reconcile()), ElementsAre(HasSubstr("web-1")));
+  Settle();
+  world.state.Remove(v1::KIND_POD, InDefault("web-010"));
+  EXPECT_THAT(Describe(Reconcile()), ElementsAre(HasSubstr("web")));
+  Settle();
+  // The room that it left is used, others stay where they are.
+  world.AddPod("web-230", "web", "b", true);
+  ASSERT_EQ(Reconcile().writes.size(), 1u);
+  Settle();
+  EXPECT_EQ(Slice("web").endpoints_size(), 100);
+}
+
+TEST_F(EndpointsControllerTest, RemovesSlicesThatHaveBecomeEmpty) {
+  world.AddService("web", "web");
+  for (int i = 0; i < 101; ++i) world.AddPod(fmt::format("web-{:03}", i), "web", "a", true);
+  Settle();
+  ASSERT_EQ(world.state.endpoint_slices.size(), 2u);
+
+  world.state.Remove(v1::KIND_POD, InDefault("web-100"));
+  Settle();
+
+  EXPECT_EQ(world.state.endpoint_slices.size(), 1u);
+  EXPECT_EQ(Slice("web").endpoints_size(), 100);
+}
+
+TEST_F(EndpointsControllerTest, SplitsASliceThatIsTooLongAsOlderVersionsMadeThem) {
+  world.AddService("web", "web");
+  for (int i = 0; i < 150; ++i) world.AddPod(fmt::format("web-{:03}", i), "web", "a", true);
+  Settle();
+  v1::EndpointSlice whole = Slice("web");
+  for (const v1::Endpoint& endpoint : Slice("web-1").endpoints()) *whole.add_endpoints() = endpoint;
+  world.state.Remove(v1::KIND_ENDPOINT_SLICE, InDefault("web-1"));
+  world.Put(Wrap(whole));
+
+  Settle();
+
+  EXPECT_EQ(Slice("web").endpoints_size(), 100);
+  EXPECT_EQ(Slice("web-1").endpoints_size(), 50);
+}
+
+TEST_F(EndpointsControllerTest, PublishesPodsThatAreNotReadyWhereTheServiceAsksForIt) {
+  world.AddService("web", "web").mutable_spec()->set_publish_not_ready_addresses(true);
+  world.AddPod("web-1", "web", "a", false);
+
+  Settle();
+
+  EXPECT_THAT(Lines(Slice("web")), ElementsAre("10.244.0.2 ready"));
+}
+
+TEST_F(EndpointsControllerTest, TellsZoneWeightAndHostname) {
+  world.AddNode("c", "4", "8Gi", {{"topology.kubernetes.io/zone", "north"}});
+  world.AddService("web", "web");
+  v1::Pod& pod = world.AddPod("web-1", "web", "c", true);
+  (*pod.mutable_metadata()->mutable_annotations())["mesh.io/weight"] = "7";
+  pod.mutable_spec()->set_hostname("first");
+  pod.mutable_spec()->set_subdomain("web");
+
+  Settle();
+
+  const v1::Endpoint& endpoint = Slice("web").endpoints(0);
+  EXPECT_EQ(endpoint.zone(), "north");
+  EXPECT_EQ(endpoint.weight(), 7u);
+  EXPECT_EQ(endpoint.hostname(), "first");
+}
+
+TEST_F(EndpointsControllerTest, GivesAHeadlessServiceWithoutPortsItsPods) {
+  v1::ServiceSpec* spec = world.AddService("web", "web").mutable_spec();
+  spec->set_cluster_ip("None");
+  spec->clear_ports();
+  world.AddPod("web-1", "web", "a", true);
+
+  Settle();
+
+  EXPECT_THAT(Lines(Slice("web")), ElementsAre("10.244.0.2 ready serving"));
+  EXPECT_TRUE(Slice("web").ports().empty());
+}
+
+TEST_F(EndpointsControllerTest, WarnsOfAPortNameThatNoContainerHas) {
+  world.AddService("web", "web", "http");
+  EXPECT_THAT(Reconcile().events, IsEmpty()) << "no pods yet";
+  world.AddPod("web-1", "web", "a", true);
+  world.AddPod("web-2", "web", "a", true);
+
+  const ReconcileResult result = Reconcile();
+
+  ASSERT_EQ(result.events.size(), 1u);
+  EXPECT_EQ(result.events[0].object.name(), "web");
+  EXPECT_EQ(result.events[0].reason, "PortNotFound");
+  EXPECT_EQ(result.events[0].message,
+            "port 80: no container port is named \"http\" (TCP) in the selected pods web-1, web-2");
+}
+
+TEST_F(EndpointsControllerTest, NamesEndpointsOutsideOfTheCluster) {
+  const EndpointsController knowing(*IpPrefix::Parse("10.244.0.0/16"));
+  world.AddService("web", "");
+  v1::EndpointSlice manual;
+  manual.mutable_metadata()->set_name("db");
+  manual.mutable_metadata()->set_namespace_("default");
+  (*manual.mutable_metadata()->mutable_labels())[kServiceNameLabel] = "web";
+  manual.add_endpoints()->add_addresses("10.244.0.9");
+  manual.add_endpoints()->add_addresses("203.0.113.7");
+  world.Put(Wrap(manual));
+
+  const ReconcileResult result = knowing.Reconcile(world.state, InDefault("web"), world.now);
+
+  EXPECT_THAT(result.writes, IsEmpty());
+  ASSERT_EQ(result.events.size(), 1u);
+  EXPECT_EQ(result.events[0].message,
+            "EndpointSlice db sends to addresses outside of the cluster: 203.0.113.7");
 }
 
 }  // namespace

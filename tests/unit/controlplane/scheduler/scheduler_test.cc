@@ -5,6 +5,7 @@
 #include <set>
 
 #include "common/random.h"
+#include "controlplane/controllers/objects.h"
 #include "controlplane/scheduler/fit.h"
 #include "fmt/format.h"
 #include "gmock/gmock.h"
@@ -54,6 +55,34 @@ class SchedulerTest : public ::testing::Test {
   ClusterWorld world;
   Scheduler scheduler;
 };
+
+TEST_F(SchedulerTest, GivesAPortOfANodeToOnePod) {
+  world.AddNode("a");
+  world.AddNode("b");
+  for (const char* name : {"p", "q", "r"}) {
+    v1::ContainerPort* port =
+        world.AddPod(name, "web").mutable_spec()->mutable_containers(0)->add_ports();
+    port->set_container_port(80);
+    port->set_host_port(8080);
+  }
+  world.AddPod("s", "web").mutable_spec()->mutable_containers(0)->add_ports()->set_host_port(8081);
+
+  const auto placed = Place();
+
+  EXPECT_EQ(placed.size(), 3u);
+  EXPECT_NE(placed.at("p"), placed.at("q"));
+  EXPECT_EQ(
+      FindCondition(world.pod("r").status().conditions(), "PodScheduled")->message(),
+      "0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports.");
+}
+
+TEST(HostPort, ConflictsByAddressProtocolAndNumber) {
+  const HostPort any{"", "TCP", 80};
+  EXPECT_TRUE(any.Conflicts({"10.0.0.1", "TCP", 80}));
+  EXPECT_FALSE(any.Conflicts({"", "UDP", 80}));
+  EXPECT_FALSE(any.Conflicts({"", "TCP", 81}));
+  EXPECT_FALSE((HostPort{"10.0.0.1", "TCP", 80}).Conflicts({"10.0.0.2", "TCP", 80}));
+}
 
 TEST_F(SchedulerTest, BindsWithAddressIdentityAndEvent) {
   world.AddNode("a");

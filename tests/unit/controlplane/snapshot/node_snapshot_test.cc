@@ -4,6 +4,8 @@
 #include "controlplane/snapshot/cluster_view.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <optional>
 
 #include "common/random.h"
@@ -122,6 +124,164 @@ TEST(NodeSnapshot, TurnsEndpointsIntoBackendsByTheirConditions) {
   EXPECT_EQ(web.ports(1).protocol(), 17u);
   EXPECT_TRUE(web.ports(1).backends().empty()) << "no slice has the port dns";
   EXPECT_EQ(web.ports(0).backends(0).pod_name(), "pod-10.244.0.3");
+}
+
+void SetReady(ClusterState& state, const std::string& name, const std::string& ready) {
+  v1::Resource node = *state.Find(v1::KIND_NODE, {"", name});
+  node.mutable_node()->mutable_status()->clear_conditions();
+  v1::Condition* condition = node.mutable_node()->mutable_status()->add_conditions();
+  condition->set_type("Ready");
+  condition->set_status(ready);
+  state.Put(node);
+}
+
+void Edit(ClusterState& state, const std::string& name,
+          const std::function<void(v1::Service*)>& change) {
+  v1::Resource service = *state.Find(v1::KIND_SERVICE, {"shop", name});
+  change(service.mutable_service());
+  state.Put(service);
+}
+
+TEST(BuildService, TellsHowTheServiceIsReached) {
+  ClusterState state;
+  AddService(state, "web", "10.96.0.20");
+  Edit(state, "web", [](v1::Service* service) {
+    v1::ServiceSpec* spec = service->mutable_spec();
+    spec->set_type("LoadBalancer");
+    spec->mutable_ports(0)->set_node_port(30080);
+    spec->add_external_ips("203.0.113.7");
+    spec->add_load_balancer_source_ranges("10.0.0.0/8");
+    spec->set_internal_traffic_policy("Cluster");
+    spec->set_external_traffic_policy("Local");
+    spec->set_health_check_node_port(30999);
+    spec->set_session_affinity("ClientIP");
+    spec->set_traffic_distribution("PreferSameZone");
+    service->mutable_status()->mutable_load_balancer()->add_ingress()->set_ip("192.168.1.9");
+    (*service->mutable_metadata()->mutable_annotations())["mesh.io/load-balancing"] = "maglev";
+    (*service->mutable_metadata()->mutable_annotations())["mesh.io/return-path"] = "direct";
+  });
+
+  const v1::ServiceState web = *BuildService(state, {"shop", "web"});
+
+  EXPECT_EQ(web.ports(0).node_port(), 30080u);
+  EXPECT_THAT(web.load_balancer_ips(), ElementsAre("192.168.1.9"));
+  EXPECT_THAT(web.external_ips(), ElementsAre("203.0.113.7"));
+  EXPECT_THAT(web.source_ranges(), ElementsAre("10.0.0.0/8"));
+  EXPECT_FALSE(web.internal_traffic_local());
+  EXPECT_TRUE(web.external_traffic_local());
+  EXPECT_EQ(web.health_check_node_port(), 30999u);
+  EXPECT_EQ(web.affinity_seconds(), 10800u);
+  EXPECT_EQ(web.traffic_distribution(), "PreferSameZone");
+  EXPECT_EQ(web.algorithm(), v1::ServiceState::MAGLEV);
+  EXPECT_EQ(web.return_path(), v1::ServiceState::DIRECT);
+  EXPECT_EQ(web.announcing_node(), "") << "no node is ready";
+}
+
+TEST(BuildService, TellsNamesWithoutAddresses) {
+  ClusterState state;
+  AddService(state, "db", "None");
+  AddSlice(state, "db", "db", 5432, {{"10.244.0.3", true, true, false}});
+  AddService(state, "portless", "None");
+  Edit(state, "portless", [](v1::Service* s) { s->mutable_spec()->clear_ports(); });
+  AddSlice(state, "portless", "by-hand", 1, {{"10.244.0.4", true, true, false}});
+  AddService(state, "elsewhere", "");
+  Edit(state, "elsewhere", [](v1::Service* s) {
+    s->mutable_spec()->set_type("ExternalName");
+    s->mutable_spec()->set_external_name("db.example.com");
+  });
+
+  EXPECT_EQ(BuildService(state, {"shop", "db"})->cluster_ip(), "None");
+  EXPECT_THAT(Backends(BuildService(state, {"shop", "db"})->ports(0)),
+              ElementsAre("10.244.0.3:5432 ACTIVE"));
+  const v1::ServiceState portless = *BuildService(state, {"shop", "portless"});
+  ASSERT_EQ(portless.ports_size(), 1);
+  EXPECT_EQ(portless.ports(0).port(), 0u);
+  EXPECT_THAT(Backends(portless.ports(0)), ElementsAre("10.244.0.4:0 ACTIVE"));
+  EXPECT_EQ(BuildService(state, {"shop", "elsewhere"})->external_name(), "db.example.com");
+}
+
+TEST(BuildService, TakesWhatASliceWrittenByHandLeavesOutForReady) {
+  ClusterState state;
+  AddService(state, "db", "10.96.0.20");
+  AddSlice(state, "db", "any-name", 5432, {{"203.0.113.7", true, true, false}});
+  v1::Resource slice = *state.Find(v1::KIND_ENDPOINT_SLICE, {"shop", "any-name"});
+  slice.mutable_endpoint_slice()->mutable_endpoints(0)->clear_conditions();
+  (*slice.mutable_endpoint_slice()->mutable_metadata()->mutable_annotations())["mesh.io/weight"] =
+      "5";
+  state.Put(slice);
+
+  const v1::ServiceState db = *BuildService(state, {"shop", "db"});
+
+  EXPECT_THAT(Backends(db.ports(0)), ElementsAre("203.0.113.7:5432 ACTIVE"));
+  EXPECT_EQ(db.ports(0).backends(0).weight(), 5u);
+}
+
+TEST(AnnouncingNode, MovesOnlyWhatADeadNodeHad) {
+  ClusterState state;
+  for (const char* name : {"n1", "n2", "n3"}) {
+    AddNode(state, name, "192.168.0.1", "10.244.0.0/24");
+    SetReady(state, name, "True");
+  }
+  std::map<std::string, std::string> before;
+  std::map<std::string, int> load;
+  for (int i = 0; i < 60; ++i) {
+    v1::ServiceState service;
+    service.set_name("web-" + std::to_string(i));
+    ++load[before[service.name()] = AnnouncingNode(state, service)];
+  }
+  EXPECT_EQ(load.size(), 3u);
+  EXPECT_GT(std::min({load["n1"], load["n2"], load["n3"]}), 8);
+
+  SetReady(state, "n2", "Unknown");
+
+  for (const auto& [name, node] : before) {
+    v1::ServiceState service;
+    service.set_name(name);
+    const std::string now = AnnouncingNode(state, service);
+    EXPECT_NE(now, "n2");
+    EXPECT_TRUE(node == "n2" || now == node) << name;
+  }
+}
+
+TEST(AnnouncingNode, IsOneWithAnEndpointWherePolicyIsLocal) {
+  ClusterState state;
+  for (const char* name : {"n1", "n2"}) {
+    AddNode(state, name, "192.168.0.1", "10.244.0.0/24");
+    SetReady(state, name, "True");
+  }
+  v1::ServiceState service;
+  service.set_external_traffic_local(true);
+  EXPECT_EQ(AnnouncingNode(state, service), "");
+  v1::BackendState* backend = service.add_ports()->add_backends();
+  backend->set_node_name("n2");
+  backend->set_state(v1::BackendState::ACTIVE);
+  EXPECT_EQ(AnnouncingNode(state, service), "n2");
+  backend->set_state(v1::BackendState::DRAINING);
+  EXPECT_EQ(AnnouncingNode(state, service), "");
+}
+
+TEST(ClusterView, TellsANewAnnouncingNodeWhenOneDies) {
+  ClusterState state;
+  for (const char* name : {"n1", "n2"}) {
+    AddNode(state, name, "192.168.0.1", "10.244.0.0/24");
+    SetReady(state, name, "True");
+  }
+  AddService(state, "web", "10.96.0.20");
+  Edit(state, "web", [](v1::Service* service) {
+    service->mutable_spec()->set_type("LoadBalancer");
+    service->mutable_status()->mutable_load_balancer()->add_ingress()->set_ip("192.168.1.9");
+  });
+  ClusterView view;
+  view.Reset(state);
+  const std::string first = view.Full().services(0).announcing_node();
+  const auto before = state.Find(v1::KIND_NODE, {"", first});
+
+  SetReady(state, first, "Unknown");
+  view.Note({before, state.Find(v1::KIND_NODE, {"", first})});
+  const v1::NodeUpdate update = view.Refresh(state);
+
+  ASSERT_EQ(update.services_size(), 1);
+  EXPECT_EQ(update.services(0).announcing_node(), first == "n1" ? "n2" : "n1");
 }
 
 TEST(NodeSnapshot, HasTheNodesOwnPodsAndOtherNodes) {

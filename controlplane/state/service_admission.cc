@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/state/service_admission.h"
+
+#include <algorithm>
+
+#include "common/status.h"
+#include "fmt/format.h"
+
+namespace mesh::controlplane {
+namespace {
+
+constexpr uint64_t kReservedApiServer = 1;
+constexpr uint64_t kReservedDns = 10;
+
+// Another's than `key`'s, in the store or on its way there.
+template <typename What, typename Held>
+std::optional<ObjectKey> OwnerOf(const std::map<What, ObjectKey>& stored, const Held& held,
+                                 const What& what, const ObjectKey& key) {
+  if (auto it = stored.find(what); it != stored.end() && it->second != key) return it->second;
+  if (auto it = held.find(what); it != held.end() && it->second.second != key) {
+    return it->second.second;
+  }
+  return std::nullopt;
+}
+
+template <typename Held>
+void Drop(Held* held, uint64_t holder) {
+  std::erase_if(*held, [&](const auto& entry) { return entry.second.first == holder; });
+}
+
+bool NeedsNodePorts(const v1::ServiceSpec& spec) {
+  if (spec.type() == "NodePort") return true;
+  return spec.type() == "LoadBalancer" && (!spec.has_allocate_load_balancer_node_ports() ||
+                                           spec.allocate_load_balancer_node_ports());
+}
+
+// The lower part of the range is left to ports that people choose (as in Kubernetes).
+int32_t StaticPorts(const ServiceRanges& ranges) {
+  const int32_t size = ranges.node_port_last - ranges.node_port_first + 1;
+  return std::min(size / 2, std::clamp(size / 32, 16, 128));
+}
+
+absl::Status Invalid(const ObjectKey& key, const std::string& problem) {
+  return absl::InvalidArgumentError(
+      fmt::format("Service \"{}\" is invalid: {}", key.name, problem));
+}
+
+}  // namespace
+
+ServiceAdmission::ServiceAdmission(ServiceRanges ranges)
+    : ranges_(std::move(ranges)), next_node_port_(ranges_.node_port_first + StaticPorts(ranges_)) {}
+
+void ServiceAdmission::Release(uint64_t holder) {
+  Drop(&held_ips_, holder);
+  Drop(&held_node_ports_, holder);
+  Drop(&held_balancer_ips_, holder);
+}
+
+absl::Status ServiceAdmission::Admit(const ClusterState& state, uint64_t holder,
+                                     const v1::Service* before, v1::Service* service) {
+  Release(holder);
+  const Request request{.state = state,
+                        .holder = holder,
+                        .key = {service->metadata().namespace_(), service->metadata().name()}};
+  RETURN_IF_ERROR(AdmitClusterIp(request, before, service->mutable_spec()));
+  RETURN_IF_ERROR(AdmitNodePorts(request, service->mutable_spec()));
+  AdmitBalancer(request, service);
+  return absl::OkStatus();
+}
+
+absl::Status ServiceAdmission::AdmitClusterIp(const Request& request, const v1::Service* before,
+                                              v1::ServiceSpec* spec) {
+  if (spec->type() == "ExternalName") {
+    spec->clear_cluster_ip();
+    spec->clear_cluster_ips();
+    return absl::OkStatus();
+  }
+  std::string ip = spec->cluster_ip();
+  const std::string had = before == nullptr ? "" : before->spec().cluster_ip();
+  if (!had.empty()) {
+    if (!ip.empty() && ip != had) {
+      return Invalid(
+          request.key,
+          fmt::format("spec.clusterIP: Invalid value: \"{}\": may not change once set", ip));
+    }
+    ip = had;
+  } else if (!ip.empty() && ip != "None") {
+    if (const std::string why = WhyNotClusterIp(request, ip); !why.empty()) {
+      return Invalid(request.key, fmt::format("spec.clusterIPs: Invalid value: [\"{}\"]: failed "
+                                              "to allocate IP {}: {}",
+                                              ip, ip, why));
+    }
+    ip = IpAddress::Parse(ip)->ToString();
+  } else if (ip.empty()) {
+    // The last address of an IPv4 range is its broadcast address. The search goes on where the last
+    // one ended, so that an address rests for long before it comes back.
+    const auto& stored = request.state.index().cluster_ips;
+    const uint64_t end = ranges_.service_range.size() - 1;
+    for (uint64_t tried = 0; tried < end && ip.empty(); ++tried) {
+      const uint64_t index = next_ip_index_;
+      next_ip_index_ = index + 1 >= end ? 1 : index + 1;
+      if (index == 0 || index >= end || index == kReservedApiServer || index == kReservedDns) {
+        continue;
+      }
+      std::string candidate = ranges_.service_range.At(index)->ToString();
+      if (!OwnerOf(stored, held_ips_, candidate, request.key)) ip = std::move(candidate);
+    }
+    if (ip.empty()) {
+      return absl::ResourceExhaustedError(
+          fmt::format("service \"{}\": no free cluster IP in {} ({} in use); delete services or "
+                      "start meshd with a larger --service-cidr",
+                      request.key.ToString(), ranges_.service_range.ToString(), stored.size()));
+    }
+  }
+  spec->set_cluster_ip(ip);
+  spec->clear_cluster_ips();
+  spec->add_cluster_ips(ip);
+  if (ip != "None") held_ips_[ip] = {request.holder, request.key};
+  return absl::OkStatus();
+}
+
+std::string ServiceAdmission::WhyNotClusterIp(const Request& request,
+                                              const std::string& text) const {
+  const IpPrefix& range = ranges_.service_range;
+  const absl::StatusOr<IpAddress> address = IpAddress::Parse(text);
+  if (!address.ok() || !range.Contains(*address)) {
+    return fmt::format("the provided IP is not in the valid range. The range of valid IPs is {}",
+                       range.ToString());
+  }
+  if (OwnerOf(request.state.index().cluster_ips, held_ips_, address->ToString(), request.key)) {
+    return "provided IP is already allocated";
+  }
+  if (*address == range.At(kReservedApiServer) || *address == range.At(kReservedDns) ||
+      *address == range.At(0)) {
+    return "the IP is reserved by the cluster";
+  }
+  return "";
+}
+
+absl::Status ServiceAdmission::AdmitNodePorts(const Request& request, v1::ServiceSpec* spec) {
+  if (spec->type() != "NodePort" && spec->type() != "LoadBalancer") return absl::OkStatus();
+  // First those that are given, so that none of them is handed out to another port.
+  std::map<int32_t, std::pair<int32_t, std::string>> by_port;  // port -> node port, its protocol
+  for (int i = 0; i < spec->ports_size(); ++i) {
+    v1::ServicePort* port = spec->mutable_ports(i);
+    if (port->node_port() == 0) continue;
+    int32_t taken = 0;
+    RETURN_IF_ERROR(TakeNodePort(request, fmt::format("spec.ports[{}].nodePort", i),
+                                 port->node_port(), &taken));
+    by_port[port->port()] = {taken, port->protocol()};
+  }
+  if (NeedsNodePorts(*spec)) {
+    for (int i = 0; i < spec->ports_size(); ++i) {
+      v1::ServicePort* port = spec->mutable_ports(i);
+      if (port->node_port() != 0) continue;
+      // One number over both protocols stays one number.
+      auto same = by_port.find(port->port());
+      int32_t taken = 0;
+      if (same != by_port.end() && same->second.second != port->protocol()) {
+        taken = same->second.first;
+      } else {
+        RETURN_IF_ERROR(TakeNodePort(request, "", 0, &taken));
+      }
+      port->set_node_port(taken);
+      by_port.try_emplace(port->port(), taken, port->protocol());
+    }
+  }
+  if (spec->type() == "LoadBalancer" && spec->external_traffic_policy() == "Local") {
+    int32_t taken = 0;
+    RETURN_IF_ERROR(
+        TakeNodePort(request, "spec.healthCheckNodePort", spec->health_check_node_port(), &taken));
+    spec->set_health_check_node_port(taken);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ServiceAdmission::TakeNodePort(const Request& request, const std::string& path,
+                                            int32_t wanted, int32_t* port) {
+  const auto& stored = request.state.index().node_ports;
+  if (wanted != 0) {
+    auto own = stored.find(wanted);
+    const bool has_it = own != stored.end() && own->second == request.key;
+    if (!has_it && (wanted < ranges_.node_port_first || wanted > ranges_.node_port_last)) {
+      return Invalid(request.key,
+                     fmt::format("{}: Invalid value: {}: provided port is not in the valid range. "
+                                 "The range of valid ports is {}-{}",
+                                 path, wanted, ranges_.node_port_first, ranges_.node_port_last));
+    }
+    if (const auto other = OwnerOf(stored, held_node_ports_, wanted, request.key)) {
+      return Invalid(request.key, fmt::format("{}: Invalid value: {}: provided port is already "
+                                              "allocated, to Service {}",
+                                              path, wanted, other->ToString()));
+    }
+    held_node_ports_[wanted] = {request.holder, request.key};
+    *port = wanted;
+    return absl::OkStatus();
+  }
+  const int32_t size = ranges_.node_port_last - ranges_.node_port_first + 1;
+  const int32_t dynamic = ranges_.node_port_first + StaticPorts(ranges_);
+  // Round the upper part first; the lower one is for when that is full.
+  for (int32_t tried = 0; tried < size; ++tried) {
+    const int32_t upper = ranges_.node_port_last - dynamic + 1;
+    const int32_t candidate = tried < upper ? dynamic + (next_node_port_ - dynamic + tried) % upper
+                                            : ranges_.node_port_first + (tried - upper);
+    if (stored.contains(candidate) || held_node_ports_.contains(candidate)) continue;
+    if (candidate >= dynamic) {
+      next_node_port_ = candidate == ranges_.node_port_last ? dynamic : candidate + 1;
+    }
+    held_node_ports_[candidate] = {request.holder, request.key};
+    *port = candidate;
+    return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError(fmt::format(
+      "service \"{}\": no free node port in {}-{} ({} in use); delete services or start meshd with "
+      "a larger --node-port-range",
+      request.key.ToString(), ranges_.node_port_first, ranges_.node_port_last, stored.size()));
+}
+
+void ServiceAdmission::AdmitBalancer(const Request& request, v1::Service* service) {
+  if (service->spec().type() != "LoadBalancer") {
+    if (service->has_status()) service->mutable_status()->clear_load_balancer();
+    return;
+  }
+  const std::string& wanted_class = service->spec().load_balancer_class();
+  if (!wanted_class.empty() && wanted_class != kLoadBalancerClass) return;  // another's
+  const BalancerChoice choice = ChooseBalancerAddress(
+      ranges_.load_balancer_pools, *service, next_balancer_, [&](const std::string& ip) {
+        return OwnerOf(request.state.index().balancer_ips, held_balancer_ips_, ip, request.key);
+      });
+  const auto& ingress = service->status().load_balancer().ingress();
+  const bool same =
+      choice.ip.empty() ? ingress.empty() : ingress.size() == 1 && ingress.Get(0).ip() == choice.ip;
+  if (!same) {
+    service->mutable_status()->clear_load_balancer();
+    if (choice.ip.empty()) return;
+    v1::LoadBalancerIngress* entry =
+        service->mutable_status()->mutable_load_balancer()->add_ingress();
+    entry->set_ip(choice.ip);
+    entry->set_ip_mode("VIP");
+    ++next_balancer_;
+  }
+  if (!choice.ip.empty()) held_balancer_ips_[choice.ip] = {request.holder, request.key};
+}
+
+}  // namespace mesh::controlplane

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/state/state_index.h"
+
+#include <algorithm>
+
+namespace mesh::controlplane {
+namespace {
+
+constexpr char kServiceNameLabel[] = "kubernetes.io/service-name";
+
+template <typename What>
+void Own(std::map<What, ObjectKey>* owners, const What& what, const ObjectKey& key, bool add) {
+  if (add) {
+    owners->insert_or_assign(what, key);
+  } else if (auto it = owners->find(what); it != owners->end() && it->second == key) {
+    owners->erase(it);
+  }
+}
+
+template <typename Where>
+void File(std::map<Where, std::set<std::string>>* files, const Where& where,
+          const std::string& name, bool add) {
+  if (add) {
+    (*files)[where].insert(name);
+    return;
+  }
+  auto it = files->find(where);
+  if (it == files->end()) return;
+  it->second.erase(name);
+  if (it->second.empty()) files->erase(it);
+}
+
+}  // namespace
+
+const std::string& FirstLabel(const google::protobuf::Map<std::string, std::string>& selector) {
+  return std::min_element(selector.begin(), selector.end(),
+                          [](const auto& a, const auto& b) { return a.first < b.first; })
+      ->first;
+}
+
+void StateIndex::Note(const ObjectKey& key, const v1::Service& service, bool add) {
+  const v1::ServiceSpec& spec = service.spec();
+  if (!spec.cluster_ip().empty() && spec.cluster_ip() != "None") {
+    Own(&cluster_ips, spec.cluster_ip(), key, add);
+  }
+  for (const v1::ServicePort& port : spec.ports()) {
+    if (port.node_port() != 0) Own(&node_ports, port.node_port(), key, add);
+  }
+  if (spec.health_check_node_port() != 0) {
+    Own(&node_ports, spec.health_check_node_port(), key, add);
+  }
+  const auto& ingress = service.status().load_balancer().ingress();
+  for (const v1::LoadBalancerIngress& entry : ingress) Own(&balancer_ips, entry.ip(), key, add);
+  if (add && spec.type() == "LoadBalancer" && ingress.empty()) {
+    waiting_balancers.insert(key);
+  } else {
+    waiting_balancers.erase(key);
+  }
+  if (spec.selector().empty()) return;
+  const std::string& label = FirstLabel(spec.selector());
+  File(&services, {key.ns, label, spec.selector().at(label)}, key.name, add);
+}
+
+void StateIndex::Note(const ObjectKey& key, const v1::Pod& pod, bool add) {
+  for (const auto& [name, value] : pod.metadata().labels()) {
+    File(&pods, {key.ns, name, value}, key.name, add);
+  }
+}
+
+void StateIndex::Note(const ObjectKey& key, const v1::EndpointSlice& slice, bool add) {
+  const auto& labels = slice.metadata().labels();
+  auto label = labels.find(kServiceNameLabel);
+  if (label != labels.end()) File(&slices, {key.ns, label->second}, key.name, add);
+}
+
+}  // namespace mesh::controlplane

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// By what else than their names objects are looked up, kept current one object at a time: nothing
+// in the control plane walks through all pods or Services because one of them has changed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+
+#include "mesh/v1/resource.pb.h"
+
+namespace mesh::controlplane {
+
+// Name of an object within its kind; `ns` is empty for cluster-scoped kinds.
+struct ObjectKey {
+  std::string ns;
+  std::string name;
+  friend auto operator<=>(const ObjectKey&, const ObjectKey&) = default;
+  std::string ToString() const { return ns.empty() ? name : ns + "/" + name; }
+};
+
+// One label with its value, in one namespace.
+struct LabelKey {
+  std::string ns;
+  std::string key;
+  std::string value;
+  friend auto operator<=>(const LabelKey&, const LabelKey&) = default;
+};
+
+struct StateIndex {
+  // Services by what they hold: each address and number has one owner.
+  std::map<std::string, ObjectKey> cluster_ips;
+  std::map<int32_t, ObjectKey> node_ports;  // health check ports too
+  std::map<std::string, ObjectKey> balancer_ips;
+  // Services of type LoadBalancer without an address.
+  std::set<ObjectKey> waiting_balancers;
+  // Names: Services by the first label of their selector, pods by each of their labels.
+  std::map<LabelKey, std::set<std::string>> services;
+  std::map<LabelKey, std::set<std::string>> pods;
+  // Names of EndpointSlices, by the Service that their label names.
+  std::map<ObjectKey, std::set<std::string>> slices;
+
+  void Note(const ObjectKey& key, const v1::Service& service, bool add);
+  void Note(const ObjectKey& key, const v1::Pod& pod, bool add);
+  void Note(const ObjectKey& key, const v1::EndpointSlice& slice, bool add);
+};
+
+// The label of the selector that comes first; REQUIRES: it has one.
+const std::string& FirstLabel(const google::protobuf::Map<std::string, std::string>& selector);
+
+}  // namespace mesh::controlplane
