@@ -418,6 +418,12 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   std::optional<LinkInfo> uplink;
   if (!config.uplink.empty()) {
     ASSIGN_OR_RETURN(uplink, FindUplink(netlink, config));
+    if (config.xdp && uplink->kind == "veth" && !options.xdp_on_veth) {
+      return absl::FailedPreconditionError(
+          fmt::format("uplink {}: XDP forwarding is not for a veth, whose other end leaves "
+                      "checksums to be filled in; run without it",
+                      config.uplink));
+    }
   }
   Programs::Options load;
   load.pin_dir = PinDir(options);
@@ -436,7 +442,10 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   RETURN_IF_ERROR(AttachIngress(links.net.ifindex, programs->node()));
   RETURN_IF_ERROR(AttachIngress(links.vxlan.ifindex, programs->overlay()));
   RETURN_IF_ERROR(DetachUplinks(netlink, uplink.has_value() ? uplink->ifindex : 0));
-  if (uplink.has_value()) RETURN_IF_ERROR(AttachUplink(*uplink, programs->uplink()));
+  if (uplink.has_value()) {
+    RETURN_IF_ERROR(AttachUplink(*uplink, programs->uplink()));
+    RETURN_IF_ERROR(config.xdp ? AttachXdp(*uplink, programs->uplink_xdp()) : DetachXdp(*uplink));
+  }
   RETURN_IF_ERROR(EnsureNodeRoutes(netlink, config, links));
 
   ASSIGN_OR_RETURN(std::unique_ptr<KernelMaps> maps, KernelMaps::Adopt(*programs));

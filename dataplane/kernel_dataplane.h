@@ -21,6 +21,9 @@ class KernelDataplane : public Dataplane {
   struct Options {
     // A mounted bpffs; two nodes on one machine need one each (or a folder each).
     std::string bpf_root = "/sys/fs/bpf";
+    // XDP forwarding on an uplink of that kind too. Its other end must then send complete checksums
+    // (ethtool -K <it> tx off).
+    bool xdp_on_veth = false;
     // For tests. Version of the maps and places in the connection table, as another build would
     // have them (0: this build's); and what is told before each step of Open().
     uint32_t abi_version = 0;

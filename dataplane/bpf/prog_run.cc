@@ -24,8 +24,11 @@ absl::StatusOr<ProgRunResult> ProgRun(int program_fd, const ProgRunRequest& requ
   options.data_size_in = static_cast<uint32_t>(request.packet.size());
   options.data_out = result.packet.data();
   options.data_size_out = static_cast<uint32_t>(result.packet.size());
-  options.ctx_in = &context;
-  options.ctx_size_in = sizeof(context);
+  xdp_md xdp_context{};
+  xdp_context.data_end = static_cast<uint32_t>(request.packet.size());
+  xdp_context.ingress_ifindex = static_cast<uint32_t>(request.ifindex);
+  options.ctx_in = request.xdp ? static_cast<void*>(&xdp_context) : &context;
+  options.ctx_size_in = request.xdp ? sizeof(xdp_context) : sizeof(context);
   options.repeat = static_cast<int>(request.repeat);
   if (bpf_prog_test_run_opts(program_fd, &options) != 0) {
     return BpfErrnoStatus(errno, "run a program");

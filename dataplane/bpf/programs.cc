@@ -22,6 +22,7 @@
 #include "node.skel.h"
 #include "overlay.skel.h"
 #include "uplink.skel.h"
+#include "uplink_xdp.skel.h"
 
 namespace mesh::dataplane {
 namespace {
@@ -46,6 +47,7 @@ struct Deleter {
   void operator()(node_bpf* skeleton) const { node_bpf__destroy(skeleton); }
   void operator()(overlay_bpf* skeleton) const { overlay_bpf__destroy(skeleton); }
   void operator()(uplink_bpf* skeleton) const { uplink_bpf__destroy(skeleton); }
+  void operator()(uplink_xdp_bpf* skeleton) const { uplink_xdp_bpf__destroy(skeleton); }
 };
 
 // Maps of the way from other programs to these.
@@ -102,12 +104,13 @@ struct Programs::Skeletons {
   std::unique_ptr<node_bpf, Deleter> node;
   std::unique_ptr<overlay_bpf, Deleter> overlay;
   std::unique_ptr<uplink_bpf, Deleter> uplink;
+  std::unique_ptr<uplink_xdp_bpf, Deleter> uplink_xdp;
 
   absl::Status Open();
   // Fills the read-only data.
   void Configure(const mesh_config& config, bool taking_over);
   std::vector<bpf_object*> Objects() const {
-    return {from_pod->obj, node->obj, overlay->obj, uplink->obj};
+    return {from_pod->obj, node->obj, overlay->obj, uplink->obj, uplink_xdp->obj};
   }
 };
 
@@ -120,7 +123,9 @@ absl::Status Programs::Skeletons::Open() {
   overlay.reset(overlay_bpf__open());
   RETURN_IF_ERROR(CheckOpen(overlay.get(), "overlay"));
   uplink.reset(uplink_bpf__open());
-  return CheckOpen(uplink.get(), "uplink");
+  RETURN_IF_ERROR(CheckOpen(uplink.get(), "uplink"));
+  uplink_xdp.reset(uplink_xdp_bpf__open());
+  return CheckOpen(uplink_xdp.get(), "uplink_xdp");
 }
 
 void Programs::Skeletons::Configure(const mesh_config& config, bool taking_over) {
@@ -132,6 +137,8 @@ void Programs::Skeletons::Configure(const mesh_config& config, bool taking_over)
   fill(node->rodata);
   fill(overlay->rodata);
   fill(uplink->rodata);
+  // It knows nothing of other programs: a flow that is not in its table is left to tc.
+  std::memcpy(&uplink_xdp->rodata->mesh_config, &config, sizeof(config));
 }
 
 Programs::Programs(std::unique_ptr<Skeletons> skeletons) : skeletons_(std::move(skeletons)) {}
@@ -143,6 +150,9 @@ int Programs::from_pod() const {
 int Programs::node() const { return bpf_program__fd(skeletons_->node->progs.mesh_node); }
 int Programs::overlay() const { return bpf_program__fd(skeletons_->overlay->progs.mesh_overlay); }
 int Programs::uplink() const { return bpf_program__fd(skeletons_->uplink->progs.mesh_uplink); }
+int Programs::uplink_xdp() const {
+  return bpf_program__fd(skeletons_->uplink_xdp->progs.mesh_uplink_xdp);
+}
 
 int Programs::map(const std::string& name) const {
   const auto it = maps_.find(name);

@@ -51,6 +51,7 @@ class Programs {
   int node() const;
   int overlay() const;
   int uplink() const;
+  int uplink_xdp() const;
   struct Size {
     std::string program;
     uint32_t instructions = 0;  // as compiled, with the functions it calls

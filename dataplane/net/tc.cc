@@ -57,6 +57,10 @@ absl::StatusOr<uint32_t> IngressProgramId(int ifindex) {
 
 absl::StatusOr<std::string> IngressProgramName(int ifindex) {
   ASSIGN_OR_RETURN(const uint32_t id, IngressProgramId(ifindex));
+  return ProgramName(id);
+}
+
+absl::StatusOr<std::string> ProgramName(uint32_t id) {
   const UniqueFd program(bpf_prog_get_fd_by_id(id));
   bpf_prog_info info{};
   uint32_t length = sizeof(info);

@@ -16,7 +16,9 @@ absl::Status AttachIngress(int ifindex, int program_fd);
 // Kernel's id of our program at the ingress; NOT_FOUND when there is none.
 absl::StatusOr<uint32_t> IngressProgramId(int ifindex);
 
-// Its name; NOT_FOUND when there is none.
+// Name of a loaded program by the kernel's id; NOT_FOUND when there is none.
+absl::StatusOr<std::string> ProgramName(uint32_t id);
+// Of our program at the ingress.
 absl::StatusOr<std::string> IngressProgramName(int ifindex);
 
 // Takes our program off. Idempotent.

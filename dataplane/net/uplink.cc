@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/net/uplink.h"
 
+#include <bpf/libbpf.h>
+#include <linux/if_link.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
 #include <vector>
 
 #include "common/status.h"
+#include "dataplane/bpf/errors.h"
 #include "dataplane/net/node_links.h"
 #include "dataplane/net/tc.h"
 #include "fmt/format.h"
@@ -14,6 +21,21 @@ namespace {
 // Of the kernel's 15 characters. The second are those that lead to it while a node is taken over.
 bool IsOurs(const std::string& program) {
   return program == "mesh_uplink" || program.starts_with("mesh_turn");
+}
+
+constexpr char kXdpName[] = "mesh_uplink_xdp";
+
+// Of the program at the driver's hook; empty: none.
+absl::StatusOr<std::string> XdpProgramName(const LinkInfo& uplink) {
+  bpf_xdp_query_opts options{};
+  options.sz = sizeof(options);
+  const int result = bpf_xdp_query(uplink.ifindex, 0, &options);
+  if (result != 0) {
+    return BpfErrnoStatus(-result, fmt::format("ask for the XDP program of {}", uplink.name));
+  }
+  const uint32_t id = options.drv_prog_id != 0 ? options.drv_prog_id : options.prog_id;
+  if (id == 0) return std::string();
+  return ProgramName(id);
 }
 
 }  // namespace
@@ -48,12 +70,39 @@ absl::Status AttachUplink(const LinkInfo& uplink, int program_fd) {
   return AttachIngress(uplink.ifindex, program_fd);
 }
 
+absl::Status AttachXdp(const LinkInfo& uplink, int program_fd) {
+  ASSIGN_OR_RETURN(const std::string present, XdpProgramName(uplink));
+  if (!present.empty() && present != kXdpName) {
+    return absl::FailedPreconditionError(
+        fmt::format("uplink {}: the XDP program {} of somebody else is there; remove it, or run "
+                    "without XDP forwarding",
+                    uplink.name, present));
+  }
+  const int result = bpf_xdp_attach(uplink.ifindex, program_fd, XDP_FLAGS_DRV_MODE, nullptr);
+  if (result == 0) return absl::OkStatus();
+  if (result == -EOPNOTSUPP || result == -EINVAL || result == -ERANGE) {
+    return absl::FailedPreconditionError(
+        fmt::format("uplink {}: its driver takes no XDP program ({}); run without XDP forwarding",
+                    uplink.name, std::strerror(-result)));
+  }
+  return BpfErrnoStatus(-result, fmt::format("attach an XDP program to {}", uplink.name));
+}
+
+absl::Status DetachXdp(const LinkInfo& uplink) {
+  ASSIGN_OR_RETURN(const std::string present, XdpProgramName(uplink));
+  if (present != kXdpName) return absl::OkStatus();
+  const int result = bpf_xdp_detach(uplink.ifindex, XDP_FLAGS_DRV_MODE, nullptr);
+  if (result == 0 || result == -ENODEV) return absl::OkStatus();
+  return BpfErrnoStatus(-result, fmt::format("take the XDP program off {}", uplink.name));
+}
+
 absl::Status DetachUplinks(Netlink& netlink, int except) {
   ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.Links());
   for (const LinkInfo& link : links) {
     if (link.ifindex == except) continue;
     const absl::StatusOr<std::string> present = IngressProgramName(link.ifindex);
     if (!present.ok() || *present != "mesh_uplink") continue;
+    RETURN_IF_ERROR(DetachXdp(link));
     RETURN_IF_ERROR(DetachIngress(link.ifindex));
     ASSIGN_OR_RETURN(const bool filtered, netlink.HasFilters(link.ifindex));
     if (!filtered) RETURN_IF_ERROR(RemoveClsact(link.ifindex));

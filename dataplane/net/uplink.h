@@ -16,6 +16,12 @@ absl::StatusOr<LinkInfo> FindUplink(Netlink& netlink, const NodeConfig& config);
 // FAILED_PRECONDITION when a program of somebody else stands there.
 absl::Status AttachUplink(const LinkInfo& uplink, int program_fd);
 
+// Puts the program at the interface's XDP hook, in its driver, in place of an earlier one of this
+// project. FAILED_PRECONDITION when the driver has no such hook, or another's program is there.
+absl::Status AttachXdp(const LinkInfo& uplink, int program_fd);
+// Takes ours off. Idempotent.
+absl::Status DetachXdp(const LinkInfo& uplink);
+
 // Takes the programs of this project off every uplink but `except` (an interface index; 0: none),
 // and the clsact that has no other filter. Idempotent.
 absl::Status DetachUplinks(Netlink& netlink, int except);

@@ -17,6 +17,7 @@ namespace mesh::dataplane::testing {
 namespace {
 
 using mesh::testing::At;
+using mesh::testing::Decode;
 using mesh::testing::DecodeQuoted;
 using mesh::testing::Encode;
 using mesh::testing::kAck;
@@ -200,6 +201,109 @@ TEST_F(FrontendTest, AOneWayFlowEndsByWhatTheClientSends) {
   EXPECT_THAT(FromUplink(Tcp(kUser, kBalancer, kAck)), Sends(Tcp(kUser, kBalancer, kAck)));
   // Its port may begin anew at once.
   EXPECT_THAT(FromUplink(Tcp(kUser, kBalancer, kSyn)), Sends(Tcp(kUser, kBalancer, kSyn)));
+}
+
+class XdpTest : public FrontendTest {
+ protected:
+  static constexpr int kXdpPass = 2, kXdpTx = 3;
+
+  // What leaves by XDP: the packet in the tunnel, whose outer headers are checked.
+  std::optional<Packet> Inner(const Packet& packet, uint32_t vni) {
+    const Outcome out = FromXdp(packet);
+    EXPECT_EQ(out.verdict, kXdpTx) << out;
+    EXPECT_EQ(out.reason, "forwarded");
+    if (!out.packet.has_value()) {
+      ADD_FAILURE() << "outer headers: " << out;
+      return std::nullopt;
+    }
+    EXPECT_EQ(out.packet->source.ToString(), "192.0.2.1");
+    EXPECT_EQ(Text({out.packet->destination, out.packet->destination_port}), "192.0.2.2:4789");
+    EXPECT_EQ(out.frame.substr(0, 12), std::string(kPeerMac.begin(), kPeerMac.end()) +
+                                           std::string(kUplinkMac.begin(), kUplinkMac.end()));
+    const std::string& vxlan = out.packet->payload;
+    EXPECT_EQ(vxlan.substr(0, 8), (std::string{8, 0, 0, 0} + static_cast<char>(vni >> 16) +
+                                   static_cast<char>(vni >> 8) + static_cast<char>(vni) + '\0'));
+    inner_ = vxlan.substr(8);
+    const absl::StatusOr<Packet> inner = Decode(inner_);
+    EXPECT_TRUE(inner.ok()) << inner.status();
+    return inner.ok() ? std::optional<Packet>(*inner) : std::nullopt;
+  }
+  void ExpectLeftToTc(const Packet& packet) {
+    const std::string frame = Encode(packet);
+    const Outcome out = FromXdp(frame);
+    EXPECT_EQ(out.verdict, kXdpPass) << out;
+    EXPECT_EQ(out.frame, frame);
+    EXPECT_EQ(out.reason, "");
+  }
+
+  std::string inner_;
+};
+
+TEST_F(XdpTest, ForwardsEstablishedFlowsWithANewSource) {
+  Serve({"10.244.2.10:8080"});
+  for (const bool tcp : {true, false}) {
+    const auto packet = [&](const Place& from, const Place& to, uint8_t flags) {
+      return tcp ? Tcp(from, to, flags, "odd") : Udp(from, to, "odd");
+    };
+    if (!tcp) {
+      PutService({.place = "0.0.0.0:30080",
+                  .service_id = kService,
+                  .scope = MESH_SCOPE_EXTERNAL,
+                  .flags = MESH_SERVICE_EXTERNAL,
+                  .protocol = Protocol::kUdp},
+                 {"10.244.2.10:8080"});
+    }
+    const Outcome first = FromUplink(packet(kUser, kNodePort, kSyn));
+    ASSERT_TRUE(first.packet.has_value()) << first;
+    const Place self{first.packet->source, first.packet->source_port};
+    const auto inner =
+        Inner(packet(kUser, kNodePort, kAck), MESH_IDENTITY_WORLD | MESH_VNI_SERVICE);
+    EXPECT_EQ(inner, packet(self, kFar, kAck));
+    EXPECT_EQ(Flow(packet(kUser, kNodePort, kAck)).packets, 2u);
+    // All values of one word, so that carries and both zeros occur.
+    for (int value = 0; value < 65536; value += 1021) {
+      Packet sent = packet(kUser, kNodePort, kAck);
+      sent.payload = {static_cast<char>(value >> 8), static_cast<char>(value)};
+      Packet expected = packet(self, kFar, kAck);
+      expected.payload = sent.payload;
+      ASSERT_EQ(Inner(sent, MESH_IDENTITY_WORLD | MESH_VNI_SERVICE), expected);
+    }
+  }
+}
+
+TEST_F(XdpTest, ForwardsForDirectReturnUntranslated) {
+  Serve({"10.244.2.10:8080"}, MESH_SERVICE_DIRECT_RETURN);
+  FromUplink(Tcp(kUser, kBalancer, kSyn));
+  const Packet packet = Tcp(kUser, kBalancer, kAck, "odd");
+  EXPECT_EQ(Inner(packet, MESH_IDENTITY_WORLD_DIRECT | MESH_VNI_SERVICE), packet);
+  EXPECT_EQ(inner_.substr(0, 6), std::string("\x0a\xf4\x02\x0a\x1f\x90", 6));
+  EXPECT_EQ(inner_.substr(6, 6), std::string("\x02\x00\x00\x00\x01\x00", 6));
+}
+
+TEST_F(XdpTest, LeavesEverythingElseToTc) {
+  Serve({"10.244.2.10:8080"}, MESH_SERVICE_DIRECT_RETURN);
+  // No flow yet.
+  ExpectLeftToTc(Tcp(kUser, kBalancer, kSyn));
+  ExpectLeftToTc(Tcp(kUser, kBalancer, kAck, "odd"));
+  FromUplink(Tcp(kUser, kBalancer, kSyn));
+  // What changes the flow's state.
+  for (const uint8_t flags : {kSyn, mesh::testing::kFin, mesh::testing::kRst}) {
+    ExpectLeftToTc(Tcp(kUser, kBalancer, flags));
+    ExpectLeftToTc(Tcp(kUser, kBalancer, flags | kAck));
+  }
+  // What is answered: too long for the tunnel.
+  ExpectLeftToTc(Tcp(kUser, kBalancer, kAck, std::string(1420, 'x')));
+  // What is cut short.
+  const std::string whole = Encode(Tcp(kUser, kBalancer, kAck, "odd"));
+  for (size_t length = 15; length < whole.size(); ++length) {
+    const Outcome out = FromXdp(whole.substr(0, length));
+    EXPECT_EQ(out.verdict, kXdpPass) << length;
+  }
+  // The node's own.
+  ExpectLeftToTc(Tcp(kUser, At("192.0.2.1:22"), kAck, "odd"));
+  // What was decided before something changed.
+  JudgeAgain();
+  ExpectLeftToTc(Tcp(kUser, kBalancer, kAck, "odd"));
 }
 
 TEST_F(FrontendTest, AnswersArpForAnnouncedAddressesOnly) {

@@ -15,6 +15,7 @@
 #include "dataplane/bpf/prog_run.h"
 #include "dataplane/net/netlink.h"
 #include "dataplane/net/node_links.h"
+#include "dataplane/net/uplink.h"
 #include "dataplane/tables/encode.h"
 #include "dataplane/tables/metrics_table.h"
 #include "fmt/format.h"
@@ -49,6 +50,7 @@ LinkInfo MakeUplink(Netlink& netlink, const NodeConfig& config) {
     check(netlink.SetUp(ifindex));
   }
   check(netlink.AddAddress(uplink.ifindex, config.node_ip));
+  check(netlink.AddNeighbour(uplink.ifindex, Ip("192.0.2.2"), kPeerMac));
   check(netlink.AddRoute({Range("192.0.2.0/24"), uplink.ifindex, {}, {}}));
   check(netlink.AddRoute({Range("0.0.0.0/0"), uplink.ifindex, Ip("192.0.2.254"), {}}));
   check(netlink.AddRoute({Range("203.0.113.0/24"), vxlan, {}, {}}));
@@ -173,6 +175,10 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
     loaded_ = shared;
   }
   programs_ = loaded_->programs.get();
+  if (has_uplink_) {
+    // Only queues of an interface with such a program can be named as the place of arrival.
+    ASSERT_TRUE(AttachXdp(links.uplink, programs_->uplink_xdp()).ok());
+  }
 
   absl::StatusOr<std::unique_ptr<KernelMaps>> maps = KernelMaps::Adopt(*programs_);
   ASSERT_TRUE(maps.ok()) << maps.status();
@@ -291,10 +297,10 @@ std::map<std::string, uint64_t> World::Counters() {
 }
 
 Outcome World::Run(int program_fd, int ifindex, const std::string& frame,
-                   std::array<uint32_t, 2> cb) {
+                   std::array<uint32_t, 2> cb, bool xdp) {
   const std::map<std::string, uint64_t> before = Counters();
   Outcome out;
-  const absl::StatusOr<ProgRunResult> result = ProgRun(program_fd, {frame, ifindex, cb, 1});
+  const absl::StatusOr<ProgRunResult> result = ProgRun(program_fd, {frame, ifindex, cb, 1, xdp});
   EXPECT_TRUE(result.ok()) << result.status();
   if (!result.ok()) return out;
   out.verdict = result->verdict;
@@ -323,6 +329,12 @@ Outcome World::FromUplink(const Packet& packet) { return FromUplink(Encode(packe
 
 Outcome World::FromUplink(const std::string& frame) {
   return Run(programs_->uplink(), TheLinks(config_).uplink.ifindex, frame, {});
+}
+
+Outcome World::FromXdp(const Packet& packet) { return FromXdp(Encode(packet)); }
+
+Outcome World::FromXdp(const std::string& frame) {
+  return Run(programs_->uplink_xdp(), TheLinks(config_).uplink.ifindex, frame, {}, true);
 }
 
 Outcome World::FromNode(const Packet& packet) {

@@ -33,6 +33,7 @@ namespace mesh::dataplane::testing {
 
 inline constexpr uint32_t kShop = 256, kBank = 257;
 inline constexpr MacAddress kUplinkMac = {2, 0, 0, 0, 3, 1};
+inline constexpr MacAddress kPeerMac = {2, 0, 0, 0, 3, 2};  // of node2
 inline constexpr int kPass = 0, kDrop = 2, kRedirect = 7;
 
 // What became of a packet.
@@ -73,6 +74,9 @@ class World : public ::testing::Test {
   // From outside, at the uplink. What is left to the node has no reason.
   Outcome FromUplink(const mesh::testing::Packet& packet);
   Outcome FromUplink(const std::string& frame);
+  // From outside, before the kernel: verdicts are XDP_*.
+  Outcome FromXdp(const mesh::testing::Packet& packet);
+  Outcome FromXdp(const std::string& frame);
   Outcome FromNode(const mesh::testing::Packet& packet);
   // `vni`: identity, or identity | MESH_VNI_SERVICE: through a Service of `service_identity`.
   Outcome FromPeer(uint32_t vni, const mesh::testing::Packet& packet,
@@ -103,7 +107,8 @@ class World : public ::testing::Test {
   static absl::StatusOr<std::shared_ptr<Loaded>> LoadPrograms(const mesh_config& config,
                                                               uint32_t flow_max_entries,
                                                               bool use_kernel_functions);
-  Outcome Run(int program_fd, int ifindex, const std::string& frame, std::array<uint32_t, 2> cb);
+  Outcome Run(int program_fd, int ifindex, const std::string& frame, std::array<uint32_t, 2> cb,
+              bool xdp = false);
   std::map<std::string, uint64_t> Counters();
   void Apply();
 

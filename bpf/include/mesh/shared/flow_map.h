@@ -57,15 +57,16 @@ struct mesh_flow_value {
 	__u8 flags;  /* MESH_FLOW_* */
 	/* Seen in this direction; one byte each, so that CPUs need no atomic operation. */
 	__u8 tcp_fin, tcp_rst, tcp_data;
-	__u8 pad0[3];
+	/* TUNNEL and DIRECT, where XDP forwards: who takes the outer packet; 0: not known yet. */
+	__u8 next_hop_mac[6];
+	__u8 pad0;
 
 	__u32 service_id; /* 0: not translated by a Service on this node */
 	__u32 backend_id;
 	__u32 identity; /* of the source of this direction; 0 in reply entries */
 	__be32 owner;	/* mesh_owner_key */
 
-	__u32 last_tick; /* jiffies of last_seen_ns */
-	__u32 pad1;
+	__u32 last_tick;    /* jiffies of last_seen_ns */
 	__u64 last_seen_ns; /* CLOCK_MONOTONIC_COARSE */
 	__u64 packets, bytes;
 };
