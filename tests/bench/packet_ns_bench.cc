@@ -234,9 +234,11 @@ class Bench {
       ASSIGN_OR_RETURN(const auto before, node.flows->Dump());
       ASSIGN_OR_RETURN(const double whole, run_.Time(trip.arrival, frames, kNewFlows));
       ASSIGN_OR_RETURN(const auto after, node.flows->Dump());
-      if (after.size() != before.size() + 2 * kNewFlows)
+      // Entries are allocated without waiting: where memory is scarce some are refused.
+      const size_t made = after.size() - before.size();
+      if (after.size() < before.size() || made > 2 * kNewFlows || made < 2 * kNewFlows * 99 / 100)
         return absl::DataLossError(
-            fmt::format("{} new flows made {} entries", kNewFlows, after.size() - before.size()));
+            fmt::format("{} first packets made {} entries", kNewFlows, made));
       for (const auto& [key, value] : after) {
         const uint16_t port = ntohs(key.sport), other = ntohs(key.dport);
         const auto ours = [](uint16_t p) { return p >= 20'000 && p < 20'000 + kNewFlows; };
