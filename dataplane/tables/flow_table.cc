@@ -2,6 +2,7 @@
 #include "dataplane/tables/flow_table.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <string>
 #include <utility>
@@ -71,6 +72,15 @@ absl::StatusOr<std::vector<ConntrackRow>> FlowTable::Rows(uint64_t now_ns) const
     row.translated = value.service_id != 0;
     row.backend = DecodeIp(value.daddr);
     row.backend_port = DecodePort(value.dport);
+    if (value.target == MESH_TARGET_DIRECT) {
+      // It goes there untranslated.
+      uint32_t ip = 0;
+      uint16_t port = 0;
+      std::memcpy(&ip, value.destination_mac, sizeof(ip));
+      std::memcpy(&port, value.destination_mac + sizeof(ip), sizeof(port));
+      row.backend = DecodeIp(ip);
+      row.backend_port = DecodePort(port);
+    }
     row.state = StateName(state);
     const uint64_t end_ns =
         mesh_flow_last_seen_ns(&value, &reply) + mesh_flow_timeout_ns(key.proto, state);
