@@ -93,6 +93,7 @@ void CheckClusterIp(const v1::ServiceSpec& spec, Problems* problems) {
 }
 
 void CheckFamilies(const v1::ServiceSpec& spec, Problems* problems) {
+  std::set<std::string> seen;
   for (int i = 0; i < spec.ip_families_size(); ++i) {
     const std::string path = fmt::format("spec.ipFamilies[{}]", i);
     const std::string& family = spec.ip_families(i);
@@ -100,7 +101,7 @@ void CheckFamilies(const v1::ServiceSpec& spec, Problems* problems) {
       Add(problems, path, "{}", InvalidText(family, "IPv6 is not supported yet"));
     } else if (family != "IPv4") {
       Add(problems, path, "Unsupported value: \"{}\": supported values: \"IPv4\"", family);
-    } else if (i > 0) {
+    } else if (!seen.insert(family).second) {
       Add(problems, path, "{}", DuplicateText(family));
     }
   }

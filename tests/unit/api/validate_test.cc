@@ -249,7 +249,10 @@ TEST(Validate, FindsWhatIsWrongWithHowAServiceIsReached) {
          port->set_node_port(30080);
        }},
       {"spec.ipFamilies[0]: Invalid value: \"IPv6\": IPv6 is not supported yet",
-       [&](v1::Service* s) { spec(s)->add_ip_families("IPv6"); }},
+       [&](v1::Service* s) {
+         spec(s)->add_ip_families("IPv6");
+         spec(s)->add_ip_families("IPv4");
+       }},
       {"spec.ipFamilyPolicy: Unsupported value: \"RequireDualStack\": IPv6 is not supported yet, "
        "supported values: \"SingleStack\", \"PreferDualStack\"",
        [&](v1::Service* s) { spec(s)->set_ip_family_policy("RequireDualStack"); }},

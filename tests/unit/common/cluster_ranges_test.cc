@@ -27,5 +27,19 @@ TEST(CheckClusterRanges, NamesTheFlagThatIsWrong) {
   }
 }
 
+TEST(ParseNodePortRange, TakesARangeApartFromMasqueradedConnections) {
+  const auto range = ParseNodePortRange("30000-32767");
+  ASSERT_TRUE(range.ok()) << range.status();
+  EXPECT_EQ(range->first, 30000);
+  EXPECT_EQ(range->last, 32767);
+
+  for (const char* bad : {"", "30000", "30000-", "-32767", "32767-30000", "0-10", "60000-65536",
+                          "30000-32767x", "a-b", "9000-10000", "29999-31000", "12000-13000"}) {
+    const absl::Status status = ParseNodePortRange(bad).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad;
+    EXPECT_NE(status.message().find("--node-port-range"), std::string::npos) << bad;
+  }
+}
+
 }  // namespace
 }  // namespace mesh
