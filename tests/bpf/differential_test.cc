@@ -218,8 +218,12 @@ void DifferentialTest::Change() {
       if (service.backend_ids.empty()) break;
       {
         Oracle::Backend& backend = oracle_.backends.at(OneOf(service.backend_ids));
-        backend.state = backend.state == BackendState::kActive ? BackendState::kDraining
-                                                               : BackendState::kActive;
+        if (Chance(50)) {
+          backend.scopes = OneOf<uint8_t>({kScopeBoth, kScopeInternal, kScopeExternal});
+        } else {
+          backend.state = backend.state == BackendState::kActive ? BackendState::kDraining
+                                                                 : BackendState::kActive;
+        }
       }
       for (const uint32_t id : service.backend_ids) WriteBackend(id);
       WriteSets(service);
@@ -440,9 +444,9 @@ bool DifferentialTest::Step() {
   for (const Expectation& expected : right) {
     const std::string mismatch = Mismatch(expected, packet, outcome);
     if (mismatch.empty()) {
-      ++fates_[outcome.reason];
+      ++fates_[expected.reason];
       if (expected.last_port != 0) ++fates_["drawn source port"];
-      if (packet.about.has_value()) ++fates_[outcome.reason + " error"];
+      if (packet.about.has_value()) ++fates_[expected.reason + " error"];
       expected.learn(*outcome.packet);
       return true;
     }
