@@ -95,7 +95,6 @@ absl::StatusOr<Node> MakeNode(Namespaces& spaces, const std::string& bpf_root,
                        "02:00:00:00:02:02", "nud", "permanent"}));
   dataplane::NodeConfig config = NodeNumber(1);
   config.uplink = "up0";
-  config.xdp = true;
   dataplane::DesiredState desired = Services(
       others, endpoints,
       {{.name = "near", .vip = kVip, .backends = {kServer}, .ports = {{.node_port = kNodePort}}},
@@ -288,7 +287,8 @@ Arrival FromOutside(const Node& node) {
   return {.program_fd = node.uplink.get(), .ifindex = node.uplink_ifindex};
 }
 
-// BPF_PROG_TEST_RUN lets no XDP program run as if on a veth.
+// The program is loaded, not attached: XDP forwarding is not for a veth, and BPF_PROG_TEST_RUN lets
+// no XDP program run as if on one.
 Arrival FromOutsideXdp(const Node& node) {
   return {.hook = Hook::kXdp, .program_fd = node.uplink_xdp.get()};
 }
@@ -428,7 +428,7 @@ absl::Status Measure(const Options& options) {
 
   RETURN_IF_ERROR(Inside(few.node.netns, [&]() -> absl::Status {
     ASSIGN_OR_RETURN(const std::vector<Trip> trips, Trips(bench, few));
-    if (!few.uplink_xdp) std::printf("no XDP program is attached: no figures of it\n");
+    if (!few.uplink_xdp) std::printf("no XDP program is loaded: no figures of it\n");
     for (const Trip& trip : trips) {
       ASSIGN_OR_RETURN(const double cost, bench.Measure(trip));
       Print({.name = "packet_" + trip.name,
