@@ -49,9 +49,30 @@ LoadResult ParseLoad(const std::string& text) {
   return result;
 }
 
-std::vector<std::string> LoadCommand(pid_t where, const std::string& mode,
-                                     const std::string& target) {
-  return {"nsenter", fmt::format("--net=/proc/{}/ns/net", where), "--", kLoad, mode, target};
+std::string NetnsOf(pid_t process) { return fmt::format("/proc/{}/ns/net", process); }
+
+std::vector<std::string> LoadCommand(const std::string& netns, std::vector<std::string> args) {
+  std::vector<std::string> command = {"nsenter", "--net=" + netns, "--", kLoad};
+  command.insert(command.end(), args.begin(), args.end());
+  return command;
+}
+
+std::unique_ptr<RunningLoad> Start(const std::vector<std::string>& command) {
+  int in[2], out[2];
+  if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) std::abort();
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, in[0], 0);
+  ::posix_spawn_file_actions_adddup2(&actions, out[1], 1);
+  std::vector<char*> argv;
+  for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  EXPECT_EQ(::posix_spawnp(&pid, argv.front(), &actions, nullptr, argv.data(), environ), 0);
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::close(in[0]);
+  ::close(out[1]);
+  return std::make_unique<RunningLoad>(pid, in[1], out[0]);
 }
 
 bool IsReady(const Json& pod) {
@@ -218,33 +239,38 @@ pid_t LocalCluster::PodPid(const std::string& marker) const {
   return 0;
 }
 
-LoadResult LocalCluster::Load(pid_t where, const std::string& mode, const std::string& target,
-                              int count) const {
-  std::vector<std::string> command = LoadCommand(where, mode, target);
-  command.push_back(std::to_string(count));
-  const auto output = cli::local::RunProgram(command);
+std::string LocalCluster::OutsideNetns() const { return "/run/netns/" + layout_.FabricNetns(); }
+
+LoadResult LocalCluster::LoadIn(const std::string& netns, const std::string& mode,
+                                const std::string& target, int count) const {
+  const auto output =
+      cli::local::RunProgram(LoadCommand(netns, {mode, target, std::to_string(count)}));
   EXPECT_TRUE(output.ok()) << output.status();
   return ParseLoad(output.ok() ? output->text : "");
 }
 
+LoadResult LocalCluster::Load(pid_t where, const std::string& mode, const std::string& target,
+                              int count) const {
+  return LoadIn(NetnsOf(where), mode, target, count);
+}
+
+LoadResult LocalCluster::LoadOutside(const std::string& mode, const std::string& target,
+                                     int count) const {
+  return LoadIn(OutsideNetns(), mode, target, count);
+}
+
 std::unique_ptr<RunningLoad> LocalCluster::StartLoad(pid_t where, const std::string& mode,
                                                      const std::string& target) const {
-  int in[2], out[2];
-  if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) std::abort();
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_adddup2(&actions, in[0], 0);
-  ::posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-  const std::vector<std::string> command = LoadCommand(where, mode, target);
-  std::vector<char*> argv;
-  for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
-  argv.push_back(nullptr);
-  pid_t pid = 0;
-  EXPECT_EQ(::posix_spawnp(&pid, argv.front(), &actions, nullptr, argv.data(), environ), 0);
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::close(in[0]);
-  ::close(out[1]);
-  return std::make_unique<RunningLoad>(pid, in[1], out[0]);
+  return Start(LoadCommand(NetnsOf(where), {mode, target}));
+}
+
+std::unique_ptr<RunningLoad> LocalCluster::StartLoadOutside(const std::string& mode,
+                                                            const std::string& target) const {
+  return Start(LoadCommand(OutsideNetns(), {mode, target}));
+}
+
+std::unique_ptr<RunningLoad> LocalCluster::ServeOutside(int port, const std::string& name) const {
+  return Start(LoadCommand(OutsideNetns(), {"serve", std::to_string(port), name}));
 }
 
 std::string EchoManifest(const std::string& name, int replicas, const std::string& ns) {

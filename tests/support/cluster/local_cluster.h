@@ -93,8 +93,17 @@ class LocalCluster {
   LoadResult Load(pid_t where, const std::string& mode, const std::string& target, int count) const;
   std::unique_ptr<RunningLoad> StartLoad(pid_t where, const std::string& mode,
                                          const std::string& target) const;
+  // The same outside the cluster, as a host on the nodes' link.
+  LoadResult LoadOutside(const std::string& mode, const std::string& target, int count) const;
+  std::unique_ptr<RunningLoad> StartLoadOutside(const std::string& mode,
+                                                const std::string& target) const;
+  // A server there, at Layout::OutsideAddress(), for TCP and UDP; ends with the object.
+  std::unique_ptr<RunningLoad> ServeOutside(int port, const std::string& name) const;
 
  private:
+  std::string OutsideNetns() const;
+  LoadResult LoadIn(const std::string& netns, const std::string& mode, const std::string& target,
+                    int count) const;
   void PrintLogs() const;
   cli::local::Layout layout_;
   int lock_ = -1;

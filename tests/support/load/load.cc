@@ -7,8 +7,9 @@
 //   line mesh-load {tcp|udp|hold} IP:PORT COUNT    so many requests mesh-load idle [WORD] waits;
 //   WORD tells one from another
 //
-// NAME "-" is the host name. `tcp` opens a connection for each request, `hold` keeps one; a request
-// that has no answer after a second has failed.
+// NAME "-" is the host name, "@" the client's address, as the server sees it. `tcp` opens a
+// connection for each request, `hold` keeps one; a request that has no answer after a second has
+// failed.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -51,7 +52,11 @@ int Serve(int port, std::string name) {
     gethostname(host, sizeof host - 1);
     name = host;
   }
-  const std::string answer = name + "\n";
+  const bool echo_address = name == "@";
+  const std::string named = name + "\n";
+  const auto answer_to = [&](const sockaddr_in& peer) {
+    return echo_address ? std::string(inet_ntoa(peer.sin_addr)) + "\n" : named;
+  };
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
@@ -71,12 +76,17 @@ int Serve(int port, std::string name) {
       socklen_t size = sizeof peer;
       while (recvfrom(udp, buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&peer), &size) >=
              0) {
+        const std::string answer = answer_to(peer);
         sendto(udp, answer.data(), answer.size(), 0, reinterpret_cast<sockaddr*>(&peer), size);
       }
     }
     for (size_t i = 2; i < fds.size();) {
       if (fds[i].revents != 0) {
         const ssize_t got = read(fds[i].fd, buffer, sizeof buffer);
+        sockaddr_in peer{};
+        socklen_t size = sizeof peer;
+        getpeername(fds[i].fd, reinterpret_cast<sockaddr*>(&peer), &size);
+        const std::string answer = answer_to(peer);
         if (got <= 0 || write(fds[i].fd, answer.data(), answer.size()) < 0) {
           close(fds[i].fd);
           fds.erase(fds.begin() + static_cast<long>(i));

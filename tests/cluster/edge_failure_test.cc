@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// The edge while parts of the cluster die: requests from outside go on.
+#include <gmock/gmock.h>
+#include <signal.h>
+
+#include "tests/cluster/edge_world.h"
+
+namespace mesh::testing {
+namespace {
+
+using ::testing::SizeIs;
+
+class EdgeFailureTest : public ClusterTest {
+ protected:
+  void SetUp() override {
+    ClusterTest::SetUp();
+    if (HasFatalFailure()) return;
+    std::string manifest;
+    for (const char* node : {"n1", "n2", "n3"})
+      manifest += ServerPod(std::string("echo-") + node, "echo", node, "-");
+    cluster().Apply(manifest);
+    ASSERT_TRUE(cluster().WaitForPods("app=echo", 3));
+  }
+
+  // The hardware address that the outside has for `ip`; empty when it has none.
+  std::string NeighborMac(const std::string& ip) {
+    const auto output =
+        cluster().Meshctl({"local", "outside", "--name", cluster().layout().cluster(), "--", "ip",
+                           "-json", "neigh", "show", "to", ip});
+    const Json list = Json::parse(output.text, nullptr, false);
+    return list.is_array() && !list.empty() ? list[0].value("lladdr", "") : "";
+  }
+  std::string MacOf(const std::string& node) {
+    const auto output = cluster().Meshctl({"local", "exec", "--name", cluster().layout().cluster(),
+                                           node, "--", "cat", "/sys/class/net/eth0/address"});
+    return output.text.substr(0, output.text.find('\n'));
+  }
+};
+
+TEST_F(EdgeFailureTest, AnAgentThatIsKilledCostsNoRequestFromOutside) {
+  cluster().Apply(EdgeService("np", "echo", "  type: NodePort\n"));
+  int port = 0;
+  ASSERT_TRUE(Eventually([&] { return (port = NodePort(cluster(), "np")) != 0; }));
+  const std::string target = fmt::format("{}:{}", NodeAddress(1), port);
+  ASSERT_TRUE(
+      Eventually([&] { return cluster().LoadOutside("tcp", target, 30).answers.size() == 3; }));
+
+  const auto load = cluster().StartLoadOutside("tcp", target);
+  const auto held = cluster().StartLoadOutside("hold", target);
+  for (const char* node : {"n1", "n2", "n3"}) {
+    const pid_t before = cluster().Pid(node, "agent");
+    ASSERT_EQ(::kill(before, SIGKILL), 0);
+    ASSERT_TRUE(Eventually([&] {
+      const pid_t now = cluster().Pid(node, "agent");
+      return now != 0 && now != before;
+    }));
+  }
+  // Until the new agents have taken over.
+  ASSERT_TRUE(Eventually([&] {
+    const Json status = cluster().Status();
+    if (status.is_discarded()) return false;
+    for (const Json& node : status["nodes"]) {
+      if (node["ready"] != true) return false;
+    }
+    return true;
+  }));
+
+  const LoadResult result = load->Stop();
+  EXPECT_EQ(result.failures, 0) << result.text;
+  EXPECT_THAT(result.answers, SizeIs(3)) << result.text;
+  EXPECT_EQ(held->Stop().failures, 0);
+}
+
+TEST_F(EdgeFailureTest, ABalancerAddressMovesWhenItsNodeDies) {
+  // Services are spread over the nodes: one of them is announced by another node than meshd's.
+  std::string address, announcer;
+  for (int i = 0; announcer.empty() && i < 8; ++i) {
+    const std::string name = fmt::format("lb{}", i);
+    cluster().Apply(EdgeService(name, "echo", "  type: LoadBalancer\n"));
+    ASSERT_TRUE(Eventually([&] { return !(address = BalancerAddress(cluster(), name)).empty(); }));
+    ASSERT_TRUE(Eventually(
+        [&] { return cluster().LoadOutside("tcp", address + ":80", 10).failures == 0; }));
+    const std::string mac = NeighborMac(address);
+    for (const char* node : {"n2", "n3"}) {
+      if (MacOf(node) == mac) announcer = node;
+    }
+  }
+  ASSERT_FALSE(announcer.empty());
+
+  ASSERT_EQ(::kill(cluster().Pid(announcer, "node-init"), SIGKILL), 0);
+
+  EXPECT_TRUE(Eventually([&] {
+    const LoadResult result = cluster().LoadOutside("tcp", address + ":80", 20);
+    return result.failures == 0 && result.answers.size() == 2;
+  })) << cluster().LoadOutside("tcp", address + ":80", 5).text;
+}
+
+}  // namespace
+}  // namespace mesh::testing

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+// Services as the world outside meets them, and the world as pods meet it. One cluster of three
+// nodes for all tests; the client is a host on the nodes' link (Layout::OutsideAddress()).
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/socket.h>
+
+#include <thread>
+
+#include "common/unique_fd.h"
+#include "tests/cluster/edge_world.h"
+#include "tests/unit/agent/network/dns_client.h"
+
+namespace mesh::testing {
+namespace {
+
+namespace dns = agent::dns;
+
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Key;
+using ::testing::Pair;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+using ::testing::UnorderedElementsAre;
+
+const char* const kProtocols[] = {"tcp", "udp"};
+
+class EdgeTest : public ::testing::Test {
+ protected:
+  // echo: a pod on each node that answers with its name. who: a pod on n1 and one on n2 that answer
+  // with their client's address. client: a pod on n3.
+  static void SetUpTestSuite() {
+    cluster_ = new LocalCluster();
+    if (!cluster_->running()) return;
+    std::string manifest = ClientManifest("client", "n3") + "---\n";
+    for (const char* node : {"n1", "n2", "n3"})
+      manifest += ServerPod(std::string("echo-") + node, "echo", node, "-");
+    for (const char* node : {"n1", "n2"})
+      manifest += ServerPod(std::string("who-") + node, "who", node, "@");
+    cluster_->Apply(manifest);
+    EXPECT_TRUE(cluster_->WaitForPods("app=echo", 3));
+    EXPECT_TRUE(cluster_->WaitForPods("app=who", 2));
+    EXPECT_TRUE(cluster_->WaitForPods("app=client", 1));
+    client_ = cluster_->PodPid("client");
+  }
+  static void TearDownTestSuite() {
+    delete cluster_;
+    cluster_ = nullptr;
+  }
+  void SetUp() override {
+    ASSERT_TRUE(cluster().running());
+    ASSERT_NE(client_, 0);
+  }
+
+  static LocalCluster& cluster() { return *cluster_; }
+
+  // A Service of type NodePort; its port once it leads to `answers` different answers from outside.
+  static int MakeNodePort(const std::string& name, const std::string& app, const std::string& spec,
+                          const std::string& annotations, size_t answers) {
+    cluster().Apply(EdgeService(name, app, "  type: NodePort\n" + spec, annotations));
+    int port = 0;
+    EXPECT_TRUE(Eventually([&] { return (port = NodePort(cluster(), name)) != 0; })) << name;
+    EXPECT_TRUE(Eventually([&] {
+      return cluster().LoadOutside("tcp", At(0, port), 30).answers.size() >= answers;
+    })) << name;
+    return port;
+  }
+  static std::string At(int node, int port) {
+    return fmt::format("{}:{}", NodeAddress(node), port);
+  }
+
+  // Requests from outside to a port of a node, which must all be answered.
+  static LoadResult Ask(const std::string& target, const char* protocol = "tcp", int count = 30) {
+    LoadResult result = cluster().LoadOutside(protocol, target, count);
+    EXPECT_EQ(result.failures, 0) << target << " " << protocol << " " << result.text;
+    return result;
+  }
+
+  // What the resolver of the node of pod `client` answers.
+  static dns::Decoded Resolve(const std::string& name, uint16_t type = 1) {
+    UniqueFd fd;
+    std::thread([&] {
+      const UniqueFd netns(::open(fmt::format("/proc/{}/ns/net", client_).c_str(), O_RDONLY));
+      if (::setns(netns.get(), CLONE_NEWNET) == 0)
+        fd.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    }).join();
+    const Json pod = cluster().Get({"pod", "client"});
+    in_addr address{};
+    ::inet_pton(AF_INET, pod["status"].value("podIP", "").c_str(), &address);
+    sockaddr_in server{};
+    server.sin_family = AF_INET;
+    server.sin_port = htons(53);
+    // The gateway is the first address of the node's range.
+    server.sin_addr.s_addr = htonl((ntohl(address.s_addr) & 0xffffff00U) | 1);
+    const timeval deadline{.tv_sec = 5, .tv_usec = 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline);
+    const std::string query = dns::MakeQuery(name, {.type = type});
+    char buffer[2048];
+    ssize_t n = -1;
+    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&server), sizeof server) == 0 &&
+        ::send(fd.get(), query.data(), query.size(), 0) > 0)
+      n = ::recv(fd.get(), buffer, sizeof buffer, 0);
+    return dns::Decode(std::string_view(buffer, n < 0 ? 0 : static_cast<size_t>(n)));
+  }
+
+  static LocalCluster* cluster_;
+  static pid_t client_;
+};
+LocalCluster* EdgeTest::cluster_ = nullptr;
+pid_t EdgeTest::client_ = 0;
+
+TEST_F(EdgeTest, ANodePortOfAnyNodeReachesEveryPod) {
+  const int port = MakeNodePort("np", "echo", "", "", 3);
+
+  for (int node = 0; node < 3; ++node) {
+    for (const char* protocol : kProtocols) {
+      // Which node port of UDP it is does not matter: both ports have their own.
+      const Json ports = cluster().Get({"service", "np"})["spec"]["ports"];
+      const int number = protocol == std::string("udp") ? ports[1]["nodePort"].get<int>() : port;
+      const LoadResult result = Ask(At(node, number), protocol, 60);
+      EXPECT_THAT(result.answers, SizeIs(3)) << node << " " << protocol << " " << result.text;
+    }
+  }
+  // Pods and node processes dial it as well.
+  EXPECT_EQ(cluster().Load(client_, "tcp", At(0, port), 30).failures, 0);
+  EXPECT_EQ(cluster().Load(cluster().Pid("n2", "node-init"), "tcp", At(0, port), 30).failures, 0);
+}
+
+TEST_F(EdgeTest, ALoadBalancerAddressIsFoundByArp) {
+  cluster().Apply(EdgeService("lb", "echo", "  type: LoadBalancer\n"));
+  std::string address;
+  ASSERT_TRUE(Eventually([&] { return !(address = BalancerAddress(cluster(), "lb")).empty(); }));
+  EXPECT_THAT(address, StartsWith("10.89.0.2"));
+  ASSERT_TRUE(Eventually(
+      [&] { return cluster().LoadOutside("tcp", address + ":80", 30).answers.size() == 3; }));
+
+  for (const char* protocol : kProtocols) {
+    const LoadResult result = Ask(address + ":80", protocol, 60);
+    EXPECT_THAT(result.answers, SizeIs(3)) << result.text;
+    const LoadResult inside = cluster().Load(client_, protocol, address + ":80", 60);
+    EXPECT_EQ(inside.failures, 0) << inside.text;
+  }
+}
+
+TEST_F(EdgeTest, ExternalTrafficPolicyLocalKeepsTheClientsAddress) {
+  const int port = MakeNodePort("local", "who", "  externalTrafficPolicy: Local\n", "", 1);
+
+  for (int node : {0, 1}) {
+    EXPECT_THAT(Ask(At(node, port)).answers, ElementsAre(Key(cli::local::Layout::OutsideAddress())))
+        << node;
+  }
+  // No pod of it is on n3: refused at once, not after a timeout.
+  const LoadResult refused = cluster().LoadOutside("tcp", At(2, port), 3);
+  EXPECT_EQ(refused.failures, 3);
+  EXPECT_THAT(refused.errors, ElementsAre(Pair("connect: Connection refused", 3))) << refused.text;
+}
+
+TEST_F(EdgeTest, AnswersComeThroughTheNodeOrDirectly) {
+  const int snat = MakeNodePort("snat", "who", "", "", 2);
+  const int direct = MakeNodePort("direct", "who", "", "    mesh.io/return-path: direct\n", 1);
+
+  // n3 has no pod of it: through it the backend sees n3, or the client itself.
+  EXPECT_THAT(Ask(At(2, snat)).answers, Each(Key(StartsWith("10.244."))));
+  EXPECT_THAT(Ask(At(2, direct)).answers, ElementsAre(Key(cli::local::Layout::OutsideAddress())));
+  // The pod of the receiving node always sees the client.
+  EXPECT_THAT(
+      Ask(At(0, snat), "tcp", 60).answers,
+      UnorderedElementsAre(Key(cli::local::Layout::OutsideAddress()), Key(StartsWith("10.244."))));
+}
+
+TEST_F(EdgeTest, SessionAffinityKeepsAClientAtItsPod) {
+  const int port = MakeNodePort("sticky", "echo", "  sessionAffinity: ClientIP\n", "", 1);
+
+  EXPECT_THAT(Ask(At(0, port), "tcp", 60).answers, SizeIs(1));
+  const std::string ip = cluster().ClusterIp("sticky");
+  EXPECT_THAT(cluster().Load(client_, "tcp", ip + ":80", 60).answers, SizeIs(1));
+}
+
+TEST_F(EdgeTest, AServiceWithoutEndpointsRefusesAtOnce) {
+  cluster().Apply(EdgeService("empty", "nobody", "  type: NodePort\n"));
+  int port = 0;
+  ASSERT_TRUE(Eventually([&] { return (port = NodePort(cluster(), "empty")) != 0; }));
+  const std::string target = cluster().ClusterIp("empty") + ":80";
+  const auto refused = [](const LoadResult& result) {
+    return result.failures == 3 && result.errors.size() == 1 &&
+           result.errors.begin()->first.find("refused") != std::string::npos;
+  };
+
+  for (const char* protocol : kProtocols) {
+    EXPECT_TRUE(Eventually([&] { return refused(cluster().Load(client_, protocol, target, 3)); }))
+        << protocol << " " << cluster().Load(client_, protocol, target, 3).text;
+  }
+  EXPECT_TRUE(Eventually([&] { return refused(cluster().LoadOutside("tcp", At(1, port), 3)); }))
+      << cluster().LoadOutside("tcp", At(1, port), 3).text;
+}
+
+TEST_F(EdgeTest, AHandWrittenSliceLeadsToItsEndpoints) {
+  const Json pod = cluster().Get({"pod", "echo-n2"});
+  cluster().Apply(fmt::format(R"(apiVersion: v1
+kind: Service
+metadata:
+  name: byhand
+spec:
+  ports:
+  - port: 80
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: byhand-1
+  labels:
+    kubernetes.io/service-name: byhand
+addressType: IPv4
+ports:
+- name: ""
+  port: 9000
+  protocol: TCP
+endpoints:
+- addresses: ["{}"]
+)",
+                              pod["status"]["podIP"].get<std::string>()));
+
+  const std::string target = cluster().ClusterIp("byhand") + ":80";
+  EXPECT_TRUE(Eventually([&] {
+    const LoadResult result = cluster().Load(client_, "tcp", target, 10);
+    return result.failures == 0 && result.answers.count("echo-n2") == 1;
+  })) << cluster().Load(client_, "tcp", target, 3).text;
+}
+
+TEST_F(EdgeTest, AHostPortLeadsToItsPod) {
+  cluster().Apply(
+      ServerPod("hostport", "hostport", "n2", "hostport", "", "      hostPort: 8088\n"));
+  ASSERT_TRUE(cluster().WaitForPods("app=hostport", 1));
+
+  EXPECT_TRUE(Eventually([&] {
+    const LoadResult result = cluster().LoadOutside("tcp", At(1, 8088), 10);
+    return result.failures == 0 && result.answers.count("hostport") == 1;
+  })) << cluster().LoadOutside("tcp", At(1, 8088), 3).text;
+  EXPECT_EQ(cluster().LoadOutside("tcp", At(0, 8088), 3).failures, 3) << "only on its own node";
+}
+
+TEST_F(EdgeTest, APodReachesTheOutsideAsItsNode) {
+  const auto server = cluster().ServeOutside(7000, "@");
+  const std::string target = cli::local::Layout::OutsideAddress() + ":7000";
+
+  for (const char* protocol : kProtocols) {
+    EXPECT_TRUE(Eventually([&] {
+      const LoadResult result = cluster().Load(client_, protocol, target, 10);
+      return result.failures == 0 && result.answers.size() == 1 &&
+             result.answers.begin()->first == NodeAddress(2);
+    })) << protocol
+        << " " << cluster().Load(client_, protocol, target, 3).text;
+  }
+}
+
+TEST_F(EdgeTest, NamesOfHeadlessServicesAndAliases) {
+  cluster().Apply(EdgeService("db", "named", "  clusterIP: None\n") +
+                  ServerPod("named-0", "named", "n1", "-", "  hostname: zero\n  subdomain: db\n") +
+                  ServerPod("named-1", "named", "n2", "-") +
+                  "apiVersion: v1\nkind: Service\nmetadata:\n  name: alias\nspec:\n  type: "
+                  "ExternalName\n  externalName: echo.default.svc.cluster.local\n---\n" +
+                  EdgeService("echo", "echo", ""));
+  ASSERT_TRUE(cluster().WaitForPods("app=named", 2));
+  const std::string zero = cluster().Get({"pod", "named-0"})["status"]["podIP"];
+
+  const std::string suffix = ".default.svc.cluster.local";
+  EXPECT_TRUE(Eventually([&] { return Resolve("db" + suffix).answers.size() == 2; }));
+  EXPECT_THAT(Resolve("zero.db" + suffix).answers,
+              ElementsAre(fmt::format("zero.db{}. 5 A {}", suffix, zero)));
+  EXPECT_THAT(Resolve("_tcp._tcp.db" + suffix, 33).answers, SizeIs(2));
+  EXPECT_TRUE(Eventually([&] { return Resolve("alias" + suffix).answers.size() == 2; }));
+  EXPECT_THAT(Resolve("alias" + suffix).answers[1], HasSubstr(cluster().ClusterIp("echo")));
+}
+
+TEST_F(EdgeTest, TheHealthCheckPortTellsWhichNodesHaveEndpoints) {
+  cluster().Apply(
+      EdgeService("checked", "who", "  type: LoadBalancer\n  externalTrafficPolicy: Local\n"));
+  int port = 0;
+  ASSERT_TRUE(Eventually([&] {
+    const Json json = cluster().Get({"service", "checked"});
+    return (port = json["spec"].value("healthCheckNodePort", 0)) != 0;
+  }));
+  const auto answer = [&](int node) {
+    const auto output = cluster().Meshctl(
+        {"local", "outside", "--name", cluster().layout().cluster(), "--", "sh", "-c",
+         fmt::format("printf 'GET / HTTP/1.1\\r\\n\\r\\n' | timeout 5 "
+                     "bash -c 'exec 3<>/dev/tcp/{}/{}; cat >&3; cat <&3'",
+                     NodeAddress(node), port)});
+    return output.text;
+  };
+
+  EXPECT_TRUE(Eventually([&] { return answer(0).find("200 OK") != std::string::npos; }))
+      << answer(0);
+  EXPECT_THAT(answer(1), AllOf(HasSubstr("200 OK"), HasSubstr("\"localEndpoints\":1")));
+  EXPECT_THAT(answer(2), HasSubstr("503 Service Unavailable"));
+}
+
+}  // namespace
+}  // namespace mesh::testing
