@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -149,8 +150,11 @@ void RemoveNetnsMount() {
 absl::Status CreateNetwork(const Layout& layout, int nodes) {
   const std::string fabric = layout.FabricNetns();
   std::string outside = fmt::format("netns add {}\n", fabric);
-  std::string inside =
-      "link set lo up\nlink add br0 type bridge forward_delay 0\nlink set br0 up\n";
+  // With an address the bridge is a host on the link as well: the world outside the cluster.
+  std::string inside = fmt::format(
+      "link set lo up\nlink add br0 type bridge forward_delay 0\naddr add {}/24 dev br0\n"
+      "link set br0 up\n",
+      Layout::OutsideAddress());
   for (int i = 0; i < nodes; ++i) {
     const std::string node = Layout::NodeName(i);
     outside +=
@@ -165,9 +169,15 @@ absl::Status CreateNetwork(const Layout& layout, int nodes) {
                            "create the nodes' network namespaces"));
   RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "-netns", fabric, "-batch", "-"}, inside).status(),
                            "create the network between the nodes"));
+  // A gateway that forwards says by ICMP what it has no route to.
+  RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "netns", "exec", fabric, "sh", "-c",
+                                      "echo 1 > /proc/sys/net/ipv4/ip_forward"})
+                               .status(),
+                           "set up the nodes' gateway"));
   for (int i = 0; i < nodes; ++i) {
     const std::string commands = fmt::format(
-        "link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\n", Layout::NodeAddress(i));
+        "link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\nroute add default via {}\n",
+        Layout::NodeAddress(i), Layout::OutsideAddress());
     const std::string netns = layout.NetnsName(Layout::NodeName(i));
     RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "-netns", netns, "-batch", "-"}, commands).status(),
                              "set up node " + Layout::NodeName(i)));
@@ -198,6 +208,10 @@ NodeSpec DescribeNode(const Layout& layout, const UpOptions& options, const Buil
           "--service-cidr", options.service_cidr, "--cluster-domain", options.cluster_domain,
           "--log-level", options.log_level},
          log + "/meshd.log"});
+    if (!options.load_balancer_pool.empty()) {
+      std::vector<std::string>& argv = spec.services.back().argv;
+      argv.insert(argv.end(), {"--load-balancer-pool", options.load_balancer_pool});
+    }
   }
   spec.services.push_back({"containerd",
                            {FindProgram("containerd").value_or("containerd"), "--config",
@@ -227,6 +241,8 @@ NodeSpec DescribeNode(const Layout& layout, const UpOptions& options, const Buil
                             data + "/cni/bin",
                             "--cni-conf-dir",
                             data + "/cni/conf",
+                            "--xdp",
+                            options.xdp,
                             "--log-level",
                             options.log_level},
                            log + "/agent.log"});
@@ -529,6 +545,24 @@ absl::StatusOr<int> Exec(const Layout& layout, const std::string& node,
         fmt::format("node \"{}\" is down: `meshctl local up` starts it again", node));
   }
   return ExecInNode(init, layout.NodeCgroup(node), argv);
+}
+
+absl::Status ExecOutside(const Layout& layout, const std::vector<std::string>& argv) {
+  if (::geteuid() != 0) return absl::FailedPreconditionError("this needs root: run it with sudo");
+  if (KnownNodes(layout).empty()) {
+    return absl::NotFoundError("no cluster is running: start one with `meshctl local up`");
+  }
+  const auto program = FindProgram(argv.front());
+  if (!program) return absl::NotFoundError(argv.front() + ": command not found");
+  const std::string netns = NetnsPath(layout.FabricNetns());
+  const UniqueFd fd(::open(netns.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return ErrnoStatus(errno, "open " + netns);
+  if (::setns(fd.get(), CLONE_NEWNET) != 0) return ErrnoStatus(errno, "enter " + netns);
+  std::vector<char*> args;
+  for (const std::string& arg : argv) args.push_back(const_cast<char*>(arg.c_str()));
+  args.push_back(nullptr);
+  ::execv(program->c_str(), args.data());
+  return ErrnoStatus(errno, "execute " + *program);
 }
 
 absl::Status LoadImage(const Layout& layout, const std::string& archive,

@@ -51,6 +51,11 @@ struct UpOptions {
   std::string cluster_cidr = "10.244.0.0/16";
   std::string service_cidr = "10.96.0.0/16";
   std::string cluster_domain = "cluster.local";
+  // Addresses for Services of type LoadBalancer; on the nodes' link, so that the outside finds them
+  // by ARP. Empty: none.
+  std::string load_balancer_pool = "10.89.0.200-10.89.0.250";
+  // "auto", "on", "off"; see mesh-agent --xdp.
+  std::string xdp = "auto";
 };
 
 // Starts the cluster and, with `wait`, returns when all nodes are Ready. Progress goes to `out`. OK
@@ -66,6 +71,9 @@ std::string StatusToJson(const Layout& layout, const ClusterStatus& status);
 // Runs a command in a node; see ExecInNode. NOT_FOUND when the node does not run.
 absl::StatusOr<int> Exec(const Layout& layout, const std::string& node,
                          const std::vector<std::string>& argv);
+// Runs a command outside the cluster, in a network namespace on the nodes' link; like exec(3) it
+// returns only when that fails. Everything but the network is the caller's.
+absl::Status ExecOutside(const Layout& layout, const std::vector<std::string>& argv);
 // Imports an image archive on every node, under its own names and those of `names`.
 absl::Status LoadImage(const Layout& layout, const std::string& archive,
                        const std::vector<std::string>& names, std::ostream& out);

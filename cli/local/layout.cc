@@ -31,6 +31,8 @@ absl::StatusOr<Layout> Layout::Create(std::string_view cluster) {
 std::string Layout::NodeName(int index) { return fmt::format("n{}", index + 1); }
 std::string Layout::NodeAddress(int index) { return fmt::format("10.89.0.{}", 11 + index); }
 
+std::string Layout::OutsideAddress() { return "10.89.0.1"; }
+
 std::string Layout::NetnsName(std::string_view node) const {
   return cluster_ == kDefaultCluster ? fmt::format("mesh-{}", node)
                                      : fmt::format("mesh-{}-{}", cluster_, node);

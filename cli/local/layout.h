@@ -27,6 +27,9 @@ class Layout {
   static std::string NodeName(int index);
   // 10.89.0.11 for index 0.
   static std::string NodeAddress(int index);
+  // Of the world outside the cluster, on the nodes' link: the namespace FabricNetns(). The nodes'
+  // default gateway.
+  static std::string OutsideAddress();
 
   // The network namespaces, as `ip netns` lists them: mesh-n1, mesh-fabric; for a cluster of
   // another name mesh-NAME-n1, mesh-NAME-fabric.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// meshctl local: {up,down,status,exec,load-image}.
+// meshctl local: {up,down,status,exec,outside,load-image}.
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <ostream>
@@ -70,6 +70,11 @@ Command UpCommand() {
                        "Range of pod addresses (default 10.244.0.0/16)");
         app.add_option("--service-cidr", o.service_cidr,
                        "Range of Service addresses (default 10.96.0.0/16)");
+        app.add_option("--load-balancer-pool", o.load_balancer_pool,
+                       "Addresses for Services of type LoadBalancer, in 10.89.0.0/24 (default "
+                       "10.89.0.200-10.89.0.250)");
+        app.add_option("--xdp", o.xdp, "Of the agents: XDP on the uplink (default auto)")
+            ->check(CLI::IsMember({"auto", "on", "off"}));
         app.add_option("--log-level", o.log_level, "Of meshd and the agents (default info)")
             ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
         return [flags, name, &context]() -> absl::StatusOr<int> {
@@ -189,6 +194,33 @@ Command ExecCommandInNode() {
   };
 }
 
+Command OutsideCommand() {
+  return {
+      .name = "outside",
+      .summary = "Run a command outside the cluster, on the nodes' link",
+      .group = "",
+      .usage = "-- COMMAND [ARG...]",
+      .examples =
+          "  # A node port, from outside\n"
+          "  meshctl local outside -- curl http://10.89.0.11:30080/\n",
+      .define = [](CLI::App& app, Context& context) -> Action {
+        auto name = AddName(app);
+        auto words = std::make_shared<std::vector<std::string>>();
+        app.add_option("command", *words);
+        return [name, words, &context]() -> absl::StatusOr<int> {
+          const std::vector<std::string> command = context.after_dash.value_or(*words);
+          if (command.empty()) return UsageError("give a command: -- COMMAND [ARG...]");
+          ASSIGN_OR_RETURN(const Layout layout, Layout::Create(*name));
+          context.out.flush();
+          return local::ExecOutside(layout, command);
+        };
+      },
+      .children = {},
+      .aliases = {},
+      .takes_dash = true,
+  };
+}
+
 Command LoadImageCommand() {
   return {
       .name = "load-image",
@@ -249,7 +281,8 @@ Command LocalCommand() {
       .examples = "",
       .define = nullptr,
       .children = {UpCommand(), DownCommand(), StatusCommand(), ExecCommandInNode(),
-                   LoadImageCommand(), NodeCommand("node-start", local::StartNode),
+                   OutsideCommand(), LoadImageCommand(),
+                   NodeCommand("node-start", local::StartNode),
                    NodeCommand("node-init", local::RunNodeInit)},
   };
 }

@@ -24,6 +24,7 @@ std::string StatusToJson(const Layout& layout, const ClusterStatus& status) {
                      {"running", status.running},
                      {"server", "unix://" + layout.Socket()},
                      {"fabricNamespace", layout.FabricNetns()},
+                     {"outsideAddress", Layout::OutsideAddress()},
                      {"nodes", nodes}};
   return json.dump(2) + "\n";
 }
