@@ -56,6 +56,8 @@ struct ConntrackRow {
   IpAddress source, destination;  // as the client dialled
   uint16_t source_port = 0, destination_port = 0;
   bool translated = false;
+  bool masqueraded = false;  // a pod's, to the outside under the node's address
+  bool one_way = false;      // answers do not come by this node (direct return)
   IpAddress backend;
   uint16_t backend_port = 0;
   std::string state;  // see mesh.v1.ConntrackRow.state

@@ -17,6 +17,47 @@ using dataplane::Protocol;
 
 const char* ProtocolName(Protocol protocol) { return protocol == Protocol::kUdp ? "UDP" : "TCP"; }
 
+const char* KindName(dataplane::FrontendKind kind) {
+  switch (kind) {
+    case dataplane::FrontendKind::kClusterIp:
+      return "ClusterIP";
+    case dataplane::FrontendKind::kNodePort:
+      return "NodePort";
+    case dataplane::FrontendKind::kLoadBalancer:
+      return "LoadBalancer";
+    case dataplane::FrontendKind::kExternalIp:
+      return "ExternalIP";
+    case dataplane::FrontendKind::kHostPort:
+      return "HostPort";
+    case dataplane::FrontendKind::kUnknown:
+      break;
+  }
+  return "";
+}
+
+const char* AlgorithmName(dataplane::Algorithm algorithm) {
+  switch (algorithm) {
+    case dataplane::Algorithm::kMaglev:
+      return "maglev";
+    case dataplane::Algorithm::kLeastLoaded:
+      return "least-loaded";
+    case dataplane::Algorithm::kRandom:
+      break;
+  }
+  return "random";
+}
+
+const char* ScopeName(uint8_t scopes) {
+  const char* names[] = {"none", "internal", "external", "all"};
+  return names[scopes & dataplane::kScopeBoth];
+}
+
+// What of the ways a flow goes is worth a word.
+std::string FlowKind(const dataplane::ConntrackRow& row) {
+  const char* kind = row.translated ? "service" : row.masqueraded ? "masqueraded" : "direct";
+  return row.one_way ? fmt::format("{},one-way", kind) : kind;
+}
+
 struct ServiceName {
   std::string ns, name;
 };
@@ -31,8 +72,15 @@ class Names {
       const ServiceName name{service.namespace_(), service.name()};
       for (const v1::ServicePortState& port : service.ports()) {
         const auto protocol = static_cast<Protocol>(port.protocol());
-        if (auto vip = IpAddress::Parse(service.cluster_ip()); vip.ok())
-          frontends_[{*vip, port.port(), protocol}] = name;
+        const auto add = [&](const std::string& text, uint32_t number) {
+          if (auto vip = IpAddress::Parse(text); vip.ok())
+            frontends_[{*vip, number, protocol}] = name;
+        };
+        add(service.cluster_ip(), port.port());
+        for (const std::string& ip : service.load_balancer_ips()) add(ip, port.port());
+        for (const std::string& ip : service.external_ips()) add(ip, port.port());
+        // Any address of the node.
+        if (port.node_port() != 0) frontends_[{IpAddress(), port.node_port(), protocol}] = name;
         for (const v1::BackendState& backend : port.backends()) {
           if (auto ip = IpAddress::Parse(backend.ip()); ip.ok())
             backends_[{*ip, backend.port(), protocol}] = {backend.node_name(), backend.pod_name()};
@@ -114,6 +162,8 @@ class Lister {
     to->set_pod(from.backend.pod.empty() ? pod : from.backend.pod);
     to->set_namespace_(ns);
     to->set_service(service);
+    to->set_weight(from.backend.weight);
+    to->set_scope(ScopeName(from.backend.scopes));
   }
 
   absl::Status Services() {
@@ -126,12 +176,18 @@ class Lister {
                                                 : ServiceName{row.ns, row.name};
       if (!Wanted(name.ns, name.name)) continue;
       v1::ServiceRow* to = out_->add_services();
-      to->set_vip(row.vip.ToString());
+      to->set_vip(row.vip == IpAddress() ? "0.0.0.0" : row.vip.ToString());
       to->set_port(row.port);
       to->set_protocol(ProtocolName(row.protocol));
       to->set_service_id(row.service_id);
       to->set_namespace_(name.ns);
       to->set_service(name.name);
+      to->set_type(KindName(row.kind));
+      to->set_scope(row.external ? "external" : "internal");
+      to->set_algorithm(AlgorithmName(row.algorithm));
+      to->set_affinity_seconds(row.affinity_seconds);
+      to->set_source_ranges(row.source_ranges);
+      if (row.external) to->set_return_path(row.direct_return ? "direct" : "snat");
       for (uint32_t id : row.backend_ids) {
         // A backend may go between the two reads.
         if (const auto it = by_id.find(id); it != by_id.end())
@@ -172,7 +228,7 @@ class Lister {
       to->set_bytes(row.bytes);
       to->set_namespace_(name.ns);
       to->set_service(name.name);
-      to->set_kind(row.translated ? "service" : "direct");
+      to->set_kind(FlowKind(row));
     }
     return absl::OkStatus();
   }

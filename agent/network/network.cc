@@ -236,11 +236,17 @@ class NetworkImpl : public Network {
           fmt::format("the pod range of this node changed from {} to {}: stop its pods and restart "
                       "the agent",
                       config_.pod_cidr.ToString(), config.pod_cidr.ToString()));
+    if (dataplane_ != nullptr && config.non_masquerade != told_non_masquerade_) {
+      told_non_masquerade_ = config.non_masquerade;
+      if (config.non_masquerade != config_.non_masquerade)
+        spdlog::warn("network: the ranges without masquerade have changed: restart the agent");
+    }
     if (dataplane_ == nullptr) {
       ASSIGN_OR_RETURN(std::unique_ptr<dataplane::Dataplane> opened, source_.open(config));
       RETURN_IF_ERROR(handler_->SetDataplane(opened.get(), config));
       dataplane_ = std::move(opened);
       config_ = config;
+      told_non_masquerade_ = config.non_masquerade;
       builder_ = std::make_unique<DesiredStateBuilder>(config.node_ip);
       health_ = std::make_unique<HealthServer>(&loop_, config.node_ip);
       if (source_.announce) {
@@ -303,6 +309,7 @@ class NetworkImpl : public Network {
   TimerId retry_ = 0;
   bool installed_ = false;
   dataplane::NodeConfig config_;
+  std::vector<IpPrefix> told_non_masquerade_;
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   std::unique_ptr<DesiredStateBuilder> builder_;  // what it says goes to `dataplane_` only
   std::unique_ptr<Attachments> attachments_;

@@ -77,23 +77,36 @@ absl::StatusOr<int> Run(v1::DataplaneTable table, const Flags& flags, Context& c
 
 Command TableCommand(v1::DataplaneTable table, std::string name, std::vector<std::string> aliases,
                      std::string summary) {
-  Command list = {
-      .name = "list",
-      .summary = summary,
-      .usage = "[-n NAMESPACE] [--service SERVICE] [--node NODE] [-o table|wide|json|yaml]",
-      .define = [table](CLI::App& app, Context& context) -> Action {
-        auto flags = std::make_shared<Flags>();
+  const auto define = [table](bool named) {
+    return [table, named](CLI::App& app, Context& context) -> Action {
+      auto flags = std::make_shared<Flags>();
+      if (named) {
+        app.add_option("service", flags->service)->required();
+      } else {
         app.add_option("--service", flags->service, "Only entries of this Service");
-        app.add_option("--node", flags->node, "Only this node; all nodes when absent");
-        app.add_option("-o,--output", flags->output,
-                       "table, wide (more columns, and how full the map is), json or yaml");
-        app.add_flag("--no-headers", flags->no_headers, "Leave out the headers");
-        return [table, flags, &context] { return Run(table, *flags, context); };
-      },
-      .aliases = {"ls"}};
+      }
+      app.add_option("--node", flags->node, "Only this node; all nodes when absent");
+      app.add_option("-o,--output", flags->output,
+                     "table, wide (more columns, and how full the map is), json or yaml");
+      app.add_flag("--no-headers", flags->no_headers, "Leave out the headers");
+      return [table, flags, &context] { return Run(table, *flags, context); };
+    };
+  };
+  const std::string usage = "[-n NAMESPACE] [--node NODE] [-o table|wide|json|yaml]";
+  std::vector<Command> children = {{.name = "list",
+                                    .summary = summary,
+                                    .usage = "[--service SERVICE] " + usage,
+                                    .define = define(false),
+                                    .aliases = {"ls"}}};
+  if (table == v1::DATAPLANE_TABLE_SERVICE || table == v1::DATAPLANE_TABLE_BACKEND) {
+    children.push_back({.name = "get",
+                        .summary = summary + " of one Service",
+                        .usage = "SERVICE " + usage,
+                        .define = define(true)});
+  }
   return {.name = std::move(name),
           .summary = std::move(summary),
-          .children = {list},
+          .children = std::move(children),
           .aliases = std::move(aliases)};
 }
 

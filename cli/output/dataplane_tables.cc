@@ -44,6 +44,10 @@ std::string BackendsText(const v1::ServiceRow& row, bool all) {
   return more == 0 ? text : text + fmt::format(" + {} more...", more);
 }
 
+std::string AffinityText(const v1::ServiceRow& row) {
+  return row.affinity_seconds() == 0 ? "-" : HumanDuration(absl::Seconds(row.affinity_seconds()));
+}
+
 std::string PodsText(const v1::ServiceRow& row) {
   std::vector<std::string> pods;
   for (const v1::BackendRow& backend : row.backends()) pods.push_back(OrDash(backend.pod()));
@@ -55,9 +59,13 @@ void AddRows(v1::DataplaneTable table, const v1::DataplaneNode& node, bool wide,
   switch (table) {
     case v1::DATAPLANE_TABLE_SERVICE:
       for (const auto& r : node.services()) {
-        Row row = {node.node(), OrDash(r.namespace_()), OrDash(r.service()), Frontend(r),
-                   BackendsText(r, wide)};
-        if (wide) row.insert(row.end(), {std::to_string(r.service_id()), PodsText(r)});
+        Row row = {node.node(), OrDash(r.namespace_()), OrDash(r.service()),  OrDash(r.type()),
+                   Frontend(r), OrDash(r.algorithm()),  BackendsText(r, wide)};
+        if (wide) {
+          row.insert(row.end(),
+                     {std::to_string(r.service_id()), OrDash(r.scope()), AffinityText(r),
+                      r.source_ranges() ? "yes" : "no", OrDash(r.return_path()), PodsText(r)});
+        }
         rows->push_back(std::move(row));
       }
       break;
@@ -66,7 +74,8 @@ void AddRows(v1::DataplaneTable table, const v1::DataplaneNode& node, bool wide,
         rows->push_back({node.node(), std::to_string(r.backend_id()), OrDash(r.namespace_()),
                          OrDash(r.service()),
                          fmt::format("{}/{}", AddressPort(r.address(), r.port()), r.protocol()),
-                         OrDash(r.state()), OrDash(r.pod()), OrDash(r.node())});
+                         OrDash(r.state()), std::to_string(r.weight()), OrDash(r.scope()),
+                         OrDash(r.pod()), OrDash(r.node())});
       }
       break;
     case v1::DATAPLANE_TABLE_CONNTRACK:
@@ -116,12 +125,13 @@ void AddRows(v1::DataplaneTable table, const v1::DataplaneNode& node, bool wide,
 Row HeadersOf(v1::DataplaneTable table, bool wide) {
   switch (table) {
     case v1::DATAPLANE_TABLE_SERVICE: {
-      Row row = {"NODE", "NAMESPACE", "SERVICE", "FRONTEND", "BACKENDS"};
-      if (wide) row.insert(row.end(), {"ID", "PODS"});
+      Row row = {"NODE", "NAMESPACE", "SERVICE", "TYPE", "FRONTEND", "ALGORITHM", "BACKENDS"};
+      if (wide) row.insert(row.end(), {"ID", "SCOPE", "AFFINITY", "RANGES", "RETURN", "PODS"});
       return row;
     }
     case v1::DATAPLANE_TABLE_BACKEND:
-      return {"NODE", "ID", "NAMESPACE", "SERVICE", "BACKEND", "STATE", "POD", "ON"};
+      return {"NODE",  "ID",     "NAMESPACE", "SERVICE", "BACKEND",
+              "STATE", "WEIGHT", "SCOPE",     "POD",     "ON"};
     case v1::DATAPLANE_TABLE_CONNTRACK: {
       Row row = {"NODE",  "PROTO",   "SOURCE",  "DESTINATION", "BACKEND",
                  "STATE", "EXPIRES", "PACKETS", "BYTES"};

@@ -70,6 +70,8 @@ absl::StatusOr<std::vector<ConntrackRow>> FlowTable::Rows(uint64_t now_ns) const
     row.source_port = DecodePort(key.sport);
     row.destination_port = DecodePort(key.dport);
     row.translated = value.service_id != 0;
+    row.masqueraded = value.target == MESH_TARGET_UPLINK && value.saddr != key.saddr;
+    row.one_way = one_way;
     row.backend = DecodeIp(value.daddr);
     row.backend_port = DecodePort(value.dport);
     if (value.target == MESH_TARGET_DIRECT) {

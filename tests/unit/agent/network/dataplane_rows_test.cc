@@ -37,7 +37,11 @@ class NamelessDataplane : public dataplane::FakeDataplane {
     dataplane::ConntrackRow direct = row;
     direct.translated = false;
     direct.destination = *IpAddress::Parse("10.244.2.9");
-    return std::vector<dataplane::ConntrackRow>{row, direct};
+    dataplane::ConntrackRow outside = direct;
+    outside.masqueraded = true;
+    dataplane::ConntrackRow one_way = row;
+    one_way.one_way = true;
+    return std::vector<dataplane::ConntrackRow>{row, direct, outside, one_way};
   }
 };
 
@@ -74,6 +78,11 @@ TEST_F(ListRowsTest, ServicesHaveNamesAndTheirBackends) {
   EXPECT_EQ(out.services(0).backends(0).address(), "10.244.1.5");
   EXPECT_EQ(out.services(0).backends(0).pod(), "web-1");
   EXPECT_EQ(out.services(0).backends(0).state(), "active");
+  EXPECT_EQ(out.services(0).type(), "ClusterIP");
+  EXPECT_EQ(out.services(0).scope(), "internal");
+  EXPECT_EQ(out.services(0).algorithm(), "random");
+  EXPECT_EQ(out.services(0).backends(0).weight(), 1u);
+  EXPECT_EQ(out.services(0).backends(0).scope(), "all");
   EXPECT_EQ(out.services(1).protocol(), "UDP");
   EXPECT_EQ(out.entries(), 2u);
   EXPECT_GT(out.max_entries(), 0u);
@@ -89,13 +98,15 @@ TEST_F(ListRowsTest, FiltersByNamespaceAndService) {
 TEST_F(ListRowsTest, FlowsThroughAServiceBearItsName) {
   const v1::DataplaneNode out = List(v1::DATAPLANE_TABLE_CONNTRACK);
 
-  ASSERT_EQ(out.conntrack_size(), 2);
+  ASSERT_EQ(out.conntrack_size(), 4);
   EXPECT_EQ(out.conntrack(0).service(), "web");
   EXPECT_EQ(out.conntrack(0).kind(), "service");
   EXPECT_EQ(out.conntrack(0).backend(), "10.244.2.9");
   EXPECT_EQ(out.conntrack(0).expires_in_seconds(), 90);
   EXPECT_EQ(out.conntrack(1).kind(), "direct");
   EXPECT_THAT(out.conntrack(1).backend(), IsEmpty());
+  EXPECT_EQ(out.conntrack(2).kind(), "masqueraded");
+  EXPECT_EQ(out.conntrack(3).kind(), "service,one-way");
 }
 
 TEST_F(ListRowsTest, ShowsEndpointsAndTunnels) {

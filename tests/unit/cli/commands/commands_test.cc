@@ -571,19 +571,29 @@ TEST_F(CommandsTest, ExecFailsWithTheServersWords) {
 TEST_F(CommandsTest, BpfServiceListShowsRowsAndNamesTheNodesThatFailed) {
   server_.dataplane = Parse<v1::ListDataplaneResponse>(
       "nodes { node: 'n1' services { vip: '10.96.0.10' port: 80 protocol: 'TCP' namespace: 'shop' "
-      "service: 'web' } } nodes { node: 'n2' error: 'agent does not answer' }");
+      "service: 'web' type: 'LoadBalancer' algorithm: 'random' } } nodes { node: 'n2' error: "
+      "'agent "
+      "does not answer' }");
 
   Outcome outcome = Run({"bpf", "service", "list", "-n", "shop", "--service", "web", "--node=n1"});
 
   EXPECT_EQ(outcome.out,
-            "NODE   NAMESPACE   SERVICE   FRONTEND            BACKENDS\n"
-            "n1     shop        web       10.96.0.10:80/TCP   <none>\n");
+            "NODE   NAMESPACE   SERVICE   TYPE           FRONTEND            ALGORITHM   BACKENDS\n"
+            "n1     shop        web       LoadBalancer   10.96.0.10:80/TCP   random      <none>\n");
   EXPECT_EQ(outcome.err, "warning: n2: agent does not answer\n");
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(server_.dataplane_request.table(), v1::DATAPLANE_TABLE_SERVICE);
   EXPECT_EQ(server_.dataplane_request.namespace_(), "shop");
   EXPECT_EQ(server_.dataplane_request.service(), "web");
   EXPECT_EQ(server_.dataplane_request.node(), "n1");
+}
+
+TEST_F(CommandsTest, BpfServiceGetAsksForOneService) {
+  Run({"bpf", "svc", "get", "web", "-n", "shop"});
+
+  EXPECT_EQ(server_.dataplane_request.table(), v1::DATAPLANE_TABLE_SERVICE);
+  EXPECT_EQ(server_.dataplane_request.service(), "web");
+  EXPECT_EQ(Run({"bpf", "svc", "get"}).exit_code, 1);
 }
 
 TEST_F(CommandsTest, BpfPrintsTheRowsOfTheTableAsJson) {

@@ -18,25 +18,28 @@ TEST(DataplaneTable, ShowsServicesWithTheirBackends) {
   auto response = Response(
       "services { vip: '10.96.0.10' port: 80 protocol: 'TCP' service_id: 3 namespace: 'shop' "
       "service: "
-      "'web' backends { address: '10.244.1.2' port: 8080 state: 'active' pod: 'web-1' } backends { "
+      "'web' type: 'NodePort' scope: 'external' algorithm: 'maglev' affinity_seconds: 10800 "
+      "return_path: 'direct' "
+      "backends { address: '10.244.1.2' port: 8080 state: 'active' pod: 'web-1' } backends { "
       "address: '10.244.2.7' port: 8080 state: 'draining' pod: 'web-2' } } "
       "services { vip: '10.96.0.11' port: 53 protocol: 'UDP' service_id: 4 namespace: "
       "'kube-system' "
       "service: 'dns' }");
 
   EXPECT_EQ(Format(DataplaneTableOf(v1::DATAPLANE_TABLE_SERVICE, response, /*wide=*/false)),
-            "NODE   NAMESPACE     SERVICE   FRONTEND            BACKENDS\n"
-            "n1     shop          web       10.96.0.10:80/TCP   "
+            "NODE   NAMESPACE     SERVICE   TYPE       FRONTEND            ALGORITHM   BACKENDS\n"
+            "n1     shop          web       NodePort   10.96.0.10:80/TCP   maglev      "
             "10.244.1.2:8080,10.244.2.7:8080(draining)\n"
-            "n1     kube-system   dns       10.96.0.11:53/UDP   <none>\n");
+            "n1     kube-system   dns       -          10.96.0.11:53/UDP   -           <none>\n");
   EXPECT_EQ(
       Format(DataplaneTableOf(v1::DATAPLANE_TABLE_SERVICE, response, /*wide=*/true)),
-      "NODE   NAMESPACE     SERVICE   FRONTEND            BACKENDS                              "
-      "      ID    PODS\n"
-      "n1     shop          web       10.96.0.10:80/TCP   "
-      "10.244.1.2:8080,10.244.2.7:8080(draining)   3     web-1,web-2\n"
-      "n1     kube-system   dns       10.96.0.11:53/UDP   <none>                                "
-      "      4     <none>\n");
+      "NODE   NAMESPACE     SERVICE   TYPE       FRONTEND            ALGORITHM   BACKENDS          "
+      "                          ID    SCOPE      AFFINITY   RANGES   RETURN   PODS\n"
+      "n1     shop          web       NodePort   10.96.0.10:80/TCP   maglev      "
+      "10.244.1.2:8080,10.244.2.7:8080(draining)   3     external   3h         no       direct   "
+      "web-1,web-2\n"
+      "n1     kube-system   dns       -          10.96.0.11:53/UDP   -           <none>            "
+      "                          4     -          -          no       -        <none>\n");
 }
 
 TEST(DataplaneTable, ShortensALongListOfBackends) {
@@ -47,18 +50,20 @@ TEST(DataplaneTable, ShortensALongListOfBackends) {
 
   Table table = DataplaneTableOf(v1::DATAPLANE_TABLE_SERVICE, Response(rows + "}"), false);
 
-  EXPECT_EQ(table.rows.at(0).at(4), "10.0.0.1:1,10.0.0.2:1,10.0.0.3:1,10.0.0.4:1 + 2 more...");
+  EXPECT_EQ(table.rows.at(0).at(6), "10.0.0.1:1,10.0.0.2:1,10.0.0.3:1,10.0.0.4:1 + 2 more...");
 }
 
 TEST(DataplaneTable, ShowsBackends) {
   auto response = Response(
       "backends { backend_id: 9 address: '10.244.1.2' port: 80 protocol: 'TCP' state: 'active' "
       "node: "
-      "'n1' namespace: 'shop' pod: 'web-1' service: 'web' }");
+      "'n1' namespace: 'shop' pod: 'web-1' service: 'web' weight: 3 scope: 'internal' }");
 
   EXPECT_EQ(Format(DataplaneTableOf(v1::DATAPLANE_TABLE_BACKEND, response, false)),
-            "NODE   ID    NAMESPACE   SERVICE   BACKEND             STATE    POD     ON\n"
-            "n1     9     shop        web       10.244.1.2:80/TCP   active   web-1   n1\n");
+            "NODE   ID    NAMESPACE   SERVICE   BACKEND             STATE    WEIGHT   SCOPE      "
+            "POD     ON\n"
+            "n1     9     shop        web       10.244.1.2:80/TCP   active   3        internal   "
+            "web-1   n1\n");
 }
 
 TEST(DataplaneTable, ShowsConnections) {
