@@ -89,6 +89,7 @@ class Planner::Impl {
   std::set<std::string> troubled_;  // keys of records with problems
   std::map<std::string, Peer> peers_;
   std::map<uint32_t, NamespacePolicy> namespaces_;
+  std::set<IpPrefix> nodes_;  // addresses of all nodes
   std::vector<std::string> peer_problems_;
 
   // Of the plan at work.
@@ -144,7 +145,9 @@ Plan Planner::Impl::Compute(const DesiredState& desired, const Observed& observe
     }
   }
   for (const auto& place : touched_outside_) {
-    const bool wanted = outside_.contains(place), there = observed.outside.contains(place);
+    const bool there = observed.outside.contains(place);
+    // A node's own address stays its own, whatever Service names it: the tunnel goes there.
+    const bool wanted = outside_.contains(place) && !nodes_.contains(place.second);
     if (wanted && !there) phases_.put_outside.push_back(PutOutside{place.first, place.second});
     if (!wanted && there)
       phases_.remove_outside.push_back(RemoveOutside{place.first, place.second});
@@ -233,6 +236,9 @@ void Planner::Impl::PlanPeers() {
     if (!ranges.contains(pod_cidr)) phases_.remove_peers.push_back(RemovePeer{pod_cidr});
   }
   PlanOutside(Outside::kNode, nodes);
+  nodes_ = std::move(nodes);
+  nodes_.insert(IpPrefix::Of(node_.node_ip));
+  for (const auto& [place, keys] : outside_) touched_outside_.insert(place);
   std::set<IpPrefix> no_masquerade;
   for (const IpPrefix& range : node_.non_masquerade) {
     if (range.base().is_v4()) {

@@ -577,6 +577,30 @@ TEST(Planner, LeavesItsNumberToAServiceThatLosesAFrontend) {
   EXPECT_TRUE(observed.backends.contains(1)) << "its flows go on";
 }
 
+TEST(Planner, NeverLeadsTheWayToANodeIntoItsServices) {
+  Planner planner(ThisNode());
+  Service service = Web({At("10.244.1.10")});
+  service.external_ips = {Ip("192.0.2.1"), Ip("192.0.2.2")};
+  DesiredState desired = With(service);
+  Observed observed;
+  const auto plan = [&] {
+    for (const Action& action : planner.Compute(desired, observed).actions) {
+      Perform(action, observed);
+    }
+    return observed.outside.contains({Outside::kRoute, Range("192.0.2.2/32")});
+  };
+  EXPECT_TRUE(plan()) << "nobody's yet";
+  desired.changed_services.emplace();
+  desired.peers["node2"] = {"node2", Ip("192.0.2.2"), Range("10.244.2.0/24")};
+
+  EXPECT_FALSE(plan());
+
+  EXPECT_EQ(observed.frontends.size(), 3u) << "it is served there all the same";
+  EXPECT_FALSE(observed.outside.contains({Outside::kRoute, Range("192.0.2.1/32")}));
+  desired.peers.clear();
+  EXPECT_TRUE(plan());
+}
+
 TEST(Planner, RemovesWhatWentWhileTheStateWasIncomplete) {
   Planner planner(ThisNode());
   DesiredState desired = With(Everywhere({At("10.244.1.10")}));
