@@ -45,6 +45,17 @@ absl::Status Invalid(int index, const v1::Resource& resource,
   return InvalidObjects(failure, InvalidText(resource, problems));
 }
 
+// What admission says of one field, so that the client can tell its line in the manifest.
+absl::Status Placed(int index, const absl::Status& status) {
+  const auto payload = status.GetPayload(kFieldPayload);
+  if (!payload) return status;
+  const std::string text(*payload);
+  const size_t end = text.find('\n');
+  v1::ValidationFailure failure;
+  AddProblems(index, {{text.substr(0, end), text.substr(end + 1)}}, &failure);
+  return InvalidObjects(failure, std::string(status.message()));
+}
+
 // The object that apply makes of `file` and what is there.
 absl::StatusOr<v1::Resource> Merged(int index, const v1::Resource& file,
                                     const v1::Resource* current) {
@@ -213,7 +224,7 @@ void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
       const uint64_t holder = ~static_cast<uint64_t>(i);  // no write's
       if (absl::Status status = trial.Admit(cache_.state(), holder, current.get(), &*merged);
           !status.ok()) {
-        return application->done(status);
+        return application->done(Placed(static_cast<int>(i), status));
       }
     }
     v1::ApplyResult* result = application->response.mutable_results(static_cast<int>(i));

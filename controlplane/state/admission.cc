@@ -75,9 +75,9 @@ absl::Status Admission::AdmitEndpointSlice(const v1::EndpointSlice& slice) const
         why = fmt::format("is kept for a node of the pod range {}", cluster_range_.ToString());
       }
       if (why.empty()) continue;
-      return absl::InvalidArgumentError(fmt::format(
-          "EndpointSlice \"{}\" is invalid: endpoints[{}].addresses[{}]: Invalid value: \"{}\": {}",
-          slice.metadata().name(), i, j, text, why));
+      return InvalidField(fmt::format("EndpointSlice \"{}\" is invalid: ", slice.metadata().name()),
+                          fmt::format("endpoints[{}].addresses[{}]", i, j),
+                          fmt::format("Invalid value: \"{}\": {}", text, why));
     }
   }
   return absl::OkStatus();

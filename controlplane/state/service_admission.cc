@@ -40,12 +40,18 @@ int32_t StaticPorts(const ServiceRanges& ranges) {
   return std::min(size / 2, std::clamp(size / 32, 16, 128));
 }
 
-absl::Status Invalid(const ObjectKey& key, const std::string& problem) {
-  return absl::InvalidArgumentError(
-      fmt::format("Service \"{}\" is invalid: {}", key.name, problem));
+absl::Status Invalid(const ObjectKey& key, const std::string& path, const std::string& problem) {
+  return InvalidField(fmt::format("Service \"{}\" is invalid: ", key.name), path, problem);
 }
 
 }  // namespace
+
+absl::Status InvalidField(const std::string& head, const std::string& path,
+                          const std::string& problem) {
+  absl::Status status = absl::InvalidArgumentError(fmt::format("{}{}: {}", head, path, problem));
+  status.SetPayload(kFieldPayload, absl::Cord(path + "\n" + problem));
+  return status;
+}
 
 ServiceAdmission::ServiceAdmission(ServiceRanges ranges)
     : ranges_(std::move(ranges)), next_node_port_(ranges_.node_port_first + StaticPorts(ranges_)) {}
@@ -79,16 +85,16 @@ absl::Status ServiceAdmission::AdmitClusterIp(const Request& request, const v1::
   const std::string had = before == nullptr ? "" : before->spec().cluster_ip();
   if (!had.empty()) {
     if (!ip.empty() && ip != had) {
-      return Invalid(
-          request.key,
-          fmt::format("spec.clusterIP: Invalid value: \"{}\": may not change once set", ip));
+      return Invalid(request.key, "spec.clusterIP",
+                     fmt::format("Invalid value: \"{}\": may not change once set", ip));
     }
     ip = had;
   } else if (!ip.empty() && ip != "None") {
     if (const std::string why = WhyNotClusterIp(request, ip); !why.empty()) {
-      return Invalid(request.key, fmt::format("spec.clusterIPs: Invalid value: [\"{}\"]: failed "
-                                              "to allocate IP {}: {}",
-                                              ip, ip, why));
+      return Invalid(request.key, "spec.clusterIPs",
+                     fmt::format("Invalid value: [\"{}\"]: failed "
+                                 "to allocate IP {}: {}",
+                                 ip, ip, why));
     }
     ip = IpAddress::Parse(ip)->ToString();
   } else if (ip.empty()) {
@@ -181,15 +187,16 @@ absl::Status ServiceAdmission::TakeNodePort(const Request& request, const std::s
     auto own = stored.find(wanted);
     const bool has_it = own != stored.end() && own->second == request.key;
     if (!has_it && (wanted < ranges_.node_port_first || wanted > ranges_.node_port_last)) {
-      return Invalid(request.key,
-                     fmt::format("{}: Invalid value: {}: provided port is not in the valid range. "
+      return Invalid(request.key, path,
+                     fmt::format("Invalid value: {}: provided port is not in the valid range. "
                                  "The range of valid ports is {}-{}",
-                                 path, wanted, ranges_.node_port_first, ranges_.node_port_last));
+                                 wanted, ranges_.node_port_first, ranges_.node_port_last));
     }
     if (const auto other = OwnerOf(stored, held_node_ports_, wanted, request.key)) {
-      return Invalid(request.key, fmt::format("{}: Invalid value: {}: provided port is already "
-                                              "allocated, to Service {}",
-                                              path, wanted, other->ToString()));
+      return Invalid(request.key, path,
+                     fmt::format("Invalid value: {}: provided port is already "
+                                 "allocated, to Service {}",
+                                 wanted, other->ToString()));
     }
     held_node_ports_[wanted] = {request.holder, request.key};
     *port = wanted;

@@ -20,6 +20,12 @@
 
 namespace mesh::controlplane {
 
+// Payload of an INVALID_ARGUMENT that is about one field: its path, a line feed, what is wrong.
+inline constexpr char kFieldPayload[] = "mesh.field";
+// "<head><path>: <problem>" with that payload.
+absl::Status InvalidField(const std::string& head, const std::string& path,
+                          const std::string& problem);
+
 struct ServiceRanges {
   IpPrefix service_range;
   // Both inclusive.
