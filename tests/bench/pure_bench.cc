@@ -115,12 +115,12 @@ dataplane::NodeConfig Config() {
 void BM_PlanOneChangedEndpoint(benchmark::State& run) {
   auto desired = Services(static_cast<int>(run.range(0)), static_cast<int>(run.range(1)));
   dataplane::Observed observed;
-  dataplane::NextIds next;
-  for (const auto& action : ComputePlan(Config(), desired, observed, next).actions)
-    Perform(action, observed);
+  dataplane::Planner planner(Config());
+  for (const auto& action : planner.Compute(desired, observed).actions) Perform(action, observed);
   desired.services.begin()->second.ports[0].backends.pop_back();
+  desired.changed_services = {desired.services.begin()->first};
   for (auto _ : run) {
-    auto plan = ComputePlan(Config(), desired, observed, next);
+    auto plan = planner.Compute(desired, observed);
     if (plan.actions.size() != 2) {
       run.SkipWithError("one endpoint less is one service and one backend");
       return;
