@@ -87,7 +87,11 @@ TEST_F(EdgeFailureTest, ABalancerAddressMovesWhenItsNodeDies) {
   }
   ASSERT_FALSE(announcer.empty());
 
+  // Its cable as well: the kernel of a machine goes with its processes, here it would go on.
   ASSERT_EQ(::kill(cluster().Pid(announcer, "node-init"), SIGKILL), 0);
+  const auto cut = cluster().Meshctl({"local", "outside", "--name", cluster().layout().cluster(),
+                                      "--", "ip", "link", "set", announcer, "down"});
+  ASSERT_EQ(cut.exit_code, 0) << cut.text;
 
   EXPECT_TRUE(Eventually([&] {
     const LoadResult result = cluster().LoadOutside("tcp", address + ":80", 20);
