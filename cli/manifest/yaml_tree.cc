@@ -25,8 +25,10 @@ class TreeBuilder : public YAML::EventHandler {
   TreeBuilder(int line_offset, int max_depth) : line_offset_(line_offset), max_depth_(max_depth) {}
 
   YamlNodePtr root() const { return root_; }
+  // Of the document.
+  const YAML::Mark& start() const { return start_; }
 
-  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentStart(const YAML::Mark& mark) override { start_ = mark; }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     Add(Make(YamlNode::Type::kNull, mark), anchor);
@@ -113,6 +115,7 @@ class TreeBuilder : public YAML::EventHandler {
   const int line_offset_;
   const int max_depth_;
   std::vector<Frame> stack_;
+  YAML::Mark start_;
   std::map<YAML::anchor_t, YamlNodePtr> anchors_;
   YamlNodePtr root_;
 };
@@ -300,9 +303,17 @@ YamlDocuments ParseYaml(std::string_view text, int max_depth) {
       ViewBuffer buffer(chunk.text);
       std::istream stream(&buffer);
       YAML::Parser parser(stream);
+      int last = -1;
       while (true) {
         TreeBuilder builder(chunk.line_offset, max_depth);
         if (!parser.HandleNextDocument(builder)) break;
+        // What cannot begin a node (a comma, a bracket that closes) yaml-cpp takes for an empty
+        // document, and does not consume.
+        if (builder.start().pos == last) {
+          fail(builder.start(), "unexpected character");
+          break;
+        }
+        last = builder.start().pos;
         const YamlNodePtr root = builder.root();
         if (root != nullptr && root->type != YamlNode::Type::kNull) out.documents.push_back(root);
       }

@@ -23,6 +23,13 @@ TEST(ParseYaml, SkipsEmptyDocuments) {
   EXPECT_EQ(ParseYaml("---\na: 1\n---\n---\nb: 2\n...\n", 64).documents.size(), 2u);
 }
 
+TEST(ParseYaml, EndsAtWhatCannotBeginAnything) {
+  EXPECT_EQ(FirstError(", memory"), "1:1: invalid YAML: unexpected character");
+  EXPECT_EQ(FirstError("a: 1\n---\n, b"), "3:1: invalid YAML: unexpected character");
+  EXPECT_NE(FirstError("]"), "");
+  EXPECT_NE(FirstError("}"), "");
+}
+
 TEST(ParseYaml, KeepsPositionsOfLaterDocuments) {
   const YamlDocuments documents = ParseYaml("# one\na: 1\n---\n# two\nb:\n  c: 2\n", 64);
 
