@@ -27,6 +27,8 @@ struct AttachRequest {
   IpAddress ip;        // of the pod; its mask is /32, its gateway NodeConfig::gateway
   uint32_t identity = 0;
   std::string ns, pod, container_id;  // for people and for finding it again
+  // Bits a second that the pod may send and receive; 0: no limit.
+  uint64_t egress_bandwidth = 0, ingress_bandwidth = 0;
 };
 
 struct ServiceRow {

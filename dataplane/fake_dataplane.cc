@@ -25,6 +25,7 @@ absl::Status FakeDataplane::Apply(const DesiredState& desired) {
 
 absl::StatusOr<Endpoint> FakeDataplane::Attach(const AttachRequest& request) {
   if (absl::Status status = Fault("Attach"); !status.ok()) return status;
+  attached_ = request;
   const auto key = std::pair(request.container_id, request.ifname);
   for (const auto& [other, netns] : netns_) {
     if (netns == request.netns && other.second == request.ifname && other != key) {
@@ -48,6 +49,7 @@ absl::StatusOr<Endpoint> FakeDataplane::Attach(const AttachRequest& request) {
   endpoint.ns = request.ns;
   endpoint.pod = request.pod;
   endpoint.container_id = request.container_id;
+  endpoint.shaped = request.ingress_bandwidth != 0;
   netns_[key] = request.netns;
   return endpoint;
 }

@@ -21,6 +21,8 @@ class FakeDataplane : public Dataplane {
   // before it acts; a status that is not OK becomes its answer.
   std::function<absl::Status(const std::string& method)> fault;
 
+  // What the last Attach asked for.
+  const AttachRequest& attached() const { return attached_; }
   const DesiredState& desired() const { return desired_; }
   int applies() const { return applies_; }
 
@@ -42,6 +44,7 @@ class FakeDataplane : public Dataplane {
   absl::Status Fault(const char* method) const;
 
   NodeConfig config_;
+  AttachRequest attached_;
   DesiredState desired_;
   int applies_ = 0;
   int next_ifindex_ = 100;

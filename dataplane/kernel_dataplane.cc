@@ -269,6 +269,7 @@ absl::StatusOr<Endpoint> KernelDataplane::Impl::Attach(const AttachRequest& requ
   endpoint.ns = request.ns;
   endpoint.pod = request.pod;
   endpoint.container_id = request.container_id;
+  endpoint.shaped = request.ingress_bandwidth != 0;
   ASSIGN_OR_RETURN(endpoint.ifindex,
                    MakePodLink(netlink_, request, host_ifname, config_, [&](int ifindex) {
                      return AttachIngress(ifindex, programs_->from_pod());

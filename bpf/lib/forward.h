@@ -203,13 +203,16 @@ static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh
 
 	switch (flow->target) {
 	case MESH_TARGET_POD:
+	case MESH_TARGET_POD_SHAPED:
 		if (mesh_write_macs(skb, flow))
 			return mesh_drop(skb, MESH_REASON_INVALID, direction);
 		/* Frames of the overlay are addressed to nobody here. */
 		if (skb->pkt_type != 0 /* PACKET_HOST */)
 			bpf_skb_change_type(skb, 0);
 		mesh_count(skb, MESH_REASON_FORWARDED, direction);
-		return bpf_redirect_peer(ifindex, 0);
+		return unlikely(flow->target == MESH_TARGET_POD_SHAPED)
+			       ? bpf_redirect(ifindex, 0)
+			       : bpf_redirect_peer(ifindex, 0);
 	case MESH_TARGET_UPLINK:
 		mesh_count(skb, MESH_REASON_FORWARDED, direction);
 		return bpf_redirect_neigh(ifindex, NULL, 0, 0);

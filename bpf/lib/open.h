@@ -387,6 +387,8 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 
 	mesh_flow_answer(&key, source, flow, identity, &scratch->answer);
 	mesh_flow_return(source, &scratch->answer);
+	mesh_target_shaped(flow);
+	mesh_target_shaped(&scratch->answer);
 	reason = mesh_flow_enter_answer(&key, flow, &scratch->answer);
 	if (reason)
 		return reason;
@@ -445,7 +447,8 @@ static __always_inline int mesh_flow_may_move(const struct mesh_flow_value *flow
 {
 	return mesh_source_is_outside(source) && (flow->flags & MESH_FLOW_OUTSIDE) &&
 	       !(flow->flags & MESH_FLOW_REPLY) &&
-	       (source->origin == MESH_ORIGIN_UPLINK || flow->target == MESH_TARGET_POD);
+	       (source->origin == MESH_ORIGIN_UPLINK || flow->target == MESH_TARGET_POD ||
+		flow->target == MESH_TARGET_POD_SHAPED);
 }
 
 /*
@@ -517,6 +520,7 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 	/* The place of the same address has changed: its node, or its veth. */
 	if (flow->target == MESH_TARGET_DIRECT && fresh.target == MESH_TARGET_TUNNEL)
 		fresh.target = MESH_TARGET_DIRECT;
+	mesh_target_shaped(&fresh);
 	if (fresh.target != flow->target || fresh.out_ifindex != flow->out_ifindex ||
 	    (fresh.out_peer && fresh.out_peer != flow->out_peer))
 		goto again;

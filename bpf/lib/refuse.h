@@ -155,6 +155,9 @@ static __always_inline int mesh_answer_send(struct __sk_buff *skb, const struct 
 {
 	struct bpf_tunnel_key tunnel;
 
+	/* With direct return the client is answered from here, whichever node it has dialled. */
+	if (mesh_source_is_outside(source))
+		return bpf_redirect_neigh(mesh_config.uplink_ifindex, NULL, 0, 0);
 	if (source->origin == MESH_ORIGIN_OVERLAY) {
 		__builtin_memset(&tunnel, 0, sizeof(tunnel));
 		tunnel.tunnel_id = MESH_IDENTITY_HOST;
@@ -164,8 +167,6 @@ static __always_inline int mesh_answer_send(struct __sk_buff *skb, const struct 
 		if (bpf_skb_set_tunnel_key(skb, &tunnel, sizeof(tunnel), BPF_F_ZERO_CSUM_TX))
 			return TC_ACT_SHOT;
 	}
-	if (mesh_config.uplink_ifindex && source->ifindex == mesh_config.uplink_ifindex)
-		return bpf_redirect_neigh(mesh_config.uplink_ifindex, NULL, 0, 0);
 	return bpf_redirect(source->ifindex, 0);
 }
 

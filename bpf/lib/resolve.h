@@ -78,6 +78,21 @@ static __always_inline int mesh_source_check(struct mesh_source *source,
 	}
 }
 
+/*
+ * A pod whose bandwidth is limited is delivered to through the queue of its veth. To be decided
+ * last: before, the target says that it is a pod of this node.
+ */
+static __always_inline void mesh_target_shaped(struct mesh_flow_value *flow)
+{
+	struct mesh_endpoint_value *endpoint;
+
+	if (flow->target != MESH_TARGET_POD)
+		return;
+	endpoint = mesh_endpoint_lookup(flow->daddr);
+	if (endpoint && endpoint->flags & MESH_ENDPOINT_SHAPED)
+		flow->target = MESH_TARGET_POD_SHAPED;
+}
+
 static __always_inline void mesh_target_host(struct mesh_flow_value *flow)
 {
 	flow->target = MESH_TARGET_HOST;

@@ -60,7 +60,8 @@ static __always_inline int mesh_road_check(struct __sk_buff *skb, const struct m
 	if (unlikely(packet->ttl <= 1) && mesh_is_routed(source, flow))
 		return MESH_REASON_TTL;
 	if (unlikely(skb->len > mesh_config.pod_mtu + ETH_HLEN) && packet->dont_fragment &&
-	    (flow->target == MESH_TARGET_TUNNEL || flow->target == MESH_TARGET_DIRECT) &&
+	    (flow->target == MESH_TARGET_TUNNEL || flow->target == MESH_TARGET_DIRECT ||
+	     flow->target == MESH_TARGET_POD_SHAPED) &&
 	    mesh_wire_length(skb, packet) > mesh_config.pod_mtu)
 		return MESH_REASON_TOO_BIG;
 	return 0;

@@ -111,6 +111,7 @@ struct Endpoint {
   std::string ns;  // names for people; empty for an attachment made by hand
   std::string pod;
   std::string container_id;
+  bool shaped = false;  // what it receives is limited
   friend auto operator<=>(const Endpoint&, const Endpoint&) = default;
 };
 

@@ -10,6 +10,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -411,6 +412,34 @@ absl::Status Netlink::RemoveRoute(const RouteInfo& route) {
   mnl_attr_put_u32(message, RTA_OIF, route.ifindex);
   return Send(message, fmt::format("remove route {} by interface {}", route.destination.ToString(),
                                    route.ifindex));
+}
+
+absl::Status Netlink::SetBandwidth(int ifindex, uint64_t bits_per_second) {
+  const uint64_t rate = std::max<uint64_t>(bits_per_second / 8, 1);  // bytes a second
+  // What may go at once: 10 ms of it, and some packets in any case. What waits: 50 ms more.
+  const auto burst = static_cast<uint32_t>(std::clamp<uint64_t>(rate / 100, 8'000, 1U << 28));
+  tc_tbf_qopt options{};
+  options.rate.rate = static_cast<uint32_t>(std::min<uint64_t>(rate, UINT32_MAX));
+  options.rate.linklayer = TC_LINKLAYER_ETHERNET;
+  options.limit = static_cast<uint32_t>(std::clamp<uint64_t>(rate / 20, 16'000, 1U << 28)) + burst;
+
+  nlmsghdr* message = Message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE);
+  auto* header = static_cast<tcmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(tcmsg)));
+  header->tcm_family = AF_UNSPEC;
+  header->tcm_ifindex = ifindex;
+  header->tcm_parent = TC_H_ROOT;
+  header->tcm_handle = 1U << 16;
+  mnl_attr_put_strz(message, TCA_KIND, "tbf");
+  nlattr* nest = mnl_attr_nest_start(message, TCA_OPTIONS);
+  mnl_attr_put(message, TCA_TBF_PARMS, sizeof(options), &options);
+  mnl_attr_put_u32(message, TCA_TBF_BURST, burst);
+  if (rate > UINT32_MAX) mnl_attr_put_u64(message, TCA_TBF_RATE64, rate);
+  mnl_attr_nest_end(message, nest);
+  const absl::Status status =
+      Send(message, fmt::format("limit interface {} to {} bit/s", ifindex, bits_per_second));
+  if (!absl::IsNotFound(status)) return status;
+  return absl::FailedPreconditionError(fmt::format(
+      "{}: the kernel has no token bucket (CONFIG_NET_SCH_TBF)", std::string(status.message())));
 }
 
 absl::Status Netlink::AddNeighbour(int ifindex, const IpAddress& address, const MacAddress& mac) {

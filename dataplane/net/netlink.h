@@ -91,6 +91,9 @@ class Netlink {
   absl::Status AddRoute(const RouteInfo& route);
   // By destination and interface. Not to be queued. NOT_FOUND when there is none.
   absl::Status RemoveRoute(const RouteInfo& route);
+  // A token bucket as the interface's queue: `bits_per_second` of what it sends. Replaces another.
+  // FAILED_PRECONDITION when the kernel has none.
+  absl::Status SetBandwidth(int ifindex, uint64_t bits_per_second);
   absl::Status AddNeighbour(int ifindex, const IpAddress& address, const MacAddress& mac);
 
   absl::StatusOr<std::vector<AddressInfo>> Addresses();

@@ -31,7 +31,9 @@ absl::Status ConfigurePod(Netlink& pod, const AttachRequest& request, const Node
   pod.SetUp(link.ifindex).IgnoreError();
   pod.AddNeighbour(link.ifindex, config.gateway, HostMac(request.ip)).IgnoreError();
   for (const RouteInfo& route : PodRoutes(link.ifindex, config)) pod.AddRoute(route).IgnoreError();
-  return pod.Commit();
+  RETURN_IF_ERROR(pod.Commit());
+  if (request.egress_bandwidth == 0) return absl::OkStatus();
+  return pod.SetBandwidth(link.ifindex, request.egress_bandwidth);
 }
 
 }  // namespace
@@ -56,6 +58,9 @@ absl::StatusOr<int> MakePodLink(Netlink& host, const AttachRequest& request,
   const absl::Status configured = [&]() -> absl::Status {
     RETURN_IF_ERROR(attach(link.ifindex));
     RETURN_IF_ERROR(host.DisableIpv6Addresses(link.ifindex));
+    if (request.ingress_bandwidth != 0) {
+      RETURN_IF_ERROR(host.SetBandwidth(link.ifindex, request.ingress_bandwidth));
+    }
     // The host's side first: the side that comes up second can send at once, the other only after
     // the kernel's link watcher has run, up to a second later. Nothing is sent by the host's side:
     // delivery is a redirect to the pod's.

@@ -48,6 +48,7 @@ absl::Status EndpointTable::Put(const EndpointRecord& record) {
   mesh_endpoint_value value{};
   value.ifindex = static_cast<uint32_t>(endpoint.ifindex);
   value.identity = endpoint.identity;
+  value.flags = endpoint.shaped ? MESH_ENDPOINT_SHAPED : 0;
   std::memcpy(value.pod_mac, endpoint.pod_mac.data(), sizeof(value.pod_mac));
   std::memcpy(value.host_mac, endpoint.host_mac.data(), sizeof(value.host_mac));
   RETURN_IF_ERROR(name_.Upsert(key, name));
@@ -69,6 +70,7 @@ absl::StatusOr<std::vector<EndpointRecord>> EndpointTable::Dump() const {
     endpoint.ip = DecodeIp(key.ip);
     endpoint.ifindex = static_cast<int>(value.ifindex);
     endpoint.identity = value.identity;
+    endpoint.shaped = (value.flags & MESH_ENDPOINT_SHAPED) != 0;
     std::memcpy(endpoint.pod_mac.data(), value.pod_mac, sizeof(value.pod_mac));
     std::memcpy(endpoint.host_mac.data(), value.host_mac, sizeof(value.host_mac));
     const absl::StatusOr<mesh_endpoint_name> name = name_.Lookup(key);

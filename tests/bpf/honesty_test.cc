@@ -322,6 +322,25 @@ TEST_F(Errors, AboutLaterFragmentsAreDropped) {
               SilentlyDroppedFor("fragment"));
 }
 
+TEST_F(Road, LeadsThroughTheQueueOfAPodThatIsLimited) {
+  near_.shaped = true;
+  AddPod(near_);
+  ASSERT_THAT(FromPod(client_, Udp(kClient, kNear)), Sends(Udp(kClient, kNear)));
+  ASSERT_THAT(FromPod(near_, Udp(kNear, kClient)), Sends(Udp(kNear, kClient)));
+  EXPECT_EQ(Flow(Udp(kClient, kNear)).target, MESH_TARGET_POD_SHAPED);
+  EXPECT_EQ(Flow(Udp(kNear, kClient)).target, MESH_TARGET_POD);
+  // Also when the flow is judged again.
+  ASSERT_THAT(FromPeer(kShop, Udp(kFar, kNear)), Sends(Udp(kFar, kNear)));
+  Isolate(kBank, Isolation::kOpen);
+  ASSERT_THAT(FromPeer(kShop, Udp(kFar, kNear)), Sends(Udp(kFar, kNear)));
+  EXPECT_EQ(Flow(Udp(kFar, kNear)).target, MESH_TARGET_POD_SHAPED);
+  EXPECT_EQ(Flow(Udp(kFar, kNear)).packets, 2u);
+  // And as the one that asked.
+  ASSERT_THAT(FromPod(near_, Udp(kNear, At("10.244.2.10:53"))),
+              Sends(Udp(kNear, At("10.244.2.10:53"))));
+  EXPECT_EQ(Flow(Udp(At("10.244.2.10:53"), kNear)).target, MESH_TARGET_POD_SHAPED);
+}
+
 mesh_owner_key Owner(const IpAddress& ip) { return {EncodeIp(ip)}; }
 
 TEST_F(Fairness, GivesOnePodNoMoreThanItLeavesToTheOthers) {

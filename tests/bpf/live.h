@@ -155,15 +155,15 @@ class Live : public ::testing::Test {
   }
 
   absl::Status Attach(Pod& pod, Node& node, const std::string& ip, uint32_t identity,
-                      const std::string& name) {
+                      const std::string& name, uint64_t egress = 0, uint64_t ingress = 0) {
     absl::StatusOr<Netns> netns = Netns::Make();
     if (!netns.ok()) return netns.status();
     pod.netns = *std::move(netns);
     pod.ip = Ip(ip);
     pod.node = &node;
     pod.request = {
-        pod.netns->path(),  "eth0", pod.ip, identity, identity == kShop ? "shop" : "bank", name,
-        "container-" + name};
+        pod.netns->path(),   "eth0", pod.ip, identity, identity == kShop ? "shop" : "bank", name,
+        "container-" + name, egress, ingress};
     return InNetns(node.netns->fd(), [&] { return node.dataplane->Attach(pod.request).status(); });
   }
 

@@ -195,67 +195,6 @@ TEST_F(Live, LeavesNothingOfADetachedPodAndOfARemovedService) {
               }).ok());
 }
 
-TEST_F(Live, RefusesAtOnceWhenNobodyIsThere) {
-  Serve({});
-  for (const Netns* from : {&*client_.netns, &*one_.netns}) {
-    const absl::Time begun = absl::Now();
-    Socket connection = *Socket::Tcp(*from);
-    const absl::Status refused = connection.Connect(vip_, 80);
-    EXPECT_THAT(std::string(refused.message()), ::testing::HasSubstr("Connection refused"));
-    Socket datagrams = *Socket::Udp(*from);
-    ASSERT_STATUS(datagrams.Connect(vip_, 80));
-    ASSERT_STATUS(datagrams.Send("anybody?"));
-    EXPECT_THAT(std::string(datagrams.Receive().status().message()),
-                ::testing::HasSubstr("Connection refused"));
-    EXPECT_LT(absl::Now() - begun, absl::Seconds(3));
-  }
-}
-
-TEST_F(Live, ResetsAConnectionWhoseBackendIsGone) {
-  Serve({far_.ip});
-  Socket listener = Listener(far_);
-  Socket client = *Socket::Tcp(*client_.netns);
-  ASSERT_STATUS(client.Connect(vip_, 80));
-  absl::StatusOr<Socket> server = listener.Accept();
-  ASSERT_TRUE(server.ok());
-
-  Serve({near_.ip});
-  // More than a segment: the packet that is refused is one to be segmented.
-  ASSERT_STATUS(client.Send(std::string(20000, 'x')));
-
-  EXPECT_THAT(std::string(client.Receive().status().message()),
-              ::testing::HasSubstr("Connection reset"));
-}
-
-TEST_F(Live, CarriesDatagramsThatAreLongerThanTheLink) {
-  const std::string question(5000, 'q'), answer(7001, 'a');
-  for (const Pod* pod : {&near_, &far_}) {
-    Serve({pod->ip});
-    Socket receiver = Receiver(*pod);
-    Socket client = *Socket::Udp(*client_.netns);
-    ASSERT_STATUS(client.Connect(vip_, 80));
-    ASSERT_STATUS(client.Send(question));
-    EXPECT_EQ(receiver.Answer(answer).value_or(""), question);
-    EXPECT_EQ(client.Receive().value_or(""), answer);
-  }
-}
-
-TEST_F(Live, ShowsWhoHasHowManyFlows) {
-  Serve({far_.ip});
-  Socket listener = Listener(far_);
-  for (int i = 0; i < 3; ++i) ExpectTalk(*client_.netns, vip_, 80, listener);
-
-  const absl::StatusOr<FlowUsage> usage = one_.dataplane->FlowOwners();
-  ASSERT_TRUE(usage.ok()) << usage.status();
-  EXPECT_EQ(usage->capacity, 262144u);
-  EXPECT_EQ(usage->flows, 3u);
-  ASSERT_EQ(usage->owners.size(), 1u);
-  EXPECT_EQ(usage->owners[0].ip, client_.ip);
-  EXPECT_EQ(usage->owners[0].pod, "client");
-  EXPECT_EQ(usage->owners[0].flows, 3u);
-  EXPECT_EQ(two_.dataplane->FlowOwners()->owners.at(0).ip, far_.ip);
-}
-
 TEST_F(Live, ChecksWhatAttachHasMade) {
   const auto check = [&] {
     return InNetns(one_.netns->fd(), [&] { return one_.dataplane->Check(near_.request); });

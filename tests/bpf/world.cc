@@ -269,6 +269,7 @@ void World::AddPod(const Pod& pod) {
   mesh_endpoint_value value{};
   value.ifindex = static_cast<uint32_t>(pod.ifindex);
   value.identity = pod.identity;
+  value.flags = pod.shaped ? MESH_ENDPOINT_SHAPED : 0;
   std::memcpy(value.pod_mac, pod.mac.data(), 6);
   ASSERT_TRUE(maps_->endpoint.Upsert({EncodeIp(Ip(pod.ip))}, value).ok());
 }

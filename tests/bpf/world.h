@@ -54,6 +54,7 @@ class World : public ::testing::Test {
     int ifindex = 0;
     uint32_t identity = 0;
     MacAddress mac{};
+    bool shaped = false;
   };
 
   void SetUp() override { Load(0); }

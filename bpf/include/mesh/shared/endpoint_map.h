@@ -7,6 +7,8 @@
 #define MESH_ENDPOINT_MAP_NAME	    "mesh_endpoint"
 #define MESH_ENDPOINT_NAME_MAP_NAME "mesh_ep_name"
 
+#define MESH_ENDPOINT_SHAPED 1 /* what it receives waits in the queue of its host-side veth */
+
 /* A pod of this node. */
 struct mesh_endpoint_key {
 	__be32 ip;
@@ -18,8 +20,9 @@ struct mesh_endpoint_value {
 	__u32 identity;
 	__u8 pod_mac[6];
 	__u8 host_mac[6];
+	__u32 flags; /* MESH_ENDPOINT_* */
 };
-MESH_SHARED_ASSERT(sizeof(struct mesh_endpoint_value) == 20, "ABI");
+MESH_SHARED_ASSERT(sizeof(struct mesh_endpoint_value) == 24, "ABI");
 
 /* For people and for a restarted agent; no program reads it. Zero-padded. */
 struct mesh_endpoint_name {
