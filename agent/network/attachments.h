@@ -23,6 +23,8 @@ struct Attachment {
   IpAddress ip;
   uint32_t identity = 0;
   std::string ns, pod, uid;  // empty for an attachment made by hand
+  // Bits a second, 0: no limit. Of the ADD alone, not noted: the queues stay with the interface.
+  uint64_t egress_bandwidth = 0, ingress_bandwidth = 0;
   friend bool operator==(const Attachment&, const Attachment&) = default;
 };
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/log.h"
+#include "common/quantity.h"
 #include "common/status.h"
 #include "fmt/format.h"
 
@@ -28,6 +29,14 @@ std::string Text(const absl::Status& status) { return std::string(status.message
 Error DataplaneError(const absl::Status& status, std::string message) {
   const uint32_t code = absl::IsUnavailable(status) ? cni::kTryAgainLater : cni::kDataplaneFailure;
   return Error{code, std::move(message), Text(status)};
+}
+
+// 0: the pod has none. What cannot be read was refused when the pod was made.
+uint64_t Bandwidth(const v1::Pod& pod, const std::string& annotation) {
+  const auto it = pod.metadata().annotations().find(annotation);
+  if (it == pod.metadata().annotations().end()) return 0;
+  const absl::StatusOr<int64_t> bits = ParseQuantity(it->second);
+  return bits.ok() && *bits > 0 ? static_cast<uint64_t>(*bits) : 0;
 }
 
 Error AttachError(const absl::Status& status, const dataplane::AttachRequest& request,
@@ -167,6 +176,8 @@ CniHandler::MaybeError CniHandler::Assign(const std::string& args, Attachment* o
   out->ns = pod->metadata().namespace_();
   out->pod = pod->metadata().name();
   out->uid = pod->metadata().uid();
+  out->egress_bandwidth = Bandwidth(*pod, "kubernetes.io/egress-bandwidth");
+  out->ingress_bandwidth = Bandwidth(*pod, "kubernetes.io/ingress-bandwidth");
   return std::nullopt;
 }
 
@@ -177,7 +188,9 @@ dataplane::AttachRequest CniHandler::ToRequest(const Attachment& attachment, int
           .identity = attachment.identity,
           .ns = attachment.ns,
           .pod = attachment.pod,
-          .container_id = attachment.container_id};
+          .container_id = attachment.container_id,
+          .egress_bandwidth = attachment.egress_bandwidth,
+          .ingress_bandwidth = attachment.ingress_bandwidth};
 }
 
 absl::Status CniHandler::Detach(const std::string& container_id, const std::string& ifname) {

@@ -131,6 +131,8 @@ class Lister {
         return Usage(Dataplane::Table::kTunnel);
       case v1::DATAPLANE_TABLE_METRICS:
         return Metrics();
+      case v1::DATAPLANE_TABLE_FLOW_OWNERS:
+        return FlowOwners();
       default:
         return absl::InvalidArgumentError(fmt::format("table {} is not one that can be listed",
                                                       static_cast<int>(request_.table())));
@@ -257,6 +259,23 @@ class Lister {
       to->set_node_ip(row.ip.ToString());
       to->set_node(row.name);
     }
+    return absl::OkStatus();
+  }
+
+  // How full the table is comes with them, counted in connections.
+  absl::Status FlowOwners() {
+    ASSIGN_OR_RETURN(const dataplane::FlowUsage usage, dataplane_.FlowOwners());
+    for (const dataplane::FlowOwner& owner : usage.owners) {
+      if (!request_.namespace_().empty() && owner.ns != request_.namespace_()) continue;
+      v1::FlowOwnerRow* to = out_->add_flow_owners();
+      if (owner.ip != IpAddress()) to->set_address(owner.ip.ToString());
+      to->set_namespace_(owner.ns);
+      to->set_pod(owner.pod);
+      to->set_flows(owner.flows);
+      to->set_limit(owner.limit);
+    }
+    out_->set_entries(usage.flows);
+    out_->set_max_entries(usage.capacity);
     return absl::OkStatus();
   }
 

@@ -38,6 +38,9 @@ void CheckServiceUpdate(const v1::ServiceSpec& live, const v1::ServiceSpec& next
 // Annotation mesh.io/weight: 1..1000. `path` is that of the metadata.
 void CheckWeight(const google::protobuf::Map<std::string, std::string>& annotations,
                  const std::string& path, Problems* problems);
+// Annotations kubernetes.io/ingress-bandwidth and egress-bandwidth: bits a second.
+void CheckBandwidth(const google::protobuf::Map<std::string, std::string>& annotations,
+                    const std::string& path, Problems* problems);
 // Why traffic cannot be sent to the address; empty when it can.
 std::string WhyNotUnicast(const IpAddress& address);
 

@@ -39,6 +39,7 @@ void CheckTemplate(const v1::LabelSelector& selector, const v1::PodTemplateSpec&
   }
   CheckPodSpec(pod.spec(), "spec.template.spec", problems);
   CheckWeight(pod.metadata().annotations(), "spec.template.metadata", problems);
+  CheckBandwidth(pod.metadata().annotations(), "spec.template.metadata", problems);
 }
 
 // The number of "25%"; nullopt for anything else.

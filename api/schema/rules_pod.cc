@@ -103,6 +103,19 @@ void CheckPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* pr
   CheckHostPorts(spec, path, problems);
 }
 
+void CheckBandwidth(const google::protobuf::Map<std::string, std::string>& annotations,
+                    const std::string& path, Problems* problems) {
+  for (const char* name : {"kubernetes.io/egress-bandwidth", "kubernetes.io/ingress-bandwidth"}) {
+    const auto it = annotations.find(name);
+    if (it == annotations.end()) continue;
+    const absl::StatusOr<int64_t> bits = ParseQuantity(it->second);
+    // 1k to 1P, as everywhere.
+    if (bits.ok() && *bits >= 1'000 && *bits <= 1'000'000'000'000'000) continue;
+    Add(problems, fmt::format("{}.annotations[{}]", path, name), "{}",
+        InvalidText(it->second, "must be a number of bits a second between 1k and 1P"));
+  }
+}
+
 void WarnPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems) {
   // Containers of a pod share one network: two cannot listen on one port.
   std::map<std::pair<int, std::string>, std::string> listeners;

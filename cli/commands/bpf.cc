@@ -33,6 +33,8 @@ const char* ListName(v1::DataplaneTable table) {
       return "endpoints";
     case v1::DATAPLANE_TABLE_TUNNEL:
       return "tunnels";
+    case v1::DATAPLANE_TABLE_FLOW_OWNERS:
+      return "flowOwners";
     default:
       return "metrics";
   }
@@ -57,8 +59,8 @@ absl::StatusOr<int> Run(v1::DataplaneTable table, const Flags& flags, Context& c
   ASSIGN_OR_RETURN(v1::ListDataplaneResponse response, client->ListDataplane(request));
   if (structured) {
     // A node answers with one table; the lists of the others are noise.
-    std::set<std::string> others = {"services",  "backends", "conntrack",
-                                    "endpoints", "tunnels",  "metrics"};
+    std::set<std::string> others = {"services", "backends", "conntrack",  "endpoints",
+                                    "tunnels",  "metrics",  "flowOwners"};
     others.erase(ListName(table));
     const std::string json = MessageJson(response, others);
     context.out << (flags.output == "json" ? PrettyJson(json) : YamlFromJson(json));
@@ -77,32 +79,40 @@ absl::StatusOr<int> Run(v1::DataplaneTable table, const Flags& flags, Context& c
 
 Command TableCommand(v1::DataplaneTable table, std::string name, std::vector<std::string> aliases,
                      std::string summary) {
-  const auto define = [table](bool named) {
-    return [table, named](CLI::App& app, Context& context) -> Action {
+  // How one Service is asked for.
+  enum class ByService : uint8_t { kNot, kFlag, kArgument };
+  const auto define = [](v1::DataplaneTable rows, ByService by) {
+    return [rows, by](CLI::App& app, Context& context) -> Action {
       auto flags = std::make_shared<Flags>();
-      if (named) {
+      if (by == ByService::kArgument) {
         app.add_option("service", flags->service)->required();
-      } else {
+      } else if (by == ByService::kFlag) {
         app.add_option("--service", flags->service, "Only entries of this Service");
       }
       app.add_option("--node", flags->node, "Only this node; all nodes when absent");
       app.add_option("-o,--output", flags->output,
                      "table, wide (more columns, and how full the map is), json or yaml");
       app.add_flag("--no-headers", flags->no_headers, "Leave out the headers");
-      return [table, flags, &context] { return Run(table, *flags, context); };
+      return [rows, flags, &context] { return Run(rows, *flags, context); };
     };
   };
   const std::string usage = "[-n NAMESPACE] [--node NODE] [-o table|wide|json|yaml]";
   std::vector<Command> children = {{.name = "list",
                                     .summary = summary,
                                     .usage = "[--service SERVICE] " + usage,
-                                    .define = define(false),
+                                    .define = define(table, ByService::kFlag),
                                     .aliases = {"ls"}}};
   if (table == v1::DATAPLANE_TABLE_SERVICE || table == v1::DATAPLANE_TABLE_BACKEND) {
     children.push_back({.name = "get",
                         .summary = summary + " of one Service",
                         .usage = "SERVICE " + usage,
-                        .define = define(true)});
+                        .define = define(table, ByService::kArgument)});
+  }
+  if (table == v1::DATAPLANE_TABLE_CONNTRACK) {
+    children.push_back({.name = "stats",
+                        .summary = "How many connections each pod has, and how many are left to it",
+                        .usage = usage,
+                        .define = define(v1::DATAPLANE_TABLE_FLOW_OWNERS, ByService::kNot)});
   }
   return {.name = std::move(name),
           .summary = std::move(summary),

@@ -117,6 +117,17 @@ void AddRows(v1::DataplaneTable table, const v1::DataplaneNode& node, bool wide,
                          std::to_string(r.packets()), std::to_string(r.bytes())});
       }
       break;
+    case v1::DATAPLANE_TABLE_FLOW_OWNERS:
+      for (const auto& r : node.flow_owners()) {
+        rows->push_back({node.node(), OrDash(r.namespace_()),
+                         r.address().empty() ? "(node)" : OrDash(r.pod()), OrDash(r.address()),
+                         std::to_string(r.flows()), std::to_string(r.limit())});
+      }
+      if (node.max_entries() > 0) {
+        rows->push_back({node.node(), "-", "(all)", "-", std::to_string(node.entries()),
+                         std::to_string(node.max_entries())});
+      }
+      break;
     default:
       break;
   }
@@ -147,6 +158,8 @@ Row HeadersOf(v1::DataplaneTable table, bool wide) {
       return {"NODE", "CIDR", "PEER", "VIA"};
     case v1::DATAPLANE_TABLE_METRICS:
       return {"NODE", "REASON", "DIRECTION", "PACKETS", "BYTES"};
+    case v1::DATAPLANE_TABLE_FLOW_OWNERS:
+      return {"NODE", "NAMESPACE", "POD", "ADDRESS", "FLOWS", "LIMIT"};
     default:
       return {};
   }

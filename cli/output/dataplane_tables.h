@@ -17,6 +17,7 @@ namespace mesh::cli {
 //   endpoint  NODE NAMESPACE POD ADDRESS INTERFACE                  wide: MAC IFINDEX IDENTITY
 //   tunnel    NODE CIDR PEER VIA
 //   metrics   NODE REASON DIRECTION PACKETS BYTES
+//   ct stats  NODE NAMESPACE POD ADDRESS FLOWS LIMIT; a row "(all)" for the table of each node
 Table DataplaneTableOf(v1::DataplaneTable table, const v1::ListDataplaneResponse& response,
                        bool wide);
 

@@ -48,6 +48,14 @@ TEST(Validate, FindsWhatIsWrongWithADeployment) {
        [](v1::Deployment* d) {
          d->mutable_spec()->mutable_template_()->mutable_spec()->set_restart_policy("Never");
        }},
+      {"spec.template.metadata.annotations[kubernetes.io/egress-bandwidth]: Invalid value: \"10\": "
+       "must be a number of bits a second between 1k and 1P",
+       [](v1::Deployment* d) {
+         auto& annotations =
+             *d->mutable_spec()->mutable_template_()->mutable_metadata()->mutable_annotations();
+         annotations["kubernetes.io/egress-bandwidth"] = "10";
+         annotations["kubernetes.io/ingress-bandwidth"] = "10M";
+       }},
       {"spec.template.spec.containers: Required value",
        [](v1::Deployment* d) {
          d->mutable_spec()->mutable_template_()->mutable_spec()->clear_containers();

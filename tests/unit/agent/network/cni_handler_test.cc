@@ -94,6 +94,22 @@ TEST_F(CniHandlerTest, GivesAPodTheAddressAndIdentityOfItsObject) {
   EXPECT_EQ(endpoints[0].identity, 300u);
   EXPECT_EQ(endpoints[0].ns, "shop");
   EXPECT_EQ(endpoints[0].pod, "web-1");
+  EXPECT_EQ(dataplane_.attached().egress_bandwidth, 0u);
+  EXPECT_EQ(dataplane_.attached().ingress_bandwidth, 0u);
+}
+
+TEST_F(CniHandlerTest, LimitsThePodToTheBandwidthOfItsAnnotations) {
+  for (auto& [uid, pod] : state_->pods) {
+    auto& annotations = *pod.mutable_metadata()->mutable_annotations();
+    annotations["kubernetes.io/egress-bandwidth"] = "10M";
+    annotations["kubernetes.io/ingress-bandwidth"] = "1Gi";
+  }
+  handler_.SetState(state_);
+
+  ASSERT_EQ(Call("ADD", "abc", kPodArgs).code(), 0u);
+
+  EXPECT_EQ(dataplane_.attached().egress_bandwidth, 10'000'000u);
+  EXPECT_EQ(dataplane_.attached().ingress_bandwidth, 1'073'741'824u);
 }
 
 TEST_F(CniHandlerTest, AsksToComeBackForAPodItHasNotHeardOf) {

@@ -43,6 +43,12 @@ class NamelessDataplane : public dataplane::FakeDataplane {
     one_way.one_way = true;
     return std::vector<dataplane::ConntrackRow>{row, direct, outside, one_way};
   }
+  absl::StatusOr<dataplane::FlowUsage> FlowOwners() const override {
+    return dataplane::FlowUsage{
+        30,
+        1000,
+        {{*IpAddress::Parse("10.244.1.7"), "shop", "web-1", 20, 970}, {{}, "", "", 10, 970}}};
+  }
 };
 
 class ListRowsTest : public testing::Test {
@@ -65,6 +71,20 @@ class ListRowsTest : public testing::Test {
   std::shared_ptr<NodeState> state_ = NamedState();
   NamelessDataplane dataplane_{dataplane::NodeConfig()};
 };
+
+TEST_F(ListRowsTest, OwnersOfFlowsComeWithTheOccupancyOfTheTable) {
+  const v1::DataplaneNode out = List(v1::DATAPLANE_TABLE_FLOW_OWNERS);
+
+  EXPECT_EQ(out.entries(), 30u);
+  EXPECT_EQ(out.max_entries(), 1000u);
+  ASSERT_EQ(out.flow_owners_size(), 2);
+  EXPECT_EQ(out.flow_owners(0).address(), "10.244.1.7");
+  EXPECT_EQ(out.flow_owners(0).pod(), "web-1");
+  EXPECT_EQ(out.flow_owners(0).flows(), 20u);
+  EXPECT_EQ(out.flow_owners(0).limit(), 970u);
+  EXPECT_EQ(out.flow_owners(1).address(), "");
+  EXPECT_EQ(List(v1::DATAPLANE_TABLE_FLOW_OWNERS, "shop").flow_owners_size(), 1);
+}
 
 TEST_F(ListRowsTest, ServicesHaveNamesAndTheirBackends) {
   const v1::DataplaneNode out = List(v1::DATAPLANE_TABLE_SERVICE);

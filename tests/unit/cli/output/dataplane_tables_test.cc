@@ -105,6 +105,17 @@ TEST(DataplaneTable, ShowsEndpointsTunnelsAndMetrics) {
             "n1     namespace_isolation   ingress     3         222\n");
 }
 
+TEST(DataplaneTable, ShowsWhoHasHowManyConnections) {
+  auto response = Response(
+      "flow_owners { address: '10.244.1.2' namespace: 'shop' pod: 'web-1' flows: 2 limit: 99 } "
+      "flow_owners { flows: 1 limit: 99 }");
+  EXPECT_EQ(Format(DataplaneTableOf(v1::DATAPLANE_TABLE_FLOW_OWNERS, response, false)),
+            "NODE   NAMESPACE   POD      ADDRESS      FLOWS   LIMIT\n"
+            "n1     shop        web-1    10.244.1.2   2       99\n"
+            "n1     -           (node)   -            1       99\n"
+            "n1     -           (all)    -            2       65536\n");
+}
+
 TEST(OccupancyText, TellsHowFullTheMapIs) {
   EXPECT_EQ(OccupancyText(Response("")), "n1: 2 of 65536 entries, revision 42\n");
 }
