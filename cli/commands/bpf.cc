@@ -59,7 +59,7 @@ absl::StatusOr<int> Run(v1::DataplaneTable table, const Flags& flags, Context& c
   ASSIGN_OR_RETURN(v1::ListDataplaneResponse response, client->ListDataplane(request));
   if (structured) {
     // A node answers with one table; the lists of the others are noise.
-    std::set<std::string> others = {"services", "backends", "conntrack",  "endpoints",
+    std::set<std::string> others = {"services", "backends", "conntrack", "endpoints",
                                     "tunnels",  "metrics",  "flowOwners"};
     others.erase(ListName(table));
     const std::string json = MessageJson(response, others);
