@@ -7,9 +7,9 @@
 #include <set>
 
 #include "cli/output/age.h"
+#include "cli/output/describe_text.h"
 #include "cli/output/pod_status.h"
 #include "cli/output/printers.h"
-#include "cli/output/tab_writer.h"
 #include "common/quantity.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -17,55 +17,7 @@
 namespace mesh::cli {
 namespace {
 
-using StringMap = google::protobuf::Map<std::string, std::string>;
 using QuantityMap = google::protobuf::Map<std::string, v1::Quantity>;
-
-// Collects lines; tabs become columns at the end.
-class Text {
- public:
-  template <typename... Args>
-  void Line(int level, std::string_view format, const Args&... args) {
-    text_.append(static_cast<size_t>(level) * 2, ' ');
-    text_ += fmt::format(fmt::runtime(format), args...);
-    text_ += '\n';
-  }
-
-  // "Labels:  a=b" with one pair per line.
-  void Map(std::string_view title, const StringMap& map) {
-    std::map<std::string, std::string> sorted(map.begin(), map.end());
-    if (sorted.empty()) Line(0, "{}:\t<none>", title);
-    bool first = true;
-    for (const auto& [key, value] : sorted) {
-      if (first) {
-        Line(0, "{}:\t{}={}", title, key, value);
-      } else {
-        Line(0, "\t{}={}", key, value);
-      }
-      first = false;
-    }
-  }
-
-  void Annotations(const StringMap& map) {
-    std::map<std::string, std::string> sorted(map.begin(), map.end());
-    if (sorted.empty()) Line(0, "Annotations:\t<none>");
-    bool first = true;
-    for (const auto& [key, value] : sorted) {
-      if (first) {
-        Line(0, "Annotations:\t{}: {}", key, value);
-      } else {
-        Line(0, "\t{}: {}", key, value);
-      }
-      first = false;
-    }
-  }
-
-  std::string Finish() const { return AlignTabs(text_); }
-
- private:
-  std::string text_;
-};
-
-std::string OrNone(const std::string& text) { return text.empty() ? "<none>" : text; }
 
 // A script in a manifest has many lines; each is indented. Tabs would become columns. At least one.
 std::vector<std::string> LinesOf(std::string_view text) {
@@ -81,26 +33,6 @@ std::vector<std::string> LinesOf(std::string_view text) {
 }
 
 std::string Bool(bool value) { return value ? "True" : "False"; }
-
-void DescribeEvents(const std::vector<v1::Event>& events, absl::Time now, Text* text) {
-  if (events.empty()) {
-    text->Line(0, "Events:\t<none>");
-    return;
-  }
-  text->Line(0, "Events:");
-  text->Line(1, "Type\tReason\tAge\tFrom\tMessage");
-  text->Line(1, "----\t------\t----\t----\t-------");
-  for (const v1::Event& event : events) {
-    std::string age = AgeSince(event.has_last_timestamp(), event.last_timestamp(), now);
-    if (event.count() > 1) {
-      age += fmt::format(" (x{} over {})", event.count(),
-                         AgeSince(event.has_first_timestamp(), event.first_timestamp(), now));
-    }
-    std::string source = event.source().component();
-    if (!event.source().host().empty()) source += ", " + event.source().host();
-    text->Line(1, "{}\t{}\t{}\t{}\t{}", event.type(), event.reason(), age, source, event.message());
-  }
-}
 
 std::string ControlledBy(const v1::ObjectMeta& meta) {
   for (const auto& owner : meta.owner_references()) {
@@ -309,10 +241,6 @@ void DescribeConditions(const google::protobuf::RepeatedPtrField<v1::Condition>&
   }
 }
 
-std::string IntOrStringText(const v1::IntOrString& value) {
-  return value.has_int_value() ? std::to_string(value.int_value()) : value.string_value();
-}
-
 std::string ReplicaSetsText(const std::vector<const v1::ReplicaSet*>& sets) {
   std::vector<std::string> texts;
   for (const v1::ReplicaSet* set : sets) {
@@ -396,91 +324,6 @@ void DescribeReplicaSet(const v1::ReplicaSet& set, const Related& related, absl:
              phases["Failed"]);
   DescribeTemplate(set.spec().template_(), text);
   DescribeConditions(set.status().conditions(), text);
-  DescribeEvents(related.events, now, text);
-}
-
-std::string Joined(const google::protobuf::RepeatedPtrField<std::string>& texts) {
-  return fmt::format("{}", fmt::join(texts, ","));
-}
-
-// A line for what the Service has.
-void LineIf(const char* label, const std::string& value, Text* text) {
-  if (!value.empty()) text->Line(0, "{}:\t{}", label, value);
-}
-
-void DescribeAddresses(const v1::Service& service, Text* text) {
-  const v1::ServiceSpec& spec = service.spec();
-  LineIf("IP Family Policy", spec.ip_family_policy(), text);
-  LineIf("IP Families", Joined(spec.ip_families()), text);
-  if (spec.type() != "ExternalName") text->Line(0, "IP:\t{}", OrNone(spec.cluster_ip()));
-  LineIf("External IPs", Joined(spec.external_ips()), text);
-  LineIf("Desired LoadBalancer IP", spec.load_balancer_ip(), text);
-  LineIf("LoadBalancer Class", spec.load_balancer_class(), text);
-  if (spec.type() == "LoadBalancer") {
-    std::vector<std::string> ips;
-    for (const auto& entry : service.status().load_balancer().ingress()) ips.push_back(entry.ip());
-    text->Line(0, "LoadBalancer Ingress:\t{}",
-               ips.empty() ? "<pending>" : fmt::format("{}", fmt::join(ips, ",")));
-  }
-  LineIf("External Name", spec.external_name(), text);
-}
-
-void DescribePolicies(const v1::ServiceSpec& spec, Text* text) {
-  std::string affinity = spec.session_affinity();
-  if (affinity == "ClientIP") {
-    affinity +=
-        fmt::format(" ({} s)", spec.session_affinity_config().client_ip().timeout_seconds());
-  }
-  LineIf("Session Affinity", affinity, text);
-  LineIf("External Traffic Policy", spec.external_traffic_policy(), text);
-  LineIf("Internal Traffic Policy", spec.internal_traffic_policy(), text);
-  LineIf("Traffic Distribution", spec.traffic_distribution(), text);
-  if (spec.health_check_node_port() != 0) {
-    text->Line(0, "HealthCheck NodePort:\t{}", spec.health_check_node_port());
-  }
-  LineIf("LoadBalancer Source Ranges", Joined(spec.load_balancer_source_ranges()), text);
-  if (spec.publish_not_ready_addresses()) text->Line(0, "Publish Not Ready:\ttrue");
-}
-
-void DescribeService(const v1::Service& service, const Related& related, absl::Time now,
-                     Text* text) {
-  const v1::ObjectMeta& meta = service.metadata();
-  text->Line(0, "Name:\t{}", meta.name());
-  text->Line(0, "Namespace:\t{}", meta.namespace_());
-  text->Map("Labels", meta.labels());
-  text->Annotations(meta.annotations());
-  text->Line(0, "Selector:\t{}", LabelsText(service.spec().selector()));
-  const v1::ServiceSpec& spec = service.spec();
-  text->Line(0, "Type:\t{}", spec.type());
-  DescribeAddresses(service, text);
-  for (const auto& port : spec.ports()) {
-    const std::string protocol = port.protocol().empty() ? "TCP" : port.protocol();
-    text->Line(0, "Port:\t{}\t{}/{}", port.name().empty() ? "<unset>" : port.name(), port.port(),
-               protocol);
-    text->Line(
-        0, "TargetPort:\t{}/{}",
-        port.has_target_port() ? IntOrStringText(port.target_port()) : std::to_string(port.port()),
-        protocol);
-    if (port.node_port() != 0) {
-      text->Line(0, "NodePort:\t{}\t{}/{}", port.name().empty() ? "<unset>" : port.name(),
-                 port.node_port(), protocol);
-    }
-    // Slices carry their port by the Service's port name.
-    std::vector<v1::EndpointSlice> of_port;
-    for (const v1::EndpointSlice& slice : related.slices) {
-      for (const auto& slice_port : slice.ports()) {
-        if (slice_port.name() != port.name()) continue;
-        v1::EndpointSlice one = slice;
-        one.clear_ports();
-        *one.add_ports() = slice_port;
-        of_port.push_back(std::move(one));
-      }
-    }
-    std::vector<const v1::EndpointSlice*> pointers;
-    for (const auto& slice : of_port) pointers.push_back(&slice);
-    text->Line(0, "Endpoints:\t{}", EndpointsText(pointers));
-  }
-  DescribePolicies(spec, text);
   DescribeEvents(related.events, now, text);
 }
 
@@ -584,48 +427,6 @@ void DescribeNamespace(const v1::Namespace& ns, const Related& related, absl::Ti
   text->Annotations(ns.metadata().annotations());
   text->Line(0, "Status:\t{}", ns.status().phase());
   DescribeConditions(ns.status().conditions(), text);
-  DescribeEvents(related.events, now, text);
-}
-
-void DescribeSlice(const v1::EndpointSlice& slice, const Related& related, absl::Time now,
-                   Text* text) {
-  text->Line(0, "Name:\t{}", slice.metadata().name());
-  text->Line(0, "Namespace:\t{}", slice.metadata().namespace_());
-  text->Map("Labels", slice.metadata().labels());
-  text->Annotations(slice.metadata().annotations());
-  text->Line(0, "AddressType:\t{}", slice.address_type());
-  if (slice.ports().empty()) {
-    text->Line(0, "Ports:\t<unset>");
-  } else {
-    text->Line(0, "Ports:");
-    text->Line(1, "Name\tPort\tProtocol");
-    text->Line(1, "----\t----\t--------");
-    for (const auto& port : slice.ports()) {
-      text->Line(1, "{}\t{}\t{}", port.name().empty() ? "<unset>" : port.name(), port.port(),
-                 port.protocol());
-    }
-  }
-  if (slice.endpoints().empty()) {
-    text->Line(0, "Endpoints:\t<none>");
-  } else {
-    text->Line(0, "Endpoints:");
-    for (const auto& endpoint : slice.endpoints()) {
-      text->Line(1, "- Addresses:\t{}", fmt::format("{}", fmt::join(endpoint.addresses(), ",")));
-      text->Line(2, "Conditions:");
-      const bool ready = IsReady(endpoint);
-      text->Line(3, "Ready:\t{}", ready);
-      text->Line(3, "Serving:\t{}",
-                 endpoint.conditions().has_serving() ? endpoint.conditions().serving() : ready);
-      text->Line(3, "Terminating:\t{}", endpoint.conditions().terminating());
-      if (!endpoint.target_ref().name().empty()) {
-        text->Line(2, "TargetRef:\t{}/{}", endpoint.target_ref().kind(),
-                   endpoint.target_ref().name());
-      }
-      if (!endpoint.hostname().empty()) text->Line(2, "Hostname:\t{}", endpoint.hostname());
-      if (!endpoint.node_name().empty()) text->Line(2, "NodeName:\t{}", endpoint.node_name());
-      if (!endpoint.zone().empty()) text->Line(2, "Zone:\t{}", endpoint.zone());
-    }
-  }
   DescribeEvents(related.events, now, text);
 }
 
