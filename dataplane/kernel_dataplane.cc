@@ -13,6 +13,7 @@
 #include <set>
 #include <utility>
 
+#include "common/cluster_ranges.h"
 #include "common/log.h"
 #include "common/status.h"
 #include "dataplane/bpf/features.h"
@@ -38,6 +39,10 @@
 
 namespace mesh::dataplane {
 namespace {
+
+// meshd keeps node ports out of the range that the programs masquerade with.
+static_assert(kMasqueradePortFirst == MESH_MASQUERADE_PORT_FIRST);
+static_assert(kMasqueradePortLast == MESH_MASQUERADE_PORT_FIRST + MESH_MASQUERADE_PORT_COUNT - 1);
 
 std::string PinDir(const KernelDataplane::Options& options) {
   const uint32_t version = options.abi_version != 0 ? options.abi_version : MESH_ABI_VERSION;

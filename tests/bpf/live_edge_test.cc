@@ -36,43 +36,17 @@
 #include "dataplane/net/netns.h"
 #include "dataplane/net/tc.h"
 #include "fmt/format.h"
+#include "tests/bpf/live.h"
 #include "tests/support/network/network.h"
 
-namespace mesh::dataplane {
+namespace mesh::dataplane::testing {
 namespace {
 
-using mesh::testing::Netns;
-using mesh::testing::PrivateBpffs;
-using mesh::testing::Socket;
 using ::testing::StartsWith;
 
-constexpr uint32_t kShop = 256;
 constexpr uint16_t kNodePort = 30080;
 // Several windows and many segments, so that segmentation offload takes part.
 constexpr size_t kLarge = 3'000'000;
-
-IpAddress Ip(const std::string& text) { return *IpAddress::Parse(text); }
-IpPrefix Range(const std::string& text) { return *IpPrefix::Parse(text); }
-
-#define ASSERT_STATUS(expr)                                      \
-  do {                                                           \
-    const absl::Status status_ = (expr);                         \
-    ASSERT_TRUE(status_.ok()) << std::string(status_.message()); \
-  } while (false)
-
-struct Node {
-  std::string name;
-  NodeConfig config;
-  std::optional<Netns> netns;
-  std::unique_ptr<KernelDataplane> dataplane;
-  std::string bpf_root;
-};
-
-struct Pod {
-  IpAddress ip;
-  std::optional<Netns> netns;
-  AttachRequest request;
-};
 
 // Asks the bridge driver, in the calling thread's network namespace.
 absl::Status BridgeCall(unsigned long request, const std::string& bridge, int port) {
@@ -491,4 +465,4 @@ TEST_F(Edge, SaysWhichUplinkIsMissing) {
 }
 
 }  // namespace
-}  // namespace mesh::dataplane
+}  // namespace mesh::dataplane::testing
