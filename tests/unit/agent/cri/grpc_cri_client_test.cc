@@ -5,6 +5,7 @@
 
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -173,3 +174,11 @@ TEST_F(GrpcCriClientTest, IsUnavailableWithoutARuntime) {
 
 }  // namespace
 }  // namespace mesh::agent
+
+// gRPC's threads may still run when main returns: static objects are not destroyed under them.
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  const int result = RUN_ALL_TESTS();
+  fflush(nullptr);
+  _exit(result);
+}
