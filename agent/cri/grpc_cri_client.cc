@@ -42,24 +42,31 @@ class InFlight {
   void Add(grpc::ClientContext* context) {
     absl::MutexLock lock(&mutex_);
     contexts_.insert(context);
+    ++count_;
     if (closed_) context->TryCancel();
   }
-  void Remove(grpc::ClientContext* context) {
+  // Before it is freed: from here on nobody cancels it.
+  void Leave(grpc::ClientContext* context) {
     absl::MutexLock lock(&mutex_);
     contexts_.erase(context);
+  }
+  void Freed() {
+    absl::MutexLock lock(&mutex_);
+    --count_;
   }
   void CancelAllAndWait() {
     absl::MutexLock lock(&mutex_);
     closed_ = true;
     for (grpc::ClientContext* context : contexts_) context->TryCancel();
     mutex_.Await(absl::Condition(
-        +[](std::set<grpc::ClientContext*>* contexts) { return contexts->empty(); }, &contexts_));
+        +[](int* count) { return *count == 0; }, &count_));
   }
 
  private:
   absl::Mutex mutex_;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  std::set<grpc::ClientContext*> contexts_ ABSL_GUARDED_BY(mutex_);
+  std::set<grpc::ClientContext*> contexts_ ABSL_GUARDED_BY(mutex_);  // that may be cancelled
+  int count_ ABSL_GUARDED_BY(mutex_) = 0;                            // not freed yet
 };
 
 // A T with a `context`, counted in `in_flight` from here until it is freed.
@@ -67,9 +74,9 @@ template <typename T>
 std::shared_ptr<T> Tracked(const std::shared_ptr<InFlight>& in_flight, std::unique_ptr<T> call) {
   in_flight->Add(&call->context);
   return std::shared_ptr<T>(call.release(), [in_flight](T* freed) {
-    grpc::ClientContext* const context = &freed->context;
+    in_flight->Leave(&freed->context);
     delete freed;
-    in_flight->Remove(context);
+    in_flight->Freed();
   });
 }
 
@@ -154,10 +161,6 @@ class GrpcCriClient : public CriClient {
     args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     auto channel = grpc::CreateCustomChannel("unix://" + socket_path,
                                              grpc::InsecureChannelCredentials(), args);
-    // Never ended: gRPC 1.51 aborts at times when a channel ends while its threads leave a call. A
-    // process has one.
-    static auto* const channels = new std::vector<std::shared_ptr<grpc::Channel>>();
-    channels->push_back(channel);
     runtime_ = cri::RuntimeService::NewStub(channel);
     images_ = cri::ImageService::NewStub(channel);
     events_ = events::Events::NewStub(channel);

@@ -5,7 +5,6 @@
 
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -88,9 +87,8 @@ class GrpcCriClientTest : public ::testing::Test {
     client = NewGrpcCriClient(folder_ + "/c.sock");
   }
   void TearDown() override {
-    // In this order: gRPC 1.51 aborts at times when a server ends while its last connection closes.
-    server.reset();
     client.reset();
+    server.reset();
     std::filesystem::remove_all(folder_);
   }
   absl::Status Wait(const std::function<void(CriClient::DoneStatus)>& call) {
@@ -172,13 +170,15 @@ TEST_F(GrpcCriClientTest, IsUnavailableWithoutARuntime) {
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
 }
 
+TEST_F(GrpcCriClientTest, MayEndWhileGrpcStillLeavesItsLastCall) {
+  // The answer is told before gRPC frees the call; ending here meets the call at every step of
+  // that.
+  for (int i = 0; i < 100; ++i) {
+    auto brief = NewGrpcCriClient(folder_ + "/c.sock");
+    ASSERT_TRUE(Wait([&](auto done) { brief->StopContainer("c1", absl::Seconds(1), done); }).ok());
+    brief.reset();
+  }
+}
+
 }  // namespace
 }  // namespace mesh::agent
-
-// gRPC's threads may still run when main returns: static objects are not destroyed under them.
-int main(int argc, char** argv) {
-  ::testing::InitGoogleTest(&argc, argv);
-  const int result = RUN_ALL_TESTS();
-  fflush(nullptr);
-  _exit(result);
-}
