@@ -29,6 +29,7 @@ struct AttachRequest {
   std::string ns, pod, container_id;  // for people and for finding it again
   // Bits a second that the pod may send and receive; 0: no limit.
   uint64_t egress_bandwidth = 0, ingress_bandwidth = 0;
+  IpAddress ip6;  // unset: none; else as `ip`, with /128 and NodeConfig::gateway6
 };
 
 struct ServiceRow {

@@ -25,6 +25,12 @@ inline constexpr uint32_t kIdentityUnmanaged = 3;
 
 using MacAddress = std::array<uint8_t, 6>;
 
+// How packets between pods of two nodes travel.
+enum class Routing : uint8_t {
+  kVxlan = 0,
+  kNative = 1,  // as they are; all nodes are on one link
+};
+
 // Fixed for the life of the node.
 struct NodeConfig {
   std::string node_name;
@@ -40,7 +46,15 @@ struct NodeConfig {
   std::vector<IpPrefix> non_masquerade;
   // Whether established flows from outside to other nodes are forwarded by XDP on the uplink.
   bool xdp = false;
+  Routing routing = Routing::kVxlan;
+  // IPv6 beside IPv4. Unset ranges: a cluster without it. The addresses of a node's range differ in
+  // their last 32 bits only.
+  IpAddress node_ip6;  // unset: nothing of IPv6 enters or leaves the cluster here
+  IpPrefix pod_cidr6, cluster_cidr6, service_cidr6;
+  IpAddress gateway6;
 };
+
+enum class Family : uint8_t { kV4 = 4, kV6 = 6 };
 
 enum class BackendState : uint8_t { kActive = 1, kDraining = 2 };
 
@@ -72,6 +86,8 @@ struct ServicePort {
   friend auto operator<=>(const ServicePort&, const ServicePort&) = default;
 };
 
+// One family of a Service. One of two families is two of these, under keys of their own with the
+// same `ns` and `name`; all addresses and backends are of the one family.
 struct Service {
   std::string ns;
   std::string name;
@@ -87,6 +103,7 @@ struct Service {
   bool direct_return = false;     // of external flows to other nodes
   uint32_t affinity_seconds = 0;  // 0: none
   bool announced = false;         // this node answers ARP for load_balancer_ips
+  Family family = Family::kV4;
   friend auto operator<=>(const Service&, const Service&) = default;
 };
 
@@ -112,6 +129,7 @@ struct Endpoint {
   std::string pod;
   std::string container_id;
   bool shaped = false;  // what it receives is limited
+  IpAddress ip6;        // unset: none
   friend auto operator<=>(const Endpoint&, const Endpoint&) = default;
 };
 
@@ -119,6 +137,8 @@ struct Peer {
   std::string name;
   IpAddress ip;
   IpPrefix pod_cidr;
+  IpAddress ip6;       // unset: none
+  IpPrefix pod_cidr6;  // unset: none
   friend auto operator<=>(const Peer&, const Peer&) = default;
 };
 
@@ -142,6 +162,8 @@ struct DesiredState {
   std::optional<std::vector<std::string>> changed_services;
   std::map<std::string, Peer> peers;               // by name
   std::map<uint32_t, NamespacePolicy> namespaces;  // by identity
+  // Identities of the pods of other nodes, both families. Only with native routing.
+  std::map<IpAddress, uint32_t> pod_identities;
 };
 
 }  // namespace mesh::dataplane

@@ -19,3 +19,11 @@ struct mesh_affinity_value {
 	__u32 pad0;
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_affinity_value) == 16, "ABI");
+
+#define MESH_AFFINITY6_MAP_NAME "mesh_affinity6"
+
+struct mesh_affinity6_key {
+	__u32 service_id;
+	struct mesh_in6 client;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_affinity6_key) == 20, "ABI");

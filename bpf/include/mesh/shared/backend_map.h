@@ -26,3 +26,17 @@ struct mesh_backend_value {
 	__u8 pad0;
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_backend_value) == 16, "ABI");
+
+#define MESH_BACKEND6_MAP_NAME "mesh_backend6"
+
+struct mesh_backend6_value {
+	struct mesh_in6 ip;
+	__be16 port;
+	__u8 proto;
+	__u8 state; /* MESH_BACKEND_* */
+	__u32 service_id;
+	__u16 weight;
+	__u8 scopes;
+	__u8 pad0;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_backend6_value) == 28, "ABI");

@@ -16,14 +16,24 @@
 #define MESH_SHARED_ASSERT(condition, why) _Static_assert(condition, why)
 #endif
 
+/*
+ * IPv6. Its maps have the names of the IPv4 ones with a 6 at the end, and rows of the same meaning;
+ * maps without addresses (sets, slots, Maglev tables, namespaces, loads, state, metrics) are
+ * shared, and so are the numbers of Services and backends: one number belongs to one family.
+ */
+struct mesh_in6 {
+	__be32 w[4];
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_in6) == 16, "ABI");
+
 /* Identities known to the datapath; namespaces begin at 256. */
 #define MESH_IDENTITY_HOST	1 /* processes of a node */
 #define MESH_IDENTITY_WORLD	2 /* outside the cluster */
 #define MESH_IDENTITY_UNMANAGED 3 /* attached by hand */
 /*
  * Outside the cluster, and the backend's node answers the client itself. The packet has its first
- * addresses; the inner destination MAC holds the backend that the sending node has chosen: 4 bytes
- * address, 2 bytes port.
+ * addresses; the inner destination MAC holds the backend that the sending node has chosen: the last
+ * 4 bytes of its address (of IPv6 the others are those of its node's range), 2 bytes port.
  */
 #define MESH_IDENTITY_WORLD_DIRECT 4
 
@@ -42,6 +52,11 @@
  * host order): its own address there would make the reply stay inside the pod.
  */
 #define MESH_HAIRPIN_ADDRESS 0xa9fe4001
+/* The same of IPv6 (words in host order): fd6d:6573:6800::1. */
+#define MESH_HAIRPIN_ADDRESS6_0 0xfd6d6573
+#define MESH_HAIRPIN_ADDRESS6_1 0x68000000
+#define MESH_HAIRPIN_ADDRESS6_2 0
+#define MESH_HAIRPIN_ADDRESS6_3 1
 /* Next hop of the node's routes into the pod network (169.254.64.2, host order); never on a wire.
  */
 #define MESH_NEXT_HOP 0xa9fe4002

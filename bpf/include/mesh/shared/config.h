@@ -19,6 +19,20 @@ struct mesh_config {
 	__u32 pod_mtu;	      /* longest IP packet through the tunnel */
 	__u32 kernel_context; /* bpf_cast_to_kern_ctx is there; set where programs are loaded */
 	__u8 uplink_mac[6];
-	__u8 pad0[2];
+	__u8 routing; /* MESH_ROUTING_* */
+	__u8 pad0;
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_config) == 76, "ABI");
+
+#define MESH_ROUTING_VXLAN  0
+#define MESH_ROUTING_NATIVE 1 /* all nodes on one link: packets between pods go as they are */
+
+/* Beside it, in the programs of IPv6. All "::" in a cluster without it: nothing is forwarded. */
+struct mesh_config6 {
+	struct mesh_in6 node_ip; /* "::": the node has none; nothing leaves the cluster */
+	struct mesh_in6 gateway;
+	struct mesh_in6 pod_base, pod_mask;
+	struct mesh_in6 cluster_base, cluster_mask;
+	struct mesh_in6 service_base, service_mask;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_config6) == 128, "ABI");

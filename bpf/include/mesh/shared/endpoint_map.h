@@ -32,3 +32,12 @@ struct mesh_endpoint_name {
 	char pod[256];
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_endpoint_name) == 464, "ABI");
+
+#define MESH_ENDPOINT6_MAP_NAME "mesh_endpoint6"
+
+/* The second address of a pod; the value is that of mesh_endpoint. Its names are found by ifindex.
+ */
+struct mesh_endpoint6_key {
+	struct mesh_in6 ip;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_endpoint6_key) == 16, "ABI");

@@ -27,6 +27,8 @@ MESH_SHARED_ASSERT(sizeof(struct mesh_flow_key) == 16, "ABI");
 	5 /* as TUNNEL, with its first addresses; destination_mac names the backend */
 #define MESH_TARGET_POD_SHAPED 6 /* as POD, through the queue of its host-side veth */
 
+#define MESH_TARGET_NODE 7 /* native routing: to out_peer as it is, by the uplink */
+
 #define MESH_FLOW_REPLY 1 /* the direction of the answering side */
 #define MESH_FLOW_SERVICE                                                                          \
 	2 /* through a Service (on the node where the client is, or told by the VNI) */
@@ -71,3 +73,46 @@ struct mesh_flow_value {
 	__u64 packets, bytes;
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_flow_value) == 112, "ABI");
+
+#define MESH_FLOW6_MAP_NAME "mesh_flow6"
+
+struct mesh_flow6_key {
+	struct mesh_in6 saddr, daddr;
+	__be16 sport, dport;
+	__u8 proto; /* of ICMPv6: 58 */
+	__u8 pad0[3];
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_flow6_key) == 40, "ABI");
+
+/* As mesh_flow_value. */
+struct mesh_flow6_value {
+	struct mesh_in6 saddr, daddr;
+	__be16 sport, dport;
+	__u32 address_diff;
+	__u32 port_diff;
+	__u32 generation;
+
+	__u32 in_ifindex;
+	__be32 in_peer;
+
+	__u32 out_ifindex;
+	__be32 out_peer;
+	__u32 vni;
+	__u8 destination_mac[6], source_mac[6];
+	__u8 target;
+	__u8 flags;
+	__u8 tcp_fin, tcp_rst, tcp_data;
+	__u8 next_hop_mac[6];
+	__u8 pad0;
+
+	__u32 service_id;
+	__u32 backend_id;
+	__u32 identity;
+	struct mesh_in6 owner;
+	struct mesh_in6 next_hop; /* native routing: the node that has the pod */
+
+	__u32 last_tick;
+	__u64 last_seen_ns;
+	__u64 packets, bytes;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_flow6_value) == 168, "ABI");

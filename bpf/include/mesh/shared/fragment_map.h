@@ -20,3 +20,14 @@ struct mesh_fragment_value {
 	__be16 sport, dport;
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_fragment_value) == 4, "ABI");
+
+#define MESH_FRAGMENT6_MAP_NAME "mesh_fragment6"
+
+struct mesh_fragment6_key {
+	struct mesh_in6 saddr, daddr;
+	__u32 ifindex;
+	__be32 id;
+	__u8 proto;
+	__u8 pad0[3];
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_fragment6_key) == 44, "ABI");

@@ -32,3 +32,5 @@
  * NodePorts, so that no socket of the node uses them. */
 #define MESH_MASQUERADE_PORT_FIRST 10000
 #define MESH_MASQUERADE_PORT_COUNT 20000
+/* Pods of all other nodes: 150,000 are promised. Not preallocated. */
+#define MESH_IDENTITY_MAX_ENTRIES 262144

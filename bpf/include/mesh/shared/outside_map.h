@@ -27,3 +27,24 @@ struct mesh_node_key {
 	__be32 ip;
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_node_key) == 4, "ABI");
+
+#define MESH_NO_MASQUERADE6_MAP_NAME "mesh_no_masq6"
+#define MESH_ANNOUNCE6_MAP_NAME	     "mesh_announce6"
+#define MESH_NODE6_MAP_NAME	     "mesh_node_ip6"
+
+struct mesh_no_masquerade6_key {
+	__u32 prefix_length;
+	struct mesh_in6 ip;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_no_masquerade6_key) == 20, "ABI");
+
+/* For these the node answers neighbour solicitations. */
+struct mesh_announce6_key {
+	struct mesh_in6 ip;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_announce6_key) == 16, "ABI");
+
+struct mesh_node6_key {
+	struct mesh_in6 ip;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_node6_key) == 16, "ABI");

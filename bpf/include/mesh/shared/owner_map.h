@@ -41,3 +41,11 @@ static inline __u32 mesh_owner_limit(__u32 capacity, __u32 all_flows)
 
 	return free > floor ? free : floor;
 }
+
+#define MESH_OWNER6_MAP_NAME "mesh_owner6"
+
+/* The row of all flows together is that of the address of ones only. */
+struct mesh_owner6_key {
+	struct mesh_in6 ip;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_owner6_key) == 16, "ABI");

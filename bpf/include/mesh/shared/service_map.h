@@ -31,3 +31,14 @@ struct mesh_service_value {
 	__u32 flags;	  /* MESH_SERVICE_* */
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_service_value) == 20, "ABI");
+
+#define MESH_SERVICE6_MAP_NAME "mesh_service6"
+
+/* The value is that of mesh_service. */
+struct mesh_service6_key {
+	struct mesh_in6 vip; /* "::": any address of the node */
+	__be16 port;
+	__u8 proto;
+	__u8 pad0;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_service6_key) == 20, "ABI");
