@@ -11,28 +11,109 @@
 namespace mesh {
 namespace {
 
-absl::Status CheckRange(const char* flag, const std::string& text, int length_max) {
-  const absl::StatusOr<IpPrefix> range = IpPrefix::Parse(text);
+absl::StatusOr<IpPrefix> ParseRange(const char* flag, const std::string& text) {
+  absl::StatusOr<IpPrefix> range = IpPrefix::Parse(text);
   if (!range.ok()) return Annotate(range.status(), flag);
-  if (!range->base().is_v4() || range->length() > length_max) {
+  return range;
+}
+
+// Of one family: no smaller than /`longest`.
+absl::Status CheckLength(const char* flag, const IpPrefix& range, int longest) {
+  if (range.length() <= longest) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format("{} {}: must be an {} range of /{} or larger", flag,
+                                                range.ToString(),
+                                                range.base().is_v4() ? "IPv4" : "IPv6", longest));
+}
+
+absl::Status CheckUsable6(const char* flag, const IpPrefix& range) {
+  for (const char* kept : {"::/8", "fe80::/10", "ff00::/8"}) {
+    if (!range.Overlaps(*IpPrefix::Parse(kept))) continue;
     return absl::InvalidArgumentError(
-        fmt::format("{} {}: must be an IPv4 range of /{} or larger", flag, text, length_max));
+        fmt::format("{} {}: overlaps {}, which is not for hosts; use a range of fd00::/8 or one "
+                    "that is routed to you",
+                    flag, range.ToString(), kept));
   }
   return absl::OkStatus();
 }
 
+absl::StatusOr<DualRange> ParseDual(const char* flag, const std::string& text, int longest4,
+                                    int longest6) {
+  const size_t comma = text.find(',');
+  ASSIGN_OR_RETURN(const IpPrefix first, ParseRange(flag, text.substr(0, comma)));
+  DualRange out{.v4 = first, .v6 = std::nullopt};
+  if (comma == std::string::npos) {
+    if (!first.base().is_v4()) {
+      return absl::InvalidArgumentError(
+          fmt::format("{} {}: must be an IPv4 range, or an IPv4 range, a comma and an IPv6 range: "
+                      "nodes reach each other by IPv4",
+                      flag, text));
+    }
+    RETURN_IF_ERROR(CheckLength(flag, first, longest4));
+    return out;
+  }
+  ASSIGN_OR_RETURN(const IpPrefix second, ParseRange(flag, text.substr(comma + 1)));
+  if (first.base().is_v4() == second.base().is_v4()) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} {}: two ranges of {}; give one of IPv4 and one of IPv6", flag, text,
+                    first.base().is_v4() ? "IPv4" : "IPv6"));
+  }
+  if (!first.base().is_v4()) {
+    return absl::InvalidArgumentError(fmt::format("{} {}: give the IPv4 range first: {},{}", flag,
+                                                  text, second.ToString(), first.ToString()));
+  }
+  out.v6 = second;
+  RETURN_IF_ERROR(CheckLength(flag, first, longest4));
+  RETURN_IF_ERROR(CheckLength(flag, second, longest6));
+  RETURN_IF_ERROR(CheckUsable6(flag, second));
+  return out;
+}
+
 }  // namespace
 
-absl::Status CheckClusterRanges(const std::string& cluster_cidr, const std::string& service_cidr) {
-  RETURN_IF_ERROR(CheckRange("--cluster-cidr", cluster_cidr, 24));
-  RETURN_IF_ERROR(CheckRange("--service-cidr", service_cidr, 28));
-  const IpPrefix pods = *IpPrefix::Parse(cluster_cidr);
-  const IpPrefix services = *IpPrefix::Parse(service_cidr);
-  if (pods.Contains(services.base()) || services.Contains(pods.base())) {
+bool DualRange::Contains(const IpAddress& address) const {
+  return v4.Contains(address) || (v6 && v6->Contains(address));
+}
+
+std::string DualRange::ToString() const {
+  return v6 ? fmt::format("{},{}", v4.ToString(), v6->ToString()) : v4.ToString();
+}
+
+absl::StatusOr<ClusterRanges> ParseClusterRanges(const std::string& cluster_cidr,
+                                                 const std::string& service_cidr) {
+  ClusterRanges out;
+  ASSIGN_OR_RETURN(
+      out.pods, ParseDual("--cluster-cidr", cluster_cidr, kNodePrefixLength, kNodePrefixLength6));
+  ASSIGN_OR_RETURN(out.services, ParseDual("--service-cidr", service_cidr, 28, 124));
+  if (out.pods.v6.has_value() != out.services.v6.has_value()) {
+    const bool pods = out.pods.v6.has_value();
+    return absl::InvalidArgumentError(fmt::format(
+        "{} {} has an IPv6 range, {} {} has none; give both or neither",
+        pods ? "--cluster-cidr" : "--service-cidr", pods ? cluster_cidr : service_cidr,
+        pods ? "--service-cidr" : "--cluster-cidr", pods ? service_cidr : cluster_cidr));
+  }
+  const bool overlap = out.pods.v4.Overlaps(out.services.v4) ||
+                       (out.dual_stack() && out.pods.v6->Overlaps(*out.services.v6));
+  if (overlap) {
     return absl::InvalidArgumentError(
         fmt::format("--cluster-cidr {} and --service-cidr {} overlap", cluster_cidr, service_cidr));
   }
-  return absl::OkStatus();
+  if (out.dual_stack()) {
+    const uint64_t nodes = out.pods.v4.SubrangeCount(kNodePrefixLength);
+    const uint64_t nodes6 = out.pods.v6->SubrangeCount(kNodePrefixLength6);
+    if (nodes6 < nodes) {
+      return absl::InvalidArgumentError(fmt::format(
+          "--cluster-cidr {}: {} has room for {} nodes (/{} each), {} for {} (/{} each); give a "
+          "/{} or larger of IPv6",
+          cluster_cidr, out.pods.v4.ToString(), nodes, kNodePrefixLength, out.pods.v6->ToString(),
+          nodes6, kNodePrefixLength6,
+          kNodePrefixLength6 - (kNodePrefixLength - out.pods.v4.length())));
+    }
+  }
+  return out;
+}
+
+absl::Status CheckClusterRanges(const std::string& cluster_cidr, const std::string& service_cidr) {
+  return ParseClusterRanges(cluster_cidr, service_cidr).status();
 }
 
 absl::StatusOr<PortRange> ParseNodePortRange(const std::string& text) {

@@ -21,6 +21,25 @@ bool ParseInt(std::string_view text, int* out) {
   return error == std::errc() && at == end;
 }
 
+// Eight bytes from `from`, as a number.
+uint64_t Half(const std::array<uint8_t, 16>& bytes, int from) {
+  uint64_t out = 0;
+  for (int i = 0; i < 8; ++i) out = out << 8 | bytes[from + i];
+  return out;
+}
+
+// base + high * 2^64 + low. REQUIRES: what is added are bits that the base has not.
+IpAddress Offset(const IpAddress& base, uint64_t high, uint64_t low) {
+  high += Half(base.bytes(), 0);
+  low += Half(base.bytes(), 8);
+  std::array<uint8_t, 16> bytes;
+  for (int i = 0; i < 8; ++i) {
+    bytes[i] = static_cast<uint8_t>(high >> (56 - 8 * i));
+    bytes[8 + i] = static_cast<uint8_t>(low >> (56 - 8 * i));
+  }
+  return IpAddress::FromBytes(bytes);
+}
+
 }  // namespace
 
 absl::StatusOr<IpAddress> IpAddress::Parse(std::string_view text) {
@@ -102,14 +121,45 @@ bool IpPrefix::Contains(const IpAddress& address) const {
 }
 
 std::optional<IpAddress> IpPrefix::At(uint64_t index) const {
-  if (!base_.is_v4() || index >= size()) return std::nullopt;
-  return IpAddress::V4(base_.v4() + static_cast<uint32_t>(index));
+  if (index >= size() && length_ > bits() - 64) return std::nullopt;
+  return Offset(base_, 0, index);
 }
 
-uint64_t IpPrefix::size() const {
-  const int host_bits = (base_.is_v4() ? 32 : 128) - length_;
-  return uint64_t{1} << std::min(host_bits, 63);
+std::optional<uint64_t> IpPrefix::IndexOf(const IpAddress& address) const {
+  if (!Contains(address)) return std::nullopt;
+  for (int i = 0; i < 8; ++i) {
+    if (address.bytes()[i] != base_.bytes()[i]) return std::nullopt;
+  }
+  return Half(address.bytes(), 8) - Half(base_.bytes(), 8);
 }
+
+std::optional<IpPrefix> IpPrefix::Subrange(int length, uint64_t index) const {
+  MESH_CHECK(length >= length_ && length <= bits()) << ToString() << " into /" << length;
+  const int index_bits = length - length_;
+  if (index_bits < 64 && index >= uint64_t{1} << index_bits) return std::nullopt;
+  const int shift = bits() - length;
+  IpPrefix out;
+  out.length_ = length;
+  if (shift >= 64) {
+    out.base_ = Offset(base_, shift == 128 ? 0 : index << (shift - 64), 0);
+  } else {
+    out.base_ = Offset(base_, shift == 0 ? 0 : index >> (64 - shift), index << shift);
+  }
+  return out;
+}
+
+uint64_t IpPrefix::SubrangeCount(int length) const {
+  MESH_CHECK(length >= length_ && length <= bits()) << ToString() << " into /" << length;
+  return uint64_t{1} << std::min(length - length_, 63);
+}
+
+bool IpPrefix::Overlaps(const IpPrefix& other) const {
+  return Contains(other.base_) || other.Contains(base_);
+}
+
+int IpPrefix::bits() const { return base_.is_v4() ? 32 : 128; }
+
+uint64_t IpPrefix::size() const { return uint64_t{1} << std::min(bits() - length_, 63); }
 
 std::string IpPrefix::ToString() const { return fmt::format("{}/{}", base_.ToString(), length_); }
 

@@ -53,8 +53,17 @@ class IpPrefix {
   // In the family's own terms: 0..32 or 0..128.
   int length() const { return length_; }
   bool Contains(const IpAddress& address) const;
-  // base + index; nullopt past the end. IPv4 only.
+  // base + index; nullopt past the end.
   std::optional<IpAddress> At(uint64_t index) const;
+  // The inverse; nullopt when `address` is outside, or further than 64 bits count.
+  std::optional<uint64_t> IndexOf(const IpAddress& address) const;
+  // The range number `index` of those of `length` that this one consists of; nullopt past the end.
+  // REQUIRES: length() <= length <= 32 or 128.
+  std::optional<IpPrefix> Subrange(int length, uint64_t index) const;
+  // Number of such ranges, saturated at 2^63.
+  uint64_t SubrangeCount(int length) const;
+  // Some address is in both.
+  bool Overlaps(const IpPrefix& other) const;
   // Number of addresses, saturated at 2^63.
   uint64_t size() const;
   std::string ToString() const;
@@ -62,6 +71,9 @@ class IpPrefix {
   friend auto operator<=>(const IpPrefix&, const IpPrefix&) = default;
 
  private:
+  // 32 or 128.
+  int bits() const;
+
   IpAddress base_;
   int length_ = 0;
 };

@@ -47,6 +47,48 @@ TEST(IpPrefix, CountsAddressesFromItsBase) {
   EXPECT_EQ(prefix->At(4), std::nullopt);
 }
 
+TEST(IpPrefix, CountsAddressesOfBothFamilies) {
+  auto prefix = IpPrefix::Parse("fd00:10:244:3::/64");
+  ASSERT_TRUE(prefix.ok());
+
+  EXPECT_EQ(prefix->At(0x11)->ToString(), "fd00:10:244:3::11");
+  EXPECT_EQ(prefix->At(uint64_t{1} << 63)->ToString(), "fd00:10:244:3:8000::");
+  EXPECT_EQ(prefix->IndexOf(*IpAddress::Parse("fd00:10:244:3::11")), 0x11u);
+  EXPECT_EQ(prefix->IndexOf(*IpAddress::Parse("fd00:10:244:4::11")), std::nullopt);
+  EXPECT_EQ(IpPrefix::Parse("fd00::/120")->At(256), std::nullopt);
+  EXPECT_EQ(IpPrefix::Parse("10.244.4.0/22")->IndexOf(IpAddress::V4(0x0af40511)), 0x111u);
+  // Beyond 64 bits nothing is counted.
+  EXPECT_EQ(IpPrefix::Parse("fd00::/32")->IndexOf(*IpAddress::Parse("fd00:0:1::")), std::nullopt);
+}
+
+TEST(IpPrefix, ConsistsOfSmallerRanges) {
+  const auto subrange = [](const char* text, int length, uint64_t index) {
+    auto out = IpPrefix::Parse(text)->Subrange(length, index);
+    return out ? out->ToString() : "none";
+  };
+  EXPECT_EQ(subrange("10.244.0.0/16", 24, 3), "10.244.3.0/24");
+  EXPECT_EQ(subrange("10.244.0.0/16", 24, 256), "none");
+  EXPECT_EQ(subrange("fd00:10:244::/48", 64, 3), "fd00:10:244:3::/64");
+  EXPECT_EQ(subrange("fd00:10:244::/48", 64, 65536), "none");
+  EXPECT_EQ(subrange("fd00:10:244:8::/62", 64, 3), "fd00:10:244:b::/64");
+  EXPECT_EQ(subrange("fd00::/112", 128, 0x1234), "fd00::1234/128");
+  EXPECT_EQ(subrange("fd00::/96", 100, 5), "fd00::5000:0/100");
+  EXPECT_EQ(subrange("::/0", 64, 1), "0:0:0:1::/64");
+  EXPECT_EQ(IpPrefix::Parse("10.244.0.0/16")->SubrangeCount(24), 256u);
+  EXPECT_EQ(IpPrefix::Parse("fd00::/56")->SubrangeCount(64), 256u);
+}
+
+TEST(IpPrefix, OverlapsWhatIsInsideOrAround) {
+  const auto overlap = [](const char* a, const char* b) {
+    return IpPrefix::Parse(a)->Overlaps(*IpPrefix::Parse(b));
+  };
+  EXPECT_TRUE(overlap("10.0.0.0/8", "10.96.0.0/16"));
+  EXPECT_TRUE(overlap("10.96.0.0/16", "10.0.0.0/8"));
+  EXPECT_FALSE(overlap("10.96.0.0/16", "10.97.0.0/16"));
+  EXPECT_TRUE(overlap("fd00::/8", "fd00:1::/32"));
+  EXPECT_FALSE(overlap("::/0", "10.0.0.0/8"));
+}
+
 TEST(IpPrefix, RefusesHostBitsAndBadLengths) {
   for (const char* text :
        {"10.0.0.1/24", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0", "10.0.0.0/x", "fd00::1/64"})
