@@ -77,6 +77,7 @@ class Edge : public ::testing::Test {
       ASSERT_EQ(mkdir(node->bpf_root.c_str(), 0700), 0);
     }
     ASSERT_STATUS(WaitForLinks());
+    ASSERT_STATUS(Listen());
     for (Node* node : {&one_, &two_}) ASSERT_STATUS(OpenNode(*node));
     ASSERT_STATUS(Attach(near_, one_, "10.244.1.10", "near"));
     ASSERT_STATUS(Attach(far_, two_, "10.244.2.10", "far"));
@@ -87,6 +88,7 @@ class Edge : public ::testing::Test {
   }
 
   void TearDown() override {
+    ExpectCleanWire(std::move(wire_));
     for (Node* node : {&one_, &two_}) {
       if (node->dataplane == nullptr) continue;
       if (HasFailure()) {
@@ -101,6 +103,15 @@ class Edge : public ::testing::Test {
         return KernelDataplane::Remove({node->bpf_root});
       }).IgnoreError();
     }
+  }
+
+  absl::Status Listen() {
+    ASSIGN_OR_RETURN(wire_, Capture::Make());
+    for (const std::optional<Netns>* machine : {&outside_, &one_.netns, &two_.netns}) {
+      RETURN_IF_ERROR(wire_->Tap(**machine, "uplink"));
+    }
+    wire_->Begin();
+    return absl::OkStatus();
   }
 
   absl::Status MakeSwitch() {
@@ -269,6 +280,7 @@ class Edge : public ::testing::Test {
   uint8_t ports_ = 0;
   bool xdp_on_veth_ = false;
   std::optional<Netns> switch_, outside_;
+  std::unique_ptr<Capture> wire_;
   Node one_, two_;
   Pod near_, far_;
   DesiredState desired_;
