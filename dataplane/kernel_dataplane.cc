@@ -43,6 +43,8 @@ namespace {
 // meshd keeps node ports out of the range that the programs masquerade with.
 static_assert(kMasqueradePortFirst == MESH_MASQUERADE_PORT_FIRST);
 static_assert(kMasqueradePortLast == MESH_MASQUERADE_PORT_FIRST + MESH_MASQUERADE_PORT_COUNT - 1);
+static_assert(static_cast<int>(Routing::kVxlan) == MESH_ROUTING_VXLAN);
+static_assert(static_cast<int>(Routing::kNative) == MESH_ROUTING_NATIVE);
 
 std::string PinDir(const KernelDataplane::Options& options) {
   const uint32_t version = options.abi_version != 0 ? options.abi_version : MESH_ABI_VERSION;
@@ -73,9 +75,13 @@ absl::Status CheckConfig(const NodeConfig& config) {
                            config.pod_cidr.ToString()));
   }
   // RFC 791: every link carries 68 bytes; the kernel refuses IPv4 on less.
-  if (PodMtu(config) < 68) {
-    return bad(fmt::format("uplink MTU {}: {} remain for pods, 68 are needed", config.uplink_mtu,
-                           PodMtu(config)));
+  if (TunnelMtu(config) < 68) {
+    return bad(fmt::format("uplink MTU {}: {} remain for the tunnel, 68 are needed",
+                           config.uplink_mtu, TunnelMtu(config)));
+  }
+  if (config.routing == Routing::kNative && config.uplink.empty()) {
+    return bad(fmt::format("native routing needs an uplink: name the interface that has {}",
+                           config.node_ip.ToString()));
   }
   return absl::OkStatus();
 }
@@ -95,6 +101,8 @@ mesh_config Encode(const NodeConfig& config, const NodeLinks& links,
   out.net_ifindex = links.net.ifindex;
   out.vxlan_ifindex = links.vxlan.ifindex;
   out.pod_mtu = static_cast<uint32_t>(PodMtu(config));
+  out.tunnel_mtu = static_cast<uint32_t>(TunnelMtu(config));
+  out.routing = static_cast<uint8_t>(config.routing);
   std::memcpy(out.host_mac, links.host.mac.data(), links.host.mac.size());
   std::memcpy(out.net_mac, links.net.mac.data(), links.net.mac.size());
   if (uplink.has_value()) {

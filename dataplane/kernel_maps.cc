@@ -27,6 +27,7 @@ absl::StatusOr<std::unique_ptr<KernelMaps>> KernelMaps::Adopt(const Programs& pr
   RETURN_IF_ERROR(AdoptOne(programs, MESH_BACKEND_LOAD_MAP_NAME, &out->load));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_SOURCE_RANGE_MAP_NAME, &out->source_range));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_TUNNEL_MAP_NAME, &out->tunnel));
+  RETURN_IF_ERROR(AdoptOne(programs, MESH_IDENTITY_MAP_NAME, &out->identity));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_NAMESPACE_MAP_NAME, &out->ns));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_NODE_MAP_NAME, &out->node));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_NO_MASQUERADE_MAP_NAME, &out->no_masquerade));
@@ -40,8 +41,8 @@ absl::StatusOr<std::unique_ptr<KernelMaps>> KernelMaps::Adopt(const Programs& pr
 }
 
 ServiceTables::Maps KernelMaps::ForServices(HostRoutes& routes) {
-  return {service, set, slot, maglev,        backend,  load,  source_range,
-          tunnel,  ns,  node, no_masquerade, announce, routes};
+  return {service, set,      slot, maglev, backend,       load,     source_range,
+          tunnel,  identity, ns,   node,   no_masquerade, announce, routes};
 }
 
 }  // namespace mesh::dataplane

@@ -24,6 +24,7 @@ struct KernelMaps {
   KernelMap<mesh_backend_key, mesh_backend_load_value> load;
   KernelMap<mesh_source_range_key, mesh_source_range_value> source_range;
   KernelMap<mesh_tunnel_key, mesh_tunnel_value> tunnel;
+  KernelMap<mesh_identity_key, mesh_identity_value> identity;
   KernelMap<mesh_namespace_key, mesh_namespace_value> ns;
   KernelMap<mesh_node_key, uint32_t> node;
   KernelMap<mesh_no_masquerade_key, uint32_t> no_masquerade;

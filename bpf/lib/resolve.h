@@ -4,6 +4,7 @@
 
 #include "lib/common.h"
 #include "lib/endpoint.h"
+#include "lib/identity.h"
 #include "lib/outside.h"
 #include "lib/packet.h"
 #include "lib/tunnel.h"

@@ -164,6 +164,8 @@ struct DesiredState {
   std::map<uint32_t, NamespacePolicy> namespaces;  // by identity
   // Identities of the pods of other nodes, both families. Only with native routing.
   std::map<IpAddress, uint32_t> pod_identities;
+  // As changed_services: those whose row may differ from the last Apply().
+  std::optional<std::vector<IpAddress>> changed_pod_identities;
 };
 
 }  // namespace mesh::dataplane

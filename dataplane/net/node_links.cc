@@ -44,7 +44,7 @@ absl::StatusOr<bool> IsStale(Netlink& netlink, int ifindex, const IpAddress& gat
 absl::StatusOr<NodeLinks> EnsureNodeLinks(Netlink& netlink, const NodeConfig& config) {
   const int mtu = PodMtu(config);
   NodeLinks out;
-  ASSIGN_OR_RETURN(out.vxlan, EnsureVxlan(netlink, mtu));
+  ASSIGN_OR_RETURN(out.vxlan, EnsureVxlan(netlink, TunnelMtu(config)));
 
   absl::StatusOr<LinkInfo> host = netlink.Link(kHostName);
   if (host.ok() && host->kind != "veth") {

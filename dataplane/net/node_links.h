@@ -16,7 +16,10 @@ inline constexpr uint16_t kVxlanPort = MESH_VXLAN_PORT;
 // Outer Ethernet, IPv4, UDP and VXLAN headers.
 inline constexpr int kVxlanOverhead = 50;
 
-inline int PodMtu(const NodeConfig& config) { return config.uplink_mtu - kVxlanOverhead; }
+inline int TunnelMtu(const NodeConfig& config) { return config.uplink_mtu - kVxlanOverhead; }
+inline int PodMtu(const NodeConfig& config) {
+  return config.routing == Routing::kNative ? config.uplink_mtu : TunnelMtu(config);
+}
 
 // The node's own interfaces. All nodes use the same MAC addresses: no Ethernet connects them, and
 // the VXLAN driver drops only frames from its own.

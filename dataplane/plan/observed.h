@@ -85,6 +85,7 @@ struct Observed {
   std::map<uint32_t, ServiceEntry> services;  // by service id; every part has its rows
   std::map<IpPrefix, IpAddress> peers;        // pod range -> node
   std::map<uint32_t, Isolation> namespaces;   // by identity; kDefault has no row
+  std::map<IpAddress, uint32_t> identities;   // of pods and gateways of other nodes; native routing
   std::set<std::pair<Outside, IpPrefix>> outside;
   friend bool operator==(const Observed&, const Observed&) = default;
 

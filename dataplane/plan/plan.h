@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What must be done to bring the maps from what they hold to what they should hold. Pure.
 //
-// Order, so that packets never meet a reference to something absent: policies, peers and backends
-// appear before the sets that hold them, sets and source ranges before the frontends that name
-// them, and all leave in the other order. Nothing is removed on the word of an incomplete desired
-// state.
+// Order, so that packets never meet a reference to something absent: policies, peers,
+// identities and backends appear before the sets that hold them, sets and source ranges before the
+// frontends that name them, and all leave in the other order. Nothing is removed on the word of an
+// incomplete desired state.
 #pragma once
 
 #include <memory>
@@ -25,6 +25,10 @@ struct PutNamespace {
 struct PutPeer {
   IpPrefix pod_cidr;
   IpAddress node;
+};
+struct PutIdentity {
+  IpAddress ip;
+  uint32_t identity = 0;
 };
 struct PutOutside {
   Outside kind = Outside::kNode;
@@ -65,15 +69,19 @@ struct RemoveOutside {
   Outside kind = Outside::kNode;
   IpPrefix range;
 };
+struct RemoveIdentity {
+  IpAddress ip;
+};
 struct RemovePeer {
   IpPrefix pod_cidr;
 };
 struct RemoveNamespace {
   uint32_t identity = 0;
 };
-using Action = std::variant<PutNamespace, PutPeer, PutOutside, PutBackend, PutSourceRange, PutSet,
-                            PutFrontend, RemoveFrontend, RemoveSet, RemoveSourceRange,
-                            RemoveBackend, RemoveOutside, RemovePeer, RemoveNamespace>;
+using Action =
+    std::variant<PutNamespace, PutPeer, PutIdentity, PutOutside, PutBackend, PutSourceRange, PutSet,
+                 PutFrontend, RemoveFrontend, RemoveSet, RemoveSourceRange, RemoveBackend,
+                 RemoveOutside, RemoveIdentity, RemovePeer, RemoveNamespace>;
 
 struct Plan {
   std::vector<Action> actions;

@@ -56,11 +56,13 @@ class Planner::Impl {
   struct Phases {
     std::vector<Action> put_backends, put_source_ranges, put_sets, put_frontends, put_outside;
     std::vector<Action> remove_outside, remove_frontends, remove_sets, remove_source_ranges,
-        remove_backends, remove_peers;
+        remove_backends, remove_identities, remove_peers;
   };
 
   void PlanNamespaces();
   void PlanPeers();
+  void PlanIdentities();
+  void PlanIdentity(const IpAddress& ip);
   void PlanServices(const std::set<std::string>& keys);
   std::set<std::string> WithRivals(std::set<std::string> keys) const;
   void Release(const std::string& key);
@@ -89,7 +91,8 @@ class Planner::Impl {
   std::set<std::string> troubled_;  // keys of records with problems
   std::map<std::string, Peer> peers_;
   std::map<uint32_t, NamespacePolicy> namespaces_;
-  std::set<IpPrefix> nodes_;  // addresses of all nodes
+  std::set<IpPrefix> nodes_;      // addresses of all nodes
+  std::set<IpAddress> gateways_;  // of the other nodes: what their processes send with
   std::vector<std::string> peer_problems_;
 
   // Of the plan at work.
@@ -122,7 +125,13 @@ Plan Planner::Impl::Compute(const DesiredState& desired, const Observed& observe
   planned_complete_ = desired.complete;
 
   if (everything || desired.namespaces != namespaces_) PlanNamespaces();
-  if (everything || desired.peers != peers_) PlanPeers();
+  const bool peers_changed = everything || desired.peers != peers_;
+  if (peers_changed) PlanPeers();
+  if (peers_changed || !desired.changed_pod_identities.has_value()) {
+    PlanIdentities();
+  } else {
+    for (const IpAddress& ip : *desired.changed_pod_identities) PlanIdentity(ip);
+  }
   std::set<std::string> keys;
   if (!everything) {
     keys.insert(desired.changed_services->begin(), desired.changed_services->end());
@@ -165,9 +174,9 @@ void Planner::Impl::Join() {
     append(*phase);
   }
   if (desired_->complete) {
-    for (auto* phase :
-         {&phases_.remove_outside, &phases_.remove_frontends, &phases_.remove_sets,
-          &phases_.remove_source_ranges, &phases_.remove_backends, &phases_.remove_peers}) {
+    for (auto* phase : {&phases_.remove_outside, &phases_.remove_frontends, &phases_.remove_sets,
+                        &phases_.remove_source_ranges, &phases_.remove_backends,
+                        &phases_.remove_identities, &phases_.remove_peers}) {
       append(*phase);
     }
     if (!phases_.remove_backends.empty() || !phases_.remove_peers.empty()) {
@@ -209,6 +218,7 @@ void Planner::Impl::PlanNamespaces() {
 void Planner::Impl::PlanPeers() {
   peers_ = desired_->peers;
   peer_problems_.clear();
+  gateways_.clear();
   std::set<IpPrefix> ranges, nodes;
   for (const auto& [name, peer] : desired_->peers) {
     if (!peer.ip.is_v4() || !peer.pod_cidr.base().is_v4()) {
@@ -227,6 +237,9 @@ void Planner::Impl::PlanPeers() {
       continue;
     }
     nodes.insert(IpPrefix::Of(peer.ip));
+    if (const auto gateway = peer.pod_cidr.At(1); gateway && node_.routing == Routing::kNative) {
+      gateways_.insert(*gateway);
+    }
     const auto it = observed_->peers.find(peer.pod_cidr);
     if (it != observed_->peers.end() && it->second == peer.ip) continue;
     if (it != observed_->peers.end()) plan_.judge_flows_again = true;
@@ -249,6 +262,38 @@ void Planner::Impl::PlanPeers() {
     }
   }
   PlanOutside(Outside::kNoMasquerade, no_masquerade);
+}
+
+// Without memory of its own: 150,000 rows are there twice as it is, wanted and written.
+void Planner::Impl::PlanIdentities() {
+  const bool native = node_.routing == Routing::kNative;
+  if (native) {
+    for (const auto& [ip, identity] : desired_->pod_identities) PlanIdentity(ip);
+    for (const IpAddress& ip : gateways_) PlanIdentity(ip);
+  }
+  for (const auto& [ip, identity] : observed_->identities) {
+    if (native && (gateways_.contains(ip) || desired_->pod_identities.contains(ip))) continue;
+    phases_.remove_identities.push_back(RemoveIdentity{ip});
+  }
+}
+
+void Planner::Impl::PlanIdentity(const IpAddress& ip) {
+  if (node_.routing != Routing::kNative || !ip.is_v4()) return;
+  const auto seen = observed_->identities.find(ip);
+  const bool there = seen != observed_->identities.end();
+  uint32_t identity = gateways_.contains(ip) ? kIdentityHost : 0;
+  if (const auto it = desired_->pod_identities.find(ip);
+      identity == 0 && it != desired_->pod_identities.end()) {
+    identity = it->second;
+  }
+  if (identity == 0) {
+    if (there) phases_.remove_identities.push_back(RemoveIdentity{ip});
+    return;
+  }
+  if (there && seen->second == identity) return;
+  // The address has another pod: what was judged of the one before is not said of it.
+  if (there) plan_.judge_flows_again = true;
+  plan_.actions.push_back(PutIdentity{ip, identity});
 }
 
 void Planner::Impl::PlanOutside(Outside kind, const std::set<IpPrefix>& wanted) {

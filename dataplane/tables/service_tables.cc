@@ -105,6 +105,8 @@ absl::StatusOr<Observed> ServiceTables::Load() const {
     ASSIGN_OR_RETURN(const IpPrefix prefix, DecodePrefix(key.ip, key.prefix_length));
     out.peers[prefix] = DecodeIp(value.node_ip);
   }
+  ASSIGN_OR_RETURN(const auto identities, maps_.identity.Dump());
+  for (const auto& [key, value] : identities) out.identities[DecodeIp(key.ip)] = value.identity;
   ASSIGN_OR_RETURN(const auto namespaces, maps_.ns.Dump());
   for (const auto& [key, value] : namespaces) {
     out.namespaces[key.identity] = static_cast<Isolation>(value.isolation);
@@ -216,6 +218,15 @@ class ServiceTables::Run {
   absl::Status WriteAll(const RemovePeer&) {
     return RemoveEach<RemovePeer>(maps_.tunnel,
                                   [](const RemovePeer& a) { return Encode(a.pod_cidr); });
+  }
+  absl::Status WriteAll(const PutIdentity&) {
+    return UpsertEach<PutIdentity>(maps_.identity, [](const PutIdentity& a) {
+      return std::pair(mesh_identity_key{EncodeIp(a.ip)}, mesh_identity_value{a.identity});
+    });
+  }
+  absl::Status WriteAll(const RemoveIdentity&) {
+    return RemoveEach<RemoveIdentity>(
+        maps_.identity, [](const RemoveIdentity& a) { return mesh_identity_key{EncodeIp(a.ip)}; });
   }
   absl::Status WriteAll(const PutFrontend&) {
     return UpsertEach<PutFrontend>(maps_.service, [](const PutFrontend& a) {

@@ -10,6 +10,7 @@
 #include "dataplane/plan/plan.h"
 #include "mesh/shared/backend_load_map.h"
 #include "mesh/shared/backend_map.h"
+#include "mesh/shared/identity_map.h"
 #include "mesh/shared/namespace_map.h"
 #include "mesh/shared/outside_map.h"
 #include "mesh/shared/service_map.h"
@@ -44,6 +45,7 @@ class ServiceTables {
     Map<mesh_backend_key, mesh_backend_load_value>& load;
     Map<mesh_source_range_key, mesh_source_range_value>& source_range;
     Map<mesh_tunnel_key, mesh_tunnel_value>& tunnel;
+    Map<mesh_identity_key, mesh_identity_value>& identity;
     Map<mesh_namespace_key, mesh_namespace_value>& ns;
     Map<mesh_node_key, uint32_t>& node;
     Map<mesh_no_masquerade_key, uint32_t>& no_masquerade;

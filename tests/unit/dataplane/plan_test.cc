@@ -343,6 +343,84 @@ TEST(ComputePlan, TellsOthersThatTheyAreNodesAndWhomNotToMasquerade) {
                           std::pair(Outside::kNoMasquerade, Range("10.0.0.0/8"))));
 }
 
+TEST(Planner, TellsWhosePodsThoseOfOtherNodesAreWhenPacketsDoNot) {
+  NodeConfig node = ThisNode();
+  node.routing = Routing::kNative;
+  Planner planner(node);
+  Observed observed;
+  DesiredState desired;
+  desired.complete = true;
+  desired.peers["node2"] = {"node2", Ip("192.0.2.2"), Range("10.244.2.0/24")};
+  desired.pod_identities = {{Ip("10.244.2.10"), 300}, {Ip("10.244.2.11"), 301}};
+  const auto apply = [&] {
+    const Plan plan = planner.Compute(desired, observed);
+    EXPECT_TRUE(plan.problem.ok()) << plan.problem;
+    for (const Action& action : plan.actions) Perform(action, observed);
+    return plan;
+  };
+
+  apply();
+  // Processes of the other node send with the first address of its range.
+  const std::pair<const IpAddress, uint32_t> gateway = {Ip("10.244.2.1"), kIdentityHost};
+  EXPECT_THAT(observed.identities, ElementsAre(gateway, ::testing::Pair(Ip("10.244.2.10"), 300),
+                                               ::testing::Pair(Ip("10.244.2.11"), 301)));
+
+  // One is told to have gone, the other is not looked at.
+  desired.changed_services.emplace();
+  desired.changed_pod_identities = {Ip("10.244.2.10")};
+  desired.pod_identities.clear();
+  EXPECT_EQ(apply().actions.size(), 1u);
+  EXPECT_THAT(observed.identities, ElementsAre(gateway, ::testing::Pair(Ip("10.244.2.11"), 301)));
+
+  desired.peers.clear();
+  desired.changed_pod_identities.reset();
+  apply();
+  EXPECT_TRUE(observed.identities.empty());
+}
+
+TEST(Planner, HasFlowsJudgedAgainWhenAnAddressGoesToAnotherNamespace) {
+  NodeConfig node = ThisNode();
+  node.routing = Routing::kNative;
+  DesiredState desired;
+  desired.complete = true;
+  desired.pod_identities = {{Ip("10.244.2.10"), 300}};
+  Observed observed;
+  NextIds next;
+  Plan plan = ComputePlan(node, desired, observed, next);
+  EXPECT_FALSE(plan.judge_flows_again) << "nothing was judged of an address that was unknown";
+  for (const Action& action : plan.actions) Perform(action, observed);
+
+  desired.pod_identities[Ip("10.244.2.10")] = 301;
+
+  EXPECT_TRUE(ComputePlan(node, desired, observed, next).judge_flows_again);
+}
+
+TEST(Planner, KeepsIdentitiesWhoseNodesHaveNotBeenToldYet) {
+  NodeConfig node = ThisNode();
+  node.routing = Routing::kNative;
+  Observed observed;
+  observed.identities = {{Ip("10.244.2.10"), 300}};
+  NextIds next;
+
+  EXPECT_TRUE(ComputePlan(node, DesiredState(), observed, next).actions.empty());
+}
+
+TEST(Planner, KeepsNoIdentitiesWherePacketsCarryThem) {
+  Observed observed;
+  observed.identities = {{Ip("10.244.2.10"), 300}};
+  DesiredState desired;
+  desired.complete = true;
+  desired.peers["node2"] = {"node2", Ip("192.0.2.2"), Range("10.244.2.0/24")};
+  desired.pod_identities = {{Ip("10.244.2.10"), 300}};
+  NextIds next;
+
+  for (const Action& action : ComputePlan(ThisNode(), desired, observed, next).actions) {
+    Perform(action, observed);
+  }
+
+  EXPECT_TRUE(observed.identities.empty());
+}
+
 TEST(ComputePlan, RefusesAPeerThatClaimsThisNodesPods) {
   NextIds next;
   DesiredState desired;

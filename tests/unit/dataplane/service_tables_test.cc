@@ -68,15 +68,29 @@ class Tables : public ::testing::Test {
   FakeMap<mesh_backend_key, mesh_backend_load_value> load_;
   FakeMap<mesh_source_range_key, mesh_source_range_value> source_range_;
   FakeMap<mesh_tunnel_key, mesh_tunnel_value> tunnel_;
+  FakeMap<mesh_identity_key, mesh_identity_value> identity_;
   FakeMap<mesh_namespace_key, mesh_namespace_value> ns_;
   FakeMap<mesh_node_key, uint32_t> node_;
   FakeMap<mesh_no_masquerade_key, uint32_t> no_masquerade_;
   FakeMap<mesh_announce_key, uint32_t> announce_;
   FakeHostRoutes routes_;
   ServiceTables tables_{{service_, set_, slot_, maglev_, backend_, load_, source_range_, tunnel_,
-                         ns_, node_, no_masquerade_, announce_, routes_}};
+                         identity_, ns_, node_, no_masquerade_, announce_, routes_}};
   Observed observed_;
 };
+
+TEST_F(Tables, KeepsTheIdentitiesOfOtherNodesPods) {
+  ASSERT_TRUE(
+      Execute({PutIdentity{Ip("10.244.2.10"), 300}, PutIdentity{Ip("10.244.2.11"), 301}}).ok());
+  ASSERT_TRUE(
+      Execute({PutIdentity{Ip("10.244.2.10"), 302}, RemoveIdentity{Ip("10.244.2.11")}}).ok());
+
+  const auto rows = *identity_.Dump();
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].first.ip, htonl(0x0af4020a));
+  EXPECT_EQ(rows[0].second.identity, 302u);
+  EXPECT_EQ(*tables_.Load(), observed_);
+}
 
 TEST_F(Tables, WritesAServiceInNetworkOrder) {
   ASSERT_TRUE(Execute({Backend(7, "10.244.1.10"), Set({7}), Web()}).ok());

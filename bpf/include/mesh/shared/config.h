@@ -16,13 +16,14 @@ struct mesh_config {
 	__u8 host_mac[6];
 	__u8 net_mac[6];
 	__u32 uplink_ifindex; /* 0: none */
-	__u32 pod_mtu;	      /* longest IP packet through the tunnel */
+	__u32 pod_mtu;	      /* longest IP packet between pods of two nodes */
 	__u32 kernel_context; /* bpf_cast_to_kern_ctx is there; set where programs are loaded */
 	__u8 uplink_mac[6];
 	__u8 routing; /* MESH_ROUTING_* */
 	__u8 pad0;
+	__u32 tunnel_mtu; /* longest IP packet through the tunnel */
 };
-MESH_SHARED_ASSERT(sizeof(struct mesh_config) == 76, "ABI");
+MESH_SHARED_ASSERT(sizeof(struct mesh_config) == 80, "ABI");
 
 #define MESH_ROUTING_VXLAN  0
 #define MESH_ROUTING_NATIVE 1 /* all nodes on one link: packets between pods go as they are */

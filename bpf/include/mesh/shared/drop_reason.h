@@ -52,7 +52,9 @@
 	/* SCTP; the sender is told */                                                             \
 	X(SCTP, sctp, 21)                                                                          \
 	/* answered here: ARP for an announced address */                                          \
-	X(ANSWERED, answered, 22)
+	X(ANSWERED, answered, 22)                                                                  \
+	/* native routing: no namespace is known of the pod that sent it or that is to get it */   \
+	X(UNKNOWN_IDENTITY, unknown_identity, 23)
 
 enum mesh_reason {
 #define MESH_REASON_ENUM(upper, lower, number) MESH_REASON_##upper = number,
@@ -60,4 +62,4 @@ enum mesh_reason {
 #undef MESH_REASON_ENUM
 };
 
-#define MESH_REASON_COUNT 23
+#define MESH_REASON_COUNT 24
