@@ -10,22 +10,9 @@
 #include "lib/common.h"
 #include "lib/flow.h"
 #include "lib/metrics.h"
+#include "lib/outer.h"
 #include "lib/packet.h"
 #include "lib/state.h"
-
-struct mesh_vxlan {
-	__be32 flags; /* MESH_VXLAN_HAS_VNI */
-	__be32 vni;   /* in the upper 24 bits */
-};
-#define MESH_VXLAN_HAS_VNI 0x08000000
-
-struct mesh_outer {
-	struct ethhdr eth;
-	struct iphdr ip;
-	struct udphdr udp;
-	struct mesh_vxlan vxlan;
-} __attribute__((packed));
-_Static_assert(sizeof(struct mesh_outer) == 50, "the tunnel's overhead");
 
 struct mesh_inner {
 	__u8 macs[12];
@@ -70,47 +57,23 @@ static __always_inline int mesh_direct_parse(struct xdp_md *ctx, struct mesh_flo
 	return 1;
 }
 
-/* Learns who takes packets to the other node. Returns 0 when the kernel has to find out first. */
-static __always_inline int mesh_direct_next_hop(struct xdp_md *ctx, struct mesh_flow_value *flow)
-{
-	struct bpf_fib_lookup fib = {};
-
-	fib.family = 2; /* AF_INET */
-	fib.ipv4_src = mesh_config.node_ip;
-	fib.ipv4_dst = flow->out_peer;
-	fib.ifindex = mesh_config.net_ifindex; /* see mesh_resolve_outside() */
-	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS ||
-	    fib.ifindex != mesh_config.uplink_ifindex) {
-		__builtin_memset(flow->next_hop_mac, 0, ETH_ALEN);
-		return 0;
-	}
-	__builtin_memcpy(flow->next_hop_mac, fib.dmac, ETH_ALEN);
-	return 1;
-}
-
-static __always_inline int mesh_direct_no_next_hop(const struct mesh_flow_value *flow)
-{
-	const __u8 *mac = flow->next_hop_mac;
-
-	return !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
-}
-
 /* Notes the packet in its flow, and once a second asks again for the next hop. */
 static __always_inline int mesh_direct_note(struct xdp_md *ctx, struct mesh_flow_value *flow,
 					    __u8 proto, __u32 length)
 {
+	int again = mesh_next_hop_unknown(flow);
 	__u32 tick = bpf_jiffies64();
-	int again = mesh_direct_no_next_hop(flow);
+	struct bpf_fib_lookup fib;
 
 	if (flow->last_tick != tick) {
 		__u64 now_ns = bpf_ktime_get_coarse_ns();
 
 		again |= now_ns / MESH_SECOND_NS != flow->last_seen_ns / MESH_SECOND_NS;
-		if (again && !mesh_direct_next_hop(ctx, flow))
+		if (again && !mesh_next_hop_learn(ctx, flow, &fib))
 			return 0;
 		flow->last_tick = tick;
 		flow->last_seen_ns = now_ns;
-	} else if (again && !mesh_direct_next_hop(ctx, flow)) {
+	} else if (again && !mesh_next_hop_learn(ctx, flow, &fib)) {
 		return 0;
 	}
 	__sync_fetch_and_add(&flow->packets, 1);
@@ -126,60 +89,10 @@ static __always_inline void mesh_direct_sum(__sum16 *check, const struct mesh_fl
 	*check = mesh_csum_apply(mesh_csum_apply(*check, flow->address_diff), flow->port_diff);
 }
 
-static __always_inline void mesh_direct_count(__u32 length)
-{
-	__u32 index = MESH_METRICS_INDEX(MESH_REASON_FORWARDED, MESH_DIRECTION_INGRESS);
-	struct mesh_metrics_value *value = bpf_map_lookup_elem(&mesh_metrics, &index);
-
-	if (value) {
-		value->packets++;
-		value->bytes += length;
-	}
-}
-
-static __always_inline void mesh_direct_outer(struct mesh_outer *outer,
-					      const struct mesh_flow_value *flow,
-					      const struct mesh_flow_key *key, __u32 inner_length)
-{
-	__u32 length = inner_length + sizeof(*outer) - ETH_HLEN;
-	__u32 spread = key->saddr ^ key->daddr ^ ((__u32)key->sport << 16 | key->dport);
-	__u64 sum;
-	int i;
-
-	spread ^= spread >> 16;
-	spread ^= spread >> 7;
-	__builtin_memcpy(outer->eth.h_dest, flow->next_hop_mac, ETH_ALEN);
-#pragma unroll
-	for (i = 0; i < ETH_ALEN; i++)
-		outer->eth.h_source[i] = mesh_config.uplink_mac[i];
-	outer->eth.h_proto = bpf_htons(ETH_P_IP);
-	*(__be16 *)&outer->ip = bpf_htons(0x4500);
-	outer->ip.tot_len = bpf_htons(length);
-	outer->ip.id = 0;
-	outer->ip.frag_off = 0;
-	outer->ip.ttl = 64;
-	outer->ip.protocol = IPPROTO_UDP;
-	outer->ip.saddr = mesh_config.node_ip;
-	outer->ip.daddr = flow->out_peer;
-	sum = bpf_htons(0x4500);
-	sum += bpf_htons(length);
-	sum += bpf_htons(64 << 8 | IPPROTO_UDP);
-	sum += mesh_config.node_ip;
-	sum += flow->out_peer;
-	outer->ip.check = mesh_csum_apply((__sum16)0xffff, mesh_csum_fold32(sum));
-	outer->udp.source = bpf_htons(49152 | (spread & 0x3fff));
-	outer->udp.dest = bpf_htons(MESH_VXLAN_PORT);
-	outer->udp.len = bpf_htons(length - sizeof(outer->ip));
-	outer->udp.check = 0;
-	outer->vxlan.flags = bpf_htonl(MESH_VXLAN_HAS_VNI);
-	outer->vxlan.vni = bpf_htonl(flow->vni << 8);
-}
-
 static __always_inline int mesh_direct_forward(struct xdp_md *ctx)
 {
 	struct mesh_flow_value *flow;
 	struct mesh_flow_key key;
-	struct mesh_outer *outer;
 	struct mesh_inner *in;
 	void *data, *data_end;
 	__u32 frame = ctx->data_end - ctx->data, inner_length, sum;
@@ -192,12 +105,11 @@ static __always_inline int mesh_direct_forward(struct xdp_md *ctx)
 		return XDP_PASS;
 	if (!mesh_direct_note(ctx, flow, key.proto, frame))
 		return XDP_PASS;
-	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(struct mesh_outer)))
+	if (bpf_xdp_adjust_head(ctx, -(int)MESH_OUTER_SIZE))
 		return XDP_PASS;
 	data = (void *)(long)ctx->data;
 	data_end = (void *)(long)ctx->data_end;
-	outer = data;
-	in = data + sizeof(*outer);
+	in = data + MESH_OUTER_SIZE;
 	/* It was there before. */
 	if ((void *)in + MESH_L4_OFFSET + sizeof(struct udphdr) > data_end)
 		return XDP_DROP;
@@ -231,7 +143,7 @@ static __always_inline int mesh_direct_forward(struct xdp_md *ctx)
 		in->sport = flow->sport;
 		in->dport = flow->dport;
 	}
-	mesh_direct_outer(outer, flow, &key, inner_length);
-	mesh_direct_count(frame);
+	mesh_outer_write(data, flow, inner_length, in->ip.tos);
+	mesh_count_bytes(MESH_REASON_FORWARDED, MESH_DIRECTION_INGRESS, frame);
 	return XDP_TX;
 }

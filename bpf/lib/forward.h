@@ -4,6 +4,7 @@
 
 #include "lib/checksum.h"
 #include "lib/common.h"
+#include "lib/encap.h"
 #include "lib/flow.h"
 #include "lib/fragment.h"
 #include "lib/kernel.h"
@@ -195,11 +196,12 @@ static __always_inline int mesh_write_macs(struct __sk_buff *skb,
 }
 
 /* Sends the packet off and counts it. Returns the program's verdict. */
-static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh_flow_value *flow,
-					__u32 direction)
+static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh_packet *packet,
+					struct mesh_flow_value *flow, __u32 direction)
 {
 	struct bpf_tunnel_key tunnel;
 	__u32 ifindex = flow->out_ifindex;
+	int verdict;
 
 	switch (flow->target) {
 	case MESH_TARGET_POD:
@@ -221,6 +223,9 @@ static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh
 		/* Through a Service: the inner source address names its namespace. */
 		if (flow->source_mac[0] && mesh_write_macs(skb, flow))
 			return mesh_drop(skb, MESH_REASON_INVALID, direction);
+		verdict = mesh_encap(skb, packet, flow, direction);
+		if (likely(verdict != MESH_ENCAP_LEFT))
+			return verdict;
 		__builtin_memset(&tunnel, 0, sizeof(tunnel));
 		tunnel.tunnel_id = flow->vni;
 		tunnel.remote_ipv4 = bpf_ntohl(flow->out_peer);
@@ -240,15 +245,18 @@ static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh
 }
 
 /* Notes the packet in its flow. */
-static __always_inline void mesh_flow_note(struct __sk_buff *skb, const struct mesh_packet *packet,
+static __always_inline void mesh_flow_note(struct __sk_buff *skb, struct mesh_packet *packet,
 					   struct mesh_flow_value *flow)
 {
 	__u32 tick = bpf_jiffies64();
 
 	/* The clock is a call, the count of ticks that it follows is not. */
 	if (flow->last_tick != tick) {
+		__u64 now_ns = bpf_ktime_get_coarse_ns();
+
+		packet->first_of_second = (now_ns ^ flow->last_seen_ns) >> 30 != 0;
 		flow->last_tick = tick;
-		flow->last_seen_ns = bpf_ktime_get_coarse_ns();
+		flow->last_seen_ns = now_ns;
 	}
 	__sync_fetch_and_add(&flow->packets, 1);
 	__sync_fetch_and_add(&flow->bytes, skb->len);
@@ -321,5 +329,5 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 	}
 	if (mesh_is_routed(source, flow) && mesh_decrement_ttl(skb))
 		return mesh_drop(skb, MESH_REASON_INVALID, direction);
-	return mesh_deliver(skb, flow, direction);
+	return mesh_deliver(skb, &packet, flow, direction);
 }

@@ -12,18 +12,22 @@ struct {
 	__type(value, struct mesh_metrics_value);
 } mesh_metrics SEC(".maps");
 
-static __always_inline void mesh_count(const struct __sk_buff *skb, __u32 reason, __u32 direction)
+static __always_inline void mesh_count_bytes(__u32 reason, __u32 direction, __u32 bytes)
 {
 	__u32 index = MESH_METRICS_INDEX(reason, direction);
 	struct mesh_metrics_value *value = bpf_map_lookup_elem(&mesh_metrics, &index);
 
 	if (value) {
 		value->packets++;
-		value->bytes += skb->len;
+		value->bytes += bytes;
 	}
 }
 
-/* Returns the verdict, so that a program can end with it. */
+static __always_inline void mesh_count(const struct __sk_buff *skb, __u32 reason, __u32 direction)
+{
+	mesh_count_bytes(reason, direction, skb->len);
+}
+
 static __always_inline int mesh_drop(const struct __sk_buff *skb, __u32 reason, __u32 direction)
 {
 	/* Isolation is the destination's decision, wherever it is taken. */

@@ -21,8 +21,10 @@ struct mesh_packet {
 	__u8 ttl;
 	__u8 dont_fragment;
 	__u8 fragment; /* MESH_FRAGMENT_* */
-	__u8 pad0;
+	__u8 tos;
 	__be16 ip_id;
+	__u8 first_of_second; /* of its flow; set by mesh_flow_note() */
+	__u8 pad0;
 };
 
 #define MESH_FRAGMENT_FIRST 1
@@ -113,6 +115,7 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 
 	packet->source = ip->saddr;
 	packet->ttl = ip->ttl;
+	packet->tos = ip->tos;
 	packet->dont_fragment = !!(ip->frag_off & bpf_htons(0x4000));
 	packet->key.saddr = ip->saddr;
 	packet->key.daddr = ip->daddr;

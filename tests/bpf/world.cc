@@ -297,6 +297,39 @@ std::map<std::string, uint64_t> World::Counters() {
   return out;
 }
 
+namespace {
+
+constexpr size_t kEthernet = 14, kOuterSize = 50;
+
+// Takes a packet out of the tunnel; nothing changes when it is in none, or not as it should be.
+void Unpack(Outcome& out) {
+  constexpr size_t kOuterTos = kEthernet + 1, kFlags = kEthernet + 6;
+  if (!out.packet.has_value() || out.packet->destination_port != MESH_VXLAN_PORT) return;
+  const std::string& vxlan = out.packet->payload;
+  const std::string header = std::string(kPeerMac.begin(), kPeerMac.end()) +
+                             std::string(kUplinkMac.begin(), kUplinkMac.end());
+  EXPECT_EQ(out.packet->source.ToString(), "192.0.2.1");
+  EXPECT_EQ(out.packet->ttl, 64);
+  EXPECT_FALSE(out.packet->udp_checksum);
+  EXPECT_GE(out.packet->source_port, 49152);
+  EXPECT_EQ(out.frame.substr(0, header.size()), header);
+  EXPECT_EQ(out.frame[kOuterTos] & ~3, 0) << "the class of service is not passed on";
+  EXPECT_EQ(out.frame[kFlags], 0) << "routers may cut it";
+  EXPECT_EQ(vxlan.substr(0, 4), std::string("\x08\0\0\0", 4));
+  EXPECT_EQ(vxlan.substr(7, 1), std::string(1, '\0'));
+  uint32_t vni = 0;
+  for (size_t i = 4; i < 7; ++i) vni = vni << 8 | static_cast<uint8_t>(vxlan[i]);
+  out.tunnel = {.peer = out.packet->destination,
+                .vni = vni,
+                .ecn = static_cast<uint8_t>(out.frame[kOuterTos] & 3),
+                .source_port = out.packet->source_port};
+  out.frame = vxlan.substr(8);
+  const absl::StatusOr<Packet> inner = Decode(out.frame);
+  out.packet = inner.ok() ? std::optional<Packet>(*inner) : std::nullopt;
+}
+
+}  // namespace
+
 Outcome World::Run(int program_fd, int ifindex, const std::string& frame,
                    std::array<uint32_t, 2> cb, bool xdp) {
   const std::map<std::string, uint64_t> before = Counters();
@@ -308,6 +341,7 @@ Outcome World::Run(int program_fd, int ifindex, const std::string& frame,
   out.frame = result->packet;
   if (absl::StatusOr<Packet> decoded = Decode(result->packet); decoded.ok()) {
     out.packet = *std::move(decoded);
+    if (has_uplink_ && frame.size() + kOuterSize == out.frame.size()) Unpack(out);
   }
   for (const auto& [reason, packets] : Counters()) {
     if (packets == before.at(reason)) continue;

@@ -44,6 +44,15 @@ struct Outcome {
   // Decoded with all checksums verified; empty when that failed.
   std::optional<mesh::testing::Packet> packet;
   std::string frame;
+  // Of a packet that the program has put into the tunnel itself, whose outer headers are right:
+  // what they say. `packet` and `frame` are what is inside.
+  struct Tunnel {
+    IpAddress peer;
+    uint32_t vni = 0;
+    uint8_t ecn = 0;
+    uint16_t source_port = 0;
+  };
+  std::optional<Tunnel> tunnel;
 };
 std::ostream& operator<<(std::ostream& out, const Outcome& outcome);
 
