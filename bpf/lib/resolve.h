@@ -73,6 +73,10 @@ static __always_inline int mesh_source_check(struct mesh_source *source,
 			return mesh_is_node(source->peer) && !mesh_in_cluster(address)
 				       ? 0
 				       : MESH_REASON_UNKNOWN_PEER;
+		/* An error may be of a router behind the peer, which translates it for the side
+		 * that the flow knows. */
+		if (packet->icmp_error)
+			address = packet->key.saddr;
 		if (!source->peer || mesh_tunnel_lookup(address) != source->peer)
 			return MESH_REASON_UNKNOWN_PEER;
 		return 0;

@@ -127,7 +127,10 @@ std::string Oracle::CheckSource(const OraclePacket& packet, uint32_t* identity) 
     default:
       *identity = packet.identity;
       for (const auto& [range, peer] : peers) {
-        if (range.Contains(source)) return peer == packet.from.ip ? "" : "unknown_peer";
+        // Of an error: who is reported about, which may not be who reports.
+        if (range.Contains(packet.about.has_value() ? packet.about->destination : source)) {
+          return peer == packet.from.ip ? "" : "unknown_peer";
+        }
       }
       return "unknown_peer";
   }

@@ -250,11 +250,16 @@ absl::Status Capture::Judge(Keep keep) {
     return absl::UnavailableError("no tshark here: what was on the wire is not judged");
   }
   ASSIGN_OR_RETURN(const std::string settings, Settings());
-  // Checksums: 1 is good, 2 not looked at (a part of a datagram), 3 none (UDP).
-  std::string filter = "_ws.malformed || _ws.short || _ws.expert.severity == error";
-  for (const char* protocol : {"ip", "tcp", "udp", "icmp", "icmpv6"}) {
+  // Checksums: 1 is good, 2 not looked at (a part of a datagram), 3 none (UDP). Those of segments
+  // that an ICMP error quotes are as the router saw them: on a veth pair perhaps not filled in yet.
+  std::string filter = "_ws.malformed || _ws.short";
+  for (const char* protocol : {"ip", "icmp", "icmpv6"}) {
     filter += fmt::format(" || {0}.checksum.status == 0 || {0}.checksum.status == 4", protocol);
   }
+  filter +=
+      " || (!(icmp.type in {3, 11, 12}) && !(icmpv6.type in {1..4}) && "
+      "(_ws.expert.severity == error || tcp.checksum.status == 0 || udp.checksum.status == 0 || "
+      "udp.checksum.status == 4))";
   const std::string bad_path = path_ + ".bad", words_path = path_ + ".words";
   int result = 0;
   const std::string bad = Output(

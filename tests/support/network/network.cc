@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/errqueue.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -35,10 +36,10 @@ std::string Text(const sockaddr_in& address) {
                      ntohs(address.sin_port));
 }
 
-absl::StatusOr<UniqueFd> OpenSocket(const Netns& netns, int type) {
+absl::StatusOr<UniqueFd> OpenSocket(const Netns& netns, int type, int protocol = 0) {
   UniqueFd fd;
   RETURN_IF_ERROR(dataplane::InNetns(netns.fd(), [&] {
-    fd.reset(socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    fd.reset(socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
     return fd ? absl::OkStatus() : ErrnoStatus(errno, "open a socket");
   }));
   const int one = 1;
@@ -89,6 +90,12 @@ absl::StatusOr<Socket> Socket::Tcp(const Netns& netns) {
 absl::StatusOr<Socket> Socket::Udp(const Netns& netns) {
   Socket out;
   ASSIGN_OR_RETURN(out.fd_, OpenSocket(netns, SOCK_DGRAM));
+  return out;
+}
+
+absl::StatusOr<Socket> Socket::Raw(const Netns& netns, int protocol) {
+  Socket out;
+  ASSIGN_OR_RETURN(out.fd_, OpenSocket(netns, SOCK_RAW, protocol));
   return out;
 }
 
@@ -168,6 +175,57 @@ absl::StatusOr<std::string> Socket::Answer(const std::string& answer, absl::Dura
     return ErrnoStatus(errno, "answer");
   }
   return out;
+}
+
+absl::Status Socket::SetTtl(int hops) {
+  if (setsockopt(fd_.get(), IPPROTO_IP, IP_TTL, &hops, sizeof(hops)) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, fmt::format("set a time to live of {}", hops));
+}
+
+absl::Status Socket::ForbidFragments() {
+  const int on = IP_PMTUDISC_DO;
+  if (setsockopt(fd_.get(), IPPROTO_IP, IP_MTU_DISCOVER, &on, sizeof(on)) == 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, "forbid fragments");
+}
+
+absl::StatusOr<int> Socket::PathMtu() const {
+  int mtu = 0;
+  socklen_t size = sizeof(mtu);
+  if (getsockopt(fd_.get(), IPPROTO_IP, IP_MTU, &mtu, &size) == 0) return mtu;
+  return ErrnoStatus(errno, "ask for the path's MTU");
+}
+
+absl::Status Socket::WantErrors() {
+  const int on = 1;
+  if (setsockopt(fd_.get(), IPPROTO_IP, IP_RECVERR, &on, sizeof(on)) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, "ask for ICMP errors");
+}
+
+absl::StatusOr<Socket::IcmpError> Socket::ReceiveError(absl::Duration limit) {
+  RETURN_IF_ERROR(Wait(0, limit));  // errors are waited for always
+  char data[2048];
+  char control[512];
+  iovec part = {data, sizeof(data)};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  if (recvmsg(fd_.get(), &message, MSG_ERRQUEUE) < 0) return ErrnoStatus(errno, "receive an error");
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != IPPROTO_IP || header->cmsg_type != IP_RECVERR) continue;
+    sock_extended_err error;
+    std::memcpy(&error, CMSG_DATA(header), sizeof(error));
+    if (error.ee_origin != SO_EE_ORIGIN_ICMP) continue;
+    sockaddr_in from;
+    std::memcpy(&from, CMSG_DATA(header) + sizeof(error), sizeof(from));
+    return IcmpError{IpAddress::V4(ntohl(from.sin_addr.s_addr)).ToString(), error.ee_type,
+                     error.ee_code, error.ee_info};
+  }
+  return absl::InternalError("an error that is not ICMP's");
 }
 
 std::string Socket::local() const {

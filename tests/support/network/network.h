@@ -3,6 +3,7 @@
 // end with the test, whatever happens to it.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -36,6 +37,8 @@ class Socket {
  public:
   static absl::StatusOr<Socket> Tcp(const Netns& netns);
   static absl::StatusOr<Socket> Udp(const Netns& netns);
+  // IP packets of `protocol` that are neither.
+  static absl::StatusOr<Socket> Raw(const Netns& netns, int protocol);
 
   absl::Status Bind(const IpAddress& ip, uint16_t port);
   absl::Status Listen();
@@ -46,6 +49,24 @@ class Socket {
   // UDP: receives one datagram and sends `answer` back to where it came from.
   absl::StatusOr<std::string> Answer(const std::string& answer,
                                      absl::Duration limit = absl::Seconds(5));
+
+  // Of the packets that it sends from now on.
+  absl::Status SetTtl(int hops);
+  // Packets are not cut, here nor on the way: what is too long is refused.
+  absl::Status ForbidFragments();
+  // REQUIRES: connected. As far as is known by now.
+  absl::StatusOr<int> PathMtu() const;
+  // An ICMP error about something that was sent.
+  struct IcmpError {
+    std::string from;
+    uint8_t type = 0, code = 0;
+    uint32_t info = 0;  // the MTU, if that is what it tells
+    friend bool operator==(const IcmpError&, const IcmpError&) = default;
+  };
+  // Receives them, instead of one errno for all. Before the first packet is sent.
+  absl::Status WantErrors();
+  absl::StatusOr<IcmpError> ReceiveError(absl::Duration limit = absl::Seconds(5));
+
   // "address:port".
   std::string local() const;
   std::string peer() const;
