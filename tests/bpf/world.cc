@@ -322,7 +322,8 @@ void Unpack(Outcome& out) {
   out.tunnel = {.peer = out.packet->destination,
                 .vni = vni,
                 .ecn = static_cast<uint8_t>(out.frame[kOuterTos] & 3),
-                .source_port = out.packet->source_port};
+                .source_port = out.packet->source_port,
+                .id = out.packet->id};
   out.frame = vxlan.substr(8);
   const absl::StatusOr<Packet> inner = Decode(out.frame);
   out.packet = inner.ok() ? std::optional<Packet>(*inner) : std::nullopt;

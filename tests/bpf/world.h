@@ -50,7 +50,7 @@ struct Outcome {
     IpAddress peer;
     uint32_t vni = 0;
     uint8_t ecn = 0;
-    uint16_t source_port = 0;
+    uint16_t source_port = 0, id = 0;
   };
   std::optional<Tunnel> tunnel;
 };
