@@ -49,6 +49,9 @@ class IpPrefix {
   // The range of one address.
   static IpPrefix Of(const IpAddress& address);
 
+  // False for IpPrefix(): no range at all.
+  bool is_set() const { return *this != IpPrefix(); }
+
   const IpAddress& base() const { return base_; }
   // In the family's own terms: 0..32 or 0..128.
   int length() const { return length_; }

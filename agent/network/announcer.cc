@@ -48,7 +48,41 @@ std::array<uint8_t, kArpFrameBytes> GratuitousArp(const dataplane::MacAddress& m
   return out;
 }
 
-absl::Status SendGratuitousArp(const std::string& interface, const std::vector<IpAddress>& ips) {
+std::array<uint8_t, kNeighborFrameBytes> NeighborAdvertisement(const dataplane::MacAddress& mac,
+                                                               const IpAddress& ip) {
+  // ff02::1, and the Ethernet address it stands for.
+  constexpr std::array<uint8_t, 16> kAllNodes = {0xff, 0x02, 0, 0, 0, 0, 0, 0,
+                                                 0,    0,    0, 0, 0, 0, 0, 1};
+  constexpr uint8_t kGroupMac[] = {0x33, 0x33, 0, 0, 0, 1};
+  // Version 6, 32 bytes of ICMPv6, hop limit 255: what came through a router is not heeded.
+  constexpr uint8_t kHead[] = {0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 58, 255};
+  // Type 136, checksum to come, flag override: not solicited, and this is no router of theirs.
+  constexpr uint8_t kMessage[] = {136, 0, 0, 0, 0x20, 0, 0, 0};
+  constexpr size_t kIpAt = 14, kMessageAt = kIpAt + 40, kChecksumAt = kMessageAt + 2;
+  std::array<uint8_t, kNeighborFrameBytes> out{};
+  auto at = std::copy(std::begin(kGroupMac), std::end(kGroupMac), out.begin());
+  at = std::copy(mac.begin(), mac.end(), at);
+  at = std::copy(std::begin(kHead), std::end(kHead), at);
+  at = std::copy(ip.bytes().begin(), ip.bytes().end(), at);
+  at = std::copy(kAllNodes.begin(), kAllNodes.end(), at);
+  at = std::copy(std::begin(kMessage), std::end(kMessage), at);
+  at = std::copy(ip.bytes().begin(), ip.bytes().end(), at);
+  // Option 2, target link-layer address, of 8 bytes.
+  *at++ = 2;
+  *at++ = 1;
+  std::copy(mac.begin(), mac.end(), at);
+
+  // Over the addresses, the message, its length and its protocol (RFC 8200, 8.1).
+  uint32_t sum = static_cast<uint32_t>(out.size() - kMessageAt) + 58;
+  for (size_t i = kIpAt + 8; i < out.size(); i += 2)
+    sum += static_cast<uint32_t>(out[i] << 8 | out[i + 1]);
+  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+  out[kChecksumAt] = static_cast<uint8_t>(~sum >> 8);
+  out[kChecksumAt + 1] = static_cast<uint8_t>(~sum);
+  return out;
+}
+
+absl::Status SendAnnouncements(const std::string& interface, const std::vector<IpAddress>& ips) {
   const UniqueFd fd(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (!fd) return ErrnoStatus(errno, "cannot make a packet socket");
   ifreq request{};
@@ -57,7 +91,6 @@ absl::Status SendGratuitousArp(const std::string& interface, const std::vector<I
     return ErrnoStatus(errno, fmt::format("cannot find {}", interface));
   sockaddr_ll to{};
   to.sll_family = AF_PACKET;
-  to.sll_protocol = htons(ETH_P_ARP);
   to.sll_ifindex = request.ifr_ifindex;
   to.sll_halen = ETH_ALEN;
   if (::ioctl(fd.get(), SIOCGIFHWADDR, &request) != 0)
@@ -65,15 +98,19 @@ absl::Status SendGratuitousArp(const std::string& interface, const std::vector<I
   dataplane::MacAddress mac;
   std::memcpy(mac.data(), request.ifr_hwaddr.sa_data, mac.size());
   absl::Status first;
+  const auto send = [&](const IpAddress& ip, uint16_t protocol, const auto& frame) {
+    to.sll_protocol = htons(protocol);
+    if (::sendto(fd.get(), frame.data(), frame.size(), MSG_DONTWAIT,
+                 reinterpret_cast<const sockaddr*>(&to), sizeof to) < 0 &&
+        first.ok())
+      first = ErrnoStatus(errno, fmt::format("cannot announce {} on {}", ip.ToString(), interface));
+  };
   for (const IpAddress& ip : ips) {
-    for (const bool reply : {false, true}) {
-      const auto frame = GratuitousArp(mac, ip, reply);
-      if (::sendto(fd.get(), frame.data(), frame.size(), MSG_DONTWAIT,
-                   reinterpret_cast<const sockaddr*>(&to), sizeof to) < 0 &&
-          first.ok())
-        first =
-            ErrnoStatus(errno, fmt::format("cannot announce {} on {}", ip.ToString(), interface));
+    if (!ip.is_v4()) {
+      send(ip, ETH_P_IPV6, NeighborAdvertisement(mac, ip));
+      continue;
     }
+    for (const bool reply : {false, true}) send(ip, ETH_P_ARP, GratuitousArp(mac, ip, reply));
   }
   return first;
 }

@@ -23,8 +23,14 @@ inline constexpr size_t kArpFrameBytes = 42;
 // `reply` false: operation 1, true: operation 2. There are hosts that heed only one of them.
 std::array<uint8_t, kArpFrameBytes> GratuitousArp(const dataplane::MacAddress& mac,
                                                   const IpAddress& ip, bool reply);
-// Both, for each address, on `interface`. The first error; UNAVAILABLE when the link is not up.
-absl::Status SendGratuitousArp(const std::string& interface, const std::vector<IpAddress>& ips);
+inline constexpr size_t kNeighborFrameBytes = 86;
+// An unsolicited neighbour advertisement (RFC 4861, 7.2.6) of `ip` from its link-layer address, to
+// all nodes of the link; it overrides what they have. Its source is `ip` itself.
+std::array<uint8_t, kNeighborFrameBytes> NeighborAdvertisement(const dataplane::MacAddress& mac,
+                                                               const IpAddress& ip);
+// What tells of each address in its family, on `interface`. The first error; UNAVAILABLE when the
+// link is not up.
+absl::Status SendAnnouncements(const std::string& interface, const std::vector<IpAddress>& ips);
 
 // Each address that appears is told kRounds times, with growing pauses, in batches of at most
 // kBatch addresses per kTick, so that a node that takes over thousands drowns nobody.

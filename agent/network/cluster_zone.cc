@@ -2,6 +2,7 @@
 #include "agent/network/cluster_zone.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <set>
 #include <utility>
@@ -55,20 +56,59 @@ const char* ProtocolLabel(const v1::ServicePortState& port) {
 std::optional<IpAddress> ActiveAddress(const v1::BackendState& backend) {
   if (backend.state() == v1::BackendState::DRAINING) return std::nullopt;
   const auto ip = IpAddress::Parse(backend.ip());
-  if (!ip.ok() || !ip->is_v4()) return std::nullopt;
+  if (!ip.ok()) return std::nullopt;
   return *ip;
+}
+
+Record AddressRecord(const std::string& name, const IpAddress& ip) {
+  if (ip.is_v4()) return {name, dns::kA, kDnsTtlSeconds, dns::EncodeV4(ip.v4())};
+  return {name, dns::kAaaa, kDnsTtlSeconds, dns::EncodeV6(ip.bytes())};
+}
+
+// Those that `query` asks for.
+void AddAddresses(const Query& query, const std::string& name, const std::set<IpAddress>& ips,
+                  std::vector<Record>* out) {
+  for (const IpAddress& ip : ips) {
+    Record record = AddressRecord(name, ip);
+    if (Wants(query, record.type)) out->push_back(std::move(record));
+  }
+}
+
+std::vector<IpAddress> ClusterIps(const v1::ServiceState& service) {
+  std::vector<IpAddress> out;
+  const auto add = [&](const std::string& text) {
+    if (auto ip = IpAddress::Parse(text); ip.ok()) out.push_back(*ip);
+  };
+  for (const std::string& text : service.cluster_ips()) add(text);
+  if (out.empty()) add(service.cluster_ip());
+  return out;
+}
+
+// What stands at the name of the Service.
+std::set<IpAddress> Addresses(const v1::ServiceState& service) {
+  std::set<IpAddress> out;
+  if (service.cluster_ip() != "None") {
+    for (const IpAddress& ip : ClusterIps(service)) out.insert(ip);
+    return out;
+  }
+  for (const v1::ServicePortState& port : service.ports()) {
+    for (const v1::BackendState& backend : port.backends()) {
+      if (const auto ip = ActiveAddress(backend)) out.insert(*ip);
+    }
+  }
+  return out;
 }
 
 // Its label below a headless Service.
 std::string EndpointName(const v1::BackendState& backend, const IpAddress& ip) {
   if (!backend.hostname().empty()) return backend.hostname();
   std::string out = ip.ToString();
-  std::replace(out.begin(), out.end(), '.', '-');
+  std::replace(out.begin(), out.end(), ip.is_v4() ? '.' : ':', '-');
   return out;
 }
 
 // The address in "4.3.2.1.in-addr.arpa"; nullopt for anything else.
-std::optional<IpAddress> ReverseAddress(const std::vector<std::string>& name) {
+std::optional<IpAddress> ReverseAddress4(const std::vector<std::string>& name) {
   if (name.size() != 6 || name[4] != "in-addr" || name[5] != "arpa") return std::nullopt;
   uint32_t value = 0;
   for (int i = 3; i >= 0; --i) {
@@ -82,6 +122,28 @@ std::optional<IpAddress> ReverseAddress(const std::vector<std::string>& name) {
   return IpAddress::V4(value);
 }
 
+// The address in "1.0.0. ... .0.d.f.ip6.arpa", a digit a label (RFC 3596).
+std::optional<IpAddress> ReverseAddress6(const std::vector<std::string>& name) {
+  constexpr size_t kDigits = 32;
+  if (name.size() != kDigits + 2 || name[kDigits] != "ip6" || name[kDigits + 1] != "arpa")
+    return std::nullopt;
+  std::array<uint8_t, 16> bytes{};
+  for (size_t i = 0; i < kDigits; ++i) {
+    const std::string& label = name[kDigits - 1 - i];
+    unsigned digit = 0;
+    const char* end = label.data() + label.size();
+    const auto [at, error] = std::from_chars(label.data(), end, digit, 16);
+    if (label.size() != 1 || error != std::errc() || at != end) return std::nullopt;
+    bytes[i / 2] = static_cast<uint8_t>(bytes[i / 2] << 4 | digit);
+  }
+  return IpAddress::FromBytes(bytes);
+}
+
+std::optional<IpAddress> ReverseAddress(const std::vector<std::string>& name) {
+  const auto v4 = ReverseAddress4(name);
+  return v4 ? v4 : ReverseAddress6(name);
+}
+
 }  // namespace
 
 ClusterZone::ClusterZone(NodeStatePtr state) : state_(std::move(state)) {
@@ -90,7 +152,9 @@ ClusterZone::ClusterZone(NodeStatePtr state) : state_(std::move(state)) {
   domain_ = Split(Lower(domain));
   domain_text_ = Join(domain_);
   if (state_ == nullptr) return;
-  if (auto cidr = IpPrefix::Parse(state_->config.service_cidr()); cidr.ok()) service_cidr_ = *cidr;
+  for (const std::string& text : {state_->config.service_cidr(), state_->config.service_cidr6()}) {
+    if (auto cidr = IpPrefix::Parse(text); cidr.ok()) service_cidrs_.push_back(*cidr);
+  }
 }
 
 std::optional<dns::Answer> ClusterZone::Answer(const Query& query) const {
@@ -122,25 +186,6 @@ const v1::ServiceState* ClusterZone::Find(const std::string& service, const std:
   return it == state_->services.end() ? nullptr : &*it->second;
 }
 
-void ClusterZone::AddAddresses(const v1::ServiceState& service, const std::string& name,
-                               std::vector<Record>* out) const {
-  const auto add = [&](const IpAddress& ip) {
-    out->push_back({name, dns::kA, kDnsTtlSeconds, dns::EncodeV4(ip.v4())});
-  };
-  if (service.cluster_ip() != "None") {
-    const auto ip = IpAddress::Parse(service.cluster_ip());
-    if (ip.ok() && ip->is_v4()) add(*ip);
-    return;
-  }
-  std::set<IpAddress> backends;
-  for (const v1::ServicePortState& port : service.ports()) {
-    for (const v1::BackendState& backend : port.backends()) {
-      if (const auto ip = ActiveAddress(backend)) backends.insert(*ip);
-    }
-  }
-  for (const IpAddress& ip : backends) add(ip);
-}
-
 bool ClusterZone::HasNamespace(const std::string& ns) const {
   const auto it = state_->services.lower_bound(ns + "/");
   if (it != state_->services.end() && it->second->namespace_() == ns) return true;
@@ -169,7 +214,7 @@ dns::Answer ClusterZone::AnswerForward(const Query& query, int depth) const {
   if (!service->external_name().empty()) return AnswerAlias(query, *service, depth);
   dns::Answer out;
   out.authoritative = true;
-  if (Wants(query, dns::kA)) AddAddresses(*service, Join(query.name), &out.answers);
+  AddAddresses(query, Join(query.name), Addresses(*service), &out.answers);
   if (out.answers.empty()) return Negative(dns::kNoError);
   return out;
 }
@@ -215,12 +260,10 @@ dns::Answer ClusterZone::AnswerEndpoint(const Query& query, const v1::ServiceSta
     }
   }
   if (addresses.empty()) return Negative(dns::kNxDomain);
-  if (!Wants(query, dns::kA)) return Negative(dns::kNoError);
   dns::Answer out;
   out.authoritative = true;
-  for (const IpAddress& ip : addresses)
-    out.answers.push_back({Join(query.name), dns::kA, kDnsTtlSeconds, dns::EncodeV4(ip.v4())});
-  return out;
+  AddAddresses(query, Join(query.name), addresses, &out.answers);
+  return out.answers.empty() ? Negative(dns::kNoError) : out;
 }
 
 dns::Answer ClusterZone::AnswerPort(const Query& query, const v1::ServiceState& service) const {
@@ -243,15 +286,18 @@ dns::Answer ClusterZone::AnswerPort(const Query& query, const v1::ServiceState& 
     }
     if (service.cluster_ip() != "None") {
       add(port.port(), service_name);
-      AddAddresses(service, service_name, &out.additional);
+      for (const IpAddress& ip : Addresses(service))
+        out.additional.push_back(AddressRecord(service_name, ip));
       return out;
     }
+    // A pod of both families that has a hostname is one answer.
+    std::set<std::pair<uint32_t, std::string>> told;
     for (const v1::BackendState& backend : port.backends()) {
       const auto ip = ActiveAddress(backend);
       if (!ip) continue;
       const std::string target = fmt::format("{}.{}", EndpointName(backend, *ip), service_name);
-      add(backend.port(), target);
-      out.additional.push_back({target, dns::kA, kDnsTtlSeconds, dns::EncodeV4(ip->v4())});
+      if (told.emplace(backend.port(), target).second) add(backend.port(), target);
+      out.additional.push_back(AddressRecord(target, *ip));
     }
     return out.answers.empty() ? Negative(dns::kNoError) : out;
   }
@@ -260,15 +306,15 @@ dns::Answer ClusterZone::AnswerPort(const Query& query, const v1::ServiceState& 
 
 std::optional<dns::Answer> ClusterZone::AnswerReverse(const Query& query) const {
   const auto ip = ReverseAddress(query.name);
-  if (!ip || !service_cidr_ || !service_cidr_->Contains(*ip) || query.qclass != dns::kClassIn)
-    return std::nullopt;
+  const bool ours = ip && std::any_of(service_cidrs_.begin(), service_cidrs_.end(),
+                                      [&](const IpPrefix& range) { return range.Contains(*ip); });
+  if (!ours || query.qclass != dns::kClassIn) return std::nullopt;
   if (!state_->complete)
     return dns::Answer{.rcode = dns::kServFail, .answers = {}, .authority = {}, .additional = {}};
   if (!by_address_.has_value()) {
     by_address_.emplace();
     for (const auto& [key, service] : state_->services) {
-      const auto address = IpAddress::Parse(service->cluster_ip());
-      if (address.ok()) (*by_address_)[*address] = &*service;
+      for (const IpAddress& address : ClusterIps(*service)) (*by_address_)[address] = &*service;
     }
   }
   const auto it = by_address_->find(*ip);

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The names of the cluster, as Kubernetes' DNS specification (schema 1.1.0) has them:
-//   <service>.<namespace>.svc.<domain>                    A      the ClusterIP; of a headless
-//                                                                 Service, its active backends
-//                                                         CNAME  of an ExternalName Service
-//   <hostname>.<service>.<namespace>.svc.<domain>         A      a backend of a headless Service;
-//                                                                 without a hostname 10-244-1-5
-//   _<port>._<protocol>.<service>.<namespace>.svc.<domain> SRV    a named port, of a headless
-//   Service
-//                                                                 one per backend
-//   <reversed ClusterIP>.in-addr.arpa                     PTR
+//   <service>.<namespace>.svc.<domain>                     A, AAAA  the ClusterIPs; of a headless
+//                                                                   Service, its active backends
+//                                                          CNAME    of an ExternalName Service
+//   <hostname>.<service>.<namespace>.svc.<domain>          A, AAAA  a backend of a headless
+//   Service;
+//                                                                   without a hostname 10-244-1-5
+//                                                                   or fd00--5
+//   _<port>._<protocol>.<service>.<namespace>.svc.<domain> SRV      a named port, of a headless
+//                                                                   Service one per backend
+//   <reversed ClusterIP>.in-addr.arpa, ....ip6.arpa        PTR
 // A name that exists with other types is an empty answer, one that does not is NXDOMAIN with the
 // SOA. Short names become these by the search list in a pod's resolv.conf.
 #pragma once
@@ -45,8 +46,6 @@ class ClusterZone {
   dns::Answer AnswerEndpoint(const dns::Query& query, const v1::ServiceState& service) const;
   std::optional<dns::Answer> AnswerReverse(const dns::Query& query) const;
   dns::Answer AnswerPort(const dns::Query& query, const v1::ServiceState& service) const;
-  void AddAddresses(const v1::ServiceState& service, const std::string& name,
-                    std::vector<dns::Record>* out) const;
   bool HasNamespace(const std::string& ns) const;
   const v1::ServiceState* Find(const std::string& service, const std::string& ns) const;
   // NXDOMAIN, or an empty answer; both with the SOA.
@@ -55,7 +54,7 @@ class ClusterZone {
   NodeStatePtr state_;
   std::vector<std::string> domain_;  // labels
   std::string domain_text_;
-  std::optional<IpPrefix> service_cidr_;
+  std::vector<IpPrefix> service_cidrs_;
   mutable std::optional<std::map<IpAddress, const v1::ServiceState*>> by_address_;
 };
 

@@ -346,6 +346,10 @@ std::string EncodeV4(uint32_t host_order) {
   return out;
 }
 
+std::string EncodeV6(const std::array<uint8_t, 16>& bytes) {
+  return std::string(bytes.begin(), bytes.end());
+}
+
 std::string EncodeSrv(uint16_t priority, uint16_t weight, uint16_t port, std::string_view target) {
   std::string out;
   PutU16(&out, priority);

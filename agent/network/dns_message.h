@@ -5,6 +5,7 @@
 // we need of it is these three functions, and its parser allocates for records that nobody reads.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -103,6 +104,7 @@ void SetId(std::string* packet, uint16_t id);
 // Wire forms for Record::data. A name with a label over 63 characters gives an empty string.
 std::string EncodeName(std::string_view name);
 std::string EncodeV4(uint32_t host_order);
+std::string EncodeV6(const std::array<uint8_t, 16>& bytes);
 std::string EncodeSrv(uint16_t priority, uint16_t weight, uint16_t port, std::string_view target);
 std::string EncodeSoa(std::string_view server, std::string_view mailbox, uint32_t serial,
                       uint32_t minimum);

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/network/forwarder.h"
 
-#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <optional>
 #include <utility>
 
 #include "agent/network/dns_message.h"
+#include "common/socket_address.h"
 
 namespace mesh::agent {
 namespace {
@@ -27,25 +26,9 @@ uint16_t UnguessableId() {
   return id;
 }
 
-socklen_t ToSockaddr(const NameServer& server, sockaddr_storage* out) {
-  *out = {};
-  if (server.ip.is_v4()) {
-    auto* v4 = reinterpret_cast<sockaddr_in*>(out);
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(server.port);
-    v4->sin_addr.s_addr = htonl(server.ip.v4());
-    return sizeof *v4;
-  }
-  auto* v6 = reinterpret_cast<sockaddr_in6*>(out);
-  v6->sin6_family = AF_INET6;
-  v6->sin6_port = htons(server.port);
-  std::memcpy(&v6->sin6_addr, server.ip.bytes().data(), 16);
-  return sizeof *v6;
-}
-
 }  // namespace
 
-std::vector<NameServer> ParseResolvConf(std::string_view text, const IpAddress& own) {
+std::vector<NameServer> ParseResolvConf(std::string_view text, const std::vector<IpAddress>& own) {
   constexpr std::string_view kBlank = " \t\r";
   std::vector<NameServer> out;
   while (!text.empty() && out.size() < kMaxServers) {
@@ -60,7 +43,9 @@ std::vector<NameServer> ParseResolvConf(std::string_view text, const IpAddress& 
     line = line.substr(start);
     line = line.substr(0, line.find_first_of(kBlank));
     // Asking ourselves would go round in circles.
-    if (auto ip = IpAddress::Parse(line); ip.ok() && *ip != own) out.push_back({*ip, 53});
+    if (auto ip = IpAddress::Parse(line);
+        ip.ok() && std::find(own.begin(), own.end(), *ip) == own.end())
+      out.push_back({*ip, 53});
   }
   return out;
 }
@@ -142,13 +127,11 @@ void Forwarder::AskNext(uint64_t id) {
 
 bool Forwarder::Start(Flight* flight, const NameServer& server) {
   const uint64_t id = flight->id;
-  sockaddr_storage address;
-  const socklen_t length = ToSockaddr(server, &address);
+  const SocketAddress address(server.ip, server.port);
   const int type = flight->over_tcp ? SOCK_STREAM : SOCK_DGRAM;
-  flight->fd.reset(::socket(address.ss_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  flight->fd.reset(::socket(address.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!flight->fd) return false;
-  const int connected =
-      ::connect(flight->fd.get(), reinterpret_cast<const sockaddr*>(&address), length);
+  const int connected = ::connect(flight->fd.get(), address.get(), address.length());
   if (!flight->over_tcp) {
     if (connected != 0 ||
         ::send(flight->fd.get(), flight->query.data(), flight->query.size(), MSG_NOSIGNAL) < 0)

@@ -24,7 +24,7 @@ struct NameServer {
 };
 
 // The servers of a resolv.conf, in order, at most three (as glibc has it), without `own`.
-std::vector<NameServer> ParseResolvConf(std::string_view text, const IpAddress& own);
+std::vector<NameServer> ParseResolvConf(std::string_view text, const std::vector<IpAddress>& own);
 
 // Each question travels from a socket of its own (a random port), connected (answers of others do
 // not reach it), under a random id; an answer counts when id and question match. A server that is

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/network/health_server.h"
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -10,6 +9,7 @@
 
 #include "agent/network/service_translation.h"
 #include "common/log.h"
+#include "common/socket_address.h"
 #include "common/status.h"
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
@@ -37,7 +37,7 @@ std::string Response(std::string_view status, std::string_view headers, std::str
 
 HealthServer::~HealthServer() {
   loop_->Cancel(retry_);
-  for (const auto& [port, listener] : listeners_) loop_->Unwatch(listener.fd.get());
+  for (const auto& [place, listener] : listeners_) loop_->Unwatch(listener.fd.get());
   while (!connections_.empty()) Close(connections_.begin()->first);
 }
 
@@ -68,7 +68,7 @@ void HealthServer::Listen() {
   loop_->Cancel(retry_);
   for (auto it = listeners_.begin(); it != listeners_.end();) {
     const auto service = services_.find(it->second.key);
-    if (service != services_.end() && service->second.port == it->first) {
+    if (service != services_.end() && service->second.port == it->first.first) {
       ++it;
       continue;
     }
@@ -77,16 +77,20 @@ void HealthServer::Listen() {
   }
   std::map<std::string, std::string> failures;
   for (const auto& [key, service] : services_) {
-    const auto taken = listeners_.find(service.port);
-    absl::Status status;
-    if (taken == listeners_.end()) {
-      status = Open(service.port, key);
-    } else if (taken->second.key != key) {
-      status = absl::AlreadyExistsError(fmt::format("service {} has it", taken->second.key));
+    for (const IpAddress& address : addresses_) {
+      const Place place(service.port, address);
+      const auto taken = listeners_.find(place);
+      absl::Status status;
+      if (taken == listeners_.end()) {
+        status = Open(place, key);
+      } else if (taken->second.key != key) {
+        status = absl::AlreadyExistsError(fmt::format("service {} has it", taken->second.key));
+      }
+      if (status.ok()) continue;
+      failures[fmt::format("{} {}", key, address.ToString())] =
+          fmt::format("service {}: healthCheckNodePort {} of {}: {}", key, service.port,
+                      address.ToString(), std::string(status.message()));
     }
-    if (status.ok()) continue;
-    failures[key] = fmt::format("service {}: healthCheckNodePort {} of {}: {}", key, service.port,
-                                address_.ToString(), std::string(status.message()));
   }
   for (const auto& [key, line] : failures) {
     const auto told = failures_.find(key);
@@ -96,25 +100,22 @@ void HealthServer::Listen() {
   if (!failures_.empty()) retry_ = loop_->RunAfter(kRetryInterval, [this] { Listen(); });
 }
 
-absl::Status HealthServer::Open(uint16_t port, const std::string& key) {
-  UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+absl::Status HealthServer::Open(const Place& place, const std::string& key) {
+  const auto& [port, address] = place;
+  const SocketAddress to(address, port);
+  UniqueFd fd(::socket(to.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return ErrnoStatus(errno, "cannot make a socket");
   const int on = 1;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(port);
-  to.sin_addr.s_addr = htonl(address_.v4());
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0)
-    return ErrnoStatus(errno, "cannot bind");
+  if (::bind(fd.get(), to.get(), to.length()) != 0) return ErrnoStatus(errno, "cannot bind");
   if (::listen(fd.get(), 128) != 0) return ErrnoStatus(errno, "cannot listen");
-  loop_->WatchReadable(fd.get(), [this, port] { OnAccept(port); });
-  listeners_[port] = {std::move(fd), key};
+  loop_->WatchReadable(fd.get(), [this, place] { OnAccept(place); });
+  listeners_[place] = {std::move(fd), key};
   return absl::OkStatus();
 }
 
-void HealthServer::OnAccept(uint16_t port) {
-  const auto listener = listeners_.find(port);
+void HealthServer::OnAccept(const Place& place) {
+  const auto listener = listeners_.find(place);
   if (listener == listeners_.end()) return;
   while (true) {
     UniqueFd fd(

@@ -7,6 +7,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "agent/state/node_state.h"
@@ -16,7 +18,7 @@
 
 namespace mesh::agent {
 
-// Answers any request to such a port of the node's address with kube-proxy's words: 200 when the
+// Answers any request to such a port of the node's addresses with kube-proxy's words: 200 when the
 // node has endpoints and its dataplane is programmed, 503 otherwise. One request per connection, of
 // at most kMaxRequestBytes within kTimeout; at most kMaxConnections, the oldest makes room. A port
 // that cannot be had is tried again every kRetryInterval.
@@ -28,7 +30,9 @@ class HealthServer {
   static constexpr absl::Duration kTimeout = absl::Seconds(5);
   static constexpr absl::Duration kRetryInterval = absl::Seconds(2);
 
-  HealthServer(EventLoop* loop, const IpAddress& address) : loop_(loop), address_(address) {}
+  // At least one address.
+  HealthServer(EventLoop* loop, std::vector<IpAddress> addresses)
+      : loop_(loop), addresses_(std::move(addresses)) {}
   ~HealthServer();
   HealthServer(const HealthServer&) = delete;
   HealthServer& operator=(const HealthServer&) = delete;
@@ -47,6 +51,8 @@ class HealthServer {
     UniqueFd fd;
     std::string key;  // of the service
   };
+  // Each stands or fails on its own: an address that is not there yet takes no other along.
+  using Place = std::pair<uint16_t, IpAddress>;
   struct Connection {
     UniqueFd fd;
     std::string key;
@@ -56,19 +62,19 @@ class HealthServer {
 
   void SetService(const std::string& key, const v1::ServiceState* service);
   void Listen();
-  absl::Status Open(uint16_t port, const std::string& key);
-  void OnAccept(uint16_t port);
+  absl::Status Open(const Place& place, const std::string& key);
+  void OnAccept(const Place& place);
   void OnRequest(uint64_t id);
   void Close(uint64_t id);
   std::string Answer(const std::string& key, bool with_body) const;
 
   EventLoop* loop_;
-  const IpAddress address_;
+  const std::vector<IpAddress> addresses_;
   NodeStatePtr state_;
   bool healthy_ = false;
   std::map<std::string, Service> services_;  // those with such a port
-  std::map<uint16_t, Listener> listeners_;
-  std::map<std::string, std::string> failures_;  // told already, by service
+  std::map<Place, Listener> listeners_;
+  std::map<std::string, std::string> failures_;  // told already, by service and address
   TimerId retry_ = 0;
   uint64_t next_connection_ = 1;
   std::map<uint64_t, Connection> connections_;

@@ -38,7 +38,7 @@ absl::StatusOr<std::unique_ptr<Network>> Network::Start(NetworkOptions options,
     return FindUplink(node_ip, xdp);
   };
   source.remove_link = RemovePodLink;
-  source.announce = SendGratuitousArp;
+  source.announce = SendAnnouncements;
   source.open = [bpf_root = options.bpf_root](const dataplane::NodeConfig& config)
       -> absl::StatusOr<std::unique_ptr<dataplane::Dataplane>> {
     dataplane::KernelDataplane::Options kernel;

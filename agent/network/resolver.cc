@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/network/resolver.h"
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "agent/network/dns_message.h"
 #include "agent/network/files.h"
+#include "common/check.h"
+#include "common/socket_address.h"
 #include "common/status.h"
 #include "fmt/format.h"
 
@@ -22,26 +22,17 @@ constexpr absl::Duration kResolvConfAge = absl::Seconds(1);
 constexpr int kDatagramsPerWakeup = 64;
 constexpr size_t kMaxTcpBytes = 65535;
 
-sockaddr_in ToSockaddr(const IpAddress& address, uint16_t port) {
-  sockaddr_in out{};
-  out.sin_family = AF_INET;
-  out.sin_port = htons(port);
-  out.sin_addr.s_addr = htonl(address.v4());
-  return out;
-}
-
 absl::StatusOr<UniqueFd> Bind(const IpAddress& address, uint16_t port, int type) {
-  UniqueFd fd(::socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  SocketAddress to(address, port);
+  UniqueFd fd(::socket(to.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   const char* name = type == SOCK_STREAM ? "TCP" : "UDP";
   if (!fd) return ErrnoStatus(errno, fmt::format("cannot make a {} socket", name));
   const int on = 1;
   // For TCP only: connections of a former agent in TIME_WAIT do not block the port. For UDP it
   // would let two agents share it.
   if (type == SOCK_STREAM) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  const sockaddr_in to = ToSockaddr(address, port);
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0)
-    return ErrnoStatus(
-        errno, fmt::format("resolver: cannot bind {} {}:{}", name, address.ToString(), port));
+  if (::bind(fd.get(), to.get(), to.length()) != 0)
+    return ErrnoStatus(errno, fmt::format("resolver: cannot bind {} {}", name, to.ToString()));
   return fd;
 }
 
@@ -61,37 +52,45 @@ struct Resolver::Connection {
 };
 
 absl::StatusOr<std::unique_ptr<Resolver>> Resolver::Listen(EventLoop* loop,
-                                                           const IpAddress& address, uint16_t port,
-                                                           std::string resolv_conf) {
-  ASSIGN_OR_RETURN(UniqueFd tcp, Bind(address, port, SOCK_STREAM));
-  if (::listen(tcp.get(), 128) != 0) return ErrnoStatus(errno, "resolver: cannot listen");
-  sockaddr_in bound{};
-  socklen_t length = sizeof bound;
-  if (::getsockname(tcp.get(), reinterpret_cast<sockaddr*>(&bound), &length) != 0)
-    return ErrnoStatus(errno, "resolver: cannot read the bound address");
-  ASSIGN_OR_RETURN(UniqueFd udp, Bind(address, ntohs(bound.sin_port), SOCK_DGRAM));
-  return std::unique_ptr<Resolver>(new Resolver(loop, address, ntohs(bound.sin_port),
-                                                std::move(resolv_conf), std::move(udp),
-                                                std::move(tcp)));
+                                                           std::vector<IpAddress> addresses,
+                                                           uint16_t port, std::string resolv_conf) {
+  MESH_CHECK(!addresses.empty()) << "nowhere to listen";
+  std::vector<Sockets> sockets;
+  for (const IpAddress& address : addresses) {
+    ASSIGN_OR_RETURN(UniqueFd tcp, Bind(address, port, SOCK_STREAM));
+    if (::listen(tcp.get(), 128) != 0) return ErrnoStatus(errno, "resolver: cannot listen");
+    SocketAddress bound;
+    if (::getsockname(tcp.get(), bound.get(), bound.room()) != 0)
+      return ErrnoStatus(errno, "resolver: cannot read the bound address");
+    port = bound.port();
+    ASSIGN_OR_RETURN(UniqueFd udp, Bind(address, port, SOCK_DGRAM));
+    sockets.push_back({.udp = std::move(udp), .tcp = std::move(tcp)});
+  }
+  return std::unique_ptr<Resolver>(
+      new Resolver(loop, std::move(addresses), port, std::move(resolv_conf), std::move(sockets)));
 }
 
-Resolver::Resolver(EventLoop* loop, const IpAddress& address, uint16_t port,
-                   std::string resolv_conf, UniqueFd udp, UniqueFd tcp)
+Resolver::Resolver(EventLoop* loop, std::vector<IpAddress> addresses, uint16_t port,
+                   std::string resolv_conf, std::vector<Sockets> sockets)
     : loop_(loop),
-      address_(address),
+      addresses_(std::move(addresses)),
       port_(port),
       resolv_conf_(std::move(resolv_conf)),
-      udp_(std::move(udp)),
-      tcp_(std::move(tcp)),
+      sockets_(std::move(sockets)),
       zone_(nullptr),
       forwarder_(loop) {
-  loop_->WatchReadable(udp_.get(), [this] { OnDatagrams(); });
-  loop_->WatchReadable(tcp_.get(), [this] { OnAccept(); });
+  for (const Sockets& sockets_here : sockets_) {
+    const int udp = sockets_here.udp.get(), tcp = sockets_here.tcp.get();
+    loop_->WatchReadable(udp, [this, udp] { OnDatagrams(udp); });
+    loop_->WatchReadable(tcp, [this, tcp] { OnAccept(tcp); });
+  }
 }
 
 Resolver::~Resolver() {
-  loop_->Unwatch(udp_.get());
-  loop_->Unwatch(tcp_.get());
+  for (const Sockets& sockets_here : sockets_) {
+    loop_->Unwatch(sockets_here.udp.get());
+    loop_->Unwatch(sockets_here.tcp.get());
+  }
   while (!connections_.empty()) CloseConnection(connections_.begin()->first);
 }
 
@@ -106,7 +105,7 @@ const std::vector<NameServer>& Resolver::Upstreams() {
   if (upstreams_fixed_ || loop_->Now() - upstreams_checked_ < kResolvConfAge) return upstreams_;
   upstreams_checked_ = loop_->Now();
   auto text = ReadWholeFile(resolv_conf_);
-  upstreams_ = text.ok() ? ParseResolvConf(*text, address_) : std::vector<NameServer>();
+  upstreams_ = text.ok() ? ParseResolvConf(*text, addresses_) : std::vector<NameServer>();
   return upstreams_;
 }
 
@@ -171,27 +170,26 @@ void Resolver::Continue(const dns::Query& query, std::string packet, dns::Answer
       });
 }
 
-void Resolver::OnDatagrams() {
+// A reply goes out where its question came in: the client expects that address.
+void Resolver::OnDatagrams(int fd) {
   for (int i = 0; i < kDatagramsPerWakeup; ++i) {
     char buffer[65536];
-    sockaddr_in from{};
-    socklen_t length = sizeof from;
-    const ssize_t n = ::recvfrom(udp_.get(), buffer, sizeof buffer, 0,
-                                 reinterpret_cast<sockaddr*>(&from), &length);
+    SocketAddress from;
+    const ssize_t n = ::recvfrom(fd, buffer, sizeof buffer, 0, from.get(), from.room());
     if (n < 0) return;
     Resolve(std::string_view(buffer, static_cast<size_t>(n)), /*over_tcp=*/false,
-            [this, from](std::string response) {
+            [fd, from](std::string response) {
               if (response.empty()) return;
               // What does not fit into the socket's buffer is lost, as any datagram may be.
-              (void)::sendto(udp_.get(), response.data(), response.size(), MSG_NOSIGNAL,
-                             reinterpret_cast<const sockaddr*>(&from), sizeof from);
+              (void)::sendto(fd, response.data(), response.size(), MSG_NOSIGNAL, from.get(),
+                             from.length());
             });
   }
 }
 
-void Resolver::OnAccept() {
+void Resolver::OnAccept(int listener) {
   while (true) {
-    UniqueFd fd(::accept4(tcp_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    UniqueFd fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!fd) return;
     // The oldest makes room: a client that keeps connections open must not lock others out.
     if (connections_.size() >= kMaxConnections) CloseConnection(connections_.begin()->first);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The name server of the node's pods: UDP and TCP on one address.
+// The name server of the node's pods: UDP and TCP, on one address of each family.
 #pragma once
 
 #include <functional>
@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "agent/network/cluster_zone.h"
@@ -26,8 +27,10 @@ class Resolver {
  public:
   static constexpr size_t kMaxConnections = 128;
 
-  // Port 0 takes a free one. The status names address and port when they cannot be had.
-  static absl::StatusOr<std::unique_ptr<Resolver>> Listen(EventLoop* loop, const IpAddress& address,
+  // Port 0 takes a free one, the same at all addresses. The status names address and port when they
+  // cannot be had. REQUIRES: an address.
+  static absl::StatusOr<std::unique_ptr<Resolver>> Listen(EventLoop* loop,
+                                                          std::vector<IpAddress> addresses,
                                                           uint16_t port, std::string resolv_conf);
   ~Resolver();
   Resolver(const Resolver&) = delete;
@@ -40,12 +43,16 @@ class Resolver {
 
  private:
   struct Connection;
+  // At one address.
+  struct Sockets {
+    UniqueFd udp, tcp;
+  };
   using Reply = std::function<void(std::string response)>;
 
-  Resolver(EventLoop* loop, const IpAddress& address, uint16_t port, std::string resolv_conf,
-           UniqueFd udp, UniqueFd tcp);
-  void OnDatagrams();
-  void OnAccept();
+  Resolver(EventLoop* loop, std::vector<IpAddress> addresses, uint16_t port,
+           std::string resolv_conf, std::vector<Sockets> sockets);
+  void OnDatagrams(int fd);
+  void OnAccept(int fd);
   void OnStream(uint64_t id);
   void CloseConnection(uint64_t id);
   // `reply` may run later, with an empty string for no reply at all.
@@ -57,10 +64,10 @@ class Resolver {
   const std::vector<NameServer>& Upstreams();
 
   EventLoop* loop_;
-  IpAddress address_;
+  std::vector<IpAddress> addresses_;
   uint16_t port_;
   std::string resolv_conf_;
-  UniqueFd udp_, tcp_;
+  std::vector<Sockets> sockets_;
   ClusterZone zone_;
   Forwarder forwarder_;
   Random random_ = Random::FromEntropy();

@@ -106,5 +106,11 @@ TEST(IpPrefix, HoldsEverythingAtLengthZero) {
   EXPECT_TRUE(prefix->Contains(*IpAddress::Parse("203.0.113.9")));
 }
 
+TEST(IpPrefix, KnowsWhetherItIsOne) {
+  EXPECT_FALSE(IpPrefix().is_set());
+  EXPECT_TRUE(IpPrefix::Parse("fd00::/64")->is_set());
+  EXPECT_TRUE(IpPrefix::Parse("0.0.0.0/0")->is_set());
+}
+
 }  // namespace
 }  // namespace mesh

@@ -119,5 +119,21 @@ TEST(GratuitousArp, IsAFrameToEverybody) {
   EXPECT_EQ(GratuitousArp({2, 0, 0, 0, 0, 9}, Ip("10.89.0.200"), true)[21], 2);
 }
 
+TEST(NeighborAdvertisement, IsWhatTheProtocolSays) {
+  const auto frame = NeighborAdvertisement({0x02, 0, 0, 0, 0, 0x09}, Ip("fd00:89::200"));
+
+  // The checksum was computed elsewhere.
+  EXPECT_EQ(fmt::format("{:02x}", fmt::join(frame, "")),
+            "333300000001"
+            "020000000009"
+            "86dd"
+            "6000000000203aff"
+            "fd000089000000000000000000000200"
+            "ff020000000000000000000000000001"
+            "8800558320000000"
+            "fd000089000000000000000000000200"
+            "0201020000000009");
+}
+
 }  // namespace
 }  // namespace mesh::agent

@@ -89,6 +89,107 @@ TEST(ClusterZone, AnswersByTheTable) {
   for (const Case& c : cases) EXPECT_EQ(Ask(zone, c.name, c.type), c.want) << c.name;
 }
 
+v1::ServiceState DualService(const char* name, std::vector<std::string> cluster_ips) {
+  v1::ServiceState out;
+  out.set_namespace_("shop");
+  out.set_name(name);
+  out.set_cluster_ip(cluster_ips[0]);
+  for (const std::string& ip : cluster_ips) {
+    if (ip != "None") out.add_cluster_ips(ip);
+  }
+  auto* port = out.add_ports();
+  port->set_name("http");
+  port->set_protocol(6);
+  port->set_port(80);
+  for (const char* ip : {"10.244.1.5", "fd00:244:1::5", "10.244.2.9", "fd00:244:2::9"}) {
+    v1::BackendState* backend = port->add_backends();
+    backend->set_ip(ip);
+    backend->set_port(8080);
+    backend->set_state(v1::BackendState::ACTIVE);
+  }
+  port->mutable_backends(0)->set_hostname("one");
+  port->mutable_backends(1)->set_hostname("one");
+  return out;
+}
+
+TEST(ClusterZone, AnswersInBothFamilies) {
+  auto state = NamedState();
+  state->config.set_service_cidr6("fd00:96::/112");
+  state->services["shop/dual"] = DualService("dual", {"10.96.0.20", "fd00:96::20"});
+  state->services["shop/six"] = DualService("six", {"fd00:96::21"});
+  state->services["shop/pods"] = DualService("pods", {"None"});
+  const ClusterZone zone(state);
+  const struct {
+    const char* name;
+    uint16_t type;
+    const char* want;
+  } cases[] = {
+      {"dual.shop.svc.cluster.local", dns::kA,
+       "NOERROR: dual.shop.svc.cluster.local. 5 A 10.96.0.20"},
+      {"dual.shop.svc.cluster.local", dns::kAaaa,
+       "NOERROR: dual.shop.svc.cluster.local. 5 AAAA fd00:96::20"},
+      {"dual.shop.svc.cluster.local", dns::kAny,
+       "NOERROR: dual.shop.svc.cluster.local. 5 A 10.96.0.20; dual.shop.svc.cluster.local. 5 AAAA "
+       "fd00:96::20"},
+      {"six.shop.svc.cluster.local", dns::kAaaa,
+       "NOERROR: six.shop.svc.cluster.local. 5 AAAA fd00:96::21"},
+      // It is there, only not in this family.
+      {"six.shop.svc.cluster.local", dns::kA, "NOERROR"},
+      {"pods.shop.svc.cluster.local", dns::kA,
+       "NOERROR: pods.shop.svc.cluster.local. 5 A 10.244.1.5; pods.shop.svc.cluster.local. 5 A "
+       "10.244.2.9"},
+      {"pods.shop.svc.cluster.local", dns::kAaaa,
+       "NOERROR: pods.shop.svc.cluster.local. 5 AAAA fd00:244:1::5; pods.shop.svc.cluster.local. 5 "
+       "AAAA fd00:244:2::9"},
+      {"one.pods.shop.svc.cluster.local", dns::kAaaa,
+       "NOERROR: one.pods.shop.svc.cluster.local. 5 AAAA fd00:244:1::5"},
+      {"fd00-244-2--9.pods.shop.svc.cluster.local", dns::kAaaa,
+       "NOERROR: fd00-244-2--9.pods.shop.svc.cluster.local. 5 AAAA fd00:244:2::9"},
+      {"fd00-244-2--9.pods.shop.svc.cluster.local", dns::kA, "NOERROR"},
+      {"10-244-2-9.pods.shop.svc.cluster.local", dns::kAaaa, "NOERROR"},
+      {"fd00-244-2--8.pods.shop.svc.cluster.local", dns::kAaaa, "NXDOMAIN"},
+      {"_http._tcp.six.shop.svc.cluster.local", dns::kSrv,
+       "NOERROR: _http._tcp.six.shop.svc.cluster.local. 5 SRV 0 100 80 "
+       "six.shop.svc.cluster.local."},
+      {"0.2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa", dns::kPtr,
+       "NOERROR: 0.2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa. 5 PTR "
+       "dual.shop.svc.cluster.local."},
+      {"9.2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa", dns::kPtr,
+       "NXDOMAIN"},
+      {"20.0.96.10.in-addr.arpa", dns::kPtr,
+       "NOERROR: 20.0.96.10.in-addr.arpa. 5 PTR dual.shop.svc.cluster.local."},
+      {"0.2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.7.9.0.0.0.0.d.f.ip6.arpa", dns::kPtr,
+       "upstream"},
+      {"x.2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa", dns::kPtr,
+       "upstream"},
+      {"6.9.0.0.0.0.d.f.ip6.arpa", dns::kPtr, "upstream"},
+  };
+  for (const auto& c : cases) EXPECT_EQ(Ask(zone, c.name, c.type), c.want) << c.name;
+}
+
+TEST(ClusterZone, APodOfBothFamiliesIsOneAnswerWithTwoAddresses) {
+  auto state = NamedState();
+  state->services["shop/pods"] = DualService("pods", {"None"});
+  const ClusterZone zone(state);
+  const std::string packet =
+      dns::MakeQuery("_http._tcp.pods.shop.svc.cluster.local", {.type = dns::kSrv});
+  const auto parsed = dns::ParseQuery(packet);
+
+  const auto decoded =
+      dns::Decode(dns::BuildResponse(packet, *parsed.query, *zone.Answer(*parsed.query), 4096));
+
+  ASSERT_TRUE(decoded.ok);
+  const std::string name = "_http._tcp.pods.shop.svc.cluster.local. 5 SRV 0 100 8080 ";
+  EXPECT_THAT(decoded.answers, ElementsAre(name + "one.pods.shop.svc.cluster.local.",
+                                           name + "10-244-2-9.pods.shop.svc.cluster.local.",
+                                           name + "fd00-244-2--9.pods.shop.svc.cluster.local."));
+  EXPECT_THAT(decoded.additional,
+              ElementsAre("one.pods.shop.svc.cluster.local. 5 A 10.244.1.5",
+                          "one.pods.shop.svc.cluster.local. 5 AAAA fd00:244:1::5",
+                          "10-244-2-9.pods.shop.svc.cluster.local. 5 A 10.244.2.9",
+                          "fd00-244-2--9.pods.shop.svc.cluster.local. 5 AAAA fd00:244:2::9"));
+}
+
 TEST(ClusterZone, AServiceAddressComesAlongWithItsPort) {
   const ClusterZone zone(NamedState());
   const std::string packet =

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/unit/agent/network/dns_client.h"
 
+#include <arpa/inet.h>
+
 #include "fmt/format.h"
 
 namespace mesh::agent::dns {
@@ -84,6 +86,10 @@ struct Cursor {
     if (type == 1) {
       const unsigned a = U8(), b = U8(), c = U8(), d = U8();
       data = fmt::format(" {}.{}.{}.{}", a, b, c, d);
+    } else if (type == 28) {
+      char bytes[16], text[INET6_ADDRSTRLEN];
+      for (char& byte : bytes) byte = static_cast<char>(U8());
+      data = fmt::format(" {}", inet_ntop(AF_INET6, bytes, text, sizeof text));
     } else if (type == 5 || type == 12) {
       data = " " + Name();
     } else if (type == 33) {

@@ -144,9 +144,11 @@ TEST_F(ForwarderTest, AsksOverTcpForAClientThatDid) {
 }
 
 TEST(ParseResolvConf, TakesThreeServersWithoutOurselves) {
-  const IpAddress own = *IpAddress::Parse("10.244.1.1");
+  const std::vector<IpAddress> own = {*IpAddress::Parse("10.244.1.1"),
+                                      *IpAddress::Parse("fd00:244:1::1")};
 
   EXPECT_THAT(ParseResolvConf("# nameserver 9.9.9.9\nsearch a\nnameserver 10.244.1.1\n"
+                              "nameserver fd00:244:1::1\n"
                               "nameserver\t1.1.1.1 # x\nnameserver bogus\nnameserverx 5.5.5.5\n"
                               "nameserver 2.2.2.2\nnameserver fd00::1\nnameserver 4.4.4.4",
                               own),

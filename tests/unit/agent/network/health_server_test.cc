@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "absl/time/clock.h"
+#include "common/socket_address.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/agent/network/loop_thread.h"
@@ -44,7 +45,8 @@ class HealthServerTest : public testing::Test {
     TakePort(&port_);
     state_->services["shop/web"].Mutable().set_health_check_node_port(port_);
     thread_.Call([this] {
-      server_ = std::make_unique<HealthServer>(thread_.loop(), IpAddress::V4(INADDR_LOOPBACK));
+      server_ = std::make_unique<HealthServer>(
+          thread_.loop(), std::vector{IpAddress::V4(INADDR_LOOPBACK), *IpAddress::Parse("::1")});
       server_->SetHealthy(true);
     });
   }
@@ -58,13 +60,12 @@ class HealthServerTest : public testing::Test {
   }
 
   // Whole response to `request`; "refused" when nobody listens.
-  std::string Ask(const std::string& request) {
-    const UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  std::string Ask(const std::string& request, const char* server = "127.0.0.1") {
+    const SocketAddress address(*IpAddress::Parse(server), port_);
+    const UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
     const timeval deadline{.tv_sec = 10, .tv_usec = 0};
     ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline);
-    sockaddr_in address = Loopback(port_);
-    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
-      return "refused";
+    if (::connect(fd.get(), address.get(), address.length()) != 0) return "refused";
     for (const char byte : request) EXPECT_EQ(::send(fd.get(), &byte, 1, MSG_NOSIGNAL), 1);
     std::string out;
     char buffer[4096];
@@ -72,7 +73,9 @@ class HealthServerTest : public testing::Test {
       out.append(buffer, static_cast<size_t>(n));
     return out;
   }
-  std::string Get() { return Ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); }
+  std::string Get(const char* server = "127.0.0.1") {
+    return Ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", server);
+  }
 
   LoopThread thread_;
   std::unique_ptr<HealthServer> server_;
@@ -89,6 +92,25 @@ TEST_F(HealthServerTest, SaysThatTheNodeHasEndpoints) {
             "Content-Length: 91\r\nConnection: close\r\n\r\n"
             R"({"service":{"namespace":"shop","name":"web"},"localEndpoints":1,)"
             R"("serviceProxyHealthy":true})");
+}
+
+TEST_F(HealthServerTest, SaysItAtBothAddresses) {
+  SetState(state_);
+
+  EXPECT_THAT(Get("::1"), StartsWith("HTTP/1.1 200 OK\r\n"));
+  EXPECT_EQ(Get("::1"), Get());
+}
+
+TEST_F(HealthServerTest, AnAddressThatIsNotThereTakesNoOtherAlong) {
+  thread_.Call([this] {
+    server_ = std::make_unique<HealthServer>(
+        thread_.loop(),
+        std::vector{*IpAddress::Parse("2001:db8::1"), IpAddress::V4(INADDR_LOOPBACK)});
+    server_->SetHealthy(true);
+  });
+  SetState(state_);
+
+  EXPECT_THAT(Get(), StartsWith("HTTP/1.1 200 OK\r\n"));
 }
 
 TEST_F(HealthServerTest, FollowsTheStateAtOnce) {

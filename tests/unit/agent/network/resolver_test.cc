@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the name server as a pod's C library sees it, over UDP and TCP.
-// Method: sockets on 127.0.0.1 with free ports; resolver and upstream share one loop.
+// Method: sockets on 127.0.0.1 and ::1 with free ports; resolver and upstream share one loop.
 #include "agent/network/resolver.h"
 
 #include <fstream>
 #include <set>
 
 #include "agent/network/dns_message.h"
+#include "common/socket_address.h"
 #include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -27,8 +28,9 @@ class ResolverTest : public testing::Test {
  protected:
   ResolverTest() {
     thread_.Call([this] {
-      auto resolver = Resolver::Listen(thread_.loop(), IpAddress::V4(INADDR_LOOPBACK), 0,
-                                       folder_.path() + "/resolv.conf");
+      auto resolver = Resolver::Listen(thread_.loop(),
+                                       {IpAddress::V4(INADDR_LOOPBACK), *IpAddress::Parse("::1")},
+                                       0, folder_.path() + "/resolv.conf");
       EXPECT_TRUE(resolver.ok()) << resolver.status();
       resolver_ = *std::move(resolver);
     });
@@ -46,20 +48,17 @@ class ResolverTest : public testing::Test {
   }
 
   // Blocks on receiving up to the deadline.
-  UniqueFd Connect(int type) {
-    UniqueFd fd(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(resolver_->port());
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  UniqueFd Connect(int type, const char* server = "127.0.0.1") {
+    const SocketAddress address(*IpAddress::Parse(server), resolver_->port());
+    UniqueFd fd(::socket(address.family(), type | SOCK_CLOEXEC, 0));
     const timeval deadline{.tv_sec = kDeadlineSeconds, .tv_usec = 0};
     ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline);
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::connect(fd.get(), address.get(), address.length()), 0);
     return fd;
   }
 
-  std::string AskUdp(const std::string& packet) {
-    const UniqueFd fd = Connect(SOCK_DGRAM);
+  std::string AskUdp(const std::string& packet, const char* server = "127.0.0.1") {
+    const UniqueFd fd = Connect(SOCK_DGRAM, server);
     EXPECT_EQ(::send(fd.get(), packet.data(), packet.size(), 0),
               static_cast<ssize_t>(packet.size()));
     char buffer[65536];
@@ -94,6 +93,18 @@ TEST_F(ResolverTest, AnswersForServices) {
   EXPECT_EQ(decoded.id, 0x1234);
   EXPECT_TRUE(decoded.authoritative);
   EXPECT_THAT(decoded.answers, ElementsAre("web.shop.svc.cluster.local. 5 A 10.96.0.10"));
+}
+
+TEST_F(ResolverTest, AnswersAtItsIpv6AddressToo) {
+  const std::string question = dns::MakeQuery("web.shop.svc.cluster.local");
+  const auto want = ElementsAre("web.shop.svc.cluster.local. 5 A 10.96.0.10");
+
+  // A connected socket takes an answer from the address it asked only.
+  EXPECT_THAT(dns::Decode(AskUdp(question, "::1")).answers, want);
+  const UniqueFd fd = Connect(SOCK_STREAM, "::1");
+  const std::string framed = Framed(question);
+  ASSERT_EQ(::send(fd.get(), framed.data(), framed.size(), 0), static_cast<ssize_t>(framed.size()));
+  EXPECT_THAT(dns::Decode(ReadFramed(fd.get())).answers, want);
 }
 
 TEST_F(ResolverTest, SeesTheNewestState) {
@@ -273,7 +284,7 @@ TEST_F(ResolverTest, AnswersGarbageWithAnErrorAndGoesOn) {
 
 TEST_F(ResolverTest, NamesTheAddressItCannotHave) {
   thread_.Call([this] {
-    const auto second = Resolver::Listen(thread_.loop(), IpAddress::V4(INADDR_LOOPBACK),
+    const auto second = Resolver::Listen(thread_.loop(), {IpAddress::V4(INADDR_LOOPBACK)},
                                          resolver_->port(), "/nonexistent");
     EXPECT_THAT(std::string(second.status().message()), testing::HasSubstr("127.0.0.1:"));
   });

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/socket_address.h"
+
+#include <array>
+#include <cstring>
+
+#include "fmt/format.h"
+
+namespace mesh {
+
+SocketAddress::SocketAddress(const IpAddress& ip, uint16_t port) {
+  if (ip.is_v4()) {
+    sockaddr_in v4{};
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(port);
+    v4.sin_addr.s_addr = htonl(ip.v4());
+    length_ = sizeof v4;
+    std::memcpy(&storage_, &v4, sizeof v4);
+    return;
+  }
+  sockaddr_in6 v6{};
+  v6.sin6_family = AF_INET6;
+  v6.sin6_port = htons(port);
+  std::memcpy(&v6.sin6_addr, ip.bytes().data(), ip.bytes().size());
+  length_ = sizeof v6;
+  std::memcpy(&storage_, &v6, sizeof v6);
+}
+
+uint16_t SocketAddress::port() const {
+  // At the same place in both.
+  static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
+  in_port_t port;
+  std::memcpy(&port, reinterpret_cast<const char*>(&storage_) + offsetof(sockaddr_in, sin_port),
+              sizeof port);
+  return ntohs(port);
+}
+
+std::string SocketAddress::ToString() const {
+  if (family() == AF_INET) {
+    sockaddr_in v4;
+    std::memcpy(&v4, &storage_, sizeof v4);
+    return FormatHostPort(IpAddress::V4(ntohl(v4.sin_addr.s_addr)), port());
+  }
+  if (family() != AF_INET6) return fmt::format("address of family {}", family());
+  sockaddr_in6 v6;
+  std::memcpy(&v6, &storage_, sizeof v6);
+  std::array<uint8_t, 16> bytes;
+  std::memcpy(bytes.data(), &v6.sin6_addr, bytes.size());
+  return FormatHostPort(IpAddress::FromBytes(bytes), port());
+}
+
+std::string FormatHostPort(const IpAddress& ip, uint16_t port) {
+  return ip.is_v4() ? fmt::format("{}:{}", ip.ToString(), port)
+                    : fmt::format("[{}]:{}", ip.ToString(), port);
+}
+
+}  // namespace mesh

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <string>
+
+#include "common/ip_address.h"
+
+namespace mesh {
+
+// An address and port as the kernel's socket calls take them, of either family.
+class SocketAddress {
+ public:
+  SocketAddress() = default;
+  SocketAddress(const IpAddress& ip, uint16_t port);
+
+  int family() const { return storage_.ss_family; }
+  uint16_t port() const;
+  // "10.0.0.1:53", "[fd00::1]:53".
+  std::string ToString() const;
+
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage_); }
+  socklen_t length() const { return length_; }
+
+  // For calls that fill it in: both together.
+  sockaddr* get() { return reinterpret_cast<sockaddr*>(&storage_); }
+  socklen_t* room() {
+    length_ = sizeof storage_;
+    return &length_;
+  }
+
+ private:
+  sockaddr_storage storage_{};
+  socklen_t length_ = sizeof storage_;
+};
+
+// "10.0.0.1:53", "[fd00::1]:53".
+std::string FormatHostPort(const IpAddress& ip, uint16_t port);
+
+}  // namespace mesh
