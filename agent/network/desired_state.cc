@@ -15,9 +15,54 @@ using dataplane::Isolation;
 absl::StatusOr<IpPrefix> ParseRange(const char* what, const std::string& text) {
   auto range = IpPrefix::Parse(text);
   if (!range.ok()) return Annotate(range.status(), what);
-  if (!range->base().is_v4())
+  return range;
+}
+
+absl::StatusOr<IpPrefix> ParseRange4(const char* what, const std::string& text) {
+  ASSIGN_OR_RETURN(const IpPrefix range, ParseRange(what, text));
+  if (!range.base().is_v4())
     return absl::InvalidArgumentError(fmt::format("{}: {} is not an IPv4 range", what, text));
   return range;
+}
+
+absl::StatusOr<IpPrefix> ParseRange6(const char* what, const std::string& text) {
+  ASSIGN_OR_RETURN(const IpPrefix range, ParseRange(what, text));
+  if (range.base().is_v4())
+    return absl::InvalidArgumentError(fmt::format("{}: {} is not an IPv6 range", what, text));
+  return range;
+}
+
+// The IPv6 half of `out`; nothing of it in a cluster without.
+absl::Status AddRanges6(const v1::Welcome& config, const std::string& node_ip6,
+                        dataplane::NodeConfig* out) {
+  const bool all = !config.pod_cidr6().empty() && !config.cluster_cidr6().empty() &&
+                   !config.service_cidr6().empty();
+  const bool none = config.pod_cidr6().empty() && config.cluster_cidr6().empty() &&
+                    config.service_cidr6().empty();
+  if (none) return absl::OkStatus();
+  if (!all)
+    return absl::UnavailableError(fmt::format(
+        "the control plane has given this node some of its IPv6 ranges only: pods \"{}\", all pods "
+        "\"{}\", services \"{}\"",
+        config.pod_cidr6(), config.cluster_cidr6(), config.service_cidr6()));
+  ASSIGN_OR_RETURN(out->pod_cidr6, ParseRange6("IPv6 pod range of the node", config.pod_cidr6()));
+  ASSIGN_OR_RETURN(out->cluster_cidr6,
+                   ParseRange6("IPv6 pod range of the cluster", config.cluster_cidr6()));
+  ASSIGN_OR_RETURN(out->service_cidr6, ParseRange6("IPv6 service range", config.service_cidr6()));
+  if (out->pod_cidr6.size() < out->pod_cidr.size())
+    return absl::InvalidArgumentError(
+        fmt::format("IPv6 pod range of the node: {} has fewer addresses than {}",
+                    config.pod_cidr6(), config.pod_cidr()));
+  const auto gateway = out->pod_cidr6.At(1);
+  if (!gateway)
+    return absl::InvalidArgumentError(fmt::format(
+        "IPv6 pod range of the node: {} has no room for a gateway", config.pod_cidr6()));
+  out->gateway6 = *gateway;
+  if (node_ip6.empty()) return absl::OkStatus();
+  auto ip = IpAddress::Parse(node_ip6);
+  if (!ip.ok()) return Annotate(ip.status(), "IPv6 address of the node");
+  out->node_ip6 = *ip;
+  return absl::OkStatus();
 }
 
 std::optional<Isolation> ParseIsolation(const std::string& text) {
@@ -32,6 +77,7 @@ std::optional<Isolation> ParseIsolation(const std::string& text) {
 absl::StatusOr<dataplane::NodeConfig> BuildNodeConfig(const v1::Welcome& config,
                                                       const std::string& node_name,
                                                       const std::string& node_ip,
+                                                      const std::string& node_ip6,
                                                       const Uplink& uplink) {
   if (config.node_name().empty() || config.pod_cidr().empty())
     return absl::UnavailableError("the control plane has not given this node a pod range yet");
@@ -40,9 +86,10 @@ absl::StatusOr<dataplane::NodeConfig> BuildNodeConfig(const v1::Welcome& config,
   auto ip = IpAddress::Parse(node_ip);
   if (!ip.ok()) return Annotate(ip.status(), "node ip");
   out.node_ip = *ip;
-  ASSIGN_OR_RETURN(out.pod_cidr, ParseRange("pod range of the node", config.pod_cidr()));
-  ASSIGN_OR_RETURN(out.cluster_cidr, ParseRange("pod range of the cluster", config.cluster_cidr()));
-  ASSIGN_OR_RETURN(out.service_cidr, ParseRange("service range", config.service_cidr()));
+  ASSIGN_OR_RETURN(out.pod_cidr, ParseRange4("pod range of the node", config.pod_cidr()));
+  ASSIGN_OR_RETURN(out.cluster_cidr,
+                   ParseRange4("pod range of the cluster", config.cluster_cidr()));
+  ASSIGN_OR_RETURN(out.service_cidr, ParseRange4("service range", config.service_cidr()));
   for (const std::string& text : config.non_masquerade_cidrs()) {
     ASSIGN_OR_RETURN(const IpPrefix range, ParseRange("range without masquerade", text));
     out.non_masquerade.push_back(range);
@@ -52,6 +99,19 @@ absl::StatusOr<dataplane::NodeConfig> BuildNodeConfig(const v1::Welcome& config,
     return absl::InvalidArgumentError(
         fmt::format("pod range of the node: {} has no room for a gateway", config.pod_cidr()));
   out.gateway = *gateway;
+  RETURN_IF_ERROR(AddRanges6(config, node_ip6, &out));
+  switch (config.routing()) {
+    case v1::Welcome::VXLAN:
+      out.routing = dataplane::Routing::kVxlan;
+      break;
+    case v1::Welcome::NATIVE:
+      out.routing = dataplane::Routing::kNative;
+      break;
+    default:
+      return absl::InvalidArgumentError(
+          fmt::format("routing {} is not known to this node: update its agent",
+                      static_cast<int>(config.routing())));
+  }
   out.uplink = uplink.name;
   out.uplink_mtu = uplink.mtu;
   out.xdp = uplink.xdp;
@@ -61,7 +121,9 @@ absl::StatusOr<dataplane::NodeConfig> BuildNodeConfig(const v1::Welcome& config,
 const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
   const NodeView node{.name = state->config.node_name(),
                       .zone = state->config.zone(),
-                      .ip = node_ip_,
+                      .ip = config_.node_ip,
+                      .ip6 = config_.node_ip6,
+                      .ipv6 = config_.pod_cidr6.is_set(),
                       .direct_return = state->config.return_path() == v1::ServiceState::DIRECT};
   const bool first = state_ == nullptr;
   // What every Service depends on has changed: none of the old translations holds.
@@ -72,15 +134,22 @@ const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
   desired.revision = state->revision;
   desired.complete = state->complete;
   desired.changed_services.emplace();
+  desired.changed_pod_identities.emplace();
   UpdateServices(before, *state, node);
   UpdateHostPorts(*state, node);
   skipped_others_.clear();
   UpdatePeers(*state);
   UpdateNamespaces(*state);
-  if (first) desired.changed_services.reset();
+  UpdatePodIdentities(*state);
+  if (first) {
+    desired.changed_services.reset();
+    desired.changed_pod_identities.reset();
+  }
 
   out_.skipped.clear();
   for (const auto& [key, lines] : skipped_)
+    out_.skipped.insert(out_.skipped.end(), lines.begin(), lines.end());
+  for (const auto& [block, lines] : skipped_identities_)
     out_.skipped.insert(out_.skipped.end(), lines.begin(), lines.end());
   out_.skipped.insert(out_.skipped.end(), skipped_others_.begin(), skipped_others_.end());
   state_ = std::move(state);
@@ -88,13 +157,19 @@ const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
   return out_;
 }
 
-void DesiredStateBuilder::Change(const std::string& key, std::optional<dataplane::Service> service,
+void DesiredStateBuilder::Change(const std::string& key, Translated translated,
                                  std::vector<std::string> skipped) {
   if (skipped.empty()) {
     skipped_.erase(key);
   } else {
     skipped_[key] = std::move(skipped);
   }
+  ChangeOne(key, std::move(translated.v4));
+  ChangeOne(Ipv6Key(key), std::move(translated.v6));
+}
+
+void DesiredStateBuilder::ChangeOne(const std::string& key,
+                                    std::optional<dataplane::Service> service) {
   auto& services = out_.desired.services;
   const auto it = services.find(key);
   const bool same = it == services.end() ? !service.has_value() : service == it->second;
@@ -111,14 +186,14 @@ void DesiredStateBuilder::UpdateServices(const NodeState& before, const NodeStat
                                          const NodeView& node) {
   ForEachChangedService(before, now, [&](const std::string& key, const v1::ServiceState* service) {
     std::vector<std::string> skipped;
-    std::optional<dataplane::Service> translated;
+    Translated translated;
     if (service != nullptr) translated = TranslateService(key, *service, node, &skipped);
     Change(key, std::move(translated), std::move(skipped));
   });
   if (&before == state_.get() || state_ == nullptr) return;
   // `before` is nothing: what the last state had and this one has not is still here.
   for (const auto& [key, service] : state_->services) {
-    if (!now.services.contains(key)) Change(key, std::nullopt, {});
+    if (!now.services.contains(key)) Change(key, {}, {});
   }
 }
 
@@ -126,8 +201,8 @@ void DesiredStateBuilder::UpdateHostPorts(const NodeState& now, const NodeView& 
   std::set<std::string> gone = std::exchange(host_ports_, {});
   for (const auto& [uid, pod] : now.pods) {
     std::vector<std::string> skipped;
-    auto translated = TranslateHostPorts(pod, node, &skipped);
-    if (!translated.has_value() && skipped.empty()) continue;
+    Translated translated = TranslateHostPorts(pod, node, &skipped);
+    if (!translated.v4 && !translated.v6 && skipped.empty()) continue;
     // With two slashes it is no Service's.
     const std::string key =
         fmt::format("{}/pod/{}", pod.metadata().namespace_(), pod.metadata().name());
@@ -135,7 +210,7 @@ void DesiredStateBuilder::UpdateHostPorts(const NodeState& now, const NodeView& 
     gone.erase(key);
     Change(key, std::move(translated), std::move(skipped));
   }
-  for (const std::string& key : gone) Change(key, std::nullopt, {});
+  for (const std::string& key : gone) Change(key, {}, {});
 }
 
 void DesiredStateBuilder::UpdatePeers(const NodeState& now) {
@@ -144,20 +219,100 @@ void DesiredStateBuilder::UpdatePeers(const NodeState& now) {
   for (const auto& [name, from] : now.nodes) {
     // A node that has registered but has no range yet has no pods either.
     if (from.pod_cidr().empty() || from.ip().empty()) continue;
-    const auto ip = IpAddress::Parse(from.ip());
-    if (!ip.ok() || !ip->is_v4()) {
-      skipped_others_.push_back(
-          fmt::format("node {}: \"{}\" is not an IPv4 address", name, from.ip()));
-      continue;
-    }
-    const auto cidr = ParseRange("podCIDR", from.pod_cidr());
-    if (!cidr.ok()) {
-      skipped_others_.push_back(
-          fmt::format("node {}: {}", name, std::string(cidr.status().message())));
-      continue;
-    }
-    peers.emplace(name, dataplane::Peer{name, *ip, *cidr});
+    if (auto peer = TranslatePeer(name, from)) peers.emplace(name, *std::move(peer));
   }
+}
+
+std::optional<dataplane::Peer> DesiredStateBuilder::TranslatePeer(const std::string& name,
+                                                                  const v1::PeerNode& from) {
+  const auto skip = [&](const std::string& why) {
+    skipped_others_.push_back(fmt::format("node {}: {}", name, why));
+    return std::nullopt;
+  };
+  dataplane::Peer out;
+  out.name = name;
+  const auto ip = IpAddress::Parse(from.ip());
+  if (!ip.ok() || !ip->is_v4())
+    return skip(fmt::format("\"{}\" is not an IPv4 address", from.ip()));
+  out.ip = *ip;
+  const auto cidr = ParseRange4("podCIDR", from.pod_cidr());
+  if (!cidr.ok()) return skip(std::string(cidr.status().message()));
+  out.pod_cidr = *cidr;
+  if (!config_.pod_cidr6.is_set()) return out;
+  // Without its IPv6 half the node is still worth having.
+  if (!from.pod_cidr6().empty()) {
+    if (const auto cidr6 = ParseRange6("IPv6 podCIDR", from.pod_cidr6()); cidr6.ok()) {
+      out.pod_cidr6 = *cidr6;
+    } else {
+      skip(std::string(cidr6.status().message()));
+    }
+  }
+  if (!from.ip6().empty()) {
+    if (const auto ip6 = IpAddress::Parse(from.ip6()); ip6.ok() && !ip6->is_v4()) {
+      out.ip6 = *ip6;
+    } else {
+      skip(fmt::format("\"{}\" is not an IPv6 address", from.ip6()));
+    }
+  }
+  return out;
+}
+
+void DesiredStateBuilder::UpdatePodIdentities(const NodeState& now) {
+  if (config_.routing != dataplane::Routing::kNative) return;
+  static const NodeState kNothing;
+  const NodeState& before = state_ == nullptr ? kNothing : *state_;
+  auto& identities = out_.desired.pod_identities;
+  std::vector<IpAddress>& changed = *out_.desired.changed_pod_identities;
+  const auto is_in = [](const PodIdentities* block, const std::string& ip, const PodIdentity& pod) {
+    if (block == nullptr) return false;
+    const auto it = block->find(ip);
+    return it != block->end() && it->second == pod;
+  };
+  // All that goes goes first: an address may have moved from one block to another.
+  ForEachChangedBlock(before, now,
+                      [&](uint32_t block, const PodIdentities* was, const PodIdentities* is) {
+                        skipped_identities_.erase(block);
+                        if (was == nullptr) return;
+                        for (const auto& [ip, pod] : *was) {
+                          if (is_in(is, ip, pod)) continue;
+                          for (const IpAddress& address : AddressesOf(ip, pod, nullptr)) {
+                            identities.erase(address);
+                            changed.push_back(address);
+                          }
+                        }
+                      });
+  ForEachChangedBlock(before, now,
+                      [&](uint32_t block, const PodIdentities* was, const PodIdentities* is) {
+                        if (is == nullptr) return;
+                        std::vector<std::string> skipped;
+                        for (const auto& [ip, pod] : *is) {
+                          const std::vector<IpAddress> addresses = AddressesOf(ip, pod, &skipped);
+                          if (is_in(was, ip, pod)) continue;
+                          for (const IpAddress& address : addresses) {
+                            identities[address] = pod.identity;
+                            changed.push_back(address);
+                          }
+                        }
+                        if (!skipped.empty()) skipped_identities_[block] = std::move(skipped);
+                      });
+}
+
+std::vector<IpAddress> DesiredStateBuilder::AddressesOf(const std::string& ip,
+                                                        const PodIdentity& pod,
+                                                        std::vector<std::string>* skipped) const {
+  std::vector<IpAddress> out;
+  const auto add = [&](const std::string& text, bool v4) {
+    const auto address = IpAddress::Parse(text);
+    if (address.ok() && address->is_v4() == v4) {
+      out.push_back(*address);
+    } else if (skipped != nullptr) {
+      skipped->push_back(fmt::format("pod {} of another node: \"{}\" is not an IPv{} address", ip,
+                                     text, v4 ? 4 : 6));
+    }
+  };
+  add(ip, true);
+  if (!pod.ip6.empty() && config_.pod_cidr6.is_set()) add(pod.ip6, false);
+  return out;
 }
 
 void DesiredStateBuilder::UpdateNamespaces(const NodeState& now) {

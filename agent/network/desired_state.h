@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -24,9 +25,11 @@ struct Uplink {
 
 // INVALID_ARGUMENT names the range or address that does not parse. REQUIRES: nothing; an empty
 // `config` (no Welcome yet) is UNAVAILABLE.
+//   node_ip6  empty: none
 absl::StatusOr<dataplane::NodeConfig> BuildNodeConfig(const v1::Welcome& config,
                                                       const std::string& node_name,
                                                       const std::string& node_ip,
+                                                      const std::string& node_ip6,
                                                       const Uplink& uplink);
 
 struct Translation {
@@ -39,28 +42,37 @@ struct Translation {
 // again: an update costs one pass over pointers and what it changes.
 class DesiredStateBuilder {
  public:
-  // `node_ip`: as the other nodes know it.
-  explicit DesiredStateBuilder(IpAddress node_ip) : node_ip_(node_ip) {}
+  // `config`: of the dataplane that gets the states.
+  explicit DesiredStateBuilder(dataplane::NodeConfig config) : config_(std::move(config)) {}
 
   // The result is this object's, until the next call, and equal to what a new builder would give,
-  // but for `changed_services`, which is relative to the call before (unset after the first).
+  // but for the lists of what changed, which are relative to the call before (unset after the
+  // first).
   const Translation& Build(NodeStatePtr state);
 
  private:
-  void Change(const std::string& key, std::optional<dataplane::Service> service,
-              std::vector<std::string> skipped);
+  // Both halves of `key`.
+  void Change(const std::string& key, Translated translated, std::vector<std::string> skipped);
+  void ChangeOne(const std::string& key, std::optional<dataplane::Service> service);
   void UpdateServices(const NodeState& before, const NodeState& now, const NodeView& node);
   void UpdateHostPorts(const NodeState& now, const NodeView& node);
   void UpdatePeers(const NodeState& now);
+  std::optional<dataplane::Peer> TranslatePeer(const std::string& name, const v1::PeerNode& from);
   void UpdateNamespaces(const NodeState& now);
+  void UpdatePodIdentities(const NodeState& now);
+  // One or two; each that is none gets a line.
+  std::vector<IpAddress> AddressesOf(const std::string& ip, const PodIdentity& pod,
+                                     std::vector<std::string>* skipped) const;
 
-  const IpAddress node_ip_;
+  const dataplane::NodeConfig config_;
   NodeStatePtr state_;  // of the last call
   NodeView node_;
   Translation out_;
-  std::set<std::string> host_ports_;  // keys
-  // Lines about Services and pods, by key in DesiredState::services; and about the rest.
+  std::set<std::string> host_ports_;  // keys, of both halves
+  // Lines about Services and pods, by key in DesiredState::services; about pods of other nodes, by
+  // block; and about the rest.
   std::map<std::string, std::vector<std::string>> skipped_;
+  std::map<uint32_t, std::vector<std::string>> skipped_identities_;
   std::vector<std::string> skipped_others_;
 };
 

@@ -230,12 +230,9 @@ class NetworkImpl : public Network {
       ASSIGN_OR_RETURN(uplink, source_.uplink());
     }
     ASSIGN_OR_RETURN(const dataplane::NodeConfig config,
-                     BuildNodeConfig(state_->config, options_.node_name, options_.node_ip, uplink));
-    if (dataplane_ != nullptr && config.pod_cidr != config_.pod_cidr)
-      return absl::FailedPreconditionError(
-          fmt::format("the pod range of this node changed from {} to {}: stop its pods and restart "
-                      "the agent",
-                      config_.pod_cidr.ToString(), config.pod_cidr.ToString()));
+                     BuildNodeConfig(state_->config, options_.node_name, options_.node_ip,
+                                     options_.node_ip6, uplink));
+    if (dataplane_ != nullptr) RETURN_IF_ERROR(CheckFixed(config));
     if (dataplane_ != nullptr && config.non_masquerade != told_non_masquerade_) {
       told_non_masquerade_ = config.non_masquerade;
       if (config.non_masquerade != config_.non_masquerade)
@@ -247,8 +244,10 @@ class NetworkImpl : public Network {
       dataplane_ = std::move(opened);
       config_ = config;
       told_non_masquerade_ = config.non_masquerade;
-      builder_ = std::make_unique<DesiredStateBuilder>(config.node_ip);
-      health_ = std::make_unique<HealthServer>(&loop_, config.node_ip);
+      builder_ = std::make_unique<DesiredStateBuilder>(config);
+      std::vector<IpAddress> addresses = {config.node_ip};
+      if (config.node_ip6 != IpAddress()) addresses.push_back(config.node_ip6);
+      health_ = std::make_unique<HealthServer>(&loop_, std::move(addresses));
       if (source_.announce) {
         announcer_ = std::make_unique<Announcer>(&loop_, [this](const std::vector<IpAddress>& ips) {
           return source_.announce(config_.uplink, ips);
@@ -259,8 +258,10 @@ class NetworkImpl : public Network {
                    config.uplink_mtu);
     }
     if (resolver_ == nullptr) {
-      auto resolver =
-          Resolver::Listen(&loop_, config_.gateway, source_.resolver_port, options_.resolv_conf);
+      std::vector<IpAddress> addresses = {config_.gateway};
+      if (config_.pod_cidr6.is_set()) addresses.push_back(config_.gateway6);
+      auto resolver = Resolver::Listen(&loop_, std::move(addresses), source_.resolver_port,
+                                       options_.resolv_conf);
       if (!resolver.ok()) return resolver.status();
       resolver_ = *std::move(resolver);
       absl::MutexLock lock(&mutex_);
@@ -274,6 +275,43 @@ class NetworkImpl : public Network {
                       .conf_dir = options_.cni_conf_dir,
                       .socket = SocketPath()}));
       installed_ = true;
+    }
+    return absl::OkStatus();
+  }
+
+  // What the dataplane was opened with stays for the life of this process; pods hold on to it.
+  absl::Status CheckFixed(const dataplane::NodeConfig& now) const {
+    const auto range = [](const IpPrefix& prefix) {
+      return prefix.is_set() ? prefix.ToString() : std::string("none");
+    };
+    const auto routing = [](dataplane::Routing value) {
+      return value == dataplane::Routing::kNative ? "native" : "vxlan";
+    };
+    const struct {
+      const char* what;
+      std::string before, now;
+      const char* way_out;
+    } things[] = {
+        {"pod range of this node", range(config_.pod_cidr), range(now.pod_cidr),
+         "stop its pods and restart the agent"},
+        {"IPv6 pod range of this node", range(config_.pod_cidr6), range(now.pod_cidr6),
+         "restart the agent, then its pods"},
+        {"pod range of the cluster", range(config_.cluster_cidr), range(now.cluster_cidr),
+         "restart the agent"},
+        {"IPv6 pod range of the cluster", range(config_.cluster_cidr6), range(now.cluster_cidr6),
+         "restart the agent"},
+        {"service range", range(config_.service_cidr), range(now.service_cidr),
+         "restart the agent"},
+        {"IPv6 service range", range(config_.service_cidr6), range(now.service_cidr6),
+         "restart the agent"},
+        {"routing", routing(config_.routing), routing(now.routing),
+         "restart the agents of all nodes"},
+    };
+    for (const auto& thing : things) {
+      if (thing.before != thing.now)
+        return absl::FailedPreconditionError(fmt::format("the {} changed from {} to {}: {}",
+                                                         thing.what, thing.before, thing.now,
+                                                         thing.way_out));
     }
     return absl::OkStatus();
   }

@@ -21,8 +21,9 @@ enum class XdpMode : uint8_t { kAuto, kOn, kOff };
 
 struct NetworkOptions {
   std::string node_name;
-  std::string node_ip;  // tunnel source, an address of this network namespace
-  std::string run_dir;  // <run_dir>/cni.sock (0600), kept attachments
+  std::string node_ip;   // tunnel source, an address of this network namespace
+  std::string node_ip6;  // beside it on the uplink; empty: none
+  std::string run_dir;   // <run_dir>/cni.sock (0600), kept attachments
   std::string bpf_root = "/sys/fs/bpf";
   std::string cni_bin_dir = "/opt/cni/bin";
   std::string cni_conf_dir = "/etc/cni/net.d";

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -14,6 +15,7 @@ namespace {
 using dataplane::Algorithm;
 using dataplane::Backend;
 using dataplane::BackendState;
+using dataplane::Family;
 using dataplane::Protocol;
 
 constexpr uint32_t kMaxWeight = 1000;
@@ -21,6 +23,22 @@ constexpr uint32_t kMaxWeight = 1000;
 constexpr uint32_t kMaxAffinitySeconds = 86400;
 
 bool IsPort(uint32_t port) { return port >= 1 && port <= 65535; }
+
+Family FamilyOf(const IpAddress& ip) { return ip.is_v4() ? Family::kV4 : Family::kV6; }
+const char* Name(Family family) { return family == Family::kV4 ? "IPv4" : "IPv6"; }
+
+// As the Service says; one that does not has that of its address.
+std::set<Family> FamiliesOf(const v1::ServiceState& service) {
+  std::set<Family> out;
+  for (const std::string& name : service.ip_families()) {
+    if (name == "IPv4") out.insert(Family::kV4);
+    if (name == "IPv6") out.insert(Family::kV6);
+  }
+  if (!out.empty()) return out;
+  const auto ip = IpAddress::Parse(service.cluster_ip());
+  out.insert(ip.ok() ? FamilyOf(*ip) : Family::kV4);
+  return out;
+}
 
 // A backend with what only the choice of scopes needs.
 struct Candidate {
@@ -30,23 +48,24 @@ struct Candidate {
 
 using Predicate = std::function<bool(const Candidate&)>;
 
+// One family of a Service.
 class Translator {
  public:
-  Translator(const std::string& key, const v1::ServiceState& from, const NodeView& node,
-             std::vector<std::string>* skipped)
-      : key_(key), from_(from), node_(node), skipped_(skipped) {}
+  Translator(const std::string& key, const v1::ServiceState& from, const std::set<Family>& families,
+             Family family, const NodeView& node, std::vector<std::string>* skipped)
+      : key_(key),
+        from_(from),
+        families_(families),
+        family_(family),
+        node_(node),
+        skipped_(skipped) {}
 
   std::optional<dataplane::Service> Run() {
-    if (from_.cluster_ip().empty() || from_.cluster_ip() == "None") return std::nullopt;
+    out_.family = family_;
     out_.ns = from_.namespace_();
     out_.name = from_.name();
     out_.identity = from_.identity();
-    const auto ip = IpAddress::Parse(from_.cluster_ip());
-    if (!ip.ok() || !ip->is_v4()) {
-      Skip("\"{}\" is not an IPv4 address", from_.cluster_ip());
-      return std::nullopt;
-    }
-    out_.cluster_ip = *ip;
+    if (!AddClusterIp()) return std::nullopt;
     AddAddresses("load balancer address", from_.load_balancer_ips(), &out_.load_balancer_ips);
     AddAddresses("external address", from_.external_ips(), &out_.external_ips);
     AddSourceRanges();
@@ -61,34 +80,64 @@ class Translator {
   }
 
  private:
+  // The two families share most of what can be wrong: it is told once.
   template <typename... Args>
   void Skip(fmt::format_string<Args...> format, Args&&... args) {
-    skipped_->push_back(
-        fmt::format("service {}: {}", key_, fmt::format(format, std::forward<Args>(args)...)));
+    std::string line =
+        fmt::format("service {}: {}", key_, fmt::format(format, std::forward<Args>(args)...));
+    if (std::find(skipped_->begin(), skipped_->end(), line) == skipped_->end())
+      skipped_->push_back(std::move(line));
+  }
+
+  // False for what is no address, and for one of the Service's other family.
+  bool IsOurs(const absl::StatusOr<IpAddress>& ip) const {
+    return ip.ok() && FamilyOf(*ip) == family_;
+  }
+  bool IsOfTheOther(const absl::StatusOr<IpAddress>& ip) const {
+    return ip.ok() && FamilyOf(*ip) != family_ && families_.contains(FamilyOf(*ip));
+  }
+  std::string Families() const {
+    return families_.size() > 1 ? "IPv4 or IPv6" : Name(*families_.begin());
+  }
+
+  bool AddClusterIp() {
+    std::vector<std::string> texts(from_.cluster_ips().begin(), from_.cluster_ips().end());
+    if (texts.empty()) texts.push_back(from_.cluster_ip());
+    for (const std::string& text : texts) {
+      const auto ip = IpAddress::Parse(text);
+      if (IsOurs(ip)) {
+        out_.cluster_ip = *ip;
+        return true;
+      }
+      if (!IsOfTheOther(ip)) Skip("\"{}\" is not an {} address", text, Families());
+    }
+    // One that waits for its second address has none yet: nothing is wrong.
+    return false;
   }
 
   template <typename Texts>
   void AddAddresses(const char* what, const Texts& texts, std::vector<IpAddress>* out) {
     for (const std::string& text : texts) {
       const auto ip = IpAddress::Parse(text);
-      if (ip.ok() && ip->is_v4()) {
+      if (IsOurs(ip)) {
         out->push_back(*ip);
-      } else {
-        Skip("{} \"{}\" is not an IPv4 address", what, text);
+      } else if (!IsOfTheOther(ip)) {
+        Skip("{} \"{}\" is not an {} address", what, text, Families());
       }
     }
     std::sort(out->begin(), out->end());
     out->erase(std::unique(out->begin(), out->end()), out->end());
   }
 
+  // A range of a family that the Service has not admits nobody, which is what it says.
   void AddSourceRanges() {
     for (const std::string& text : from_.source_ranges()) {
       const auto range = IpPrefix::Parse(text);
-      if (range.ok() && range->base().is_v4()) {
-        out_.source_ranges.push_back(*range);
-      } else {
-        Skip("loadBalancerSourceRanges: \"{}\" is not an IPv4 range; nobody is admitted by it",
+      if (!range.ok()) {
+        Skip("loadBalancerSourceRanges: \"{}\" is not an address range; nobody is admitted by it",
              text);
+      } else if (FamilyOf(range->base()) == family_) {
+        out_.source_ranges.push_back(*range);
       }
     }
     std::sort(out_.source_ranges.begin(), out_.source_ranges.end());
@@ -96,7 +145,8 @@ class Translator {
                              out_.source_ranges.end());
     // No range would admit everybody; this one holds no client.
     if (out_.source_ranges.empty() && from_.source_ranges_size() > 0)
-      out_.source_ranges.push_back(*IpPrefix::Parse("0.0.0.0/32"));
+      out_.source_ranges.push_back(
+          IpPrefix::Of(family_ == Family::kV4 ? IpAddress::V4(0) : IpAddress()));
   }
 
   void AddAlgorithms() {
@@ -177,9 +227,10 @@ class Translator {
     out.reserve(static_cast<size_t>(from.backends_size()));
     for (const v1::BackendState& backend : from.backends()) {
       const auto ip = IpAddress::Parse(backend.ip());
-      if (!ip.ok() || !ip->is_v4() || !IsPort(backend.port())) {
-        Skip("port {}: backend {}:{} is not an IPv4 address and port", from.port(), backend.ip(),
-             backend.port());
+      if (IsOfTheOther(ip) && IsPort(backend.port())) continue;
+      if (!IsOurs(ip) || !IsPort(backend.port())) {
+        Skip("port {}: backend {}:{} is not an {} address and port", from.port(), backend.ip(),
+             backend.port(), Families());
         continue;
       }
       if (backend.weight() > kMaxWeight)
@@ -238,6 +289,8 @@ class Translator {
 
   const std::string& key_;
   const v1::ServiceState& from_;
+  const std::set<Family>& families_;
+  const Family family_;
   const NodeView& node_;
   std::vector<std::string>* skipped_;
   bool prefer_node_ = false, prefer_zone_ = false;
@@ -248,76 +301,144 @@ bool IsOver(const v1::Pod& pod) {
   return pod.status().phase() == "Succeeded" || pod.status().phase() == "Failed";
 }
 
-}  // namespace
-
-std::optional<dataplane::Service> TranslateService(const std::string& key,
-                                                   const v1::ServiceState& from,
-                                                   const NodeView& node,
-                                                   std::vector<std::string>* skipped) {
-  return Translator(key, from, node, skipped).Run();
+// A host port is asked for on all addresses of the node, those of one family, or one of them.
+// nullopt: on an address that the node has not.
+std::optional<std::set<Family>> HostFamilies(const std::string& host_ip, const NodeView& node) {
+  if (host_ip.empty()) return std::set<Family>{Family::kV4, Family::kV6};
+  const auto host = IpAddress::Parse(host_ip);
+  if (!host.ok()) return std::nullopt;
+  if (*host == IpAddress::V4(0) || *host == node.ip) return std::set<Family>{Family::kV4};
+  if (*host == IpAddress() || *host == node.ip6) return std::set<Family>{Family::kV6};
+  return std::nullopt;
 }
 
-std::optional<dataplane::Service> TranslateHostPorts(const v1::Pod& pod, const NodeView& node,
-                                                     std::vector<std::string>* skipped) {
-  const auto ip = IpAddress::Parse(pod.status().pod_ip());
-  if (!ip.ok() || !ip->is_v4() || IsOver(pod)) return std::nullopt;
-  dataplane::Service out;
-  out.ns = pod.metadata().namespace_();
-  out.name = "pod/" + pod.metadata().name();
-  out.identity = pod.status().identity();
-  for (const v1::Container& container : pod.spec().containers()) {
-    for (const v1::ContainerPort& from : container.ports()) {
-      if (from.host_port() == 0) continue;
-      const auto skip = [&](const std::string& why) {
-        skipped->push_back(fmt::format("pod {}/{}: hostPort {}: {}", out.ns, pod.metadata().name(),
-                                       from.host_port(), why));
-      };
-      if (!IsPort(static_cast<uint32_t>(from.host_port())) ||
-          !IsPort(static_cast<uint32_t>(from.container_port()))) {
-        skip(fmt::format("it or containerPort {} is not in 1..65535", from.container_port()));
-        continue;
+class HostPortTranslator {
+ public:
+  HostPortTranslator(const v1::Pod& pod, const NodeView& node, std::vector<std::string>* skipped)
+      : pod_(pod), node_(node), skipped_(skipped) {}
+
+  Translated Run() {
+    for (const std::string& text : PodIps()) {
+      const auto ip = IpAddress::Parse(text);
+      if (ip.ok() && (ip->is_v4() || node_.ipv6)) Begin(*ip);
+    }
+    if (out_.v4 || out_.v6) {
+      for (const v1::Container& container : pod_.spec().containers()) {
+        for (const v1::ContainerPort& port : container.ports()) {
+          if (port.host_port() != 0) AddPort(port);
+        }
       }
-      if (!from.protocol().empty() && from.protocol() != "TCP" && from.protocol() != "UDP") {
-        skip(fmt::format("protocol {} is neither TCP nor UDP", from.protocol()));
-        continue;
-      }
-      if (const auto host = IpAddress::Parse(from.host_ip()); !from.host_ip().empty() &&
-                                                              from.host_ip() != "0.0.0.0" &&
-                                                              (!host.ok() || *host != node.ip)) {
-        skip(fmt::format("hostIP {} is not this node's address {}", from.host_ip(),
-                         node.ip.ToString()));
-        continue;
-      }
-      dataplane::ServicePort port;
-      port.name = from.name();
-      port.protocol = from.protocol() == "UDP" ? Protocol::kUdp : Protocol::kTcp;
-      port.port = port.node_port = static_cast<uint16_t>(from.host_port());
-      Backend backend;
-      backend.ip = *ip;
-      backend.port = static_cast<uint16_t>(from.container_port());
-      backend.state =
-          pod.metadata().has_deletion_timestamp() ? BackendState::kDraining : BackendState::kActive;
-      backend.node = node.name;
-      backend.pod = pod.metadata().name();
-      backend.scopes =
-          backend.state == BackendState::kActive ? dataplane::kScopeExternal : uint8_t{0};
-      port.backends.push_back(std::move(backend));
-      out.ports.push_back(std::move(port));
+    }
+    for (std::optional<dataplane::Service>* service : {&out_.v4, &out_.v6}) {
+      if (service->has_value() && (*service)->ports.empty()) service->reset();
+    }
+    return std::move(out_);
+  }
+
+ private:
+  std::vector<std::string> PodIps() const {
+    std::vector<std::string> out;
+    for (const v1::PodIP& ip : pod_.status().pod_ips()) out.push_back(ip.ip());
+    if (out.empty()) out.push_back(pod_.status().pod_ip());
+    return out;
+  }
+
+  void Begin(const IpAddress& ip) {
+    dataplane::Service service;
+    service.family = FamilyOf(ip);
+    service.ns = pod_.metadata().namespace_();
+    service.name = "pod/" + pod_.metadata().name();
+    service.identity = pod_.status().identity();
+    ips_[service.family] = ip;
+    (service.family == Family::kV4 ? out_.v4 : out_.v6) = std::move(service);
+  }
+
+  void Skip(const v1::ContainerPort& from, const std::string& why) {
+    skipped_->push_back(fmt::format("pod {}/{}: hostPort {}: {}", pod_.metadata().namespace_(),
+                                    pod_.metadata().name(), from.host_port(), why));
+  }
+
+  void AddPort(const v1::ContainerPort& from) {
+    if (!IsPort(static_cast<uint32_t>(from.host_port())) ||
+        !IsPort(static_cast<uint32_t>(from.container_port())))
+      return Skip(from,
+                  fmt::format("it or containerPort {} is not in 1..65535", from.container_port()));
+    if (!from.protocol().empty() && from.protocol() != "TCP" && from.protocol() != "UDP")
+      return Skip(from, fmt::format("protocol {} is neither TCP nor UDP", from.protocol()));
+    const auto families = HostFamilies(from.host_ip(), node_);
+    if (!families)
+      return Skip(from, fmt::format("hostIP {} is not this node's address {}{}", from.host_ip(),
+                                    node_.ip.ToString(),
+                                    node_.ip6 == IpAddress() ? "" : " or " + node_.ip6.ToString()));
+    for (const Family family : *families) {
+      auto& service = family == Family::kV4 ? out_.v4 : out_.v6;
+      if (service) service->ports.push_back(MakePort(from, ips_[family]));
     }
   }
-  if (out.ports.empty()) return std::nullopt;
+
+  dataplane::ServicePort MakePort(const v1::ContainerPort& from, const IpAddress& ip) const {
+    dataplane::ServicePort port;
+    port.name = from.name();
+    port.protocol = from.protocol() == "UDP" ? Protocol::kUdp : Protocol::kTcp;
+    port.port = port.node_port = static_cast<uint16_t>(from.host_port());
+    Backend backend;
+    backend.ip = ip;
+    backend.port = static_cast<uint16_t>(from.container_port());
+    backend.state =
+        pod_.metadata().has_deletion_timestamp() ? BackendState::kDraining : BackendState::kActive;
+    backend.node = node_.name;
+    backend.pod = pod_.metadata().name();
+    backend.scopes =
+        backend.state == BackendState::kActive ? dataplane::kScopeExternal : uint8_t{0};
+    port.backends.push_back(std::move(backend));
+    return port;
+  }
+
+  const v1::Pod& pod_;
+  const NodeView& node_;
+  std::vector<std::string>* skipped_;
+  Translated out_;
+  std::map<Family, IpAddress> ips_;
+};
+
+}  // namespace
+
+std::string Ipv6Key(const std::string& key) { return key + "#6"; }
+
+Translated TranslateService(const std::string& key, const v1::ServiceState& from,
+                            const NodeView& node, std::vector<std::string>* skipped) {
+  Translated out;
+  if (from.cluster_ip().empty() || from.cluster_ip() == "None") return out;
+  const std::set<Family> families = FamiliesOf(from);
+  if (families.contains(Family::kV4))
+    out.v4 = Translator(key, from, families, Family::kV4, node, skipped).Run();
+  if (families.contains(Family::kV6)) {
+    if (node.ipv6) {
+      out.v6 = Translator(key, from, families, Family::kV6, node, skipped).Run();
+    } else {
+      skipped->push_back(
+          fmt::format("service {}: IPv6 is left out: this node was not given ranges of it", key));
+    }
+  }
   return out;
 }
 
+Translated TranslateHostPorts(const v1::Pod& pod, const NodeView& node,
+                              std::vector<std::string>* skipped) {
+  if (IsOver(pod)) return {};
+  return HostPortTranslator(pod, node, skipped).Run();
+}
+
 int CountLocalEndpoints(const v1::ServiceState& service, const std::string& node) {
-  std::set<std::string> addresses;
+  std::map<Family, std::set<IpAddress>> addresses;
   for (const v1::ServicePortState& port : service.ports()) {
     for (const v1::BackendState& backend : port.backends()) {
-      if (backend.node_name() == node && backend.state() != v1::BackendState::DRAINING)
-        addresses.insert(backend.ip());
+      if (backend.node_name() != node || backend.state() == v1::BackendState::DRAINING) continue;
+      if (const auto ip = IpAddress::Parse(backend.ip()); ip.ok())
+        addresses[FamilyOf(*ip)].insert(*ip);
     }
   }
-  return static_cast<int>(addresses.size());
+  return static_cast<int>(std::max(addresses[Family::kV4].size(), addresses[Family::kV6].size()));
 }
 
 }  // namespace mesh::agent

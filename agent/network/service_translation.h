@@ -19,31 +19,43 @@ struct NodeView {
   std::string name;
   std::string zone;  // empty: unknown
   IpAddress ip;
+  IpAddress ip6;               // unset: none
+  bool ipv6 = false;           // the cluster has IPv6
   bool direct_return = false;  // of Services without a wish of their own
   friend bool operator==(const NodeView&, const NodeView&) = default;
 };
 
-// nullopt for what has nothing to program (headless, ExternalName) and what cannot be programmed at
+// What becomes of one thing of the control plane: one Service per family that has something to
+// program.
+struct Translated {
+  std::optional<dataplane::Service> v4, v6;
+};
+
+// The key of the IPv6 half in DesiredState::services; the IPv4 one has `key` itself. No namespace
+// or name holds a '#'.
+std::string Ipv6Key(const std::string& key);
+
+// Nothing for what has nothing to program (headless, ExternalName) and what cannot be programmed at
 // all. Each thing left out gets a line in `skipped`, with its reason; what a line takes away never
-// admits more clients than the whole would.
+// admits more clients than the whole would. A list of source ranges that has none of a family
+// admits nobody of it.
 //
-// The scopes of a backend, of those that are active and of one port:
+// The scopes of a backend, of those that are active and of one port and family:
 //   internal  all; internalTrafficPolicy Local: those of this node, be there none
 //   external  all; externalTrafficPolicy Local: those of this node, be there none
 //   "all" with a trafficDistribution: the nearest that are there - PreferSameNode: this node, then
 //   its zone, then all; PreferSameZone and PreferClose: the zone, then all.
-std::optional<dataplane::Service> TranslateService(const std::string& key,
-                                                   const v1::ServiceState& from,
-                                                   const NodeView& node,
-                                                   std::vector<std::string>* skipped);
+Translated TranslateService(const std::string& key, const v1::ServiceState& from,
+                            const NodeView& node, std::vector<std::string>* skipped);
 
 // The host ports of a pod of this node: a Service without address, named "pod/NAME" (no Service can
-// be). nullopt when it has none or has no address yet or any more.
-std::optional<dataplane::Service> TranslateHostPorts(const v1::Pod& pod, const NodeView& node,
-                                                     std::vector<std::string>* skipped);
+// be), in each family the pod has an address of. Nothing when it has none or has no address yet or
+// any more. hostIP "0.0.0.0" is all of IPv4, "::" all of IPv6.
+Translated TranslateHostPorts(const v1::Pod& pod, const NodeView& node,
+                              std::vector<std::string>* skipped);
 
 // How many backends of the Service on this node take external clients: what healthCheckNodePort
-// tells. Different addresses count.
+// tells. Different addresses count; those of the two families are the same pods.
 int CountLocalEndpoints(const v1::ServiceState& service, const std::string& node);
 
 }  // namespace mesh::agent

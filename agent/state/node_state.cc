@@ -12,7 +12,9 @@
 #include <cstring>
 #include <optional>
 #include <system_error>
+#include <utility>
 
+#include "common/ip_address.h"
 #include "common/status.h"
 #include "common/unique_fd.h"
 
@@ -39,6 +41,12 @@ std::string ServiceKey(const v1::ServiceState& service) {
   return fmt::format("{}/{}", service.namespace_(), service.name());
 }
 
+// An address that does not parse is named when it is programmed; until then any block will do.
+uint32_t BlockOf(const std::string& ip) {
+  const auto address = IpAddress::Parse(ip);
+  return address.ok() && address->is_v4() ? address->v4() >> 8 : 0;
+}
+
 absl::Status WriteAll(int fd, const std::string& bytes, const std::string& path) {
   size_t done = 0;
   while (done < bytes.size()) {
@@ -62,6 +70,14 @@ std::string Encode(const NodeState& state) {
   for (const auto& [key, service] : state.services) *update.add_services() = *service;
   for (const auto& [name, node] : state.nodes) *update.add_nodes() = node;
   for (const auto& [identity, ns] : state.namespaces) *update.add_namespaces() = ns;
+  for (const auto& [block, identities] : state.pod_identities) {
+    for (const auto& [ip, pod] : *identities) {
+      v1::PodIdentity* to = update.add_pod_identities();
+      to->set_ip(ip);
+      to->set_ip6(pod.ip6);
+      to->set_identity(pod.identity);
+    }
+  }
   const std::string head = welcome.SerializeAsString();
   const std::string body = message.SerializeAsString();
   return fmt::format("{}{:010}{:010}{}{}", kMagic, head.size(), body.size(), head, body);
@@ -71,11 +87,13 @@ std::string Encode(const NodeState& state) {
 
 absl::Status NodeState::Merge(const v1::NodeUpdate& update) {
   std::map<std::string, Shared<v1::ServiceState>> known;
+  std::map<uint32_t, Shared<PodIdentities>> known_identities;
   if (update.full()) {
     pods.clear();
     known.swap(services);
     nodes.clear();
     namespaces.clear();
+    known_identities.swap(pod_identities);
     complete = true;
   } else if (!complete) {
     return absl::InvalidArgumentError(
@@ -98,8 +116,50 @@ absl::Status NodeState::Merge(const v1::NodeUpdate& update) {
   }
   for (const v1::PeerNode& node : update.nodes()) nodes[node.name()] = node;
   for (const v1::NamespaceState& ns : update.namespaces()) namespaces[ns.identity()] = ns;
+  MergePodIdentities(update, known_identities);
   revision = update.revision();
   return absl::OkStatus();
+}
+
+void NodeState::MergePodIdentities(const v1::NodeUpdate& update,
+                                   const std::map<uint32_t, Shared<PodIdentities>>& known) {
+  // Each block is copied once.
+  std::map<uint32_t, PodIdentities> changed;
+  const auto block_of = [&](const std::string& ip) -> PodIdentities& {
+    const uint32_t block = BlockOf(ip);
+    const auto [at, added] = changed.try_emplace(block);
+    if (const auto old = pod_identities.find(block); added && old != pod_identities.end())
+      at->second = *old->second;
+    return at->second;
+  };
+  for (const std::string& ip : update.removed_pod_ips()) block_of(ip).erase(ip);
+  for (const v1::PodIdentity& pod : update.pod_identities())
+    block_of(pod.ip())[pod.ip()] = {.ip6 = pod.ip6(), .identity = pod.identity()};
+  for (auto& [block, identities] : changed) {
+    const auto old = known.find(block);
+    if (identities.empty()) {
+      pod_identities.erase(block);
+    } else if (old != known.end() && *old->second == identities) {
+      pod_identities[block] = old->second;
+    } else {
+      pod_identities[block] = std::move(identities);
+    }
+  }
+}
+
+void ForEachChangedBlock(const NodeState& before, const NodeState& now,
+                         const std::function<void(uint32_t block, const PodIdentities* was,
+                                                  const PodIdentities* is)>& change) {
+  auto old = before.pod_identities.begin();
+  const auto end = before.pod_identities.end();
+  for (const auto& [block, identities] : now.pod_identities) {
+    for (; old != end && old->first < block; ++old) change(old->first, &*old->second, nullptr);
+    const bool known = old != end && old->first == block;
+    if (!known || !old->second.SameAs(identities))
+      change(block, known ? &*old->second : nullptr, &*identities);
+    if (known) ++old;
+  }
+  for (; old != end; ++old) change(old->first, &*old->second, nullptr);
 }
 
 void ForEachChangedService(

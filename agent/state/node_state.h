@@ -17,6 +17,14 @@
 
 namespace mesh::agent {
 
+struct PodIdentity {
+  std::string ip6;  // empty: none
+  uint32_t identity = 0;
+  friend bool operator==(const PodIdentity&, const PodIdentity&) = default;
+};
+// By IPv4 address.
+using PodIdentities = std::map<std::string, PodIdentity>;
+
 struct NodeState {
   int64_t revision = 0;
   // A full update has been merged (now or before the checkpoint was written).
@@ -28,9 +36,16 @@ struct NodeState {
   std::map<std::string, Shared<v1::ServiceState>> services;
   std::map<std::string, v1::PeerNode> nodes;  // by name, without this node
   std::map<uint32_t, v1::NamespaceState> namespaces;
+  // Pods of other nodes, with native routing only: in blocks of 256 addresses (by the upper 24 bits
+  // of the address), shared like the Services. No block is empty.
+  std::map<uint32_t, Shared<PodIdentities>> pod_identities;
 
   // Merging is associative. INVALID_ARGUMENT for an increment without a full update before it.
   absl::Status Merge(const v1::NodeUpdate& update);
+
+ private:
+  void MergePodIdentities(const v1::NodeUpdate& update,
+                          const std::map<uint32_t, Shared<PodIdentities>>& known);
 };
 
 // Calls `change` for each Service in which the two differ, by key, in order: with what it is in
@@ -38,6 +53,12 @@ struct NodeState {
 void ForEachChangedService(
     const NodeState& before, const NodeState& now,
     const std::function<void(const std::string& key, const v1::ServiceState* service)>& change);
+
+// Calls `change` for each block of pod identities in which the two may differ, in order: with what
+// it was and what it is; null for what is not there. Cost: one pass over the blocks.
+void ForEachChangedBlock(const NodeState& before, const NodeState& now,
+                         const std::function<void(uint32_t block, const PodIdentities* was,
+                                                  const PodIdentities* is)>& change);
 
 using NodeStatePtr = std::shared_ptr<const NodeState>;
 

@@ -54,7 +54,8 @@ class NamelessDataplane : public dataplane::FakeDataplane {
 class ListRowsTest : public testing::Test {
  protected:
   ListRowsTest() {
-    EXPECT_TRUE(dataplane_.Apply(DesiredStateBuilder({}).Build(state_).desired).ok());
+    EXPECT_TRUE(
+        dataplane_.Apply(DesiredStateBuilder(dataplane::NodeConfig()).Build(state_).desired).ok());
   }
 
   v1::DataplaneNode List(v1::DataplaneTable table, const std::string& ns = "",

@@ -19,9 +19,25 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
+dataplane::NodeConfig Ipv4Config() {
+  dataplane::NodeConfig out;
+  out.node_name = "node-1";
+  out.node_ip = *IpAddress::Parse("192.168.9.1");
+  return out;
+}
+
+// With both families, and packets that go as they are.
+dataplane::NodeConfig DualConfig() {
+  dataplane::NodeConfig out = Ipv4Config();
+  out.node_ip6 = *IpAddress::Parse("fd00:9::1");
+  out.pod_cidr6 = *IpPrefix::Parse("fd00:10:244:1::/64");
+  out.routing = dataplane::Routing::kNative;
+  return out;
+}
+
 // From scratch.
-Translation Translate(NodeStatePtr state) {
-  return DesiredStateBuilder(*IpAddress::Parse("192.168.9.1")).Build(std::move(state));
+Translation Translate(NodeStatePtr state, const dataplane::NodeConfig& config = Ipv4Config()) {
+  return DesiredStateBuilder(config).Build(std::move(state));
 }
 
 TEST(BuildDesiredState, TranslatesServicesWithSortedBackends) {
@@ -98,7 +114,7 @@ TEST(BuildDesiredState, LeavesOutWhatCannotBeProgrammedByName) {
   const Translation out = Translate(state);
 
   EXPECT_THAT(out.skipped,
-              ElementsAre(HasSubstr("service shop/v6: \"fd00::1\" is not an IPv4 address"),
+              ElementsAre(HasSubstr("service shop/v6: IPv6 is left out: this node was not"),
                           HasSubstr("service shop/web: port 80: backend 10.244.2.9:70000"),
                           HasSubstr("service shop/web: port 9: protocol 132"),
                           HasSubstr("node node-3: \"nowhere\" is not an IPv4 address")));
@@ -128,7 +144,7 @@ TEST(BuildDesiredState, WaitsSilentlyForAPeerWithoutARange) {
 }
 
 TEST(BuildNodeConfig, TakesTheFirstAddressAsGateway) {
-  const auto config = BuildNodeConfig(NamedState()->config, "node-1", "192.168.9.1",
+  const auto config = BuildNodeConfig(NamedState()->config, "node-1", "192.168.9.1", "fd00:9::1",
                                       {.name = "eth0", .mtu = 9000, .xdp = true});
 
   ASSERT_TRUE(config.ok()) << config.status();
@@ -145,32 +161,150 @@ TEST(BuildNodeConfig, TakesTheRangesThatSeePodsAsTheyAre) {
   v1::Welcome config = NamedState()->config;
   config.add_non_masquerade_cidrs("192.168.0.0/16");
 
-  const auto out = BuildNodeConfig(config, "node-1", "192.168.9.1", {});
+  const auto out = BuildNodeConfig(config, "node-1", "192.168.9.1", "", {});
 
   ASSERT_TRUE(out.ok()) << out.status();
   EXPECT_THAT(out->non_masquerade, ElementsAre(*IpPrefix::Parse("192.168.0.0/16")));
   config.add_non_masquerade_cidrs("everywhere");
-  EXPECT_THAT(std::string(BuildNodeConfig(config, "node-1", "192.168.9.1", {}).status().message()),
-              HasSubstr("range without masquerade"));
+  EXPECT_THAT(
+      std::string(BuildNodeConfig(config, "node-1", "192.168.9.1", "", {}).status().message()),
+      HasSubstr("range without masquerade"));
+}
+
+v1::Welcome DualWelcome() {
+  v1::Welcome out = NamedState()->config;
+  out.set_pod_cidr6("fd00:10:244:1::/64");
+  out.set_cluster_cidr6("fd00:10:244::/48");
+  out.set_service_cidr6("fd00:10:96::/112");
+  return out;
+}
+
+TEST(BuildNodeConfig, HasTheFirstAddressOfTheIpv6RangeAsSecondGateway) {
+  v1::Welcome welcome = DualWelcome();
+  welcome.set_routing(v1::Welcome::NATIVE);
+
+  const auto out = BuildNodeConfig(welcome, "node-1", "192.168.9.1", "fd00:9::1", {});
+
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_EQ(out->node_ip6.ToString(), "fd00:9::1");
+  EXPECT_EQ(out->pod_cidr6.ToString(), "fd00:10:244:1::/64");
+  EXPECT_EQ(out->cluster_cidr6.ToString(), "fd00:10:244::/48");
+  EXPECT_EQ(out->service_cidr6.ToString(), "fd00:10:96::/112");
+  EXPECT_EQ(out->gateway6.ToString(), "fd00:10:244:1::1");
+  EXPECT_EQ(out->routing, dataplane::Routing::kNative);
+  EXPECT_EQ(BuildNodeConfig(welcome, "node-1", "192.168.9.1", "", {})->node_ip6, IpAddress())
+      << "a node may have none of its own";
+}
+
+TEST(BuildNodeConfig, HasNothingOfIpv6WithoutRangesOfIt) {
+  const auto out = BuildNodeConfig(NamedState()->config, "node-1", "192.168.9.1", "fd00:9::1", {});
+
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_EQ(out->node_ip6, IpAddress());
+  EXPECT_FALSE(out->pod_cidr6.is_set());
+  EXPECT_EQ(out->routing, dataplane::Routing::kVxlan);
+}
+
+TEST(BuildNodeConfig, NamesWhatOfIpv6IsWrong) {
+  const struct {
+    const char* what;
+    void (*change)(v1::Welcome*);
+    absl::StatusCode code;
+    const char* want;
+  } cases[] = {
+      {"half of it", [](v1::Welcome* w) { w->clear_service_cidr6(); },
+       absl::StatusCode::kUnavailable, "some of its IPv6 ranges only"},
+      {"the other family", [](v1::Welcome* w) { w->set_cluster_cidr6("10.0.0.0/8"); },
+       absl::StatusCode::kInvalidArgument, "10.0.0.0/8 is not an IPv6 range"},
+      {"too small for the pods", [](v1::Welcome* w) { w->set_pod_cidr6("fd00:10:244:1::/126"); },
+       absl::StatusCode::kInvalidArgument, "has fewer addresses than 10.244.1.0/24"},
+      {"routing of a newer build",
+       [](v1::Welcome* w) { w->set_routing(static_cast<v1::Welcome::Routing>(7)); },
+       absl::StatusCode::kInvalidArgument, "routing 7 is not known"},
+  };
+  for (const auto& c : cases) {
+    v1::Welcome welcome = DualWelcome();
+    c.change(&welcome);
+    const auto out = BuildNodeConfig(welcome, "node-1", "192.168.9.1", "", {});
+    EXPECT_EQ(out.status().code(), c.code) << c.what;
+    EXPECT_THAT(std::string(out.status().message()), HasSubstr(c.want)) << c.what;
+  }
+}
+
+TEST(BuildDesiredState, MakesTwoServicesOfOneOfTwoFamilies) {
+  auto state = NamedState();
+  v1::ServiceState& web = state->services["shop/web"].Mutable();
+  web.add_ip_families("IPv4");
+  web.add_ip_families("IPv6");
+  web.add_cluster_ips("10.96.0.10");
+  web.add_cluster_ips("fd00:10:96::a");
+  auto* backend = web.mutable_ports(0)->add_backends();
+  *backend = web.ports(0).backends(0);
+  backend->set_ip("fd00:10:244:2::9");
+
+  const Translation out = Translate(state, DualConfig());
+
+  EXPECT_THAT(out.skipped, IsEmpty());
+  ASSERT_THAT(out.desired.services, SizeIs(2));
+  const dataplane::Service& v6 = out.desired.services.at("shop/web#6");
+  EXPECT_EQ(v6.family, dataplane::Family::kV6);
+  EXPECT_EQ(v6.ns, "shop");
+  EXPECT_EQ(v6.name, "web");
+  EXPECT_EQ(v6.cluster_ip.ToString(), "fd00:10:96::a");
+  ASSERT_THAT(v6.ports[0].backends, SizeIs(1));
+  EXPECT_EQ(v6.ports[0].backends[0].ip.ToString(), "fd00:10:244:2::9");
+  EXPECT_EQ(out.desired.services.at("shop/web").family, dataplane::Family::kV4);
+  EXPECT_THAT(out.desired.services.at("shop/web").ports[0].backends, SizeIs(2));
+}
+
+TEST(BuildDesiredState, APeerHasBothFamiliesWhereTheClusterHas) {
+  auto state = NamedState();
+  state->nodes["node-2"].set_ip6("fd00:9::2");
+  state->nodes["node-2"].set_pod_cidr6("fd00:10:244:2::/64");
+
+  const dataplane::Peer dual = Translate(state, DualConfig()).desired.peers.at("node-2");
+  EXPECT_EQ(dual.ip6.ToString(), "fd00:9::2");
+  EXPECT_EQ(dual.pod_cidr6.ToString(), "fd00:10:244:2::/64");
+  EXPECT_FALSE(Translate(state).desired.peers.at("node-2").pod_cidr6.is_set());
+
+  state->nodes["node-2"].set_pod_cidr6("10.0.0.0/8");
+  const Translation half = Translate(state, DualConfig());
+  EXPECT_THAT(half.skipped, ElementsAre("node node-2: IPv6 podCIDR: 10.0.0.0/8 is not an IPv6 "
+                                        "range"));
+  EXPECT_THAT(half.desired.peers, SizeIs(1)) << "its IPv4 half stands";
+}
+
+TEST(BuildDesiredState, KnowsThePodsOfOtherNodesWithNativeRouting) {
+  auto state = NamedState();
+  state->pod_identities[0x0af402] = PodIdentities{
+      {"10.244.2.9", {.ip6 = "fd00:10:244:2::9", .identity = 300}}, {"x", {.identity = 301}}};
+
+  const Translation out = Translate(state, DualConfig());
+
+  EXPECT_EQ(out.desired.pod_identities,
+            (std::map<IpAddress, uint32_t>{{*IpAddress::Parse("10.244.2.9"), 300},
+                                           {*IpAddress::Parse("fd00:10:244:2::9"), 300}}));
+  EXPECT_THAT(out.skipped, ElementsAre("pod x of another node: \"x\" is not an IPv4 address"));
+  EXPECT_THAT(Translate(state).desired.pod_identities, IsEmpty()) << "VXLAN carries them";
 }
 
 TEST(BuildNodeConfig, NamesTheRangeThatIsWrong) {
   v1::Welcome config = NamedState()->config;
   config.set_service_cidr("10.96.0.1/16");
 
-  const auto out = BuildNodeConfig(config, "node-1", "192.168.9.1", {});
+  const auto out = BuildNodeConfig(config, "node-1", "192.168.9.1", "", {});
 
   EXPECT_TRUE(absl::IsInvalidArgument(out.status()));
   EXPECT_THAT(std::string(out.status().message()), HasSubstr("service range"));
 }
 
 TEST(BuildNodeConfig, IsNotThereBeforeTheFirstWelcome) {
-  EXPECT_TRUE(
-      absl::IsUnavailable(BuildNodeConfig(v1::Welcome(), "node-1", "192.168.9.1", {}).status()));
+  EXPECT_TRUE(absl::IsUnavailable(
+      BuildNodeConfig(v1::Welcome(), "node-1", "192.168.9.1", "", {}).status()));
 }
 
 TEST(DesiredStateBuilder, NamesTheServicesThatMayDiffer) {
-  DesiredStateBuilder builder(*IpAddress::Parse("192.168.9.1"));
+  DesiredStateBuilder builder(Ipv4Config());
   auto state = NamedState();
   state->services["shop/api"] = state->services["shop/web"];
   EXPECT_EQ(builder.Build(state).desired.changed_services, std::nullopt) << "any, at first";
@@ -187,7 +321,7 @@ TEST(DesiredStateBuilder, NamesTheServicesThatMayDiffer) {
 }
 
 TEST(DesiredStateBuilder, AChangedZoneIsSeenByEveryService) {
-  DesiredStateBuilder builder(*IpAddress::Parse("192.168.9.1"));
+  DesiredStateBuilder builder(Ipv4Config());
   auto state = NamedState();
   v1::ServiceState& web = state->services["shop/web"].Mutable();
   web.set_traffic_distribution("PreferSameZone");
@@ -224,7 +358,7 @@ class RandomLife {
 
   void Change(NodeState* state) {
     const std::string name = Pick({"a", "b", "c", "d"});
-    switch (random_.Below(8)) {
+    switch (random_.Below(10)) {
       case 0:
         state->services.erase("shop/" + name);
         break;
@@ -236,12 +370,15 @@ class RandomLife {
         pod.mutable_metadata()->set_namespace_("shop");
         pod.mutable_metadata()->set_name(name);
         pod.mutable_status()->set_pod_ip(Pick({"10.244.1.7", "10.244.1.8", ""}));
+        pod.mutable_status()->clear_pod_ips();
+        for (const char* ip : {"10.244.1.7", "fd00:1::7"})
+          if (random_.Below(2) == 0) pod.mutable_status()->add_pod_ips()->set_ip(ip);
         pod.mutable_status()->set_phase(Pick({"Running", "Succeeded"}));
         auto* container = pod.mutable_spec()->add_containers();
         auto* port = container->add_ports();
         port->set_container_port(80);
         port->set_host_port(static_cast<int>(random_.Below(3)) * 8080);
-        port->set_host_ip(Pick({"", "192.168.9.1", "192.168.9.7"}));
+        port->set_host_ip(Pick({"", "192.168.9.1", "192.168.9.7", "::", "fd00:9::1"}));
         break;
       }
       case 3:
@@ -250,11 +387,39 @@ class RandomLife {
       case 4:
         state->nodes["node-2"].set_pod_cidr(Pick({"10.244.2.0/24", "10.244.3.0/24", "x", ""}));
         break;
+      case 5: {
+        state->nodes["node-2"].set_pod_cidr6(Pick({"fd00:2::/64", "fd00:3::/64", "x", ""}));
+        state->nodes["node-2"].set_ip6(Pick({"fd00:9::2", "fd00:9::3", "x", ""}));
+        break;
+      }
+      case 6: {
+        v1::NodeUpdate update;
+        update.set_revision(state->revision);
+        const std::string ip = Pick({"10.244.2.5", "10.244.2.6", "10.244.3.5", "x"});
+        if (random_.Below(2) == 0) {
+          update.add_removed_pod_ips(ip);
+        } else {
+          auto* pod = update.add_pod_identities();
+          pod->set_ip(ip);
+          // No two pods have the same one.
+          if (random_.Below(3) != 0)
+            pod->set_ip6(ip == "x" ? "y" : "fd00:" + ip.substr(7, 1) + "::" + ip.substr(9));
+          pod->set_identity(300 + static_cast<uint32_t>(random_.Below(2)));
+        }
+        ASSERT_TRUE(state->Merge(update).ok());
+        break;
+      }
       default: {
         v1::ServiceState& service = state->services["shop/" + name].Mutable();
         service.set_namespace_("shop");
         service.set_name(name);
         service.set_cluster_ip(Pick({"10.96.0.1", "10.96.0.2", "None", "", "x"}));
+        service.clear_ip_families();
+        service.clear_cluster_ips();
+        for (const char* family : {"IPv4", "IPv6"})
+          if (random_.Below(2) == 0) service.add_ip_families(family);
+        for (const char* ip : {"10.96.0.1", "fd00:96::1"})
+          if (random_.Below(2) == 0) service.add_cluster_ips(ip);
         service.set_internal_traffic_local(random_.Below(2) == 0);
         service.set_traffic_distribution(Pick({"", "PreferClose", "PreferSameNode", "x"}));
         service.clear_ports();
@@ -263,7 +428,7 @@ class RandomLife {
         port->set_port(80);
         for (uint64_t n = random_.Below(4); n > 0; --n) {
           auto* backend = port->add_backends();
-          backend->set_ip(Pick({"10.244.1.5", "10.244.2.5", "10.244.2.6", "x"}));
+          backend->set_ip(Pick({"10.244.1.5", "10.244.2.5", "10.244.2.6", "fd00:2::5", "x"}));
           backend->set_port(8080);
           backend->set_node_name(Pick({"node-1", "node-2"}));
           backend->set_zone(Pick({"east", "west"}));
@@ -279,15 +444,18 @@ TEST(DesiredStateBuilder, StepByStepItIsAsFromScratch) {
   for (uint64_t seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE(seed);
     RandomLife life(seed);
-    DesiredStateBuilder builder(*IpAddress::Parse("192.168.9.1"));
+    const dataplane::NodeConfig config = seed % 4 == 0 ? Ipv4Config() : DualConfig();
+    DesiredStateBuilder builder(config);
     NodeStatePtr state = NamedState();
     std::map<std::string, dataplane::Service> before;
+    std::map<IpAddress, uint32_t> identities;
     for (int step = 0; step < 50; ++step) {
       const Translation& out = builder.Build(state);
-      const Translation want = Translate(state);
+      const Translation want = Translate(state, config);
       ASSERT_EQ(out.desired.services, want.desired.services) << step;
       ASSERT_EQ(out.desired.peers, want.desired.peers) << step;
       ASSERT_EQ(out.desired.namespaces, want.desired.namespaces) << step;
+      ASSERT_EQ(out.desired.pod_identities, want.desired.pod_identities) << step;
       ASSERT_EQ(out.skipped, want.skipped) << step;
       // What is not named is as it was.
       if (out.desired.changed_services.has_value()) {
@@ -299,6 +467,14 @@ TEST(DesiredStateBuilder, StepByStepItIsAsFromScratch) {
         ASSERT_EQ(before, out.desired.services) << step;
       }
       before = out.desired.services;
+      for (const IpAddress& ip :
+           out.desired.changed_pod_identities.value_or(std::vector<IpAddress>())) {
+        identities.erase(ip);
+        if (const auto it = out.desired.pod_identities.find(ip);
+            it != out.desired.pod_identities.end())
+          identities.insert(*it);
+      }
+      ASSERT_EQ(identities, out.desired.pod_identities) << step;
       state = life.Next(*state);
     }
   }

@@ -48,7 +48,33 @@ struct Outcome {
 };
 Outcome Translate(const v1::ServiceState& from, const NodeView& node = kNode) {
   Outcome out;
-  out.service = TranslateService("shop/web", from, node, &out.skipped);
+  Translated both = TranslateService("shop/web", from, node, &out.skipped);
+  EXPECT_EQ(both.v6, std::nullopt);
+  out.service = std::move(both.v4);
+  return out;
+}
+
+NodeView DualNode() {
+  NodeView out = kNode;
+  out.ip6 = *IpAddress::Parse("fd00:9::1");
+  out.ipv6 = true;
+  return out;
+}
+
+// The one above with both families.
+v1::ServiceState DualWeb(const std::vector<std::string>& backends) {
+  v1::ServiceState out = Web(backends);
+  out.add_ip_families("IPv6");
+  out.add_ip_families("IPv4");
+  out.set_cluster_ip("fd00:96::a");
+  out.add_cluster_ips("fd00:96::a");
+  out.add_cluster_ips("10.96.0.10");
+  auto* list = out.mutable_ports(0)->mutable_backends();
+  for (int i = 0, n = list->size(); i < n; ++i) {
+    auto* backend = list->Add();
+    *backend = (*list)[i];
+    backend->set_ip(fmt::format("fd00:244::{}", i + 1));
+  }
   return out;
 }
 
@@ -230,6 +256,102 @@ TEST(TranslateService, ASourceRangeThatIsNotUnderstoodAdmitsNobody) {
   EXPECT_THAT(out.skipped, ElementsAre(HasSubstr("loadBalancerSourceRanges: \"10.0.0.0/33\"")));
 }
 
+TEST(TranslateService, EachFamilyHasItsOwnAddressesAndBackends) {
+  v1::ServiceState web = DualWeb({"n1/east", "n2/east!", "n3/west"});
+  web.set_external_traffic_local(true);
+  web.mutable_ports(0)->set_node_port(30080);
+  web.add_load_balancer_ips("10.89.0.200");
+  web.add_load_balancer_ips("fd00:89::200");
+  web.add_external_ips("fd00:88::1");
+  web.set_announcing_node("n1");
+  std::vector<std::string> skipped;
+
+  const Translated out = TranslateService("shop/web", web, DualNode(), &skipped);
+
+  EXPECT_THAT(skipped, IsEmpty());
+  ASSERT_TRUE(out.v4 && out.v6);
+  EXPECT_EQ(out.v4->family, dataplane::Family::kV4);
+  EXPECT_EQ(out.v6->family, dataplane::Family::kV6);
+  EXPECT_EQ(out.v4->cluster_ip.ToString(), "10.96.0.10");
+  EXPECT_EQ(out.v6->cluster_ip.ToString(), "fd00:96::a");
+  EXPECT_THAT(out.v4->load_balancer_ips, ElementsAre(*IpAddress::Parse("10.89.0.200")));
+  EXPECT_THAT(out.v6->load_balancer_ips, ElementsAre(*IpAddress::Parse("fd00:89::200")));
+  EXPECT_THAT(out.v4->external_ips, IsEmpty());
+  EXPECT_THAT(out.v6->external_ips, ElementsAre(*IpAddress::Parse("fd00:88::1")));
+  EXPECT_TRUE(out.v4->announced && out.v6->announced);
+  EXPECT_EQ(Scopes({out.v4, {}}), "b-i");
+  EXPECT_EQ(Scopes({out.v6, {}}), "b-i");
+  EXPECT_EQ(out.v6->ports[0].backends[0].ip.ToString(), "fd00:244::1");
+  EXPECT_EQ(out.v6->ports[0].node_port, 30080);
+}
+
+TEST(TranslateService, OneOfIpv6HasNothingOfIpv4) {
+  v1::ServiceState web = DualWeb({"n1/east"});
+  web.mutable_ip_families()->RemoveLast();
+  web.mutable_cluster_ips()->RemoveLast();
+  std::vector<std::string> skipped;
+
+  const Translated out = TranslateService("shop/web", web, DualNode(), &skipped);
+
+  EXPECT_EQ(out.v4, std::nullopt);
+  ASSERT_TRUE(out.v6.has_value());
+  EXPECT_EQ(Scopes({out.v6, {}}), "b");
+  EXPECT_THAT(skipped, ElementsAre("service shop/web: port 80: backend 10.244.0.1:8080 is not an "
+                                   "IPv6 address and port"));
+}
+
+TEST(TranslateService, TellsOnceWhatBothFamiliesShare) {
+  v1::ServiceState web = DualWeb({});
+  web.set_traffic_distribution("PreferCheap");
+  web.add_external_ips("somewhere");
+  std::vector<std::string> skipped;
+
+  TranslateService("shop/web", web, DualNode(), &skipped);
+
+  EXPECT_THAT(skipped, ElementsAre("service shop/web: external address \"somewhere\" is not an "
+                                   "IPv4 or IPv6 address",
+                                   HasSubstr("PreferCheap")));
+}
+
+TEST(TranslateService, SourceRangesOfOneFamilyAdmitNobodyOfTheOther) {
+  v1::ServiceState web = DualWeb({});
+  web.add_source_ranges("10.0.0.0/8");
+  std::vector<std::string> skipped;
+
+  Translated out = TranslateService("shop/web", web, DualNode(), &skipped);
+  EXPECT_THAT(out.v4->source_ranges, ElementsAre(*IpPrefix::Parse("10.0.0.0/8")));
+  EXPECT_THAT(out.v6->source_ranges, ElementsAre(*IpPrefix::Parse("::/128")));
+
+  web.set_source_ranges(0, "fd00:7::/64");
+  out = TranslateService("shop/web", web, DualNode(), &skipped);
+  EXPECT_THAT(out.v4->source_ranges, ElementsAre(*IpPrefix::Parse("0.0.0.0/32")));
+  EXPECT_THAT(out.v6->source_ranges, ElementsAre(*IpPrefix::Parse("fd00:7::/64")));
+  EXPECT_THAT(skipped, IsEmpty());
+}
+
+TEST(TranslateService, WaitsSilentlyForASecondAddress) {
+  v1::ServiceState web = DualWeb({});
+  web.mutable_cluster_ips()->DeleteSubrange(0, 1);
+  std::vector<std::string> skipped;
+
+  const Translated out = TranslateService("shop/web", web, DualNode(), &skipped);
+
+  EXPECT_TRUE(out.v4.has_value());
+  EXPECT_EQ(out.v6, std::nullopt);
+  EXPECT_THAT(skipped, IsEmpty());
+}
+
+TEST(TranslateService, WithoutIpv6OnTheNodeOnlyTheOtherHalfStands) {
+  std::vector<std::string> skipped;
+
+  const Translated out = TranslateService("shop/web", DualWeb({"n1/east"}), kNode, &skipped);
+
+  EXPECT_TRUE(out.v4.has_value());
+  EXPECT_EQ(out.v6, std::nullopt);
+  EXPECT_THAT(skipped, ElementsAre("service shop/web: IPv6 is left out: this node was not given "
+                                   "ranges of it"));
+}
+
 v1::Pod PodWithHostPort(const std::string& host_ip = "") {
   v1::Pod pod;
   pod.mutable_metadata()->set_namespace_("shop");
@@ -251,7 +373,7 @@ TEST(TranslateHostPorts, LeadsFromThePortOfTheNodeToThePod) {
   for (const char* host_ip : {"", "0.0.0.0", "192.168.9.1"}) {
     std::vector<std::string> skipped;
 
-    const auto out = TranslateHostPorts(PodWithHostPort(host_ip), kNode, &skipped);
+    const auto out = TranslateHostPorts(PodWithHostPort(host_ip), kNode, &skipped).v4;
 
     EXPECT_THAT(skipped, IsEmpty());
     ASSERT_TRUE(out.has_value());
@@ -273,26 +395,57 @@ TEST(TranslateHostPorts, OnlyForAPodThatLives) {
   std::vector<std::string> skipped;
   v1::Pod pod = PodWithHostPort();
   pod.mutable_metadata()->mutable_deletion_timestamp()->set_seconds(1);
-  EXPECT_EQ(TranslateHostPorts(pod, kNode, &skipped)->ports[0].backends[0].scopes, 0)
+  EXPECT_EQ(TranslateHostPorts(pod, kNode, &skipped).v4->ports[0].backends[0].scopes, 0)
       << "keeps its flows while it stops";
 
   for (const char* phase : {"Succeeded", "Failed"}) {
     pod.mutable_status()->set_phase(phase);
-    EXPECT_EQ(TranslateHostPorts(pod, kNode, &skipped), std::nullopt);
+    EXPECT_EQ(TranslateHostPorts(pod, kNode, &skipped).v4, std::nullopt);
   }
   pod = PodWithHostPort();
   pod.mutable_status()->clear_pod_ip();
-  EXPECT_EQ(TranslateHostPorts(pod, kNode, &skipped), std::nullopt);
+  EXPECT_EQ(TranslateHostPorts(pod, kNode, &skipped).v4, std::nullopt);
   EXPECT_THAT(skipped, IsEmpty());
 }
 
 TEST(TranslateHostPorts, NamesAnAddressThatIsNotTheNodes) {
   std::vector<std::string> skipped;
 
-  EXPECT_EQ(TranslateHostPorts(PodWithHostPort("127.0.0.1"), kNode, &skipped), std::nullopt);
+  EXPECT_EQ(TranslateHostPorts(PodWithHostPort("127.0.0.1"), kNode, &skipped).v4, std::nullopt);
 
   EXPECT_THAT(skipped, ElementsAre("pod shop/web-1: hostPort 8080: hostIP 127.0.0.1 is not this "
                                    "node's address 192.168.9.1"));
+}
+
+TEST(TranslateHostPorts, HasTheFamiliesThatPodAndAddressHave) {
+  const struct {
+    const char* host_ip;
+    bool v4, v6;
+  } cases[] = {{"", true, true},
+               {"0.0.0.0", true, false},
+               {"::", false, true},
+               {"fd00:9::1", false, true},
+               {"192.168.9.1", true, false}};
+  for (const auto& c : cases) {
+    v1::Pod pod = PodWithHostPort(c.host_ip);
+    pod.mutable_status()->add_pod_ips()->set_ip("10.244.1.5");
+    pod.mutable_status()->add_pod_ips()->set_ip("fd00:244:1::5");
+    std::vector<std::string> skipped;
+
+    const Translated out = TranslateHostPorts(pod, DualNode(), &skipped);
+
+    EXPECT_THAT(skipped, IsEmpty()) << c.host_ip;
+    EXPECT_EQ(out.v4.has_value(), c.v4) << c.host_ip;
+    ASSERT_EQ(out.v6.has_value(), c.v6) << c.host_ip;
+    if (!c.v6) continue;
+    EXPECT_EQ(out.v6->family, dataplane::Family::kV6);
+    EXPECT_EQ(out.v6->ports[0].backends[0].ip.ToString(), "fd00:244:1::5");
+    EXPECT_EQ(TranslateHostPorts(pod, kNode, &skipped).v6, std::nullopt) << "no IPv6 here";
+  }
+}
+
+TEST(CountLocalEndpoints, CountsAPodOfTwoFamiliesOnce) {
+  EXPECT_EQ(CountLocalEndpoints(DualWeb({"n1/east", "n1/east", "n2/east"}), "n1"), 2);
 }
 
 TEST(CountLocalEndpoints, CountsActiveAddressesOfTheNode) {

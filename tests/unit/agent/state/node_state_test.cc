@@ -58,6 +58,50 @@ TEST(NodeState, RefusesAnIncrementBeforeAFullUpdate) {
   EXPECT_EQ(state.revision, 0);
 }
 
+void AddIdentity(v1::NodeUpdate* update, const std::string& ip, uint32_t identity) {
+  auto* pod = update->add_pod_identities();
+  pod->set_ip(ip);
+  pod->set_ip6("fd00::" + ip.substr(ip.rfind('.') + 1));
+  pod->set_identity(identity);
+}
+
+std::vector<uint32_t> ChangedBlocks(const NodeState& before, const NodeState& now) {
+  std::vector<uint32_t> out;
+  ForEachChangedBlock(before, now, [&](uint32_t block, const PodIdentities*, const PodIdentities*) {
+    out.push_back(block);
+  });
+  return out;
+}
+
+TEST(NodeState, SharesPodIdentitiesInBlocks) {
+  NodeState first;
+  v1::NodeUpdate full = Full(1);
+  for (const char* ip : {"10.244.2.5", "10.244.2.6", "10.244.3.5"}) AddIdentity(&full, ip, 300);
+  ASSERT_TRUE(first.Merge(full).ok());
+  ASSERT_EQ(first.pod_identities.size(), 2u);
+  EXPECT_EQ(*first.pod_identities.at(0x0af402),
+            (PodIdentities{{"10.244.2.5", {.ip6 = "fd00::5", .identity = 300}},
+                           {"10.244.2.6", {.ip6 = "fd00::6", .identity = 300}}}));
+
+  NodeState second = first;
+  v1::NodeUpdate update;
+  update.set_revision(2);
+  AddIdentity(&update, "10.244.2.6", 301);
+  update.add_removed_pod_ips("10.244.2.5");
+  ASSERT_TRUE(second.Merge(update).ok());
+  EXPECT_EQ(ChangedBlocks(first, second), std::vector<uint32_t>{0x0af402});
+  EXPECT_EQ(second.pod_identities.at(0x0af402)->size(), 1u);
+  EXPECT_EQ(second.pod_identities.at(0x0af402)->at("10.244.2.6").identity, 301u);
+  EXPECT_EQ(first.pod_identities.at(0x0af402)->at("10.244.2.6").identity, 300u);
+
+  NodeState third = second;
+  v1::NodeUpdate again = Full(3);
+  AddIdentity(&again, "10.244.3.5", 300);
+  ASSERT_TRUE(third.Merge(again).ok());
+  EXPECT_EQ(third.pod_identities.size(), 1u);
+  EXPECT_EQ(ChangedBlocks(second, third), std::vector<uint32_t>{0x0af402}) << "the other is known";
+}
+
 TEST(NodeState, AFullUpdateReplacesEverything) {
   NodeState state;
   v1::NodeUpdate first = Full(1);
@@ -165,8 +209,11 @@ class Checkpoint : public ::testing::Test {
     v1::NodeUpdate full = Full(42);
     AddPod(full, "u1", "one");
     full.add_namespaces()->set_identity(300);
+    AddIdentity(&full, "10.244.2.5", 301);
     EXPECT_TRUE(state.Merge(full).ok());
     state.config.set_node_name("node-0");
+    state.config.set_pod_cidr6("fd00:1::/64");
+    state.config.set_routing(v1::Welcome::NATIVE);
     state.config.set_pod_cidr("10.244.1.0/24");
     return state;
   }
@@ -185,6 +232,9 @@ TEST_F(Checkpoint, ComesBackAsItWas) {
   EXPECT_EQ(Names(*loaded), (Words{{"u1", "one"}}));
   EXPECT_EQ(loaded->namespaces.count(300), 1u);
   EXPECT_EQ(loaded->config.pod_cidr(), "10.244.1.0/24");
+  EXPECT_EQ(loaded->config.pod_cidr6(), "fd00:1::/64");
+  EXPECT_EQ(loaded->config.routing(), v1::Welcome::NATIVE);
+  EXPECT_EQ(loaded->pod_identities, Sample().pod_identities);
 }
 
 TEST_F(Checkpoint, SaysWhenThereIsNone) {
