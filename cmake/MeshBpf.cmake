@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-# mesh_bpf_program(NAME <x> SRC <file.bpf.c>)
+# mesh_bpf_program(NAME <x> SRC <file.bpf.c> [IPV6])
 #   Compiles one BPF object and its bpftool skeleton; `mesh::bpf_<x>` carries the include path
 #   of `<x>.skel.h`. The object itself is at build/bpf/<x>.bpf.o (target property MESH_BPF_OBJECT).
+#   IPV6: compiled with -DMESH_IPV6.
 file(GLOB_RECURSE MESH_BPF_HEADERS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bpf/*.h)
 execute_process(COMMAND ${CMAKE_C_COMPILER} -print-multiarch
   OUTPUT_VARIABLE MESH_MULTIARCH OUTPUT_STRIP_TRAILING_WHITESPACE)
 
 function(mesh_bpf_program)
-  cmake_parse_arguments(A "" "NAME;SRC" "" ${ARGN})
+  cmake_parse_arguments(A "IPV6" "NAME;SRC" "" ${ARGN})
+  set(family)
+  if(A_IPV6)
+    set(family -DMESH_IPV6)
+  endif()
   set(dir ${PROJECT_BINARY_DIR}/bpf)
   file(MAKE_DIRECTORY ${dir})
   get_filename_component(src ${A_SRC} ABSOLUTE)
@@ -15,7 +20,7 @@ function(mesh_bpf_program)
   set(skeleton ${dir}/${A_NAME}.skel.h)
   add_custom_command(OUTPUT ${object}
     COMMAND ${MESH_CLANG} -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror
-      -Wno-unused-parameter -Wno-address-of-packed-member -fno-stack-protector
+      -Wno-unused-parameter -Wno-address-of-packed-member -fno-stack-protector ${family}
       -I ${PROJECT_SOURCE_DIR}/bpf -I ${PROJECT_SOURCE_DIR}/bpf/include
       -idirafter /usr/include/${MESH_MULTIARCH}
       -c ${src} -o ${object}

@@ -27,6 +27,7 @@ static __always_inline int mesh_arp_answer(struct __sk_buff *skb)
 	void *data_end = (void *)(long)skb->data_end;
 	struct mesh_arp *arp = data + ETH_HLEN;
 	__u8 *mac = data;
+	__be32 target;
 
 	if ((void *)(arp + 1) > data_end) {
 		if (bpf_skb_pull_data(skb, ETH_HLEN + sizeof(*arp)))
@@ -42,11 +43,11 @@ static __always_inline int mesh_arp_answer(struct __sk_buff *skb)
 	    arp->hardware_length != ETH_ALEN || arp->protocol_length != 4 ||
 	    arp->operation != bpf_htons(MESH_ARP_REQUEST))
 		return TC_ACT_OK;
+	target = arp->target;
 	/* Somebody tells his own address: nothing is asked. */
-	if (arp->sender == arp->target || !mesh_is_announced(arp->target))
+	if (arp->sender == target || !mesh_is_announced(&target))
 		return TC_ACT_OK;
 	{
-		__be32 target = arp->target;
 		int i;
 
 		arp->operation = bpf_htons(MESH_ARP_REPLY);

@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
+#include <linux/in6.h>
 #include <linux/ip.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
@@ -34,13 +35,4 @@ struct mesh_icmp {
 #define MESH_ICMP_TIME_EXCEEDED 11
 #define MESH_ICMP_PARAMETER	12
 
-/* Headers stand at fixed places: packets with IP options are refused. */
-#define MESH_L3_OFFSET ((int)sizeof(struct ethhdr))
-#define MESH_L4_OFFSET (MESH_L3_OFFSET + (int)sizeof(struct iphdr))
-
 volatile const struct mesh_config mesh_config = {};
-
-static __always_inline int mesh_in_range(__be32 address, __be32 base, __be32 mask)
-{
-	return (address & mask) == base;
-}

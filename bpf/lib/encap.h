@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "lib/common.h"
+#include "lib/family.h"
 #include "lib/flow.h"
 #include "lib/metrics.h"
 #include "lib/open.h"

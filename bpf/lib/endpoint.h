@@ -2,8 +2,7 @@
 /* Owns the map mesh_endpoint: the pods of this node. */
 #pragma once
 
-#include "lib/common.h"
-#include "mesh/shared/endpoint_map.h"
+#include "lib/family.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -12,6 +11,7 @@ struct {
 	__type(value, struct mesh_endpoint_value);
 } mesh_endpoint SEC(".maps");
 
+#ifndef MESH_IPV6
 /* Kept beside the endpoints for the agent; no program reads it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -20,10 +20,11 @@ struct {
 	__type(key, struct mesh_endpoint_key);
 	__type(value, struct mesh_endpoint_name);
 } mesh_ep_name SEC(".maps");
+#endif
 
-static __always_inline struct mesh_endpoint_value *mesh_endpoint_lookup(__be32 ip)
+static __always_inline struct mesh_endpoint_value *mesh_endpoint_lookup(const mesh_addr *ip)
 {
-	struct mesh_endpoint_key key = {.ip = ip};
+	struct mesh_endpoint_key key = {.ip = *ip};
 
 	return bpf_map_lookup_elem(&mesh_endpoint, &key);
 }

@@ -3,10 +3,8 @@
 #pragma once
 
 #include "lib/checksum.h"
-#include "lib/common.h"
+#include "lib/family.h"
 #include "lib/owner.h"
-#include "mesh/shared/flow_map.h"
-#include "mesh/shared/flow_state.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -31,8 +29,8 @@ static __always_inline void mesh_flow_partner_key(const struct mesh_flow_value *
 static __always_inline int mesh_flow_key_equal(const struct mesh_flow_key *a,
 					       const struct mesh_flow_key *b)
 {
-	return a->saddr == b->saddr && a->daddr == b->daddr && a->sport == b->sport &&
-	       a->dport == b->dport && a->proto == b->proto;
+	return mesh_addr_equal(&a->saddr, &b->saddr) && mesh_addr_equal(&a->daddr, &b->daddr) &&
+	       a->sport == b->sport && a->dport == b->dport && a->proto == b->proto;
 }
 
 /* The other entry of a flow, itself when it has only one; NULL: it is gone. */
@@ -48,13 +46,16 @@ mesh_flow_partner(const struct mesh_flow_value *flow, __u8 proto)
 }
 
 /* Address that serves the flow: where its packets go in the end. */
-static __always_inline __be32 mesh_flow_server(const struct mesh_flow_value *flow)
+static __always_inline void mesh_flow_server(const struct mesh_flow_value *flow, mesh_addr *out)
 {
-	__be32 ip = flow->daddr;
-
-	if (flow->target == MESH_TARGET_DIRECT)
-		__builtin_memcpy(&ip, flow->destination_mac, 4);
-	return ip;
+	*out = flow->daddr;
+	if (flow->target != MESH_TARGET_DIRECT)
+		return;
+#ifdef MESH_IPV6
+	*out = flow->next_hop;
+#else
+	__builtin_memcpy(out, flow->destination_mac, 4);
+#endif
 }
 
 /* Whether the flow's time is over. A half whose other half is gone is over. */
@@ -101,7 +102,7 @@ static __always_inline void mesh_flow_delete(const struct mesh_flow_key *key,
 {
 	struct mesh_flow_key partner;
 
-	mesh_owner_sub(flow->owner);
+	mesh_owner_sub(&flow->owner);
 	if (!(flow->flags & MESH_FLOW_ONE_WAY)) {
 		mesh_flow_partner_key(flow, key->proto, &partner);
 		bpf_map_delete_elem(&mesh_flow, &partner);
@@ -115,9 +116,11 @@ static __always_inline void mesh_flow_set_diffs(const struct mesh_flow_key *key,
 {
 	flow->address_diff = 0;
 	flow->port_diff = 0;
-	if (flow->saddr != key->saddr || flow->daddr != key->daddr)
-		flow->address_diff = mesh_csum_fold32(mesh_csum_replace(key->saddr, flow->saddr) +
-						      mesh_csum_replace(key->daddr, flow->daddr));
+	if (!mesh_addr_equal(&flow->saddr, &key->saddr) ||
+	    !mesh_addr_equal(&flow->daddr, &key->daddr))
+		flow->address_diff =
+			mesh_csum_fold32(mesh_csum_replace_addr(&key->saddr, &flow->saddr) +
+					 mesh_csum_replace_addr(&key->daddr, &flow->daddr));
 	if (flow->sport != key->sport || flow->dport != key->dport)
 		flow->port_diff = mesh_csum_fold32(mesh_csum_replace(key->sport, flow->sport) +
 						   mesh_csum_replace(key->dport, flow->dport));

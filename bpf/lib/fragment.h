@@ -6,9 +6,8 @@
  */
 #pragma once
 
-#include "lib/common.h"
+#include "lib/family.h"
 #include "lib/packet.h"
-#include "mesh/shared/fragment_map.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -24,7 +23,7 @@ static __always_inline int mesh_fragment_ports(struct __sk_buff *skb, struct mes
 		.saddr = packet->key.saddr,
 		.daddr = packet->key.daddr,
 		.ifindex = skb->ifindex,
-		.id = packet->ip_id,
+		.id = packet->fragment_id,
 		.proto = packet->key.proto,
 	};
 	struct mesh_fragment_value ports, *known;

@@ -2,8 +2,7 @@
 /* Owns the map mesh_identity: whose pods those of other nodes are, with native routing. */
 #pragma once
 
-#include "lib/common.h"
-#include "mesh/shared/identity_map.h"
+#include "lib/family.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -14,9 +13,9 @@ struct {
 } mesh_identity SEC(".maps");
 
 /* Identity of what has the address `ip` at another node, 0 when it is not known. */
-static __always_inline __u32 mesh_identity_lookup(__be32 ip)
+static __always_inline __u32 mesh_identity_lookup(const mesh_addr *ip)
 {
-	struct mesh_identity_key key = {.ip = ip};
+	struct mesh_identity_key key = {.ip = *ip};
 	struct mesh_identity_value *value = bpf_map_lookup_elem(&mesh_identity, &key);
 
 	return value ? value->identity : 0;

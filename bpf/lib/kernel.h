@@ -19,6 +19,17 @@ struct sk_buff {
 /* Since Linux 6.2. */
 extern void *bpf_cast_to_kern_ctx(void *context) __weak __ksym;
 
+/* CHECKSUM_* of the packet, or MESH_SUMMED_BY_HELPER where the kernel is too old to ask. */
+static __always_inline int mesh_ip_summed(struct __sk_buff *skb)
+{
+	struct sk_buff *kernel_skb;
+
+	if (!mesh_config.kernel_context)
+		return MESH_SUMMED_BY_HELPER;
+	kernel_skb = bpf_cast_to_kern_ctx(skb);
+	return BPF_CORE_READ_BITFIELD(kernel_skb, ip_summed);
+}
+
 /*
  * Who is to write the checksum of the fourth layer: MESH_SUMMED_BY_HELPER, or the program, which
  * then has to know whether it is MESH_CHECKSUM_PARTIAL. A helper call costs as much as the lookup
@@ -26,12 +37,7 @@ extern void *bpf_cast_to_kern_ctx(void *context) __weak __ksym;
  */
 static __always_inline int mesh_checksum_state(struct __sk_buff *skb)
 {
-	struct sk_buff *kernel_skb;
-	int summed;
+	int summed = mesh_ip_summed(skb);
 
-	if (!mesh_config.kernel_context)
-		return MESH_SUMMED_BY_HELPER;
-	kernel_skb = bpf_cast_to_kern_ctx(skb);
-	summed = BPF_CORE_READ_BITFIELD(kernel_skb, ip_summed);
 	return summed == MESH_CHECKSUM_COMPLETE ? MESH_SUMMED_BY_HELPER : summed;
 }

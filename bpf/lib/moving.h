@@ -2,7 +2,7 @@
 /* Owns the maps mesh_turnout and mesh_flow_was: see mesh/shared/moving.h. */
 #pragma once
 
-#include "lib/common.h"
+#include "lib/family.h"
 #include "lib/packet.h"
 #include "mesh/shared/moving.h"
 

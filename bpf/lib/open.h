@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "lib/common.h"
+#include "lib/family.h"
 #include "lib/flow.h"
 #include "lib/isolation.h"
 #include "lib/packet.h"
@@ -18,9 +18,14 @@
 #define MESH_PORT_FIRST 32768
 #define MESH_PORT_COUNT 28232
 
-/* An IP header with all its options, and 8 bytes. */
-#define MESH_QUOTE_MAX	68
+/* What an ICMP error quotes, and the longest answer. */
+#ifdef MESH_IPV6
+#define MESH_QUOTE_MAX	128
+#define MESH_ANSWER_MAX 192
+#else
+#define MESH_QUOTE_MAX	68 /* an IP header with all its options, and 8 bytes */
 #define MESH_ANSWER_MAX 112
+#endif
 
 /*
  * The two entries while they are made, and what lib/refuse.h answers: the stack of a program ends
@@ -127,7 +132,7 @@ static __always_inline void mesh_flow_return(const struct mesh_source *source,
 	}
 	out->target = MESH_TARGET_POD;
 	out->out_ifindex = source->ifindex;
-	endpoint = mesh_endpoint_lookup(out->daddr);
+	endpoint = mesh_endpoint_lookup(&out->daddr);
 	if (endpoint) {
 		__builtin_memcpy(out->destination_mac, endpoint->pod_mac, 6);
 		__builtin_memcpy(out->source_mac, endpoint->host_mac, 6);
@@ -142,7 +147,7 @@ static __always_inline void mesh_flow_draw_port(struct mesh_flow_value *flow, __
 	if (flow->flags & MESH_FLOW_MASQUERADED) {
 		first = MESH_MASQUERADE_PORT_FIRST;
 		count = MESH_MASQUERADE_PORT_COUNT;
-		if (proto == IPPROTO_ICMP) { /* an id: any but 0 */
+		if (proto == MESH_IPPROTO_ICMP) { /* an id: any but 0 */
 			first = 1;
 			count = 65535;
 		}
@@ -178,9 +183,9 @@ static __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key,
 			continue;
 		mesh_flow_partner_key(other, key->proto, &other_key);
 		if (mesh_flow_key_equal(key, &other_key) ||
-		    (key->proto == IPPROTO_ICMP && !(flow->flags & MESH_FLOW_MASQUERADED)) ||
+		    (key->proto == MESH_IPPROTO_ICMP && !(flow->flags & MESH_FLOW_MASQUERADED)) ||
 		    mesh_flow_finished(other, key->proto, now_ns)) {
-			mesh_owner_sub(other->owner);
+			mesh_owner_sub(&other->owner);
 			if (!mesh_flow_key_equal(key, &other_key))
 				bpf_map_delete_elem(&mesh_flow, &other_key);
 			if (bpf_map_update_elem(&mesh_flow, &answer_key, answer, BPF_ANY))
@@ -218,11 +223,9 @@ static __always_inline int mesh_may_take_up(const struct mesh_source *source,
 	       selection->flags & MESH_SERVICE_DIRECT_RETURN;
 }
 
-/* Gives a flow whose answers must come back to this node an address of it, and a port there. */
-static __always_inline void mesh_flow_masquerade(struct mesh_flow_value *flow, __be32 address,
-						 __u8 proto)
+/* Gives a flow a port at the address of this node to which its answers must come back. */
+static __always_inline void mesh_flow_masquerade(struct mesh_flow_value *flow, __u8 proto)
 {
-	flow->saddr = address;
 	flow->flags |= MESH_FLOW_MASQUERADED;
 	mesh_flow_draw_port(flow, proto);
 }
@@ -233,28 +236,38 @@ static __always_inline void mesh_flow_leave(const struct mesh_source *source,
 					    const struct mesh_flow_key *key,
 					    struct mesh_flow_value *flow)
 {
+	__be32 tail;
+
 	if (flow->target == MESH_TARGET_UPLINK) {
-		if (source->origin != MESH_ORIGIN_POD || !mesh_is_not_masqueraded(flow->daddr))
-			mesh_flow_masquerade(flow, mesh_config.node_ip, key->proto);
+		if (source->origin != MESH_ORIGIN_POD || !mesh_is_not_masqueraded(&flow->daddr)) {
+			mesh_copy_own(&flow->saddr, node_ip);
+			mesh_flow_masquerade(flow, key->proto);
+		}
 		return;
 	}
 	if (source->origin != MESH_ORIGIN_UPLINK)
 		return;
 	if (flow->target == MESH_TARGET_HOST) {
 		/* Its answer must come by mesh_host. */
-		mesh_flow_masquerade(flow, bpf_htonl(MESH_HAIRPIN_ADDRESS), key->proto);
+		mesh_addr_hairpin(&flow->saddr);
+		mesh_flow_masquerade(flow, key->proto);
 		return;
 	}
 	if (flow->target != MESH_TARGET_TUNNEL)
 		return;
 	/* A node cannot be sent an answer to itself by another one. */
-	if (!(selection->flags & MESH_SERVICE_DIRECT_RETURN) || mesh_is_node(key->saddr)) {
-		mesh_flow_masquerade(flow, mesh_config.gateway, key->proto);
+	if (!(selection->flags & MESH_SERVICE_DIRECT_RETURN) || mesh_is_node(&key->saddr)) {
+		mesh_copy_own(&flow->saddr, gateway);
+		mesh_flow_masquerade(flow, key->proto);
 		return;
 	}
 	flow->target = MESH_TARGET_DIRECT;
 	flow->flags |= MESH_FLOW_ONE_WAY;
-	__builtin_memcpy(flow->destination_mac, &flow->daddr, 4);
+	tail = mesh_addr_tail(&flow->daddr);
+	__builtin_memcpy(flow->destination_mac, &tail, 4);
+#ifdef MESH_IPV6
+	flow->next_hop = flow->daddr;
+#endif
 	__builtin_memcpy(flow->destination_mac + 4, &flow->dport, 2);
 	flow->daddr = key->daddr;
 	flow->dport = key->dport;
@@ -270,7 +283,7 @@ static __always_inline int mesh_flow_enter_one_way(const struct mesh_flow_key *k
 		return 0;
 	if (error)
 		return MESH_REASON_FLOWS_FULL;
-	mesh_owner_add(flow->owner);
+	mesh_owner_add(&flow->owner);
 	if (flow->flags & MESH_FLOW_COUNTED)
 		mesh_load_begin(flow->backend_id);
 	return 0;
@@ -289,7 +302,7 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	int error; /* before 6.4 only 32 bits of it are defined */
 	int reason, service = 0;
 
-	if (packet->icmp_error || (key.proto == IPPROTO_ICMP && !key.sport))
+	if (packet->icmp_error || (key.proto == MESH_IPPROTO_ICMP && !key.sport))
 		return source->origin == MESH_ORIGIN_UPLINK ? MESH_REASON_TO_STACK
 							    : MESH_REASON_NO_FLOW;
 	/* From outside also what opens nothing may dial a frontend: else it is the node's own. */
@@ -332,7 +345,7 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 		flow->flags |= MESH_FLOW_OUTSIDE;
 
 	if (source->backend_ip) {
-		flow->daddr = source->backend_ip;
+		mesh_addr_of_pod(&flow->daddr, source->backend_ip);
 		flow->dport = source->backend_port;
 	}
 	if (service) {
@@ -344,12 +357,12 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 		flow->flags |= MESH_FLOW_SERVICE;
 		if (selection.counted)
 			flow->flags |= MESH_FLOW_COUNTED;
-		if (flow->daddr == flow->saddr)
-			flow->saddr = bpf_htonl(MESH_HAIRPIN_ADDRESS);
+		if (mesh_addr_equal(&flow->daddr, &flow->saddr))
+			mesh_addr_hairpin(&flow->saddr);
 	}
 	/* Answers to the uplink's address would not come back through the overlay. */
 	if (source->origin == MESH_ORIGIN_NODE && source->identity == MESH_IDENTITY_HOST)
-		flow->saddr = mesh_config.gateway;
+		mesh_copy_own(&flow->saddr, gateway);
 
 	reason = mesh_resolve(source, flow, &identity);
 	if (reason == MESH_REASON_TO_STACK) {
@@ -373,8 +386,8 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 		return reason;
 	flow->owner = source->origin == MESH_ORIGIN_POD ? key.saddr
 		      : flow->target == MESH_TARGET_POD ? flow->daddr
-							: 0;
-	reason = mesh_owner_check(flow->owner);
+							: (mesh_addr){0};
+	reason = mesh_owner_check(&flow->owner);
 	if (reason)
 		return reason;
 	mesh_flow_leave(source, &selection, &key, flow);
@@ -395,7 +408,7 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	mesh_flow_set_diffs(&key, flow);
 	error = bpf_map_update_elem(&mesh_flow, &key, flow, BPF_NOEXIST);
 	if (!error) {
-		mesh_owner_add(flow->owner);
+		mesh_owner_add(&flow->owner);
 		if (flow->flags & MESH_FLOW_COUNTED)
 			mesh_load_begin(flow->backend_id);
 		return 0;
@@ -404,8 +417,8 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 		/* Another CPU was first with the same flow, or the table is full. */
 		struct mesh_flow_value *winner = bpf_map_lookup_elem(&mesh_flow, &key);
 
-		if (!winner || winner->daddr != flow->daddr || winner->dport != flow->dport ||
-		    winner->sport != flow->sport) {
+		if (!winner || !mesh_addr_equal(&winner->daddr, &flow->daddr) ||
+		    winner->dport != flow->dport || winner->sport != flow->sport) {
 			struct mesh_flow_key answer_key;
 
 			mesh_flow_partner_key(flow, key.proto, &answer_key);
@@ -420,11 +433,13 @@ static __always_inline __u8 mesh_flow_backend_state(const struct mesh_flow_value
 {
 	struct mesh_backend_value *backend = mesh_backend_lookup(flow->backend_id);
 	__be16 port = flow->dport;
+	mesh_addr server;
 
+	mesh_flow_server(flow, &server);
 	if (flow->target == MESH_TARGET_DIRECT)
 		__builtin_memcpy(&port, flow->destination_mac + 4, 2);
 	if (!backend || backend->service_id != flow->service_id ||
-	    backend->ip != mesh_flow_server(flow) || backend->port != port)
+	    !mesh_addr_equal(&backend->ip, &server) || backend->port != port)
 		return 0;
 	return backend->state;
 }
@@ -498,7 +513,7 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 			generation = flow->generation;
 		}
 	}
-	fresh.daddr = mesh_flow_server(flow);
+	mesh_flow_server(flow, &fresh.daddr);
 	fresh.flags = flow->flags;
 	reason = mesh_resolve(source, &fresh, &identity);
 	if (reason == MESH_REASON_TO_STACK || flow->target == MESH_TARGET_UPLINK) {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "lib/checksum.h"
-#include "lib/common.h"
+#include "lib/family.h"
 #include "lib/flow.h"
 
 struct mesh_vxlan {
@@ -56,7 +56,9 @@ static __always_inline __u32 mesh_flow_spread(const struct mesh_flow_value *flow
 {
 	__u32 ports = (__u32)flow->sport << 16 | flow->dport;
 
-	return (flow->saddr ^ flow->daddr ^ ports) * 0x9e3779b1u >> 18;
+	return (mesh_addr_fold(&flow->saddr) ^ mesh_addr_fold(&flow->daddr) ^ ports) *
+		       0x9e3779b1u >>
+	       18;
 }
 
 /*

@@ -2,8 +2,7 @@
 /* Owns the maps mesh_announce, mesh_no_masq and mesh_node_ip: the world outside the cluster. */
 #pragma once
 
-#include "lib/common.h"
-#include "mesh/shared/outside_map.h"
+#include "lib/family.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -29,25 +28,48 @@ struct {
 	__type(value, __u32);
 } mesh_node_ip SEC(".maps");
 
-/* Whether the address is another node's. */
-static __always_inline int mesh_is_node(__be32 ip)
+/* Whether the address is another node's: that of its end of the tunnel. */
+static __always_inline int mesh_is_peer(__be32 ip)
 {
 	struct mesh_node_key key = {.ip = ip};
 
 	return ip && bpf_map_lookup_elem(&mesh_node_ip, &key) != NULL;
 }
 
-static __always_inline int mesh_is_announced(__be32 ip)
+#ifdef MESH_IPV6
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MESH_TUNNEL_MAX_ENTRIES);
+	__type(key, struct mesh_node6_key);
+	__type(value, __u32);
+} mesh_node_ip6 SEC(".maps");
+
+/* Whether the address is another node's. */
+static __always_inline int mesh_is_node(const mesh_addr *ip)
 {
-	struct mesh_announce_key key = {.ip = ip};
+	struct mesh_node6_key key = {.ip = *ip};
+
+	return bpf_map_lookup_elem(&mesh_node_ip6, &key) != NULL;
+}
+#else
+static __always_inline int mesh_is_node(const mesh_addr *ip)
+{
+	return mesh_is_peer(*ip);
+}
+#endif
+
+static __always_inline int mesh_is_announced(const mesh_addr *ip)
+{
+	struct mesh_announce_key key = {.ip = *ip};
 
 	return bpf_map_lookup_elem(&mesh_announce, &key) != NULL;
 }
 
 /* Whether the destination sees the pods' own addresses. */
-static __always_inline int mesh_is_not_masqueraded(__be32 ip)
+static __always_inline int mesh_is_not_masqueraded(const mesh_addr *ip)
 {
-	struct mesh_no_masquerade_key key = {.prefix_length = 32, .ip = ip};
+	struct mesh_no_masquerade_key key = {.prefix_length = MESH_ADDRESS_BITS, .ip = *ip};
 
 	return bpf_map_lookup_elem(&mesh_no_masq, &key) != NULL;
 }

@@ -46,7 +46,9 @@ static __always_inline int mesh_overlay_receive(struct __sk_buff *skb)
 	struct bpf_tunnel_key tunnel = {};
 	struct ethhdr *eth;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP))
+	if (mesh_is_of_other_family(skb))
+		return TC_ACT_UNSPEC;
+	if (skb->protocol != bpf_htons(MESH_ETH_P))
 		return mesh_drop(skb, MESH_REASON_UNSUPPORTED, MESH_DIRECTION_INGRESS);
 	if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), 0))
 		return mesh_drop(skb, MESH_REASON_UNKNOWN_PEER, MESH_DIRECTION_INGRESS);

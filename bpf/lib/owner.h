@@ -2,10 +2,8 @@
 /* Owns the map mesh_owner: how many flows every pod answers for, and how many are left to it. */
 #pragma once
 
-#include "lib/common.h"
+#include "lib/family.h"
 #include "mesh/shared/drop_reason.h"
-#include "mesh/shared/flow_map.h"
-#include "mesh/shared/owner_map.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -15,35 +13,44 @@ struct {
 	__type(value, struct mesh_owner_value);
 } mesh_owner SEC(".maps");
 
-static __always_inline struct mesh_owner_value *mesh_owner_lookup(__be32 ip)
+static __always_inline struct mesh_owner_value *mesh_owner_lookup(const mesh_addr *ip)
 {
-	struct mesh_owner_key key = {.ip = ip};
+	struct mesh_owner_key key = {.ip = *ip};
 
 	return bpf_map_lookup_elem(&mesh_owner, &key);
 }
 
+/* The row of all flows together. */
+static __always_inline struct mesh_owner_value *mesh_owner_of_all(void)
+{
+	struct mesh_owner_key key;
+
+	__builtin_memset(&key, 0xff, sizeof(key));
+	return bpf_map_lookup_elem(&mesh_owner, &key);
+}
+
 /* Whether `owner` may have one more flow: 0, or the reason why not. */
-static __always_inline int mesh_owner_check(__be32 owner)
+static __always_inline int mesh_owner_check(const mesh_addr *owner)
 {
 	struct mesh_owner_value *own = mesh_owner_lookup(owner);
-	struct mesh_owner_value *all = mesh_owner_lookup(MESH_OWNER_ALL);
+	struct mesh_owner_value *all = mesh_owner_of_all();
 
 	if (!own || !all || !all->capacity)
 		return 0;
 	return own->flows < mesh_owner_limit(all->capacity, all->flows) ? 0 : MESH_REASON_QUOTA;
 }
 
-static __always_inline void mesh_owner_add(__be32 owner)
+static __always_inline void mesh_owner_add(const mesh_addr *owner)
 {
 	struct mesh_owner_value *own = mesh_owner_lookup(owner);
-	struct mesh_owner_value *all = mesh_owner_lookup(MESH_OWNER_ALL);
+	struct mesh_owner_value *all = mesh_owner_of_all();
 
 	if (all)
 		__sync_fetch_and_add(&all->flows, 1);
 	if (own) {
 		__sync_fetch_and_add(&own->flows, 1);
 	} else {
-		struct mesh_owner_key key = {.ip = owner};
+		struct mesh_owner_key key = {.ip = *owner};
 		struct mesh_owner_value first = {.flows = 1};
 
 		bpf_map_update_elem(&mesh_owner, &key, &first, BPF_NOEXIST);
@@ -51,10 +58,10 @@ static __always_inline void mesh_owner_add(__be32 owner)
 }
 
 /* The collector may have put a row right in between: never below zero. */
-static __always_inline void mesh_owner_sub(__be32 owner)
+static __always_inline void mesh_owner_sub(const mesh_addr *owner)
 {
 	struct mesh_owner_value *own = mesh_owner_lookup(owner);
-	struct mesh_owner_value *all = mesh_owner_lookup(MESH_OWNER_ALL);
+	struct mesh_owner_value *all = mesh_owner_of_all();
 
 	if (all && all->flows)
 		__sync_fetch_and_sub(&all->flows, 1);

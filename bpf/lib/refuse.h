@@ -7,30 +7,14 @@
  */
 #pragma once
 
-#include "lib/common.h"
+#include "lib/checksum.h"
+#include "lib/family.h"
 #include "lib/metrics.h"
 #include "lib/open.h"
 #include "lib/packet.h"
 
 /* ICMP errors a second and CPU towards senders that are not of this node (RFC 1812, 4.3.2.8). */
 #define MESH_ICMP_ERRORS_PER_SECOND 1000
-
-#define MESH_ICMP_CODE_PROTOCOL	   2
-#define MESH_ICMP_CODE_PORT	   3
-#define MESH_ICMP_CODE_FRAG_NEEDED 4
-
-struct mesh_answer {
-	struct ethhdr eth;
-	struct iphdr ip;
-	union {
-		struct tcphdr tcp;
-		struct {
-			struct mesh_icmp icmp;
-			__u8 quote[MESH_QUOTE_MAX];
-		} __attribute__((packed));
-	};
-} __attribute__((packed));
-_Static_assert(sizeof(struct mesh_answer) <= MESH_ANSWER_MAX, "room in mesh_scratch");
 
 /* What is to be said: 0 (nothing), or one of these. */
 enum mesh_answer_kind {
@@ -42,42 +26,6 @@ enum mesh_answer_kind {
 	MESH_ANSWER_TTL,
 	MESH_ANSWER_TOO_BIG,
 };
-
-static __always_inline int mesh_answer_kind(int reason, const struct iphdr *ip)
-{
-	switch (reason) {
-	case MESH_REASON_NO_SERVICE:
-	case MESH_REASON_NO_BACKEND:
-	case MESH_REASON_BACKEND_GONE:
-		return ip->protocol == IPPROTO_TCP ? MESH_ANSWER_RESET : MESH_ANSWER_PORT;
-	case MESH_REASON_NO_FLOW:
-		return ip->protocol == IPPROTO_TCP ? MESH_ANSWER_RESET : MESH_ANSWER_NONE;
-	case MESH_REASON_SCTP:
-		return MESH_ANSWER_PROTOCOL;
-	case MESH_REASON_UNSUPPORTED:
-		if (ip->ihl != 5)
-			return MESH_ANSWER_OPTIONS;
-		return ip->protocol == IPPROTO_ICMP ? MESH_ANSWER_NONE : MESH_ANSWER_PROTOCOL;
-	case MESH_REASON_TTL:
-		return MESH_ANSWER_TTL;
-	case MESH_REASON_TOO_BIG:
-		return MESH_ANSWER_TOO_BIG;
-	}
-	return MESH_ANSWER_NONE;
-}
-
-/* Addresses that cannot be answered, or that are not one receiver's: RFC 1122, 3.2.2. */
-static __always_inline int mesh_answerable(const struct iphdr *ip)
-{
-	__u32 saddr = bpf_ntohl(ip->saddr), daddr = bpf_ntohl(ip->daddr);
-
-	if (ip->version != 4 || ip->ihl < 5 || ip->frag_off & bpf_htons(0x1fff))
-		return 0;
-	/* 0.0.0.0/8, 127.0.0.0/8, and from 224.0.0.0 on: groups, reserved, broadcast. */
-	if (saddr >> 24 == 0 || saddr >> 24 == 127 || saddr >= 0xe0000000)
-		return 0;
-	return daddr >> 24 != 0 && daddr >> 24 != 127 && daddr < 0xe0000000;
-}
 
 static __always_inline int mesh_answer_budget(struct mesh_scratch_value *scratch)
 {
@@ -106,11 +54,12 @@ static __always_inline int mesh_blank(struct __sk_buff *skb, __u32 length)
 	return bpf_skb_change_tail(skb, length, 0);
 }
 
-/* RFC 9293, 3.10.7.1: what a host answers where there is no connection. */
-static __always_inline void mesh_answer_tcp(const struct iphdr *ip, const struct tcphdr *in,
+/* RFC 9293, 3.10.7.1: what a host answers where there is no connection. `length` is that of the
+ * header and all behind it. */
+static __always_inline void mesh_answer_tcp(const struct tcphdr *in, __u32 length,
 					    struct tcphdr *out)
 {
-	__u32 length = bpf_ntohs(ip->tot_len) - sizeof(*ip) - in->doff * 4u;
+	__u32 data_length = length - in->doff * 4u;
 
 	__builtin_memset(out, 0, sizeof(*out));
 	out->source = in->dest;
@@ -122,7 +71,7 @@ static __always_inline void mesh_answer_tcp(const struct iphdr *ip, const struct
 		return;
 	}
 	out->ack = 1;
-	out->ack_seq = bpf_htonl(bpf_ntohl(in->seq) + length + in->syn + in->fin);
+	out->ack_seq = bpf_htonl(bpf_ntohl(in->seq) + data_length + in->syn + in->fin);
 }
 
 static __always_inline __sum16 mesh_csum_finish(__u64 sum)
@@ -133,22 +82,12 @@ static __always_inline __sum16 mesh_csum_finish(__u64 sum)
 	return (__sum16)~sum;
 }
 
-static __always_inline void mesh_answer_ip(struct mesh_answer *answer, __u8 protocol, __u32 length,
-					   __be32 saddr, __be32 daddr)
-{
-	struct iphdr *ip = &answer->ip;
-
-	__builtin_memset(ip, 0, sizeof(*ip));
-	ip->version = 4;
-	ip->ihl = 5;
-	ip->tot_len = bpf_htons(length);
-	ip->frag_off = bpf_htons(0x4000);
-	ip->ttl = 64;
-	ip->protocol = protocol;
-	ip->saddr = saddr;
-	ip->daddr = daddr;
-	ip->check = mesh_csum_finish(bpf_csum_diff(NULL, 0, (__be32 *)ip, sizeof(*ip), 0));
-}
+/* What the answers of a family consist of: struct mesh_answer, which begins with `eth`. */
+#ifdef MESH_IPV6
+#include "lib/answer6.h"
+#else
+#include "lib/answer4.h"
+#endif
 
 /* Sends the answer, which stands in `skb`, to where the packet has come from. */
 static __always_inline int mesh_answer_send(struct __sk_buff *skb, const struct mesh_source *source)
@@ -170,97 +109,24 @@ static __always_inline int mesh_answer_send(struct __sk_buff *skb, const struct 
 	return bpf_redirect(source->ifindex, 0);
 }
 
-/* Counts the packet under `reason` and answers it where an answer is due. */
-static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_source *source,
-				  int reason, __u32 direction)
+/* Puts the answer, of `length` bytes without the Ethernet header, in the place of the packet. */
+static __always_inline int mesh_answer_emit(struct __sk_buff *skb, const struct mesh_source *source,
+					    struct mesh_answer *answer, __u32 length)
 {
-	struct mesh_scratch_value *scratch;
-	struct mesh_answer *answer;
-	struct iphdr ip;
-	__u32 zero = 0, length, quote;
-	__be32 saddr;
-	__u8 code;
-	int kind;
-
-	mesh_count(skb, reason,
-		   reason == MESH_REASON_ISOLATION ? MESH_DIRECTION_INGRESS : direction);
-	scratch = bpf_map_lookup_elem(&mesh_scratch, &zero);
-	if (!scratch || bpf_skb_load_bytes(skb, MESH_L3_OFFSET, &ip, sizeof(ip)))
-		return TC_ACT_SHOT;
-	kind = mesh_answer_kind(reason, &ip);
-	if (kind == MESH_ANSWER_NONE || !mesh_answerable(&ip))
-		return TC_ACT_SHOT;
-	answer = (struct mesh_answer *)scratch->answer_frame;
-
-	if (kind == MESH_ANSWER_RESET) {
-		struct tcphdr tcp;
-
-		if (bpf_skb_load_bytes(skb, MESH_L4_OFFSET, &tcp, sizeof(tcp)) || tcp.rst)
-			return TC_ACT_SHOT;
-		mesh_answer_tcp(&ip, &tcp, &answer->tcp);
-		length = sizeof(ip) + sizeof(tcp);
-		mesh_answer_ip(answer, IPPROTO_TCP, length, ip.daddr, ip.saddr);
-		answer->tcp.check = mesh_csum_finish(
-			(__u64)ip.saddr + ip.daddr + bpf_htons(IPPROTO_TCP) +
-			bpf_htons(sizeof(tcp)) +
-			(__u32)bpf_csum_diff(NULL, 0, (__be32 *)&answer->tcp, sizeof(tcp), 0));
-	} else {
-		/* The header with its options and 8 bytes, what every receiver needs to know. */
-		quote = ip.ihl * 4 + 8;
-		if (quote > MESH_QUOTE_MAX)
-			return TC_ACT_SHOT;
-		if (source->origin != MESH_ORIGIN_POD && source->origin != MESH_ORIGIN_NODE &&
-		    !mesh_answer_budget(scratch))
-			return TC_ACT_SHOT;
-		__builtin_memset(&answer->icmp, 0, sizeof(answer->icmp));
-		if (bpf_skb_load_bytes(skb, MESH_L3_OFFSET, answer->quote, quote))
-			return TC_ACT_SHOT;
-		if (ip.protocol == IPPROTO_ICMP) {
-			/* Of ICMP only questions are answered, errors never. */
-			if (bpf_skb_load_bytes(skb, MESH_L3_OFFSET + ip.ihl * 4, &code, 1) ||
-			    code != MESH_ICMP_ECHO)
-				return TC_ACT_SHOT;
-		}
-		saddr = ip.daddr;
-		answer->icmp.type = MESH_ICMP_UNREACHABLE;
-		switch (kind) {
-		case MESH_ANSWER_PORT:
-			answer->icmp.code = MESH_ICMP_CODE_PORT;
-			break;
-		case MESH_ANSWER_PROTOCOL:
-			answer->icmp.code = MESH_ICMP_CODE_PROTOCOL;
-			break;
-		case MESH_ANSWER_OPTIONS:
-			answer->icmp.type = MESH_ICMP_PARAMETER;
-			*(__u8 *)&answer->icmp.id = sizeof(ip); /* where it hurts */
-			break;
-		case MESH_ANSWER_TTL:
-			answer->icmp.type = MESH_ICMP_TIME_EXCEEDED;
-			break;
-		case MESH_ANSWER_TOO_BIG:
-			answer->icmp.code = MESH_ICMP_CODE_FRAG_NEEDED;
-			answer->icmp.sequence = bpf_htons(mesh_config.pod_mtu);
-			break;
-		}
-		/* Said by the router that this node is. To itself it is none: no host takes a
-		 * packet with its own source address from a link. */
-		if ((kind == MESH_ANSWER_TTL || kind == MESH_ANSWER_TOO_BIG) &&
-		    source->origin != MESH_ORIGIN_NODE)
-			saddr = source->origin == MESH_ORIGIN_POD ? mesh_config.gateway
-								  : mesh_config.node_ip;
-		answer->icmp.checksum = mesh_csum_finish((__u32)bpf_csum_diff(
-			NULL, 0, (__be32 *)&answer->icmp, sizeof(answer->icmp) + quote, 0));
-		length = sizeof(ip) + sizeof(answer->icmp) + quote;
-		mesh_answer_ip(answer, IPPROTO_ICMP, length, saddr, ip.saddr);
-	}
-
 	if (bpf_skb_load_bytes(skb, 0, answer->eth.h_source, ETH_ALEN) ||
 	    bpf_skb_load_bytes(skb, ETH_ALEN, answer->eth.h_dest, ETH_ALEN))
 		return TC_ACT_SHOT;
-	answer->eth.h_proto = bpf_htons(ETH_P_IP);
+	answer->eth.h_proto = bpf_htons(MESH_ETH_P);
 	length += ETH_HLEN;
 	if (length > sizeof(*answer) || mesh_blank(skb, length) ||
 	    bpf_skb_store_bytes(skb, 0, answer, length, 0))
 		return TC_ACT_SHOT;
 	return mesh_answer_send(skb, source);
 }
+
+/* mesh_refuse(), of each family. */
+#ifdef MESH_IPV6
+#include "lib/refuse6.h"
+#else
+#include "lib/refuse4.h"
+#endif

@@ -2,13 +2,12 @@
 /* Who sends, and which way leads to an address. */
 #pragma once
 
-#include "lib/common.h"
+#include "lib/family.h"
 #include "lib/endpoint.h"
 #include "lib/identity.h"
 #include "lib/outside.h"
 #include "lib/packet.h"
 #include "lib/tunnel.h"
-#include "mesh/shared/flow_map.h"
 
 enum mesh_origin {
 	MESH_ORIGIN_POD,     /* a pod of this node */
@@ -25,7 +24,8 @@ struct mesh_source {
 	__u8 origin;
 	__u8 through_service; /* MESH_ORIGIN_OVERLAY: told by the VNI */
 	/* MESH_ORIGIN_OVERLAY: the backend that the other node has chosen for a client outside,
-	 * whom this node answers itself (direct return); else 0. */
+	 * whom this node answers itself (direct return); else 0. Of its address the last 4 bytes.
+	 */
 	__be16 backend_port;
 	__be32 backend_ip;
 	__u32 service_identity; /* of that Service's namespace: told by the inner source MAC */
@@ -37,10 +37,9 @@ static __always_inline int mesh_source_is_outside(const struct mesh_source *sour
 	return source->origin == MESH_ORIGIN_UPLINK || source->backend_ip;
 }
 
-static __always_inline int mesh_in_cluster(__be32 address)
+static __always_inline int mesh_in_cluster(const mesh_addr *address)
 {
-	return mesh_in_range(address, mesh_config.cluster_base, mesh_config.cluster_mask) ||
-	       mesh_in_range(address, mesh_config.service_base, mesh_config.service_mask);
+	return mesh_in_own(address, cluster) || mesh_in_own(address, service);
 }
 
 /*
@@ -51,7 +50,7 @@ static __always_inline int mesh_source_check(struct mesh_source *source,
 					     const struct mesh_packet *packet)
 {
 	struct mesh_endpoint_value *endpoint;
-	__be32 address = packet->source;
+	MESH_ADDR_OF(address, &packet->source);
 
 	switch (source->origin) {
 	case MESH_ORIGIN_POD:
@@ -61,7 +60,7 @@ static __always_inline int mesh_source_check(struct mesh_source *source,
 		source->identity = endpoint->identity;
 		return 0;
 	case MESH_ORIGIN_NODE:
-		source->identity = address == mesh_config.gateway || address == mesh_config.node_ip
+		source->identity = mesh_is_own(address, gateway) || mesh_is_own(address, node_ip)
 					   ? MESH_IDENTITY_HOST
 					   : MESH_IDENTITY_WORLD;
 		return 0;
@@ -70,13 +69,13 @@ static __always_inline int mesh_source_check(struct mesh_source *source,
 		return mesh_in_cluster(address) ? MESH_REASON_TO_STACK : 0;
 	default:
 		if (source->backend_ip)
-			return mesh_is_node(source->peer) && !mesh_in_cluster(address)
+			return mesh_is_peer(source->peer) && !mesh_in_cluster(address)
 				       ? 0
 				       : MESH_REASON_UNKNOWN_PEER;
 		/* An error may be of a router behind the peer, which translates it for the side
 		 * that the flow knows. */
 		if (packet->icmp_error)
-			address = packet->key.saddr;
+			address = &packet->key.saddr;
 		if (!source->peer || mesh_tunnel_lookup(address) != source->peer)
 			return MESH_REASON_UNKNOWN_PEER;
 		return 0;
@@ -93,7 +92,7 @@ static __always_inline void mesh_target_shaped(struct mesh_flow_value *flow)
 
 	if (flow->target != MESH_TARGET_POD)
 		return;
-	endpoint = mesh_endpoint_lookup(flow->daddr);
+	endpoint = mesh_endpoint_lookup(&flow->daddr);
 	if (endpoint && endpoint->flags & MESH_ENDPOINT_SHAPED)
 		flow->target = MESH_TARGET_POD_SHAPED;
 }
@@ -116,8 +115,8 @@ static __always_inline void mesh_target_host(struct mesh_flow_value *flow)
 static __always_inline int mesh_resolve(const struct mesh_source *source,
 					struct mesh_flow_value *flow, __u32 *identity)
 {
-	struct mesh_endpoint_value *endpoint = mesh_endpoint_lookup(flow->daddr);
-	__be32 daddr = flow->daddr;
+	struct mesh_endpoint_value *endpoint = mesh_endpoint_lookup(&flow->daddr);
+	MESH_ADDR_OF(daddr, &flow->daddr);
 
 	*identity = 0;
 	if (endpoint) {
@@ -128,22 +127,21 @@ static __always_inline int mesh_resolve(const struct mesh_source *source,
 		*identity = endpoint->identity;
 		return 0;
 	}
-	if (daddr == mesh_config.gateway || daddr == mesh_config.node_ip) {
+	if (mesh_is_own(daddr, gateway) || mesh_is_own(daddr, node_ip)) {
 		if (source->origin == MESH_ORIGIN_NODE || source->backend_ip)
 			return MESH_REASON_NO_ENDPOINT;
 		mesh_target_host(flow);
 		return 0;
 	}
-	if (mesh_in_range(daddr, mesh_config.pod_base, mesh_config.pod_mask) ||
-	    source->origin == MESH_ORIGIN_OVERLAY)
+	if (mesh_in_own(daddr, pod) || source->origin == MESH_ORIGIN_OVERLAY)
 		return MESH_REASON_NO_ENDPOINT;
-	if (mesh_in_range(daddr, mesh_config.cluster_base, mesh_config.cluster_mask)) {
+	if (mesh_in_own(daddr, cluster)) {
 		flow->target = MESH_TARGET_TUNNEL;
 		flow->out_ifindex = mesh_config.vxlan_ifindex;
 		flow->out_peer = mesh_tunnel_lookup(daddr);
 		return flow->out_peer ? 0 : MESH_REASON_NO_TUNNEL;
 	}
-	if (mesh_in_range(daddr, mesh_config.service_base, mesh_config.service_mask))
+	if (mesh_in_own(daddr, service))
 		return MESH_REASON_NO_SERVICE;
 	return MESH_REASON_TO_STACK;
 }
@@ -158,14 +156,12 @@ static __always_inline int mesh_resolve_outside(void *ctx, struct mesh_flow_valu
 {
 	__u32 size = sizeof(*fib);
 
-	/* 224.0.0.0/3: to groups and to everybody. */
-	if (!mesh_config.uplink_ifindex ||
-	    (flow->daddr & bpf_htonl(0xe0000000)) == bpf_htonl(0xe0000000))
+	if (!mesh_config.uplink_ifindex || mesh_addr_is_group(&flow->daddr))
 		return MESH_REASON_TO_STACK;
 	__builtin_memset(fib, 0, size);
-	fib->family = 2; /* AF_INET */
-	fib->ipv4_src = flow->saddr;
-	fib->ipv4_dst = flow->daddr;
+	fib->family = MESH_AF;
+	__builtin_memcpy(&fib->ipv6_src, &flow->saddr, sizeof(flow->saddr));
+	__builtin_memcpy(&fib->ipv6_dst, &flow->daddr, sizeof(flow->daddr));
 	/* An interface that forwards, whatever the node's setting is. */
 	fib->ifindex = mesh_config.net_ifindex;
 	switch (bpf_fib_lookup(ctx, fib, size, 0)) {

@@ -11,18 +11,17 @@
 #pragma once
 
 #include "lib/affinity.h"
-#include "lib/common.h"
+#include "lib/family.h"
 #include "lib/load.h"
 #include "lib/maglev.h"
 #include "lib/service.h"
 #include "lib/source_range.h"
-#include "mesh/shared/flow_state.h"
 
 /* A reader of a generation that has just gone reads again; a second change may overtake it too. */
 #define MESH_SELECT_TRIES 3
 
 struct mesh_dial {
-	__be32 client, vip;
+	mesh_addr client, vip;
 	__be16 client_port, port;
 	__u8 proto;
 	__u8 own_address; /* vip is an address of this node: NodePorts and host ports */
@@ -35,7 +34,7 @@ struct mesh_selection {
 	__u32 backend_id;
 	__u32 identity; /* of the Service's namespace; 0: of the backend's own */
 	__u32 flags;	/* MESH_SERVICE_* of the frontend */
-	__be32 ip;
+	mesh_addr ip;
 	__be16 port;
 	__u8 counted; /* a new flow counts in mesh_be_load */
 	__u8 maglev;  /* every node chooses the same for a client */
@@ -45,12 +44,11 @@ struct mesh_selection {
 static __always_inline int mesh_dials(const struct mesh_flow_key *key, int outside,
 				      struct mesh_dial *out)
 {
-	int own_address = key->daddr == mesh_config.gateway || key->daddr == mesh_config.node_ip;
+	int own_address = mesh_is_own(&key->daddr, gateway) || mesh_is_own(&key->daddr, node_ip);
 
 	if (key->proto != IPPROTO_TCP && key->proto != IPPROTO_UDP)
 		return 0;
-	if (!own_address &&
-	    mesh_in_range(key->daddr, mesh_config.cluster_base, mesh_config.cluster_mask))
+	if (!own_address && mesh_in_own(&key->daddr, cluster))
 		return 0;
 	out->client = key->saddr;
 	out->vip = key->daddr;
@@ -65,13 +63,13 @@ static __always_inline int mesh_dials(const struct mesh_flow_key *key, int outsi
 
 /* From outside only what is meant for the outside is there. `vip` becomes the frontend's. */
 static __always_inline struct mesh_service_value *mesh_frontend_lookup(const struct mesh_dial *dial,
-								       __be32 *vip)
+								       mesh_addr *vip)
 {
 	struct mesh_service_key key = {.vip = dial->vip, .port = dial->port, .proto = dial->proto};
 	struct mesh_service_value *service = bpf_map_lookup_elem(&mesh_service, &key);
 
 	if (!service && dial->own_address) {
-		key.vip = 0;
+		__builtin_memset(&key.vip, 0, sizeof(key.vip));
 		service = bpf_map_lookup_elem(&mesh_service, &key);
 	}
 	if (service && dial->outside && !(service->flags & MESH_SERVICE_EXTERNAL))
@@ -149,7 +147,7 @@ __noinline int mesh_service_select(const struct mesh_dial *dial, struct mesh_sel
 	struct mesh_service_value *service;
 	struct mesh_set_value *set;
 	__u64 now_ns = 0;
-	__be32 vip = 0;
+	mesh_addr vip = {0};
 	int i;
 
 	if (!dial || !out)
@@ -161,7 +159,7 @@ __noinline int mesh_service_select(const struct mesh_dial *dial, struct mesh_sel
 	set_id = service->set_id;
 	affinity_s = service->affinity_s;
 	if (service->flags & MESH_SERVICE_SOURCE_RANGES &&
-	    !mesh_source_allowed(service_id, dial->client))
+	    !mesh_source_allowed(service_id, &dial->client))
 		return MESH_REASON_SOURCE_RANGE;
 	out->service_id = service_id;
 	out->identity = service->identity;
@@ -179,17 +177,16 @@ __noinline int mesh_service_select(const struct mesh_dial *dial, struct mesh_sel
 
 	if (affinity_s) {
 		now_ns = bpf_ktime_get_coarse_ns();
-		affinity = mesh_affinity_lookup(service_id, dial->client);
+		affinity = mesh_affinity_lookup(service_id, &dial->client);
 		if (affinity && affinity->last_seen_ns + affinity_s * MESH_SECOND_NS > now_ns) {
 			/* Once: another CPU may write it. */
 			backend_id = *(volatile __u32 *)&affinity->backend_id;
 			backend = mesh_affinity_backend(backend_id, service_id, set_id);
 		}
-		hash = mesh_client_hash(bpf_ntohl(dial->client));
+		hash = mesh_hash_of_client(&dial->client);
 	} else {
-		hash = mesh_flow_hash(bpf_ntohl(dial->client), bpf_ntohl(vip),
-				      bpf_ntohs(dial->client_port), bpf_ntohs(dial->port),
-				      dial->proto);
+		hash = mesh_hash_of_flow(&dial->client, &vip, dial->client_port, dial->port,
+					 dial->proto);
 	}
 
 	set = NULL;
@@ -216,9 +213,9 @@ __noinline int mesh_service_select(const struct mesh_dial *dial, struct mesh_sel
 		affinity->backend_id = backend_id;
 		affinity->last_seen_ns = now_ns;
 	} else if (affinity_s &&
-		   mesh_affinity_enter(service_id, dial->client, backend_id, now_ns)) {
+		   mesh_affinity_enter(service_id, &dial->client, backend_id, now_ns)) {
 		/* Two first connections of one client at once: both go where the first goes. */
-		affinity = mesh_affinity_lookup(service_id, dial->client);
+		affinity = mesh_affinity_lookup(service_id, &dial->client);
 		if (affinity) {
 			__u32 first_id = *(volatile __u32 *)&affinity->backend_id;
 			struct mesh_backend_value *first =

@@ -2,9 +2,7 @@
 /* Owns the maps mesh_service, mesh_svc_set, mesh_svc_slot and mesh_backend. */
 #pragma once
 
-#include "lib/common.h"
-#include "mesh/shared/backend_map.h"
-#include "mesh/shared/service_map.h"
+#include "lib/family.h"
 #include "mesh/shared/set_map.h"
 #include "mesh/shared/slot_map.h"
 

@@ -2,8 +2,7 @@
 /* Owns the map mesh_src_range: who may reach a Service port (loadBalancerSourceRanges). */
 #pragma once
 
-#include "lib/common.h"
-#include "mesh/shared/source_range_map.h"
+#include "lib/family.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -13,10 +12,10 @@ struct {
 	__type(value, struct mesh_source_range_value);
 } mesh_src_range SEC(".maps");
 
-static __always_inline int mesh_source_allowed(__u32 service_id, __be32 client)
+static __always_inline int mesh_source_allowed(__u32 service_id, const mesh_addr *client)
 {
 	struct mesh_source_range_key key = {
-		.prefix_length = 64, .service_id = service_id, .ip = client};
+		.prefix_length = 32 + MESH_ADDRESS_BITS, .service_id = service_id, .ip = *client};
 
 	return bpf_map_lookup_elem(&mesh_src_range, &key) != NULL;
 }

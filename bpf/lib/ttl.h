@@ -3,7 +3,7 @@
  * their length. */
 #pragma once
 
-#include "lib/common.h"
+#include "lib/family.h"
 #include "lib/flow.h"
 #include "lib/open.h"
 #include "lib/packet.h"
@@ -20,22 +20,6 @@ static __always_inline int mesh_is_routed(const struct mesh_source *source,
 	       flow->target != MESH_TARGET_HOST;
 }
 
-static __always_inline int mesh_decrement_ttl(struct __sk_buff *skb)
-{
-	void *data = (void *)(long)skb->data;
-	void *data_end = (void *)(long)skb->data_end;
-	struct iphdr *ip = data + MESH_L3_OFFSET;
-	__u32 sum;
-
-	if ((void *)(ip + 1) > data_end)
-		return MESH_REASON_INVALID;
-	ip->ttl--;
-	/* RFC 1141: the time to live is the upper half of its word. */
-	sum = (__u16)ip->check + (__u32)bpf_htons(0x0100);
-	ip->check = (__sum16)(sum + (sum >= 0xffff));
-	return 0;
-}
-
 /* Length of the longest IP packet that `skb` becomes on the wire. */
 static __always_inline __u32 mesh_wire_length(struct __sk_buff *skb,
 					      const struct mesh_packet *packet)
@@ -46,10 +30,10 @@ static __always_inline __u32 mesh_wire_length(struct __sk_buff *skb,
 	if (!segment)
 		return skb->len - ETH_HLEN;
 	if (packet->key.proto == IPPROTO_UDP)
-		return sizeof(struct iphdr) + sizeof(struct udphdr) + segment;
+		return MESH_IP_HEADER_SIZE + sizeof(struct udphdr) + segment;
 	if (bpf_skb_load_bytes(skb, MESH_L4_OFFSET + 12, &word, 1))
 		return 0;
-	return sizeof(struct iphdr) + (word >> 4) * 4 + segment;
+	return MESH_IP_HEADER_SIZE + (word >> 4) * 4 + segment;
 }
 
 /* Before anything of the packet is changed, because the sender must know it again. */

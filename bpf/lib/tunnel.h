@@ -2,8 +2,7 @@
 /* Owns the map mesh_tunnel: which node has which pods. */
 #pragma once
 
-#include "lib/common.h"
-#include "mesh/shared/tunnel_map.h"
+#include "lib/family.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -14,9 +13,9 @@ struct {
 } mesh_tunnel SEC(".maps");
 
 /* Address of the node that has the pod `ip`, 0 when no known node does. */
-static __always_inline __be32 mesh_tunnel_lookup(__be32 ip)
+static __always_inline __be32 mesh_tunnel_lookup(const mesh_addr *ip)
 {
-	struct mesh_tunnel_key key = {.prefix_length = 32, .ip = ip};
+	struct mesh_tunnel_key key = {.prefix_length = MESH_ADDRESS_BITS, .ip = *ip};
 	struct mesh_tunnel_value *value = bpf_map_lookup_elem(&mesh_tunnel, &key);
 
 	return value ? value->node_ip : 0;

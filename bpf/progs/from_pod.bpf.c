@@ -15,7 +15,9 @@ int mesh_from_pod(struct __sk_buff *skb)
 
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return TC_ACT_OK; /* the node answers for its gateway address */
-	if (skb->protocol != bpf_htons(ETH_P_IP))
+	if (mesh_is_of_other_family(skb))
+		return TC_ACT_UNSPEC;
+	if (skb->protocol != bpf_htons(MESH_ETH_P))
 		return mesh_drop(skb, MESH_REASON_UNSUPPORTED, MESH_DIRECTION_EGRESS);
 	return mesh_forward(skb, &source, MESH_DIRECTION_EGRESS);
 }

@@ -12,7 +12,9 @@ int mesh_node(struct __sk_buff *skb)
 {
 	struct mesh_source source = {.ifindex = skb->ifindex, .origin = MESH_ORIGIN_NODE};
 
-	if (skb->protocol != bpf_htons(ETH_P_IP))
+	if (mesh_is_of_other_family(skb))
+		return TC_ACT_UNSPEC;
+	if (skb->protocol != bpf_htons(MESH_ETH_P))
 		return mesh_drop(skb, MESH_REASON_UNSUPPORTED, MESH_DIRECTION_INGRESS);
 	return mesh_forward(skb, &source, MESH_DIRECTION_INGRESS);
 }

@@ -19,8 +19,8 @@ struct mesh_config {
 	__u32 pod_mtu;	      /* longest IP packet between pods of two nodes */
 	__u32 kernel_context; /* bpf_cast_to_kern_ctx is there; set where programs are loaded */
 	__u8 uplink_mac[6];
-	__u8 routing; /* MESH_ROUTING_* */
-	__u8 pad0;
+	__u8 routing;	  /* MESH_ROUTING_* */
+	__u8 ipv6;	  /* programs of IPv6 stand behind those of IPv4 at every hook */
 	__u32 tunnel_mtu; /* longest IP packet through the tunnel */
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_config) == 80, "ABI");

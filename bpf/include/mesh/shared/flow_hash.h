@@ -44,6 +44,28 @@ static inline __u32 mesh_client_hash(__u32 client)
 	return mesh_hash_end(mesh_hash_add(0, client));
 }
 
+/* Of IPv6: the words of an address one after the other, in host order as above. */
+static inline __u32 mesh_hash_add6(__u32 hash, const __u32 address[4])
+{
+	hash = mesh_hash_add(hash, address[0]);
+	hash = mesh_hash_add(hash, address[1]);
+	hash = mesh_hash_add(hash, address[2]);
+	return mesh_hash_add(hash, address[3]);
+}
+
+static inline __u32 mesh_flow6_hash(const __u32 client[4], const __u32 vip[4], __u16 client_port,
+				    __u16 port, __u8 proto)
+{
+	__u32 hash = mesh_hash_add6(mesh_hash_add6(proto, client), vip);
+
+	return mesh_hash_end(mesh_hash_add(hash, (__u32)client_port << 16 | port));
+}
+
+static inline __u32 mesh_client6_hash(const __u32 client[4])
+{
+	return mesh_hash_end(mesh_hash_add6(0, client));
+}
+
 /* Spreads a hash evenly over 0..size-1. */
 static inline __u32 mesh_hash_index(__u32 hash, __u32 size)
 {

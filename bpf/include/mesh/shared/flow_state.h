@@ -7,6 +7,15 @@
 
 #include "mesh/shared/flow_map.h"
 
+/* Of either family: the programs rename what they are compiled for. */
+#ifdef __cplusplus
+#define MESH_OF_FLOW	template <typename FlowValue>
+#define MESH_FLOW_VALUE FlowValue
+#else
+#define MESH_OF_FLOW
+#define MESH_FLOW_VALUE struct mesh_flow_value
+#endif
+
 #define MESH_SECOND_NS 1000000000ULL
 
 #define MESH_TIMEOUT_TCP_NEW_S	       60
@@ -28,9 +37,8 @@ enum mesh_flow_state {
 	MESH_FLOW_STATE_REPLIED,
 };
 
-static inline enum mesh_flow_state mesh_flow_state_of(__u8 proto,
-						      const struct mesh_flow_value *forward,
-						      const struct mesh_flow_value *reply)
+MESH_OF_FLOW static inline enum mesh_flow_state
+mesh_flow_state_of(__u8 proto, const MESH_FLOW_VALUE *forward, const MESH_FLOW_VALUE *reply)
 {
 	if (proto != 6)
 		return reply->packets ? MESH_FLOW_STATE_REPLIED : MESH_FLOW_STATE_UNREPLIED;
@@ -67,14 +75,14 @@ static inline __u64 mesh_flow_timeout_ns(__u8 proto, enum mesh_flow_state state)
 }
 
 /* Either entry may come first; the flags tell which is which. */
-static inline __u64 mesh_flow_last_seen_ns(const struct mesh_flow_value *a,
-					   const struct mesh_flow_value *b)
+MESH_OF_FLOW static inline __u64 mesh_flow_last_seen_ns(const MESH_FLOW_VALUE *a,
+							const MESH_FLOW_VALUE *b)
 {
 	return a->last_seen_ns > b->last_seen_ns ? a->last_seen_ns : b->last_seen_ns;
 }
 
-static inline int mesh_flow_expired(__u8 proto, const struct mesh_flow_value *forward,
-				    const struct mesh_flow_value *reply, __u64 now_ns)
+MESH_OF_FLOW static inline int mesh_flow_expired(__u8 proto, const MESH_FLOW_VALUE *forward,
+						 const MESH_FLOW_VALUE *reply, __u64 now_ns)
 {
 	__u64 last_seen_ns = mesh_flow_last_seen_ns(forward, reply);
 
@@ -83,8 +91,8 @@ static inline int mesh_flow_expired(__u8 proto, const struct mesh_flow_value *fo
 		       mesh_flow_timeout_ns(proto, mesh_flow_state_of(proto, forward, reply));
 }
 
-static inline int mesh_flow_rests(const struct mesh_flow_value *forward,
-				  const struct mesh_flow_value *reply, __u64 now_ns)
+MESH_OF_FLOW static inline int mesh_flow_rests(const MESH_FLOW_VALUE *forward,
+					       const MESH_FLOW_VALUE *reply, __u64 now_ns)
 {
 	return now_ns > mesh_flow_last_seen_ns(forward, reply) + MESH_UDP_REST_S * MESH_SECOND_NS;
 }

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Reads IPv4. Included by lib/packet.h. */
+#pragma once
+
+/* Of another node, for mesh_vxlan: the overlay program sees what is in it. */
+static __always_inline int mesh_packet_is_tunnelled(const struct mesh_packet *packet)
+{
+	return packet->key.proto == IPPROTO_UDP &&
+	       packet->key.dport == bpf_htons(MESH_VXLAN_PORT) &&
+	       packet->key.daddr == mesh_config.node_ip;
+}
+
+/* The key of the flow that the quoted packet belongs to, swapped: the direction of the report. */
+static __always_inline int mesh_parse_icmp_error(void *data, void *data_end,
+						 struct mesh_packet *packet)
+{
+	struct iphdr *inner = data + MESH_L4_OFFSET + sizeof(struct mesh_icmp);
+	__be16 *ports = (void *)(inner + 1);
+
+	if ((void *)(ports + 4) > data_end)
+		return MESH_REASON_INVALID;
+	if (inner->version != 4 || inner->ihl != 5)
+		return MESH_REASON_UNSUPPORTED;
+	/* Only the first fragment tells whose it is. */
+	if (inner->frag_off & bpf_htons(0x1fff))
+		return MESH_REASON_FRAGMENT;
+	packet->key.saddr = inner->daddr;
+	packet->key.daddr = inner->saddr;
+	packet->key.proto = inner->protocol;
+	packet->icmp_error = 1;
+	if (inner->protocol == IPPROTO_TCP || inner->protocol == IPPROTO_UDP) {
+		packet->key.sport = ports[1];
+		packet->key.dport = ports[0];
+		return 0;
+	}
+	/* The id of a quoted echo is the port of the asking side. */
+	if (inner->protocol == IPPROTO_ICMP && *(__u8 *)ports == MESH_ICMP_ECHO) {
+		packet->key.sport = 0;
+		packet->key.dport = ports[2];
+		return 0;
+	}
+	if (inner->protocol == IPPROTO_ICMP && *(__u8 *)ports == MESH_ICMP_ECHO_REPLY) {
+		packet->key.sport = ports[2];
+		packet->key.dport = 0;
+		return 0;
+	}
+	return MESH_REASON_UNSUPPORTED;
+}
+
+/*
+ * Fills all of `packet` but the ports of a later fragment (lib/fragment.h). Returns 0 or a reason;
+ * headers are checked to be there when it is 0.
+ */
+static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet *packet)
+{
+	void *data = (void *)(long)skb->data;
+	void *data_end = (void *)(long)skb->data_end;
+	struct iphdr *ip = data + MESH_L3_OFFSET;
+	void *l4 = data + MESH_L4_OFFSET;
+
+	__builtin_memset(packet, 0, sizeof(*packet));
+	/* 8 bytes of the fourth layer: ports, or the ICMP header. */
+	if (unlikely(l4 + 8 > data_end)) {
+		/* The headers may stand in a page of their own. */
+		if (bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128))
+			return MESH_REASON_INVALID;
+		data = (void *)(long)skb->data;
+		data_end = (void *)(long)skb->data_end;
+		ip = data + MESH_L3_OFFSET;
+		l4 = data + MESH_L4_OFFSET;
+		if (l4 > data_end)
+			return MESH_REASON_INVALID;
+		/* The end of a datagram may be shorter. */
+		if (l4 + 8 > data_end && !(ip->frag_off & bpf_htons(0x1fff)))
+			return MESH_REASON_INVALID;
+	}
+	if (unlikely(ip->version != 4))
+		return MESH_REASON_INVALID;
+	if (unlikely(ip->ihl != 5))
+		return MESH_REASON_UNSUPPORTED;
+
+	packet->source = ip->saddr;
+	packet->ttl = ip->ttl;
+	packet->tos = ip->tos;
+	packet->dont_fragment = !!(ip->frag_off & bpf_htons(0x4000));
+	packet->key.saddr = ip->saddr;
+	packet->key.daddr = ip->daddr;
+	packet->key.proto = ip->protocol;
+	if (unlikely(ip->frag_off & bpf_htons(0x3fff))) {
+		packet->fragment_id = ip->id;
+		packet->fragment = MESH_FRAGMENT_FIRST;
+		if (ip->frag_off & bpf_htons(0x1fff)) {
+			packet->fragment = MESH_FRAGMENT_LATER;
+			return 0;
+		}
+	}
+	if (l4 + 8 > data_end)
+		return MESH_REASON_INVALID;
+	if (likely(ip->protocol == IPPROTO_TCP)) {
+		struct tcphdr *tcp = l4;
+
+		if ((void *)(tcp + 1) > data_end)
+			return MESH_REASON_INVALID;
+		packet->key.sport = tcp->source;
+		packet->key.dport = tcp->dest;
+		packet->tcp_flags = ((__u8 *)tcp)[13];
+		return 0;
+	}
+	if (ip->protocol == IPPROTO_UDP) {
+		struct udphdr *udp = l4;
+
+		packet->key.sport = udp->source;
+		packet->key.dport = udp->dest;
+		return 0;
+	}
+	if (ip->protocol == IPPROTO_ICMP) {
+		struct mesh_icmp *icmp = l4;
+
+		switch (icmp->type) {
+		case MESH_ICMP_ECHO:
+			packet->key.sport = icmp->id;
+			return 0;
+		case MESH_ICMP_ECHO_REPLY:
+			packet->key.dport = icmp->id;
+			return 0;
+		case MESH_ICMP_UNREACHABLE:
+		case MESH_ICMP_TIME_EXCEEDED:
+		case MESH_ICMP_PARAMETER:
+			if (l4 + 36 > data_end) {
+				if (bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128))
+					return MESH_REASON_INVALID;
+				data = (void *)(long)skb->data;
+				data_end = (void *)(long)skb->data_end;
+			}
+			return mesh_parse_icmp_error(data, data_end, packet);
+		}
+	}
+	return ip->protocol == IPPROTO_SCTP ? MESH_REASON_SCTP : MESH_REASON_UNSUPPORTED;
+}
