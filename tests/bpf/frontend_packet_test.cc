@@ -325,5 +325,43 @@ TEST_F(FrontendTest, AnswersArpForAnnouncedAddressesOnly) {
   ASSERT_EQ(bpf_map_delete_elem(programs_->map(MESH_ANNOUNCE_MAP_NAME), &key), 0);
 }
 
+TEST_F(FrontendTest, SaysWhatAnnouncedAddressesDoNotTake) {
+  const mesh_announce_key key{inet_addr("192.0.2.50")};
+  const uint32_t one = 1;
+  ASSERT_EQ(bpf_map_update_elem(programs_->map(MESH_ANNOUNCE_MAP_NAME), &key, &one, BPF_ANY), 0);
+  const auto expect_told = [&](const Packet& packet, const std::string& reason, uint8_t type,
+                               uint8_t code) {
+    const Outcome out = FromUplink(packet);
+    EXPECT_EQ(out.verdict, kRedirect) << out;
+    EXPECT_EQ(out.reason, reason);
+    ASSERT_TRUE(out.packet.has_value()) << out;
+    EXPECT_EQ(out.packet->icmp_type, type);
+    EXPECT_EQ(out.packet->icmp_code, code);
+    EXPECT_EQ(out.packet->source, packet.destination);
+    EXPECT_EQ(out.packet->destination, packet.source);
+    const size_t quoted = 20 + packet.options.size() + 8;
+    EXPECT_EQ(out.packet->payload, Encode(packet).substr(14, quoted));
+  };
+  Packet sctp = Udp(kUser, kBalancer, "chunk chunk");
+  sctp.protocol = 132;
+  expect_told(sctp, "sctp", 3, 2);
+  Packet gre = sctp;
+  gre.protocol = 47;
+  expect_told(gre, "unsupported", 3, 2);
+  Packet options = Tcp(kUser, kBalancer, kSyn);
+  options.options = std::string("\x01\x01\x01\x00", 4);
+  expect_told(options, "unsupported", 12, 0);
+  // Later fragments are nobody's to answer.
+  sctp.fragment = 0x0010;
+  const Outcome later = FromUplink(sctp);
+  EXPECT_EQ(later.verdict, kDrop) << later;
+  EXPECT_EQ(later.reason, "sctp");
+
+  ASSERT_EQ(bpf_map_delete_elem(programs_->map(MESH_ANNOUNCE_MAP_NAME), &key), 0);
+  sctp.fragment = 0;
+  EXPECT_THAT(FromUplink(sctp), IsTheNodes());
+  EXPECT_THAT(FromUplink(options), IsTheNodes());
+}
+
 }  // namespace
 }  // namespace mesh::dataplane::testing

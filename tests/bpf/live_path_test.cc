@@ -8,6 +8,7 @@
 //                                                   +-- remote (198.51.100.100)
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sched.h>
 
 #include <string>
@@ -17,9 +18,7 @@
 namespace mesh::dataplane::testing {
 namespace {
 
-using ::testing::AnyOf;
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 constexpr int kNarrow = 1300;
 constexpr absl::Duration kPatience = absl::Seconds(20);
@@ -245,6 +244,18 @@ TEST_F(Path, SegmentsThatAreTooLongAreToldToTheirSender) {
   EXPECT_GT(after_first, 0u);
   Talk(*near_.netns, Ip("10.96.0.10"), 80, listener, 400'000);
   EXPECT_GT(refused(), after_first);
+}
+
+TEST_F(Path, AnAnnouncedAddressRefusesSctpAloud) {
+  Serve({far_.ip});
+  Apply();
+  Socket client = *Socket::Raw(*outside_, IPPROTO_SCTP);
+  ASSERT_STATUS(client.WantErrors());
+  ASSERT_STATUS(client.Connect(balancer_, 0));
+  ASSERT_STATUS(client.Send("a chunk of SCTP"));
+  const absl::StatusOr<Socket::IcmpError> error = client.ReceiveError();
+  ASSERT_TRUE(error.ok()) << error.status();
+  EXPECT_EQ(*error, (Socket::IcmpError{balancer_.ToString(), kUnreachable, kProtocol, 0}));
 }
 
 // Who answers to datagrams that may pass 1, 2, 3... routers, until one arrives at `receiver`.

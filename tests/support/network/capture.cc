@@ -128,7 +128,7 @@ absl::StatusOr<std::string> Settings() {
     const std::string name = line.substr(line.rfind('\t') + 1);
     static constexpr const char* kOurs[] = {"frame", "eth",  "ethertype", "arp",    "ip",
                                             "tcp",   "udp",  "icmp",      "icmpv6", "vxlan",
-                                            "data",  "igmp", "llc",       "sctp"};
+                                            "data",  "igmp", "llc"};
     bool ours = name.starts_with("_ws") || name.starts_with("ipv6");
     for (const char* known : kOurs) ours = ours || name == known;
     if (!ours) disabled << name << "\n";
