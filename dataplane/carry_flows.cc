@@ -11,7 +11,7 @@
 #include "common/status.h"
 #include "dataplane/bpf/errors.h"
 #include "dataplane/bpf/kernel_map.h"
-#include "mesh/shared/flow_map.h"
+#include "dataplane/tables/flow_rows.h"
 
 namespace mesh::dataplane {
 namespace {
@@ -20,32 +20,23 @@ namespace {
 // flows that the first had not reached yet.
 constexpr int kPasses = 2;
 
-mesh_flow_key Partner(const mesh_flow_key& key, const mesh_flow_value& flow) {
-  mesh_flow_key out{};
-  out.saddr = flow.daddr;
-  out.daddr = flow.saddr;
-  out.sport = flow.dport;
-  out.dport = flow.sport;
-  out.proto = key.proto;
-  return out;
-}
-
-bool Same(const mesh_flow_key& a, const mesh_flow_key& b) {
-  return std::memcmp(&a, &b, sizeof(a)) == 0;
-}
-
+template <typename F>
 class FlowCarrier {
  public:
+  using Key = typename F::FlowKey;
+  using Value = typename F::FlowValue;
+
   FlowCarrier(int from_fd, int to_fd, RowTranslation rows)
       : from_fd_(from_fd), to_fd_(to_fd), rows_(std::move(rows)) {}
 
   absl::Status Carry(const std::string& from_key, Carried* carried) {
-    mesh_flow_key key;
-    mesh_flow_value flow, other;
+    Key key;
+    Value flow, other;
     ASSIGN_OR_RETURN(bool there, Read(from_key, &key, &flow));
     if (!there) return absl::OkStatus();  // the old program has ended it
-    const mesh_flow_key partner = Partner(key, flow);
-    if (bpf_map_lookup_elem(to_fd_, &partner, &other) == 0 && !Same(Partner(partner, other), key)) {
+    const Key partner = PartnerKey<F>(key, flow);
+    if (bpf_map_lookup_elem(to_fd_, &partner, &other) == 0 &&
+        !SameBytes(PartnerKey<F>(partner, other), key)) {
       ++carried->present;
       return absl::OkStatus();
     }
@@ -60,11 +51,11 @@ class FlowCarrier {
       return absl::OkStatus();
     }
     ++carried->rows;
-    mesh_flow_value again;
+    Value again;
     ASSIGN_OR_RETURN(there, Read(from_key, &key, &again));
     if (!there) {
       bpf_map_delete_elem(to_fd_, &key);
-    } else if (!Same(Partner(key, again), partner)) {
+    } else if (!SameBytes(PartnerKey<F>(key, again), partner)) {
       bpf_map_update_elem(to_fd_, &key, &again, BPF_EXIST);
     }
     return absl::OkStatus();
@@ -72,8 +63,7 @@ class FlowCarrier {
 
  private:
   // False when the old table does not have it, or when it does not fit.
-  absl::StatusOr<bool> Read(const std::string& from_key, mesh_flow_key* key,
-                            mesh_flow_value* flow) {
+  absl::StatusOr<bool> Read(const std::string& from_key, Key* key, Value* flow) {
     value_.resize(rows_.from().value_bytes);
     if (bpf_map_lookup_elem(from_fd_, from_key.data(), value_.data()) != 0) return false;
     return rows_.Apply(from_key.data(), value_.data(), reinterpret_cast<char*>(key),
@@ -87,17 +77,19 @@ class FlowCarrier {
 
 }  // namespace
 
+template <typename F>
 absl::StatusOr<Carried> CarryFlows(int from_fd, int to_fd) {
   ASSIGN_OR_RETURN(RowLayout from, RowLayout::Of(from_fd));
   ASSIGN_OR_RETURN(RowLayout to, RowLayout::Of(to_fd));
-  if (to.key_bytes != sizeof(mesh_flow_key) || to.value_bytes != sizeof(mesh_flow_value)) {
+  if (to.key_bytes != sizeof(typename F::FlowKey) ||
+      to.value_bytes != sizeof(typename F::FlowValue)) {
     return absl::InternalError("the connection table's rows are not those of this build");
   }
   const uint32_t key_bytes = from.key_bytes;
   ASSIGN_OR_RETURN(const KernelMapBase source,
                    KernelMapBase::Adopt(from_fd, key_bytes, from.value_bytes));
   ASSIGN_OR_RETURN(RowTranslation rows, RowTranslation::Make(std::move(from), std::move(to), {}));
-  FlowCarrier carrier(from_fd, to_fd, std::move(rows));
+  FlowCarrier<F> carrier(from_fd, to_fd, std::move(rows));
   Carried carried;
   for (int pass = 0; pass < kPasses; ++pass) {
     absl::Status problem;
@@ -110,5 +102,8 @@ absl::StatusOr<Carried> CarryFlows(int from_fd, int to_fd) {
   }
   return carried;
 }
+
+template absl::StatusOr<Carried> CarryFlows<V4>(int from_fd, int to_fd);
+template absl::StatusOr<Carried> CarryFlows<V6>(int from_fd, int to_fd);
 
 }  // namespace mesh::dataplane

@@ -4,6 +4,7 @@
 
 #include "absl/status/statusor.h"
 #include "dataplane/bpf/migrate.h"
+#include "dataplane/tables/family.h"
 
 namespace mesh::dataplane {
 
@@ -11,6 +12,7 @@ namespace mesh::dataplane {
 // translation nothing is copied: its client has begun anew.
 // The old program may change an entry until the moment it stands in the new table, so each is read
 // again then.
+template <typename F>
 absl::StatusOr<Carried> CarryFlows(int from_fd, int to_fd);
 
 }  // namespace mesh::dataplane

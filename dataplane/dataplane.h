@@ -33,7 +33,7 @@ struct AttachRequest {
 };
 
 struct ServiceRow {
-  IpAddress vip;
+  IpAddress vip;  // AnyAddress(): any address of the node
   uint16_t port = 0;
   Protocol protocol = Protocol::kTcp;
   uint32_t service_id = 0;
@@ -77,13 +77,14 @@ struct MetricRow {
 // Flows of the connection table by who answers for them: the pod that began them, else the pod they
 // go to.
 struct FlowOwner {
-  IpAddress ip;  // unset: the node itself, and what it forwards from outside
+  IpAddress ip;  // of the pod in its table; unset: the node itself, and what it forwards
   std::string ns, pod;
   uint32_t flows = 0, limit = 0;  // beyond it new ones are refused; it moves with what is free
 };
 struct FlowUsage {
   uint32_t flows = 0, capacity = 0;
-  std::vector<FlowOwner> owners;  // those with most flows first
+  uint32_t flows6 = 0, capacity6 = 0;  // of the table of IPv6; 0: there is none
+  std::vector<FlowOwner> owners;       // those with most flows first
 };
 
 struct MapUsage {
@@ -118,7 +119,19 @@ class Dataplane {
   virtual absl::StatusOr<std::vector<Peer>> Tunnels() const = 0;
   virtual absl::StatusOr<std::vector<MetricRow>> Metrics() const = 0;
   virtual absl::StatusOr<FlowUsage> FlowOwners() const = 0;
-  enum class Table : uint8_t { kService, kBackend, kConntrack, kEndpoint, kTunnel };
+  // NOT_FOUND: a table of IPv6 on a node without.
+  enum class Table : uint8_t {
+    kService,
+    kBackend,
+    kConntrack,
+    kEndpoint,
+    kTunnel,
+    kService6,
+    kBackend6,
+    kConntrack6,
+    kEndpoint6,
+    kTunnel6,
+  };
   virtual absl::StatusOr<MapUsage> Usage(Table table) const = 0;
 
   // Ends flows whose time is over; call it every second. Returns how many went.

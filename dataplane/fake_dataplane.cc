@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/fake_dataplane.h"
 
+#include <algorithm>
+
 #include "fmt/format.h"
 
 namespace mesh::dataplane {
@@ -12,14 +14,40 @@ absl::Status FakeDataplane::Fault(const char* method) const {
 absl::Status FakeDataplane::Apply(const DesiredState& desired) {
   if (absl::Status status = Fault("Apply"); !status.ok()) return status;
   ++applies_;
-  if (desired.complete) {
-    desired_ = desired;
-    return absl::OkStatus();
+  // As the kernel's does: what is not named is taken to be as it was.
+  const bool everything = !desired.changed_services.has_value() || !applied_ ||
+                          (desired.complete && !desired_.complete);
+  applied_ = true;
+  std::map<std::string, Service> services = std::move(desired_.services);
+  if (everything && desired.complete) {
+    services = desired.services;
+  } else if (everything) {
+    for (const auto& [key, service] : desired.services) services[key] = service;
+  } else {
+    for (const std::string& key : *desired.changed_services) {
+      const auto it = desired.services.find(key);
+      if (it != desired.services.end()) {
+        services[key] = it->second;
+      } else if (desired.complete) {
+        services.erase(key);
+      }
+    }
   }
-  desired_.revision = desired.revision;
-  for (const auto& [key, service] : desired.services) desired_.services[key] = service;
-  for (const auto& [key, peer] : desired.peers) desired_.peers[key] = peer;
-  for (const auto& [key, policy] : desired.namespaces) desired_.namespaces[key] = policy;
+  std::map<std::string, Peer> peers = desired.peers;
+  std::map<uint32_t, NamespacePolicy> namespaces = desired.namespaces;
+  if (!desired.complete) {
+    peers.merge(desired_.peers);
+    namespaces.merge(desired_.namespaces);
+  }
+  desired_ = desired;
+  desired_.services = std::move(services);
+  desired_.peers = std::move(peers);
+  desired_.namespaces = std::move(namespaces);
+  for (const auto& [key, service] : desired_.services) {
+    if (service.family == Family::kV4 || config_.has_ipv6()) continue;
+    return absl::InvalidArgumentError(
+        fmt::format("service {}: is of IPv6, and this node has no ranges of IPv6", key));
+  }
   return absl::OkStatus();
 }
 
@@ -34,13 +62,21 @@ absl::StatusOr<Endpoint> FakeDataplane::Attach(const AttachRequest& request) {
     }
   }
   for (const auto& [other, endpoint] : endpoints_) {
-    if (endpoint.ip == request.ip && other != key) {
-      return absl::AlreadyExistsError(
-          fmt::format("address {} belongs to container {}", request.ip.ToString(), other.first));
-    }
+    const bool same = endpoint.ip == request.ip;
+    const bool same6 = request.ip6 != IpAddress() && endpoint.ip6 == request.ip6;
+    if (other == key || (!same && !same6)) continue;
+    return absl::AlreadyExistsError(fmt::format("address {} belongs to container {}",
+                                                (same ? request.ip : request.ip6).ToString(),
+                                                other.first));
+  }
+  if (request.ip6 != IpAddress() && !config_.has_ipv6()) {
+    return absl::InvalidArgumentError(
+        fmt::format("container {}: address {}: this node has no ranges of IPv6",
+                    request.container_id, request.ip6.ToString()));
   }
   Endpoint& endpoint = endpoints_[key];
   endpoint.ip = request.ip;
+  endpoint.ip6 = request.ip6;
   if (endpoint.ifindex == 0) endpoint.ifindex = next_ifindex_++;
   endpoint.interface = fmt::format("mesh{}", endpoint.ifindex);
   endpoint.pod_mac = {2, 0, 0, 0, 0, static_cast<uint8_t>(endpoint.ifindex)};
@@ -68,10 +104,12 @@ absl::Status FakeDataplane::Check(const AttachRequest& request) {
     return absl::NotFoundError(fmt::format("container {} interface {}: not attached",
                                            request.container_id, request.ifname));
   }
-  if (it->second.ip != request.ip) {
+  for (const auto& [has, want] :
+       {std::pair(it->second.ip, request.ip), std::pair(it->second.ip6, request.ip6)}) {
+    if (has == want) continue;
     return absl::FailedPreconditionError(fmt::format("container {}: address {}, want {}",
-                                                     request.container_id, it->second.ip.ToString(),
-                                                     request.ip.ToString()));
+                                                     request.container_id, has.ToString(),
+                                                     want.ToString()));
   }
   return absl::OkStatus();
 }
@@ -136,17 +174,34 @@ absl::StatusOr<std::vector<MetricRow>> FakeDataplane::Metrics() const {
 
 absl::StatusOr<MapUsage> FakeDataplane::Usage(Table table) const {
   constexpr uint32_t kMax = 65536;
+  const auto usage = [&](const auto& rows, const auto& is) {
+    return MapUsage{static_cast<uint32_t>(std::count_if(rows.begin(), rows.end(), is)), kMax};
+  };
+  const Family family = table >= Table::kService6 ? Family::kV6 : Family::kV4;
+  if (family == Family::kV6 && !config_.has_ipv6()) {
+    return absl::NotFoundError("this node has no ranges of IPv6");
+  }
   switch (table) {
     case Table::kService:
-      return MapUsage{static_cast<uint32_t>(Services()->size()), kMax};
+    case Table::kService6:
+      return usage(*Services(), [&](const auto& row) { return FamilyOf(row.vip) == family; });
     case Table::kBackend:
-      return MapUsage{static_cast<uint32_t>(Backends()->size()), kMax};
+    case Table::kBackend6:
+      return usage(*Backends(),
+                   [&](const auto& row) { return FamilyOf(row.backend.ip) == family; });
     case Table::kConntrack:
+    case Table::kConntrack6:
       return MapUsage{0, kMax};
     case Table::kEndpoint:
-      return MapUsage{static_cast<uint32_t>(endpoints_.size()), kMax};
+    case Table::kEndpoint6:
+      return usage(*Endpoints(), [&](const auto& row) {
+        return family == Family::kV4 || row.ip6 != IpAddress();
+      });
     case Table::kTunnel:
-      return MapUsage{static_cast<uint32_t>(desired_.peers.size()), kMax};
+    case Table::kTunnel6:
+      return usage(*Tunnels(), [&](const auto& row) {
+        return family == Family::kV4 || row.pod_cidr6 != IpPrefix();
+      });
   }
   return absl::InvalidArgumentError("no such table");
 }

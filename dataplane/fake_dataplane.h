@@ -23,6 +23,7 @@ class FakeDataplane : public Dataplane {
 
   // What the last Attach asked for.
   const AttachRequest& attached() const { return attached_; }
+  // What the maps would follow: see DesiredState::changed_services.
   const DesiredState& desired() const { return desired_; }
   int applies() const { return applies_; }
 
@@ -46,6 +47,7 @@ class FakeDataplane : public Dataplane {
   NodeConfig config_;
   AttachRequest attached_;
   DesiredState desired_;
+  bool applied_ = false;
   int applies_ = 0;
   int next_ifindex_ = 100;
   std::map<std::pair<std::string, std::string>, Endpoint> endpoints_;  // by (container, ifname)

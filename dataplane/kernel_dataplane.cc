@@ -151,10 +151,15 @@ class KernelDataplane::Impl {
         maps_(*kept_maps_),
         routes_(netlink_, links.host.ifindex, config_.gateway),
         services_(maps_.ForServices(routes_)),
-        endpoints_(maps_.endpoint, maps_.endpoint_name),
-        flows_(maps_.flow),
-        collector_({maps_.flow, maps_.owner, maps_.load}),
-        planner_(config_) {}
+        endpoints_(maps_.v4.endpoint, maps_.endpoint_name,
+                   maps_.v6.has_value() ? &maps_.v6->endpoint : nullptr),
+        flows_(maps_.v4.flow),
+        collector_({maps_.v4.flow, maps_.v4.owner, maps_.load}),
+        planner_(config_) {
+    if (!maps_.v6.has_value()) return;
+    flows6_.emplace(maps_.v6->flow);
+    collector6_.emplace(FlowCollector<V6>::Tables{maps_.v6->flow, maps_.v6->owner, maps_.load});
+  }
 
   const Programs& programs() const { return *programs_; }
   // Puts the new program on every endpoint; one whose interface is gone is no endpoint any more.
@@ -167,15 +172,16 @@ class KernelDataplane::Impl {
   absl::StatusOr<std::vector<Endpoint>> Endpoints() const;
   absl::StatusOr<std::vector<ServiceRow>> Services() const;
   absl::StatusOr<std::vector<BackendRow>> Backends() const;
-  absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const { return flows_.Rows(NowNs()); }
+  absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const;
   absl::StatusOr<std::vector<Peer>> Tunnels() const;
   absl::StatusOr<std::vector<MetricRow>> Metrics() const;
   absl::StatusOr<MapUsage> Usage(Table table) const;
   absl::StatusOr<FlowUsage> FlowOwners() const;
   absl::StatusOr<int> CollectGarbage();
-  absl::Status BeginCollecting() { return collector_.Begin(); }
+  absl::Status BeginCollecting();
 
  private:
+  absl::Status RemoveFlows(const Endpoint& endpoint);
   absl::Status JudgeFlowsAgain();
 
   NodeConfig config_;
@@ -186,8 +192,10 @@ class KernelDataplane::Impl {
   KernelHostRoutes routes_;
   ServiceTables services_;
   EndpointTable endpoints_;
-  FlowTable flows_;
-  FlowCollector collector_;
+  FlowTable<V4> flows_;
+  FlowCollector<V4> collector_;
+  std::optional<FlowTable<V6>> flows6_;
+  std::optional<FlowCollector<V6>> collector6_;
 
   // What the maps hold; unset after a failed write, then read again.
   std::optional<Observed> observed_;
@@ -196,7 +204,19 @@ class KernelDataplane::Impl {
   std::map<std::string, Peer> peers_;  // of the last Apply, for their names
 };
 
+absl::Status KernelDataplane::Impl::BeginCollecting() {
+  RETURN_IF_ERROR(collector_.Begin());
+  return collector6_.has_value() ? collector6_->Begin() : absl::OkStatus();
+}
+
+absl::Status KernelDataplane::Impl::RemoveFlows(const Endpoint& endpoint) {
+  RETURN_IF_ERROR(flows_.RemoveAddress(endpoint.ip));
+  if (!flows6_.has_value() || endpoint.ip6 == IpAddress()) return absl::OkStatus();
+  return flows6_->RemoveAddress(endpoint.ip6);
+}
+
 absl::Status KernelDataplane::Impl::AdoptEndpoints() {
+  RETURN_IF_ERROR(endpoints_.RemoveOrphans());
   ASSIGN_OR_RETURN(const std::vector<EndpointRecord> records, endpoints_.Dump());
   for (const EndpointRecord& record : records) {
     const absl::StatusOr<LinkInfo> link = netlink_.Link(record.endpoint.interface);
@@ -207,8 +227,8 @@ absl::Status KernelDataplane::Impl::AdoptEndpoints() {
     if (!link.ok() && !absl::IsNotFound(link.status())) return link.status();
     spdlog::info("endpoint {} of {}/{}: its interface is gone, removed",
                  record.endpoint.ip.ToString(), record.endpoint.ns, record.endpoint.pod);
-    RETURN_IF_ERROR(endpoints_.Remove(record.endpoint.ip));
-    RETURN_IF_ERROR(flows_.RemoveAddress(record.endpoint.ip));
+    RETURN_IF_ERROR(endpoints_.Remove(record.endpoint));
+    RETURN_IF_ERROR(RemoveFlows(record.endpoint));
   }
   return absl::OkStatus();
 }
@@ -300,8 +320,8 @@ absl::Status KernelDataplane::Impl::Detach(const std::string& container_id,
   if (!record.ok() && !absl::IsNotFound(record.status())) return record.status();
   absl::Status first;
   if (record.ok()) {
-    first = endpoints_.Remove(record->endpoint.ip);
-    if (absl::Status status = flows_.RemoveAddress(record->endpoint.ip); first.ok()) first = status;
+    first = endpoints_.Remove(record->endpoint);
+    if (absl::Status status = RemoveFlows(record->endpoint); first.ok()) first = status;
   }
   const absl::StatusOr<LinkInfo> link = netlink_.Link(HostInterfaceName(container_id, ifname));
   if (!link.ok()) return absl::IsNotFound(link.status()) ? first : link.status();
@@ -354,15 +374,42 @@ absl::StatusOr<std::vector<BackendRow>> KernelDataplane::Impl::Backends() const 
   return BackendRows(observed, planner_);
 }
 
+absl::StatusOr<std::vector<ConntrackRow>> KernelDataplane::Impl::Conntrack() const {
+  ASSIGN_OR_RETURN(std::vector<ConntrackRow> out, flows_.Rows(NowNs()));
+  if (!flows6_.has_value()) return out;
+  const auto range_of = [&](const IpAddress& node) -> std::optional<IpPrefix> {
+    for (const auto& [name, peer] : peers_) {
+      if (peer.ip == node && peer.pod_cidr6 != IpPrefix()) return peer.pod_cidr6;
+    }
+    return std::nullopt;
+  };
+  ASSIGN_OR_RETURN(const std::vector<ConntrackRow> rows6, flows6_->Rows(NowNs(), range_of));
+  out.insert(out.end(), rows6.begin(), rows6.end());
+  return out;
+}
+
 absl::StatusOr<std::vector<Peer>> KernelDataplane::Impl::Tunnels() const {
   ASSIGN_OR_RETURN(const Observed observed, services_.Load());
   std::vector<Peer> out;
-  for (const auto& [pod_cidr, node] : observed.peers) {
+  // Both ranges of a node make one row.
+  const auto row_of = [&](const IpAddress& node) -> Peer& {
+    for (Peer& peer : out) {
+      if (peer.ip == node) return peer;
+    }
     Peer& peer = out.emplace_back();
     peer.ip = node;
-    peer.pod_cidr = pod_cidr;
+    return peer;
+  };
+  for (const auto& [pod_cidr, node] : observed.peers) {
+    Peer& peer = row_of(node.ip);
+    if (FamilyOf(pod_cidr) == Family::kV4) {
+      peer.pod_cidr = pod_cidr;
+    } else {
+      peer.pod_cidr6 = pod_cidr;
+      peer.ip6 = node.ip6;
+    }
     for (const auto& [name, named] : peers_) {
-      if (named.pod_cidr == pod_cidr) peer.name = name;
+      if (named.pod_cidr == pod_cidr || named.pod_cidr6 == pod_cidr) peer.name = name;
     }
   }
   return out;
@@ -385,25 +432,50 @@ absl::StatusOr<MapUsage> KernelDataplane::Impl::Usage(Table table) const {
   };
   switch (table) {
     case Table::kService:
-      return usage(maps_.service);
+      return usage(maps_.v4.service);
     case Table::kBackend:
-      return usage(maps_.backend);
+      return usage(maps_.v4.backend);
     case Table::kConntrack:
-      return usage(maps_.flow);
+      return usage(maps_.v4.flow);
     case Table::kEndpoint:
-      return usage(maps_.endpoint);
+      return usage(maps_.v4.endpoint);
     case Table::kTunnel:
-      return usage(maps_.tunnel);
+      return usage(maps_.v4.tunnel);
+    default:
+      break;
+  }
+  if (!maps_.v6.has_value()) return absl::NotFoundError("this node has no ranges of IPv6");
+  switch (table) {
+    case Table::kService6:
+      return usage(maps_.v6->service);
+    case Table::kBackend6:
+      return usage(maps_.v6->backend);
+    case Table::kConntrack6:
+      return usage(maps_.v6->flow);
+    case Table::kEndpoint6:
+      return usage(maps_.v6->endpoint);
+    case Table::kTunnel6:
+      return usage(maps_.v6->tunnel);
+    default:
+      break;
   }
   return absl::InvalidArgumentError("no such table");
 }
 
 absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {
   ASSIGN_OR_RETURN(FlowUsage out, collector_.Usage());
+  if (collector6_.has_value()) {
+    ASSIGN_OR_RETURN(const FlowUsage out6, collector6_->Usage());
+    out.flows6 = out6.flows;
+    out.capacity6 = out6.capacity;
+    out.owners.insert(out.owners.end(), out6.owners.begin(), out6.owners.end());
+    std::ranges::stable_sort(out.owners, std::greater<>(), &FlowOwner::flows);
+  }
   ASSIGN_OR_RETURN(const std::vector<EndpointRecord> records, endpoints_.Dump());
   for (const EndpointRecord& record : records) {
     for (FlowOwner& owner : out.owners) {
-      if (owner.ip != record.endpoint.ip) continue;
+      if (owner.ip == IpAddress()) continue;
+      if (owner.ip != record.endpoint.ip && owner.ip != record.endpoint.ip6) continue;
       owner.ns = record.endpoint.ns;
       owner.pod = record.endpoint.pod;
     }
@@ -413,7 +485,16 @@ absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {
 
 absl::StatusOr<int> KernelDataplane::Impl::CollectGarbage() {
   if (!observed_.has_value()) RETURN_IF_ERROR(Observe());
-  return collector_.Collect(NowNs(), [&](uint32_t id) { return observed_->backends.contains(id); });
+  const auto exists_in = [&](Family family) {
+    return [this, family](uint32_t id) {
+      const auto it = observed_->backends.find(id);
+      return it != observed_->backends.end() && FamilyOf(it->second.ip) == family;
+    };
+  };
+  ASSIGN_OR_RETURN(int gone, collector_.Collect(NowNs(), exists_in(Family::kV4)));
+  if (!collector6_.has_value()) return gone;
+  ASSIGN_OR_RETURN(const int gone6, collector6_->Collect(NowNs(), exists_in(Family::kV6)));
+  return gone + gone6;
 }
 
 KernelDataplane::KernelDataplane(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

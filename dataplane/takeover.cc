@@ -315,7 +315,7 @@ absl::Status TakeOver::CarryFlows(const Programs& programs) {
     const UniqueFd from = OpenPin(folder, MESH_FLOW_MAP_NAME);
     if (!from) continue;
     const absl::StatusOr<Carried> carried =
-        dataplane::CarryFlows(from.get(), programs.map(MESH_FLOW_MAP_NAME));
+        dataplane::CarryFlows<V4>(from.get(), programs.map(MESH_FLOW_MAP_NAME));
     if (absl::IsNotFound(carried.status()) || absl::IsFailedPrecondition(carried.status())) {
       spdlog::warn("connections begin anew: {}", std::string(carried.status().message()));
       continue;

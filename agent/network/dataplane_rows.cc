@@ -178,7 +178,7 @@ class Lister {
                                                 : ServiceName{row.ns, row.name};
       if (!Wanted(name.ns, name.name)) continue;
       v1::ServiceRow* to = out_->add_services();
-      to->set_vip(row.vip == IpAddress() ? "0.0.0.0" : row.vip.ToString());
+      to->set_vip(row.vip.ToString());
       to->set_port(row.port);
       to->set_protocol(ProtocolName(row.protocol));
       to->set_service_id(row.service_id);

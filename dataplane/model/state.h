@@ -52,9 +52,18 @@ struct NodeConfig {
   IpAddress node_ip6;  // unset: nothing of IPv6 enters or leaves the cluster here
   IpPrefix pod_cidr6, cluster_cidr6, service_cidr6;
   IpAddress gateway6;
+  bool has_ipv6() const { return cluster_cidr6 != IpPrefix(); }
 };
 
 enum class Family : uint8_t { kV4 = 4, kV6 = 6 };
+inline constexpr std::array<Family, 2> kFamilies = {Family::kV4, Family::kV6};
+inline Family FamilyOf(const IpAddress& ip) { return ip.is_v4() ? Family::kV4 : Family::kV6; }
+inline Family FamilyOf(const IpPrefix& range) { return FamilyOf(range.base()); }
+inline const char* NameOf(Family family) { return family == Family::kV4 ? "IPv4" : "IPv6"; }
+// In place of one: any address of the node.
+inline IpAddress AnyAddress(Family family) {
+  return family == Family::kV4 ? IpAddress::V4(0) : IpAddress();
+}
 
 enum class BackendState : uint8_t { kActive = 1, kDraining = 2 };
 
@@ -97,12 +106,13 @@ struct Service {
   // Unset cluster_ip ("::") is allowed: a host port is such a Service with a node_port.
   std::vector<IpAddress> load_balancer_ips;
   std::vector<IpAddress> external_ips;
-  std::vector<IpPrefix> source_ranges;  // of load_balancer_ips; empty: everybody
+  // Of load_balancer_ips; empty: everybody. Those of the other family admit nobody here.
+  std::vector<IpPrefix> source_ranges;
   Algorithm internal_algorithm = Algorithm::kRandom;
   Algorithm external_algorithm = Algorithm::kMaglev;
   bool direct_return = false;     // of external flows to other nodes
   uint32_t affinity_seconds = 0;  // 0: none
-  bool announced = false;         // this node answers ARP for load_balancer_ips
+  bool announced = false;  // this node answers ARP, neighbour solicitations for load_balancer_ips
   Family family = Family::kV4;
   friend auto operator<=>(const Service&, const Service&) = default;
 };

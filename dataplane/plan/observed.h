@@ -16,7 +16,7 @@ namespace mesh::dataplane {
 
 // What a client dials.
 struct Frontend {
-  IpAddress vip;  // unset: any address of the node
+  IpAddress vip;  // AnyAddress(): any address of the node
   uint16_t port = 0;
   Protocol protocol = Protocol::kTcp;
   friend auto operator<=>(const Frontend&, const Frontend&) = default;
@@ -75,15 +75,22 @@ struct ServiceEntry {
 enum class Outside : uint8_t {
   kNode,          // of another node
   kNoMasquerade,  // sees the pods' own addresses
-  kAnnounced,     // this node answers ARP for it
+  kAnnounced,     // this node answers ARP and neighbour solicitations for it
   kRoute,         // processes of this node reach it through mesh_host
+};
+
+// Of another node: end of the tunnel to it, and its address in the family of the pod range.
+struct PeerEntry {
+  IpAddress ip;
+  IpAddress ip6;  // unset: none, and for ranges of IPv4
+  friend auto operator<=>(const PeerEntry&, const PeerEntry&) = default;
 };
 
 struct Observed {
   std::map<Frontend, FrontendEntry> frontends;
   std::map<uint32_t, BackendEntry> backends;  // by backend id
   std::map<uint32_t, ServiceEntry> services;  // by service id; every part has its rows
-  std::map<IpPrefix, IpAddress> peers;        // pod range -> node
+  std::map<IpPrefix, PeerEntry> peers;        // by pod range
   std::map<uint32_t, Isolation> namespaces;   // by identity; kDefault has no row
   std::map<IpAddress, uint32_t> identities;   // of pods and gateways of other nodes; native routing
   std::set<std::pair<Outside, IpPrefix>> outside;

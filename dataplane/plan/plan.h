@@ -24,7 +24,7 @@ struct PutNamespace {
 };
 struct PutPeer {
   IpPrefix pod_cidr;
-  IpAddress node;
+  PeerEntry node;
 };
 struct PutIdentity {
   IpAddress ip;
@@ -87,8 +87,9 @@ struct Plan {
   std::vector<Action> actions;
   // Decisions kept in flows may be wrong after these actions: flows have to be judged again.
   bool judge_flows_again = false;
-  // What of the desired state cannot be programmed (two Services on one address and port, an IPv6
-  // address, a peer inside this node's range), the first of all by key; the rest is planned.
+  // What of the desired state cannot be programmed (two Services on one address and port, an
+  // address of another family, a peer inside this node's range), the first of all by key; the rest
+  // is planned.
   absl::Status problem;
 };
 

@@ -36,6 +36,8 @@ struct ServiceRecord {
   std::vector<std::string> problems;
 };
 
+constexpr char kNoIpv6[] = "this node has no ranges of IPv6";
+
 // What a port is called in its Service, for it to keep its number while its addresses change.
 using PortName = std::tuple<std::string, Protocol, std::string>;  // Service key, protocol, name
 
@@ -63,6 +65,13 @@ class Planner::Impl {
   void PlanPeers();
   void PlanIdentities();
   void PlanIdentity(const IpAddress& ip);
+  // Processes of a node send with the first address of its range.
+  void AddGateway(const IpPrefix& pod_cidr) {
+    const std::optional<IpAddress> gateway = pod_cidr.At(1);
+    if (gateway.has_value() && node_.routing == Routing::kNative) gateways_.insert(*gateway);
+  }
+  bool PlanPeer(const std::string& name, const IpPrefix& pod_cidr, const PeerEntry& node,
+                std::set<IpPrefix>* ranges);
   void PlanServices(const std::set<std::string>& keys);
   std::set<std::string> WithRivals(std::set<std::string> keys) const;
   void Release(const std::string& key);
@@ -72,7 +81,7 @@ class Planner::Impl {
   void PlanPort(const std::string& key, ServiceRecord& record, size_t index);
   void PlanSet(uint32_t service_id, Scope scope, Algorithm algorithm,
                const std::vector<std::pair<uint32_t, uint16_t>>& weights);
-  void PlanSourceRanges(uint32_t service_id, const std::vector<IpPrefix>& ranges);
+  void PlanSourceRanges(uint32_t service_id, const std::set<IpPrefix>& wanted);
   void RemoveLeft(uint32_t service_id, const std::set<uint32_t>& backends,
                   const std::array<bool, 2>& scopes);
   void PlanOutside(Outside kind, const std::set<IpPrefix>& wanted);
@@ -221,29 +230,25 @@ void Planner::Impl::PlanPeers() {
   gateways_.clear();
   std::set<IpPrefix> ranges, nodes;
   for (const auto& [name, peer] : desired_->peers) {
-    if (!peer.ip.is_v4() || !peer.pod_cidr.base().is_v4()) {
-      peer_problems_.push_back(fmt::format("node {}: only IPv4 peers are supported, got {} with {}",
-                                           name, peer.ip.ToString(), peer.pod_cidr.ToString()));
+    if (!IsOf(Family::kV4, peer.ip) || FamilyOf(peer.pod_cidr) != Family::kV4) {
+      peer_problems_.push_back(
+          fmt::format("node {}: the tunnel needs its IPv4 address and pod range, got {} with {}",
+                      name, peer.ip.ToString(), peer.pod_cidr.ToString()));
       continue;
     }
-    if (peer.pod_cidr == node_.pod_cidr) {
-      peer_problems_.push_back(fmt::format("node {}: its pod range {} is this node's own", name,
-                                           peer.pod_cidr.ToString()));
-      continue;
-    }
-    if (!ranges.insert(peer.pod_cidr).second) {
-      peer_problems_.push_back(fmt::format("node {}: another node has its pod range {}", name,
-                                           peer.pod_cidr.ToString()));
-      continue;
-    }
+    if (!PlanPeer(name, peer.pod_cidr, {peer.ip, IpAddress()}, &ranges)) continue;
     nodes.insert(IpPrefix::Of(peer.ip));
-    if (const auto gateway = peer.pod_cidr.At(1); gateway && node_.routing == Routing::kNative) {
-      gateways_.insert(*gateway);
+    AddGateway(peer.pod_cidr);
+    if (peer.pod_cidr6 == IpPrefix()) continue;
+    if (!node_.has_ipv6() || FamilyOf(peer.pod_cidr6) != Family::kV6) {
+      peer_problems_.push_back(fmt::format("node {}: its pod range {} is not reached: {}", name,
+                                           peer.pod_cidr6.ToString(),
+                                           node_.has_ipv6() ? "not of IPv6" : kNoIpv6));
+      continue;
     }
-    const auto it = observed_->peers.find(peer.pod_cidr);
-    if (it != observed_->peers.end() && it->second == peer.ip) continue;
-    if (it != observed_->peers.end()) plan_.judge_flows_again = true;
-    plan_.actions.push_back(PutPeer{peer.pod_cidr, peer.ip});
+    if (!PlanPeer(name, peer.pod_cidr6, {peer.ip, peer.ip6}, &ranges)) continue;
+    AddGateway(peer.pod_cidr6);
+    if (peer.ip6 != IpAddress()) nodes.insert(IpPrefix::Of(peer.ip6));
   }
   for (const auto& [pod_cidr, node] : observed_->peers) {
     if (!ranges.contains(pod_cidr)) phases_.remove_peers.push_back(RemovePeer{pod_cidr});
@@ -251,14 +256,15 @@ void Planner::Impl::PlanPeers() {
   PlanOutside(Outside::kNode, nodes);
   nodes_ = std::move(nodes);
   nodes_.insert(IpPrefix::Of(node_.node_ip));
+  if (node_.node_ip6 != IpAddress()) nodes_.insert(IpPrefix::Of(node_.node_ip6));
   for (const auto& [place, keys] : outside_) touched_outside_.insert(place);
   std::set<IpPrefix> no_masquerade;
   for (const IpPrefix& range : node_.non_masquerade) {
-    if (range.base().is_v4()) {
+    if (FamilyOf(range) == Family::kV4 || node_.has_ipv6()) {
       no_masquerade.insert(range);
     } else {
       peer_problems_.push_back(
-          fmt::format("range {} without masquerade: only IPv4 is supported", range.ToString()));
+          fmt::format("range {} without masquerade: {}", range.ToString(), kNoIpv6));
     }
   }
   PlanOutside(Outside::kNoMasquerade, no_masquerade);
@@ -278,7 +284,8 @@ void Planner::Impl::PlanIdentities() {
 }
 
 void Planner::Impl::PlanIdentity(const IpAddress& ip) {
-  if (node_.routing != Routing::kNative || !ip.is_v4()) return;
+  if (node_.routing != Routing::kNative) return;
+  if (FamilyOf(ip) == Family::kV6 && !node_.has_ipv6()) return;
   const auto seen = observed_->identities.find(ip);
   const bool there = seen != observed_->identities.end();
   uint32_t identity = gateways_.contains(ip) ? kIdentityHost : 0;
@@ -294,6 +301,26 @@ void Planner::Impl::PlanIdentity(const IpAddress& ip) {
   // The address has another pod: what was judged of the one before is not said of it.
   if (there) plan_.judge_flows_again = true;
   plan_.actions.push_back(PutIdentity{ip, identity});
+}
+
+// False when the range is another's.
+bool Planner::Impl::PlanPeer(const std::string& name, const IpPrefix& pod_cidr,
+                             const PeerEntry& node, std::set<IpPrefix>* ranges) {
+  if (pod_cidr == node_.pod_cidr || pod_cidr == node_.pod_cidr6) {
+    peer_problems_.push_back(
+        fmt::format("node {}: its pod range {} is this node's own", name, pod_cidr.ToString()));
+    return false;
+  }
+  if (!ranges->insert(pod_cidr).second) {
+    peer_problems_.push_back(
+        fmt::format("node {}: another node has its pod range {}", name, pod_cidr.ToString()));
+    return false;
+  }
+  const auto it = observed_->peers.find(pod_cidr);
+  if (it != observed_->peers.end() && it->second == node) return true;
+  if (it != observed_->peers.end()) plan_.judge_flows_again = true;
+  plan_.actions.push_back(PutPeer{pod_cidr, node});
+  return true;
 }
 
 void Planner::Impl::PlanOutside(Outside kind, const std::set<IpPrefix>& wanted) {
@@ -384,13 +411,18 @@ void Planner::Impl::Release(const std::string& key) {
 void Planner::Impl::Register(const std::string& key, const Service& service) {
   ServiceRecord& record = records_[key];
   record.service = service;
+  record.ports.resize(service.ports.size());
+  if (service.family == Family::kV6 && !node_.has_ipv6()) {
+    record.problems.push_back(fmt::format("service {}: is of IPv6, and {}", key, kNoIpv6));
+    return;
+  }
   for (size_t i = 0; i < service.ports.size(); ++i) {
-    PortRecord& port = record.ports.emplace_back();
+    PortRecord& port = record.ports[i];
     port.claims = ClaimsOf(key, service, service.ports[i], &record.problems);
     for (const Claim& claim : port.claims) claims_[claim.frontend].insert({key, i, claim.kind});
   }
   const auto add = [&](Outside kind, const IpAddress& ip) {
-    if (!ip.is_v4()) return;  // told with the claims
+    if (!IsOf(service.family, ip)) return;  // told with the claims
     const std::pair<Outside, IpPrefix> place(kind, IpPrefix::Of(ip));
     outside_[place].insert(key);
     record.outside.push_back(place);
@@ -476,9 +508,10 @@ void Planner::Impl::PlanPort(const std::string& key, ServiceRecord& record, size
   const auto seen = observed_->services.find(id);
   std::map<std::pair<IpAddress, uint16_t>, const Backend*> backends;
   for (const Backend& backend : port.backends) {
-    if (!backend.ip.is_v4() || backend.port == 0) {
-      record.problems.push_back(fmt::format("service {}: cannot reach backend {} port {}", key,
-                                            backend.ip.ToString(), backend.port));
+    if (!IsOf(service.family, backend.ip) || backend.port == 0) {
+      record.problems.push_back(fmt::format("service {}: cannot reach backend {} port {} in {}",
+                                            key, backend.ip.ToString(), backend.port,
+                                            NameOf(service.family)));
       continue;
     }
     backends.emplace(std::pair(backend.ip, backend.port), &backend);
@@ -522,14 +555,15 @@ void Planner::Impl::PlanPort(const std::string& key, ServiceRecord& record, size
     const size_t s = static_cast<size_t>(scope);
     if (scopes[s]) PlanSet(id, scope, AlgorithmOf(service, scope), weights[s]);
   }
-  if (ranged) {
-    for (const IpPrefix& range : service.source_ranges) {
-      if (range.base().is_v4()) continue;
-      record.problems.push_back(
-          fmt::format("service {}: source range {} is not of IPv4", key, range.ToString()));
-    }
+  std::set<IpPrefix> ranges;
+  for (const IpPrefix& range : service.source_ranges) {
+    if (!ranged) break;
+    if (FamilyOf(range) == service.family) ranges.insert(range);
+    if (FamilyOf(range) == Family::kV4 || node_.has_ipv6()) continue;
+    record.problems.push_back(
+        fmt::format("service {}: source range {}: {}", key, range.ToString(), kNoIpv6));
   }
-  PlanSourceRanges(id, ranged ? service.source_ranges : std::vector<IpPrefix>());
+  PlanSourceRanges(id, ranges);
 
   for (const Claim* claim : own) {
     FrontendEntry entry;
@@ -558,11 +592,9 @@ void Planner::Impl::PlanSet(uint32_t service_id, Scope scope, Algorithm algorith
   phases_.put_sets.push_back(PutSet{service_id, scope, std::move(entry)});
 }
 
-void Planner::Impl::PlanSourceRanges(uint32_t service_id, const std::vector<IpPrefix>& ranges) {
+void Planner::Impl::PlanSourceRanges(uint32_t service_id, const std::set<IpPrefix>& wanted) {
   const auto seen = observed_->services.find(service_id);
-  std::set<IpPrefix> wanted;
-  for (const IpPrefix& range : ranges) {
-    if (!range.base().is_v4() || !wanted.insert(range).second) continue;
+  for (const IpPrefix& range : wanted) {
     if (seen == observed_->services.end() || !seen->second.source_ranges.contains(range)) {
       phases_.put_source_ranges.push_back(PutSourceRange{service_id, range});
     }

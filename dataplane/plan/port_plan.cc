@@ -18,21 +18,25 @@ std::vector<Claim> ClaimsOf(const std::string& key, const Service& service, cons
   std::vector<Claim> out;
   const bool has_cluster_ip = service.cluster_ip != IpAddress();
   const auto claim = [&](const IpAddress& ip, FrontendKind kind) {
-    if (!ip.is_v4() || port.port == 0) {
-      problems->push_back(
-          fmt::format("service {}: cannot serve {} port {}", key, ip.ToString(), port.port));
+    if (!IsOf(service.family, ip) || port.port == 0) {
+      problems->push_back(fmt::format("service {}: cannot serve {} port {} in {}", key,
+                                      ip.ToString(), port.port, NameOf(service.family)));
       return;
     }
     out.push_back({{ip, port.port, port.protocol}, kind});
   };
   if (has_cluster_ip) claim(service.cluster_ip, FrontendKind::kClusterIp);
   if (port.node_port != 0) {
-    out.push_back({{IpAddress(), port.node_port, port.protocol},
+    out.push_back({{AnyAddress(service.family), port.node_port, port.protocol},
                    has_cluster_ip ? FrontendKind::kNodePort : FrontendKind::kHostPort});
   }
   for (const IpAddress& ip : service.load_balancer_ips) claim(ip, FrontendKind::kLoadBalancer);
   for (const IpAddress& ip : service.external_ips) claim(ip, FrontendKind::kExternalIp);
   return out;
+}
+
+bool IsOf(Family family, const IpAddress& ip) {
+  return FamilyOf(ip) == family && ip != AnyAddress(family);
 }
 
 std::vector<uint32_t> SlotsOf(const std::vector<std::pair<uint32_t, uint16_t>>& weights) {
@@ -59,8 +63,13 @@ Algorithm AlgorithmOf(const Service& service, Scope scope) {
 
 std::string Describe(const Frontend& frontend) {
   const char* protocol = frontend.protocol == Protocol::kUdp ? "UDP" : "TCP";
-  if (frontend.vip == IpAddress()) return fmt::format("NodePort {}/{}", frontend.port, protocol);
-  return fmt::format("{}:{}/{}", frontend.vip.ToString(), frontend.port, protocol);
+  const Family family = FamilyOf(frontend.vip);
+  if (frontend.vip == AnyAddress(family)) {
+    return fmt::format("NodePort {}/{}", frontend.port, protocol);
+  }
+  const std::string ip = frontend.vip.ToString();
+  return fmt::format("{}:{}/{}", family == Family::kV4 ? ip : fmt::format("[{}]", ip),
+                     frontend.port, protocol);
 }
 
 }  // namespace mesh::dataplane

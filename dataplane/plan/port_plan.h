@@ -25,6 +25,9 @@ struct Claim {
 std::vector<Claim> ClaimsOf(const std::string& key, const Service& service, const ServicePort& port,
                             std::vector<std::string>* problems);
 
+// Whether an address is one, and of that family.
+bool IsOf(Family family, const IpAddress& ip);
+
 // Slots of a set: every backend as often as its share, in the order given. More than 1024 slots in
 // all only for more than 512 backends: shares are rounded then, nobody's to nothing.
 std::vector<uint32_t> SlotsOf(const std::vector<std::pair<uint32_t, uint16_t>>& weights);

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
+#include <set>
 
 #include "common/status.h"
 #include "dataplane/tables/encode.h"
@@ -51,24 +53,53 @@ absl::Status EndpointTable::Put(const EndpointRecord& record) {
   value.flags = endpoint.shaped ? MESH_ENDPOINT_SHAPED : 0;
   std::memcpy(value.pod_mac, endpoint.pod_mac.data(), sizeof(value.pod_mac));
   std::memcpy(value.host_mac, endpoint.host_mac.data(), sizeof(value.host_mac));
+  if (endpoint.ip6 != IpAddress() && endpoint6_ == nullptr) {
+    return absl::FailedPreconditionError(
+        fmt::format("container {}: address {}: this node has no ranges of IPv6",
+                    endpoint.container_id, endpoint.ip6.ToString()));
+  }
   RETURN_IF_ERROR(name_.Upsert(key, name));
+  if (endpoint.ip6 != IpAddress()) {
+    RETURN_IF_ERROR(endpoint6_->Upsert({EncodeIp6(endpoint.ip6)}, value));
+  }
   return endpoint_.Upsert(key, value);
 }
 
-absl::Status EndpointTable::Remove(const IpAddress& ip) {
-  const mesh_endpoint_key key{.ip = EncodeIp(ip)};
+absl::Status EndpointTable::Remove(const Endpoint& endpoint) {
+  const mesh_endpoint_key key{.ip = EncodeIp(endpoint.ip)};
   RETURN_IF_ERROR(endpoint_.Remove(key));
+  if (endpoint.ip6 != IpAddress() && endpoint6_ != nullptr) {
+    RETURN_IF_ERROR(endpoint6_->Remove({EncodeIp6(endpoint.ip6)}));
+  }
   return name_.Remove(key);
+}
+
+absl::Status EndpointTable::RemoveOrphans() {
+  if (endpoint6_ == nullptr) return absl::OkStatus();
+  std::set<uint32_t> known;
+  ASSIGN_OR_RETURN(const auto rows, endpoint_.Dump());
+  for (const auto& [key, value] : rows) known.insert(value.ifindex);
+  ASSIGN_OR_RETURN(const auto rows6, endpoint6_->Dump());
+  for (const auto& [key, value] : rows6) {
+    if (!known.contains(value.ifindex)) RETURN_IF_ERROR(endpoint6_->Remove(key));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<EndpointRecord>> EndpointTable::Dump() const {
   ASSIGN_OR_RETURN(const auto rows, endpoint_.Dump());
+  std::map<uint32_t, IpAddress> second;  // by interface
+  if (endpoint6_ != nullptr) {
+    ASSIGN_OR_RETURN(const auto rows6, endpoint6_->Dump());
+    for (const auto& [key, value] : rows6) second[value.ifindex] = DecodeIp6(key.ip);
+  }
   std::vector<EndpointRecord> out;
   for (const auto& [key, value] : rows) {
     EndpointRecord& record = out.emplace_back();
     Endpoint& endpoint = record.endpoint;
     endpoint.ip = DecodeIp(key.ip);
     endpoint.ifindex = static_cast<int>(value.ifindex);
+    if (const auto it = second.find(value.ifindex); it != second.end()) endpoint.ip6 = it->second;
     endpoint.identity = value.identity;
     endpoint.shaped = (value.flags & MESH_ENDPOINT_SHAPED) != 0;
     std::memcpy(endpoint.pod_mac.data(), value.pod_mac, sizeof(value.pod_mac));

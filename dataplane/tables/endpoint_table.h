@@ -17,17 +17,23 @@ struct EndpointRecord {
   std::string ifname;
 };
 
-// Pods of this node: mesh_endpoint for the programs, mesh_ep_name for people and restarts.
+// Pods of this node: mesh_endpoint and mesh_endpoint6 for the programs, mesh_ep_name for people and
+// restarts. What has no row in the first is no endpoint.
 // Endpoint::interface is not stored; it follows from container and ifname.
 class EndpointTable {
  public:
+  using Map6 = Map<mesh_endpoint6_key, mesh_endpoint_value>;
+  // `endpoint6`: null on a node without IPv6.
   EndpointTable(Map<mesh_endpoint_key, mesh_endpoint_value>& endpoint,
-                Map<mesh_endpoint_key, mesh_endpoint_name>& name)
-      : endpoint_(endpoint), name_(name) {}
+                Map<mesh_endpoint_key, mesh_endpoint_name>& name, Map6* endpoint6 = nullptr)
+      : endpoint_(endpoint), name_(name), endpoint6_(endpoint6) {}
 
-  // INVALID_ARGUMENT when a name is longer than its field.
+  // INVALID_ARGUMENT when a name is longer than its field; FAILED_PRECONDITION for an IPv6 address
+  // on a node without.
   absl::Status Put(const EndpointRecord& record);
-  absl::Status Remove(const IpAddress& ip);
+  absl::Status Remove(const Endpoint& endpoint);
+  // Left by an agent that died between the rows of an endpoint.
+  absl::Status RemoveOrphans();
   // Ascending by address.
   absl::StatusOr<std::vector<EndpointRecord>> Dump() const;
   // By attachment; NOT_FOUND.
@@ -37,6 +43,7 @@ class EndpointTable {
  private:
   Map<mesh_endpoint_key, mesh_endpoint_value>& endpoint_;
   Map<mesh_endpoint_key, mesh_endpoint_name>& name_;
+  Map6* endpoint6_;
 };
 
 // Deterministic: "mesh" and 10 hex digits of a hash (FNV-1a), below IFNAMSIZ.

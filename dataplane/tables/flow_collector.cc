@@ -2,30 +2,18 @@
 #include "dataplane/tables/flow_collector.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "common/status.h"
-#include "dataplane/tables/encode.h"
-#include "mesh/shared/flow_state.h"
+#include "dataplane/tables/flow_rows.h"
 
 namespace mesh::dataplane {
 namespace {
 
 // Answers' entries are judged with their flows. Without one, they are found in every 16th sweep.
 constexpr uint64_t kSweepsPerSearchForHalves = 16;
-
-mesh_flow_key PartnerKey(const mesh_flow_key& key, const mesh_flow_value& value) {
-  return {.saddr = value.daddr,
-          .daddr = value.saddr,
-          .sport = value.dport,
-          .dport = value.sport,
-          .proto = key.proto,
-          .pad0 = {}};
-}
-
-bool IsReply(const mesh_flow_value& value) { return (value.flags & MESH_FLOW_REPLY) != 0; }
-bool IsOneWay(const mesh_flow_value& value) { return (value.flags & MESH_FLOW_ONE_WAY) != 0; }
 
 // What a row should say: what was counted, and what the programs have added meanwhile.
 uint32_t Corrected(uint32_t counted, uint32_t before, uint32_t after) {
@@ -34,45 +22,50 @@ uint32_t Corrected(uint32_t counted, uint32_t before, uint32_t after) {
 
 }  // namespace
 
-absl::Status FlowCollector::Begin() {
-  const absl::StatusOr<mesh_owner_value> all = tables_.owners.Lookup({MESH_OWNER_ALL});
+template <typename F>
+absl::Status FlowCollector<F>::Begin() {
+  const absl::StatusOr<mesh_owner_value> all = tables_.owners.Lookup(F::kAllOwners);
   if (!all.ok() && !absl::IsNotFound(all.status())) return all.status();
-  return tables_.owners.Upsert({MESH_OWNER_ALL},
+  return tables_.owners.Upsert(F::kAllOwners,
                                {all.ok() ? all->flows : 0, tables_.flows.max_entries() / 2});
 }
 
-absl::Status FlowCollector::BeginSweep() {
+template <typename F>
+absl::Status FlowCollector<F>::BeginSweep(const BackendExists& backend_exists) {
   owner_flows_.clear();
   owner_before_.clear();
   backend_flows_.clear();
   backend_before_.clear();
   rows_in_sweep_ = 0;
   ASSIGN_OR_RETURN(const auto owners, tables_.owners.Dump());
-  for (const auto& [key, value] : owners) owner_before_[key.ip] = value.flows;
+  for (const auto& [key, value] : owners) owner_before_[key] = value.flows;
   ASSIGN_OR_RETURN(const auto loads, tables_.loads.Dump());
-  for (const auto& [key, value] : loads) backend_before_[key.backend_id] = value.flows;
+  for (const auto& [key, value] : loads) {
+    if (backend_exists(key.backend_id)) backend_before_[key.backend_id] = value.flows;
+  }
   return absl::OkStatus();
 }
 
-absl::Status FlowCollector::EndSweep() {
+template <typename F>
+absl::Status FlowCollector<F>::EndSweep() {
   uint32_t all_flows = 0;
   for (const auto& [owner, flows] : owner_flows_) {
     all_flows += flows;
     owner_before_.try_emplace(owner, 0);
   }
-  owner_flows_[MESH_OWNER_ALL] = all_flows;
-  owner_before_.try_emplace(MESH_OWNER_ALL, 0);
+  owner_flows_[F::kAllOwners] = all_flows;
+  owner_before_.try_emplace(F::kAllOwners, 0);
   for (const auto& [owner, before] : owner_before_) {
-    const absl::StatusOr<mesh_owner_value> row = tables_.owners.Lookup({owner});
+    const absl::StatusOr<mesh_owner_value> row = tables_.owners.Lookup(owner);
     if (!row.ok() && !absl::IsNotFound(row.status())) return row.status();
     const uint32_t after = row.ok() ? row->flows : 0;
     const uint32_t flows = Corrected(owner_flows_[owner], before, after);
-    if (owner == MESH_OWNER_ALL) {
-      RETURN_IF_ERROR(tables_.owners.Upsert({owner}, {flows, tables_.flows.max_entries() / 2}));
+    if (SameBytes(owner, F::kAllOwners)) {
+      RETURN_IF_ERROR(tables_.owners.Upsert(owner, {flows, tables_.flows.max_entries() / 2}));
     } else if (flows == 0) {
-      RETURN_IF_ERROR(tables_.owners.Remove({owner}));
+      RETURN_IF_ERROR(tables_.owners.Remove(owner));
     } else if (flows != after) {
-      RETURN_IF_ERROR(tables_.owners.Upsert({owner}, {flows, 0}));
+      RETURN_IF_ERROR(tables_.owners.Upsert(owner, {flows, 0}));
     }
   }
   for (const auto& [backend, before] : backend_before_) {
@@ -87,25 +80,28 @@ absl::Status FlowCollector::EndSweep() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> FlowCollector::Judge(
-    const mesh_flow_key& key, const mesh_flow_value& value, uint64_t now_ns,
-    const std::function<bool(uint32_t backend_id)>& backend_exists) {
+template <typename F>
+absl::StatusOr<bool> FlowCollector<F>::Judge(const typename F::FlowKey& key,
+                                             const typename F::FlowValue& value, uint64_t now_ns,
+                                             const BackendExists& backend_exists) {
   const bool orphan = value.backend_id != 0 && !backend_exists(value.backend_id);
   if (IsReply(value) && !orphan && sweeps_ % kSweepsPerSearchForHalves != 0) return false;
   // Shorter than every timeout: most flows need no second look.
   const bool fresh = value.last_seen_ns + MESH_TIMEOUT_TCP_CLOSING_S * MESH_SECOND_NS > now_ns;
   if (fresh && !orphan) return false;
+  const mesh_flow_value& life = LifeOf(value);
   if (IsOneWay(value)) {
-    if (!orphan && !mesh_flow_expired(key.proto, &value, &value, now_ns)) return false;
+    if (!orphan && !mesh_flow_expired(key.proto, &life, &life, now_ns)) return false;
     RETURN_IF_ERROR(tables_.flows.Remove(key));
     return true;
   }
-  const mesh_flow_key partner_key = PartnerKey(key, value);
-  const absl::StatusOr<mesh_flow_value> partner = tables_.flows.Lookup(partner_key);
+  const typename F::FlowKey partner_key = PartnerKey<F>(key, value);
+  const absl::StatusOr<typename F::FlowValue> partner = tables_.flows.Lookup(partner_key);
   if (!partner.ok() && !absl::IsNotFound(partner.status())) return partner.status();
   if (!orphan && partner.ok()) {
-    const bool over = IsReply(value) ? mesh_flow_expired(key.proto, &*partner, &value, now_ns)
-                                     : mesh_flow_expired(key.proto, &value, &*partner, now_ns);
+    const mesh_flow_value& other = LifeOf(*partner);
+    const bool over = IsReply(value) ? mesh_flow_expired(key.proto, &other, &life, now_ns)
+                                     : mesh_flow_expired(key.proto, &life, &other, now_ns);
     if (!over) return false;
   }
   const absl::Status first = tables_.flows.Erase(key);
@@ -116,20 +112,21 @@ absl::StatusOr<bool> FlowCollector::Judge(
   return first.ok() || second.ok();
 }
 
-absl::StatusOr<int> FlowCollector::Collect(
-    uint64_t now_ns, const std::function<bool(uint32_t backend_id)>& backend_exists) {
+template <typename F>
+absl::StatusOr<int> FlowCollector<F>::Collect(uint64_t now_ns,
+                                              const BackendExists& backend_exists) {
   if (cursor_.empty()) {
     if (rows_in_last_sweep_ == 0) {
-      const absl::StatusOr<mesh_owner_value> all = tables_.owners.Lookup({MESH_OWNER_ALL});
+      const absl::StatusOr<mesh_owner_value> all = tables_.owners.Lookup(F::kAllOwners);
       if (all.ok() && all->flows == 0) return 0;
     }
-    RETURN_IF_ERROR(BeginSweep());
+    RETURN_IF_ERROR(BeginSweep(backend_exists));
   }
   int gone = 0;
   size_t rows = 0;
   absl::Status status;
   do {
-    std::vector<std::pair<mesh_flow_key, mesh_flow_value>> some;
+    std::vector<std::pair<typename F::FlowKey, typename F::FlowValue>> some;
     RETURN_IF_ERROR(tables_.flows.ReadSome(cursor_, some));
     rows += some.size();
     for (const auto& [key, value] : some) {
@@ -139,7 +136,7 @@ absl::StatusOr<int> FlowCollector::Collect(
         continue;
       }
       if (IsReply(value)) continue;
-      ++owner_flows_[value.owner];
+      ++owner_flows_[{value.owner}];
       if ((value.flags & MESH_FLOW_COUNTED) != 0 && value.tcp_fin == 0 && value.tcp_rst == 0) {
         ++backend_flows_[value.backend_id];
       }
@@ -150,17 +147,19 @@ absl::StatusOr<int> FlowCollector::Collect(
   return gone;
 }
 
-absl::StatusOr<FlowUsage> FlowCollector::Usage() const {
+template <typename F>
+absl::StatusOr<FlowUsage> FlowCollector<F>::Usage() const {
   ASSIGN_OR_RETURN(const auto rows, tables_.owners.Dump());
   FlowUsage out;
   out.capacity = tables_.flows.max_entries() / 2;
   for (const auto& [key, value] : rows) {
-    if (key.ip == MESH_OWNER_ALL) out.flows = value.flows;
+    if (SameBytes(key, F::kAllOwners)) out.flows = value.flows;
   }
   for (const auto& [key, value] : rows) {
-    if (key.ip == MESH_OWNER_ALL) continue;
+    if (SameBytes(key, F::kAllOwners)) continue;
     FlowOwner& owner = out.owners.emplace_back();
-    if (key.ip != 0) owner.ip = DecodeIp(key.ip);
+    const IpAddress ip = F::Decode(key.ip);
+    if (ip != AnyAddress(F::kFamily)) owner.ip = ip;
     owner.flows = value.flows;
     owner.limit = mesh_owner_limit(out.capacity, out.flows);
   }
@@ -169,5 +168,8 @@ absl::StatusOr<FlowUsage> FlowCollector::Usage() const {
   });
   return out;
 }
+
+template class FlowCollector<V4>;
+template class FlowCollector<V6>;
 
 }  // namespace mesh::dataplane

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <string>
@@ -10,25 +11,27 @@
 #include "absl/status/statusor.h"
 #include "dataplane/bpf/map.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/tables/family.h"
 #include "mesh/shared/backend_load_map.h"
-#include "mesh/shared/backend_map.h"
-#include "mesh/shared/flow_map.h"
-#include "mesh/shared/owner_map.h"
 
 namespace mesh::dataplane {
 
 // Ends flows whose time is over, and keeps the books that the programs only add to: how many flows
 // each pod answers for (mesh_owner) and each backend has (mesh_be_load).
 //
+// One family's: a backend belongs to one, and the table of its loads is shared.
+//
 // A call reads kRowsPerCall entries and the next one goes on from there: a table of full size takes
 // eight of them. An empty table costs one lookup.
+template <typename F>
 class FlowCollector {
  public:
   static constexpr size_t kRowsPerCall = 65'536;
+  using BackendExists = std::function<bool(uint32_t backend_id)>;
 
   struct Tables {
-    Map<mesh_flow_key, mesh_flow_value>& flows;
-    Map<mesh_owner_key, mesh_owner_value>& owners;
+    Map<typename F::FlowKey, typename F::FlowValue>& flows;
+    Map<typename F::OwnerKey, mesh_owner_value>& owners;
     Map<mesh_backend_key, mesh_backend_load_value>& loads;
   };
   explicit FlowCollector(Tables tables, size_t rows_per_call = kRowsPerCall)
@@ -37,30 +40,38 @@ class FlowCollector {
   // Tells the programs how many flows have room; without it nobody is refused for his share.
   absl::Status Begin();
   // Removes flows whose time is over, halves without their other half, and flows whose backend
-  // `backend_exists` does not know. Returns how many flows went.
-  absl::StatusOr<int> Collect(uint64_t now_ns,
-                              const std::function<bool(uint32_t backend_id)>& backend_exists);
+  // `backend_exists` (in this family) does not know. Returns how many flows went.
+  absl::StatusOr<int> Collect(uint64_t now_ns, const BackendExists& backend_exists);
   // Who has how many. The owners' pods are not named.
   absl::StatusOr<FlowUsage> Usage() const;
 
  private:
-  using Counts = std::map<uint32_t, uint32_t>;
+  struct Before {
+    bool operator()(const typename F::OwnerKey& a, const typename F::OwnerKey& b) const {
+      return std::memcmp(&a, &b, sizeof(a)) < 0;
+    }
+  };
+  using OwnerCounts = std::map<typename F::OwnerKey, uint32_t, Before>;
+  using BackendCounts = std::map<uint32_t, uint32_t>;
 
-  absl::Status BeginSweep();
+  absl::Status BeginSweep(const BackendExists& backend_exists);
   absl::Status EndSweep();
   // Whether the entry went, and its other half with it.
-  absl::StatusOr<bool> Judge(const mesh_flow_key& key, const mesh_flow_value& value,
-                             uint64_t now_ns,
-                             const std::function<bool(uint32_t backend_id)>& backend_exists);
+  absl::StatusOr<bool> Judge(const typename F::FlowKey& key, const typename F::FlowValue& value,
+                             uint64_t now_ns, const BackendExists& backend_exists);
 
   Tables tables_;
   size_t rows_per_call_;
   std::string cursor_;  // empty: at the beginning
   uint64_t sweeps_ = 0;
   uint64_t rows_in_sweep_ = 0, rows_in_last_sweep_ = 1;
-  // By owner (network order) and by backend: as the sweep has found them, and what the rows said
+  // By owner and by backend: as the sweep has found them, and what the rows said
   // when it began.
-  Counts owner_flows_, owner_before_, backend_flows_, backend_before_;
+  OwnerCounts owner_flows_, owner_before_;
+  BackendCounts backend_flows_, backend_before_;
 };
+
+extern template class FlowCollector<V4>;
+extern template class FlowCollector<V6>;
 
 }  // namespace mesh::dataplane

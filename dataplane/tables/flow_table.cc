@@ -8,22 +8,13 @@
 #include <utility>
 
 #include "common/status.h"
-#include "dataplane/tables/encode.h"
-#include "mesh/shared/flow_state.h"
+#include "dataplane/tables/flow_rows.h"
 
 namespace mesh::dataplane {
 namespace {
 
-mesh_flow_key PartnerKey(const mesh_flow_key& key, const mesh_flow_value& value) {
-  return {.saddr = value.daddr,
-          .daddr = value.saddr,
-          .sport = value.dport,
-          .dport = value.sport,
-          .proto = key.proto,
-          .pad0 = {}};
-}
-
-std::string Bytes(const mesh_flow_key& key) {
+template <typename Key>
+std::string Bytes(const Key& key) {
   return std::string(reinterpret_cast<const char*>(&key), sizeof(key));
 }
 
@@ -44,13 +35,27 @@ const char* StateName(mesh_flow_state state) {
   return "";
 }
 
-bool IsReply(const mesh_flow_value& value) { return (value.flags & MESH_FLOW_REPLY) != 0; }
+// The backend that the sending node has told the other in the inner MAC address: the last four
+// bytes of its address, and its port.
+template <typename Value>
+void DirectBackend(const Value& value, const std::optional<IpPrefix>& range, ConntrackRow* row) {
+  std::array<uint8_t, 16> ip = row->destination.is_v4() ? IpAddress::V4(0).bytes()
+                               : range.has_value()      ? range->base().bytes()
+                                                        : IpAddress().bytes();
+  std::memcpy(&ip[12], value.destination_mac, 4);
+  row->backend = IpAddress::FromBytes(ip);
+  uint16_t port = 0;
+  std::memcpy(&port, value.destination_mac + 4, sizeof(port));
+  row->backend_port = DecodePort(port);
+}
 
 }  // namespace
 
-absl::StatusOr<std::vector<ConntrackRow>> FlowTable::Rows(uint64_t now_ns) const {
+template <typename F>
+absl::StatusOr<std::vector<ConntrackRow>> FlowTable<F>::Rows(uint64_t now_ns,
+                                                             const RangeOf& range_of) const {
   ASSIGN_OR_RETURN(const auto entries, map_.Dump());
-  std::map<std::string, const mesh_flow_value*> replies;
+  std::map<std::string, const typename F::FlowValue*> replies;
   for (const auto& [key, value] : entries) {
     if (IsReply(value)) replies[Bytes(key)] = &value;
   }
@@ -58,34 +63,30 @@ absl::StatusOr<std::vector<ConntrackRow>> FlowTable::Rows(uint64_t now_ns) const
   for (const auto& [key, value] : entries) {
     if (IsReply(value)) continue;
     // Answers that do not come by here have no entry.
-    const bool one_way = (value.flags & MESH_FLOW_ONE_WAY) != 0;
-    const auto it = one_way ? replies.end() : replies.find(Bytes(PartnerKey(key, value)));
+    const bool one_way = IsOneWay(value);
+    const auto it = one_way ? replies.end() : replies.find(Bytes(PartnerKey<F>(key, value)));
     if (!one_way && it == replies.end()) continue;
-    const mesh_flow_value& reply = one_way ? value : *it->second;
-    const mesh_flow_state state = mesh_flow_state_of(key.proto, &value, &reply);
+    const auto& reply = one_way ? value : *it->second;
+    const mesh_flow_value &life = LifeOf(value), &reply_life = LifeOf(reply);
+    const mesh_flow_state state = mesh_flow_state_of(key.proto, &life, &reply_life);
     ConntrackRow& row = out.emplace_back();
     row.protocol = static_cast<Protocol>(key.proto);
-    row.source = DecodeIp(key.saddr);
-    row.destination = DecodeIp(key.daddr);
+    row.source = F::Decode(key.saddr);
+    row.destination = F::Decode(key.daddr);
     row.source_port = DecodePort(key.sport);
     row.destination_port = DecodePort(key.dport);
     row.translated = value.service_id != 0;
-    row.masqueraded = value.target == MESH_TARGET_UPLINK && value.saddr != key.saddr;
+    row.masqueraded = value.target == MESH_TARGET_UPLINK && !SameBytes(value.saddr, key.saddr);
     row.one_way = one_way;
-    row.backend = DecodeIp(value.daddr);
+    row.backend = F::Decode(value.daddr);
     row.backend_port = DecodePort(value.dport);
     if (value.target == MESH_TARGET_DIRECT) {
       // It goes there untranslated.
-      uint32_t ip = 0;
-      uint16_t port = 0;
-      std::memcpy(&ip, value.destination_mac, sizeof(ip));
-      std::memcpy(&port, value.destination_mac + sizeof(ip), sizeof(port));
-      row.backend = DecodeIp(ip);
-      row.backend_port = DecodePort(port);
+      DirectBackend(value, range_of ? range_of(DecodeIp(value.out_peer)) : std::nullopt, &row);
     }
     row.state = StateName(state);
     const uint64_t end_ns =
-        mesh_flow_last_seen_ns(&value, &reply) + mesh_flow_timeout_ns(key.proto, state);
+        mesh_flow_last_seen_ns(&life, &reply_life) + mesh_flow_timeout_ns(key.proto, state);
     row.expires_in = absl::Nanoseconds(end_ns > now_ns ? end_ns - now_ns : 0);
     row.packets = value.packets + (one_way ? 0 : reply.packets);
     row.bytes = value.bytes + (one_way ? 0 : reply.bytes);
@@ -97,17 +98,20 @@ absl::StatusOr<std::vector<ConntrackRow>> FlowTable::Rows(uint64_t now_ns) const
   return out;
 }
 
-absl::Status FlowTable::RemoveAddress(const IpAddress& ip) {
-  const uint32_t ip_be = EncodeIp(ip);
+template <typename F>
+absl::Status FlowTable<F>::RemoveAddress(const IpAddress& ip) {
+  const typename F::Address address = F::Encode(ip);
+  const auto is = [&](const typename F::Address& other) { return SameBytes(other, address); };
   ASSIGN_OR_RETURN(const auto entries, map_.Dump());
   for (const auto& [key, value] : entries) {
-    if (key.saddr != ip_be && key.daddr != ip_be && value.saddr != ip_be && value.daddr != ip_be) {
-      continue;
-    }
-    RETURN_IF_ERROR(map_.Remove(PartnerKey(key, value)));
+    if (!is(key.saddr) && !is(key.daddr) && !is(value.saddr) && !is(value.daddr)) continue;
+    RETURN_IF_ERROR(map_.Remove(PartnerKey<F>(key, value)));
     RETURN_IF_ERROR(map_.Remove(key));
   }
   return absl::OkStatus();
 }
+
+template class FlowTable<V4>;
+template class FlowTable<V6>;
 
 }  // namespace mesh::dataplane

@@ -4,11 +4,8 @@
 
 #include "dataplane/plan/observed.h"
 #include "dataplane/tables/encode.h"
-#include "mesh/shared/backend_map.h"
-#include "mesh/shared/service_map.h"
+#include "dataplane/tables/family.h"
 #include "mesh/shared/set_map.h"
-#include "mesh/shared/source_range_map.h"
-#include "mesh/shared/tunnel_map.h"
 
 namespace mesh::dataplane {
 
@@ -26,16 +23,17 @@ inline uint32_t SetId(uint32_t service_id, Scope scope) {
 inline uint32_t ServiceOf(uint32_t set_id) { return set_id / 2; }
 inline Scope ScopeOf(uint32_t set_id) { return static_cast<Scope>(set_id % 2); }
 
-inline mesh_service_key Encode(const Frontend& frontend) {
-  return {.vip = frontend.vip.is_v4() ? EncodeIp(frontend.vip) : 0,
+template <typename F>
+typename F::ServiceKey Encode(const Frontend& frontend) {
+  return {.vip = F::Encode(frontend.vip),
           .port = EncodePort(frontend.port),
           .proto = static_cast<uint8_t>(frontend.protocol),
           .pad0 = 0};
 }
 
-inline Frontend Decode(const mesh_service_key& key) {
-  return {key.vip == 0 ? IpAddress() : DecodeIp(key.vip), DecodePort(key.port),
-          static_cast<Protocol>(key.proto)};
+template <typename F>
+Frontend Decode(const typename F::ServiceKey& key) {
+  return {F::Decode(key.vip), DecodePort(key.port), static_cast<Protocol>(key.proto)};
 }
 
 inline mesh_service_value Encode(const FrontendEntry& entry) {
@@ -59,8 +57,9 @@ inline FrontendEntry Decode(const mesh_service_value& value) {
           (value.flags & MESH_SERVICE_DIRECT_RETURN) != 0};
 }
 
-inline mesh_backend_value Encode(const BackendEntry& entry) {
-  return {.ip = EncodeIp(entry.ip),
+template <typename F>
+typename F::BackendValue Encode(const BackendEntry& entry) {
+  return {.ip = F::Encode(entry.ip),
           .port = EncodePort(entry.port),
           .proto = static_cast<uint8_t>(entry.protocol),
           .state = static_cast<uint8_t>(entry.state),
@@ -70,9 +69,10 @@ inline mesh_backend_value Encode(const BackendEntry& entry) {
           .pad0 = 0};
 }
 
-inline BackendEntry Decode(const mesh_backend_value& value, bool counted) {
+template <typename F>
+BackendEntry Decode(const typename F::BackendValue& value, bool counted) {
   return {value.service_id,
-          DecodeIp(value.ip),
+          F::Decode(value.ip),
           DecodePort(value.port),
           static_cast<Protocol>(value.proto),
           static_cast<BackendState>(value.state),
@@ -81,14 +81,27 @@ inline BackendEntry Decode(const mesh_backend_value& value, bool counted) {
           counted};
 }
 
-inline mesh_tunnel_key Encode(const IpPrefix& prefix) {
-  return {.prefix_length = static_cast<uint32_t>(prefix.length()), .ip = EncodeIp(prefix.base())};
+template <typename F>
+typename F::TunnelKey EncodeRange(const IpPrefix& range) {
+  return {.prefix_length = static_cast<uint32_t>(range.length()), .ip = F::Encode(range.base())};
 }
 
-inline mesh_source_range_key EncodeSourceRange(uint32_t service_id, const IpPrefix& range) {
+inline mesh_tunnel_value EncodePeer(V4, const PeerEntry& peer) { return {EncodeIp(peer.ip)}; }
+inline mesh_tunnel6_value EncodePeer(V6, const PeerEntry& peer) {
+  return {EncodeIp(peer.ip), EncodeIp6(peer.ip6)};
+}
+inline PeerEntry DecodePeer(const mesh_tunnel_value& value) {
+  return {DecodeIp(value.node_ip), IpAddress()};
+}
+inline PeerEntry DecodePeer(const mesh_tunnel6_value& value) {
+  return {DecodeIp(value.node_ip), DecodeIp6(value.node_ip6)};
+}
+
+template <typename F>
+typename F::SourceRangeKey EncodeSourceRange(uint32_t service_id, const IpPrefix& range) {
   return {.prefix_length = 32 + static_cast<uint32_t>(range.length()),
           .service_id = service_id,
-          .ip = EncodeIp(range.base())};
+          .ip = F::Encode(range.base())};
 }
 
 }  // namespace mesh::dataplane

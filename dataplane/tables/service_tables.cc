@@ -45,8 +45,58 @@ mesh_set_value Encode(const SetEntry& entry, uint32_t generation) {
           .table_size = entry.table_size};
 }
 
-absl::StatusOr<IpPrefix> DecodePrefix(uint32_t ip_be, uint32_t length) {
-  return IpPrefix::Parse(fmt::format("{}/{}", DecodeIp(ip_be).ToString(), length));
+template <typename F>
+absl::StatusOr<IpPrefix> DecodePrefix(const typename F::Address& ip, uint32_t length) {
+  return IpPrefix::Parse(fmt::format("{}/{}", F::Decode(ip).ToString(), length));
+}
+
+// For each family that the node has, until the first error.
+template <typename Visit>
+absl::Status EachFamily(const ServiceTables::Maps& maps, const Visit& visit) {
+  RETURN_IF_ERROR(visit(maps.v4));
+  return maps.v6.has_value() ? visit(*maps.v6) : absl::OkStatus();
+}
+
+template <typename F>
+absl::Status LoadBackends(const ServiceTables::FamilyMaps<F>& maps,
+                          const std::set<uint32_t>& counted, Observed& out) {
+  ASSIGN_OR_RETURN(const auto backends, maps.backend.Dump());
+  for (const auto& [key, value] : backends) {
+    out.PutBackend(key.backend_id, Decode<F>(value, counted.contains(key.backend_id)));
+  }
+  return absl::OkStatus();
+}
+
+template <typename F>
+absl::Status LoadAddresses(const ServiceTables::FamilyMaps<F>& maps, Observed& out) {
+  ASSIGN_OR_RETURN(const auto services, maps.service.Dump());
+  for (const auto& [key, value] : services) out.Put(Decode<F>(key), Decode(value));
+  ASSIGN_OR_RETURN(const auto ranges, maps.source_range.Dump());
+  for (const auto& [key, value] : ranges) {
+    ASSIGN_OR_RETURN(const IpPrefix range, DecodePrefix<F>(key.ip, key.prefix_length - 32));
+    out.PutSourceRange(key.service_id, range);
+  }
+  ASSIGN_OR_RETURN(const auto tunnels, maps.tunnel.Dump());
+  for (const auto& [key, value] : tunnels) {
+    ASSIGN_OR_RETURN(const IpPrefix prefix, DecodePrefix<F>(key.ip, key.prefix_length));
+    out.peers[prefix] = DecodePeer(value);
+  }
+  ASSIGN_OR_RETURN(const auto identities, maps.identity.Dump());
+  for (const auto& [key, value] : identities) out.identities[F::Decode(key.ip)] = value.identity;
+  ASSIGN_OR_RETURN(const auto nodes, maps.node.Dump());
+  for (const auto& [key, value] : nodes) {
+    out.outside.emplace(Outside::kNode, IpPrefix::Of(F::Decode(key.ip)));
+  }
+  ASSIGN_OR_RETURN(const auto no_masquerade, maps.no_masquerade.Dump());
+  for (const auto& [key, value] : no_masquerade) {
+    ASSIGN_OR_RETURN(const IpPrefix prefix, DecodePrefix<F>(key.ip, key.prefix_length));
+    out.outside.emplace(Outside::kNoMasquerade, prefix);
+  }
+  ASSIGN_OR_RETURN(const auto announced, maps.announce.Dump());
+  for (const auto& [key, value] : announced) {
+    out.outside.emplace(Outside::kAnnounced, IpPrefix::Of(F::Decode(key.ip)));
+  }
+  return absl::OkStatus();
 }
 
 // First error of several.
@@ -61,10 +111,8 @@ absl::StatusOr<Observed> ServiceTables::Load() const {
   ASSIGN_OR_RETURN(const auto loads, maps_.load.Dump());
   std::set<uint32_t> counted;
   for (const auto& [key, value] : loads) counted.insert(key.backend_id);
-  ASSIGN_OR_RETURN(const auto backends, maps_.backend.Dump());
-  for (const auto& [key, value] : backends) {
-    out.PutBackend(key.backend_id, Decode(value, counted.contains(key.backend_id)));
-  }
+  RETURN_IF_ERROR(
+      EachFamily(maps_, [&](const auto& maps) { return LoadBackends(maps, counted, out); }));
 
   ASSIGN_OR_RETURN(const auto set_rows, maps_.set.Dump());
   std::map<uint32_t, SetEntry> sets;
@@ -92,37 +140,10 @@ absl::StatusOr<Observed> ServiceTables::Load() const {
     }
     out.PutSet(ServiceOf(id), ScopeOf(id), std::move(entry));
   }
-  ASSIGN_OR_RETURN(const auto services, maps_.service.Dump());
-  for (const auto& [key, value] : services) out.Put(Decode(key), Decode(value));
-  ASSIGN_OR_RETURN(const auto ranges, maps_.source_range.Dump());
-  for (const auto& [key, value] : ranges) {
-    ASSIGN_OR_RETURN(const IpPrefix range, DecodePrefix(key.ip, key.prefix_length - 32));
-    out.PutSourceRange(key.service_id, range);
-  }
-
-  ASSIGN_OR_RETURN(const auto tunnels, maps_.tunnel.Dump());
-  for (const auto& [key, value] : tunnels) {
-    ASSIGN_OR_RETURN(const IpPrefix prefix, DecodePrefix(key.ip, key.prefix_length));
-    out.peers[prefix] = DecodeIp(value.node_ip);
-  }
-  ASSIGN_OR_RETURN(const auto identities, maps_.identity.Dump());
-  for (const auto& [key, value] : identities) out.identities[DecodeIp(key.ip)] = value.identity;
+  RETURN_IF_ERROR(EachFamily(maps_, [&](const auto& maps) { return LoadAddresses(maps, out); }));
   ASSIGN_OR_RETURN(const auto namespaces, maps_.ns.Dump());
   for (const auto& [key, value] : namespaces) {
     out.namespaces[key.identity] = static_cast<Isolation>(value.isolation);
-  }
-  ASSIGN_OR_RETURN(const auto nodes, maps_.node.Dump());
-  for (const auto& [key, value] : nodes) {
-    out.outside.emplace(Outside::kNode, IpPrefix::Of(DecodeIp(key.ip)));
-  }
-  ASSIGN_OR_RETURN(const auto no_masquerade, maps_.no_masquerade.Dump());
-  for (const auto& [key, value] : no_masquerade) {
-    ASSIGN_OR_RETURN(const IpPrefix prefix, DecodePrefix(key.ip, key.prefix_length));
-    out.outside.emplace(Outside::kNoMasquerade, prefix);
-  }
-  ASSIGN_OR_RETURN(const auto announced, maps_.announce.Dump());
-  for (const auto& [key, value] : announced) {
-    out.outside.emplace(Outside::kAnnounced, IpPrefix::Of(DecodeIp(key.ip)));
   }
   ASSIGN_OR_RETURN(const std::vector<IpAddress> routes, maps_.routes.List());
   for (const IpAddress& route : routes) out.outside.emplace(Outside::kRoute, IpPrefix::Of(route));
@@ -131,8 +152,11 @@ absl::StatusOr<Observed> ServiceTables::Load() const {
 
 absl::Status ServiceTables::RemoveOrphans() {
   std::set<uint32_t> named;
-  ASSIGN_OR_RETURN(const auto services, maps_.service.Dump());
-  for (const auto& [key, value] : services) named.insert(value.set_id);
+  RETURN_IF_ERROR(EachFamily(maps_, [&](const auto& maps) -> absl::Status {
+    ASSIGN_OR_RETURN(const auto services, maps.service.Dump());
+    for (const auto& [key, value] : services) named.insert(value.set_id);
+    return absl::OkStatus();
+  }));
   std::map<uint32_t, mesh_set_value> present;
   std::vector<mesh_set_key> unnamed;
   ASSIGN_OR_RETURN(const auto sets, maps_.set.Dump());
@@ -164,7 +188,9 @@ absl::Status ServiceTables::RemoveOrphans() {
   std::vector<mesh_backend_key> old_loads;
   ASSIGN_OR_RETURN(const auto loads, maps_.load.Dump());
   for (const auto& [key, value] : loads) {
-    if (!maps_.backend.Lookup(key).ok()) old_loads.push_back(key);
+    const bool has_backend = maps_.v4.backend.Lookup(key).ok() ||
+                             (maps_.v6.has_value() && maps_.v6->backend.Lookup(key).ok());
+    if (!has_backend) old_loads.push_back(key);
   }
   return maps_.load.RemoveAll(old_loads);
 }
@@ -210,42 +236,115 @@ class ServiceTables::Run {
     return RemoveEach<RemoveNamespace>(
         maps_.ns, [](const RemoveNamespace& a) { return mesh_namespace_key{a.identity}; });
   }
-  absl::Status WriteAll(const PutPeer&) {
-    return UpsertEach<PutPeer>(maps_.tunnel, [](const PutPeer& a) {
-      return std::pair(Encode(a.pod_cidr), mesh_tunnel_value{EncodeIp(a.node)});
+  Family FamilyOfAction(const PutPeer& a) const { return FamilyOf(a.pod_cidr); }
+  Family FamilyOfAction(const RemovePeer& a) const { return FamilyOf(a.pod_cidr); }
+  Family FamilyOfAction(const PutIdentity& a) const { return FamilyOf(a.ip); }
+  Family FamilyOfAction(const RemoveIdentity& a) const { return FamilyOf(a.ip); }
+  Family FamilyOfAction(const PutFrontend& a) const { return FamilyOf(a.frontend.vip); }
+  Family FamilyOfAction(const RemoveFrontend& a) const { return FamilyOf(a.frontend.vip); }
+  Family FamilyOfAction(const PutSourceRange& a) const { return FamilyOf(a.range); }
+  Family FamilyOfAction(const RemoveSourceRange& a) const { return FamilyOf(a.range); }
+  Family FamilyOfAction(const PutBackend& a) const { return FamilyOf(a.entry.ip); }
+  Family FamilyOfAction(const RemoveBackend& a) const {
+    const auto old = observed_.backends.find(a.backend_id);
+    return old == observed_.backends.end() ? Family::kV4 : FamilyOf(old->second.ip);
+  }
+  Family FamilyOfAction(const PutOutside& a) const { return FamilyOf(a.range); }
+  Family FamilyOfAction(const RemoveOutside& a) const { return FamilyOf(a.range); }
+
+  // The actions of one family. FAILED_PRECONDITION: the node does not have it.
+  template <typename T, typename Visit>
+  absl::Status EachOfItsFamily(const Visit& visit) const {
+    absl::Status missing;
+    Each<T>([&](const T& action) {
+      if (FamilyOfAction(action) == Family::kV4) {
+        visit(maps_.v4, action);
+      } else if (maps_.v6.has_value()) {
+        visit(*maps_.v6, action);
+      } else {
+        missing = absl::FailedPreconditionError("this node has no maps of IPv6");
+      }
     });
+    return missing;
+  }
+  // One row an action, in the map that `pick` takes of its family's.
+  template <typename T, typename Pick, typename Row>
+  absl::Status UpsertEachFamily(const Pick& pick, const Row& row) {
+    absl::Status first = EachOfItsFamily<T>([](const auto&, const T&) {});
+    Keep(first, EachFamily(maps_, [&](const auto& maps) {
+           using F = typename std::decay_t<decltype(maps)>::Rows;
+           std::vector<decltype(row(F(), std::declval<const T&>()))> rows;
+           Each<T>([&](const T& action) {
+             if (FamilyOfAction(action) == F::kFamily) rows.push_back(row(F(), action));
+           });
+           return pick(maps).UpsertAll(rows);
+         }));
+    return first;
+  }
+  template <typename T, typename Pick, typename Key>
+  absl::Status RemoveEachFamily(const Pick& pick, const Key& key) {
+    return EachFamily(maps_, [&](const auto& maps) {
+      using F = typename std::decay_t<decltype(maps)>::Rows;
+      std::vector<decltype(key(F(), std::declval<const T&>()))> keys;
+      Each<T>([&](const T& action) {
+        if (FamilyOfAction(action) == F::kFamily) keys.push_back(key(F(), action));
+      });
+      return pick(maps).RemoveAll(keys);
+    });
+  }
+
+  absl::Status WriteAll(const PutPeer&) {
+    return UpsertEachFamily<PutPeer>(
+        [](const auto& maps) -> auto& { return maps.tunnel; },
+        []<typename F>(F family, const PutPeer& a) {
+          return std::pair(EncodeRange<F>(a.pod_cidr), EncodePeer(family, a.node));
+        });
   }
   absl::Status WriteAll(const RemovePeer&) {
-    return RemoveEach<RemovePeer>(maps_.tunnel,
-                                  [](const RemovePeer& a) { return Encode(a.pod_cidr); });
+    return RemoveEachFamily<RemovePeer>(
+        [](const auto& maps) -> auto& { return maps.tunnel; },
+        []<typename F>(F, const RemovePeer& a) { return EncodeRange<F>(a.pod_cidr); });
   }
   absl::Status WriteAll(const PutIdentity&) {
-    return UpsertEach<PutIdentity>(maps_.identity, [](const PutIdentity& a) {
-      return std::pair(mesh_identity_key{EncodeIp(a.ip)}, mesh_identity_value{a.identity});
-    });
+    return UpsertEachFamily<PutIdentity>(
+        [](const auto& maps) -> auto& { return maps.identity; },
+        []<typename F>(F, const PutIdentity& a) {
+          return std::pair(typename F::IdentityKey{F::Encode(a.ip)},
+                           mesh_identity_value{a.identity});
+        });
   }
   absl::Status WriteAll(const RemoveIdentity&) {
-    return RemoveEach<RemoveIdentity>(
-        maps_.identity, [](const RemoveIdentity& a) { return mesh_identity_key{EncodeIp(a.ip)}; });
+    return RemoveEachFamily<RemoveIdentity>(
+        [](const auto& maps) -> auto& { return maps.identity; },
+        []<typename F>(F, const RemoveIdentity& a) {
+          return typename F::IdentityKey{F::Encode(a.ip)};
+        });
   }
   absl::Status WriteAll(const PutFrontend&) {
-    return UpsertEach<PutFrontend>(maps_.service, [](const PutFrontend& a) {
-      return std::pair(Encode(a.frontend), Encode(a.entry));
-    });
+    return UpsertEachFamily<PutFrontend>(
+        [](const auto& maps) -> auto& { return maps.service; },
+        []<typename F>(F, const PutFrontend& a) {
+          return std::pair(Encode<F>(a.frontend), Encode(a.entry));
+        });
   }
   absl::Status WriteAll(const RemoveFrontend&) {
-    return RemoveEach<RemoveFrontend>(maps_.service,
-                                      [](const RemoveFrontend& a) { return Encode(a.frontend); });
+    return RemoveEachFamily<RemoveFrontend>(
+        [](const auto& maps) -> auto& { return maps.service; },
+        []<typename F>(F, const RemoveFrontend& a) { return Encode<F>(a.frontend); });
   }
   absl::Status WriteAll(const PutSourceRange&) {
-    return UpsertEach<PutSourceRange>(maps_.source_range, [](const PutSourceRange& a) {
-      return std::pair(EncodeSourceRange(a.service_id, a.range), mesh_source_range_value{1});
-    });
+    return UpsertEachFamily<PutSourceRange>(
+        [](const auto& maps) -> auto& { return maps.source_range; },
+        []<typename F>(F, const PutSourceRange& a) {
+          return std::pair(EncodeSourceRange<F>(a.service_id, a.range), mesh_source_range_value{1});
+        });
   }
   absl::Status WriteAll(const RemoveSourceRange&) {
-    return RemoveEach<RemoveSourceRange>(maps_.source_range, [](const RemoveSourceRange& a) {
-      return EncodeSourceRange(a.service_id, a.range);
-    });
+    return RemoveEachFamily<RemoveSourceRange>(
+        [](const auto& maps) -> auto& { return maps.source_range; },
+        []<typename F>(F, const RemoveSourceRange& a) {
+          return EncodeSourceRange<F>(a.service_id, a.range);
+        });
   }
 
   absl::Status WriteAll(const PutBackend&) {
@@ -259,18 +358,23 @@ class ServiceTables::Run {
       if (!a.entry.counted && was) uncounted.push_back({a.backend_id});
     });
     RETURN_IF_ERROR(maps_.load.UpsertAll(counted));
-    RETURN_IF_ERROR(UpsertEach<PutBackend>(maps_.backend, [](const PutBackend& a) {
-      return std::pair(mesh_backend_key{a.backend_id}, Encode(a.entry));
-    }));
+    RETURN_IF_ERROR(UpsertEachFamily<PutBackend>(
+        [](const auto& maps) -> auto& { return maps.backend; },
+        []<typename F>(F, const PutBackend& a) {
+          return std::pair(mesh_backend_key{a.backend_id}, Encode<F>(a.entry));
+        }));
     return maps_.load.RemoveAll(uncounted);
   }
   absl::Status WriteAll(const RemoveBackend&) {
-    const auto key = [](const RemoveBackend& a) { return mesh_backend_key{a.backend_id}; };
-    RETURN_IF_ERROR(RemoveEach<RemoveBackend>(maps_.backend, key));
+    RETURN_IF_ERROR(RemoveEachFamily<RemoveBackend>(
+        [](const auto& maps) -> auto& { return maps.backend; },
+        [](auto, const RemoveBackend& a) { return mesh_backend_key{a.backend_id}; }));
     std::vector<mesh_backend_key> counted;
     Each<RemoveBackend>([&](const RemoveBackend& a) {
       const auto old = observed_.backends.find(a.backend_id);
-      if (old != observed_.backends.end() && old->second.counted) counted.push_back(key(a));
+      if (old != observed_.backends.end() && old->second.counted) {
+        counted.push_back({a.backend_id});
+      }
     });
     return maps_.load.RemoveAll(counted);
   }
@@ -339,23 +443,24 @@ class ServiceTables::Run {
   absl::Status WriteOutside(bool put) {
     absl::Status first;
     std::vector<IpAddress> routes;
-    Each<T>([&](const T& a) {
-      const auto length = static_cast<uint32_t>(a.range.length());
-      const __be32 ip = EncodeIp(a.range.base());
-      const auto set = [&](auto& map, const auto& key) {
-        Keep(first, put ? map.Upsert(key, 1) : map.Remove(key));
-      };
-      switch (a.kind) {
-        case Outside::kNode:
-          return set(maps_.node, mesh_node_key{ip});
-        case Outside::kNoMasquerade:
-          return set(maps_.no_masquerade, mesh_no_masquerade_key{length, ip});
-        case Outside::kAnnounced:
-          return set(maps_.announce, mesh_announce_key{ip});
-        case Outside::kRoute:
-          routes.push_back(a.range.base());
-      }
-    });
+    Keep(first, EachOfItsFamily<T>([&](const auto& maps, const T& a) {
+           using F = typename std::decay_t<decltype(maps)>::Rows;
+           const auto length = static_cast<uint32_t>(a.range.length());
+           const typename F::Address ip = F::Encode(a.range.base());
+           const auto set = [&](auto& map, const auto& key) {
+             Keep(first, put ? map.Upsert(key, 1) : map.Remove(key));
+           };
+           switch (a.kind) {
+             case Outside::kNode:
+               return set(maps.node, typename F::NodeKey{ip});
+             case Outside::kNoMasquerade:
+               return set(maps.no_masquerade, typename F::NoMasqueradeKey{length, ip});
+             case Outside::kAnnounced:
+               return set(maps.announce, typename F::AnnounceKey{ip});
+             case Outside::kRoute:
+               routes.push_back(a.range.base());
+           }
+         }));
     if (routes.empty()) return first;
     Keep(first, put ? maps_.routes.Add(routes) : maps_.routes.Remove(routes));
     return first;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -8,16 +9,11 @@
 #include "dataplane/bpf/maglev_tables.h"
 #include "dataplane/bpf/map.h"
 #include "dataplane/plan/plan.h"
+#include "dataplane/tables/family.h"
 #include "mesh/shared/backend_load_map.h"
-#include "mesh/shared/backend_map.h"
-#include "mesh/shared/identity_map.h"
 #include "mesh/shared/namespace_map.h"
-#include "mesh/shared/outside_map.h"
-#include "mesh/shared/service_map.h"
 #include "mesh/shared/set_map.h"
 #include "mesh/shared/slot_map.h"
-#include "mesh/shared/source_range_map.h"
-#include "mesh/shared/tunnel_map.h"
 
 namespace mesh::dataplane {
 
@@ -36,21 +32,28 @@ class HostRoutes {
 // Restart: Load() reads the maps; slots and tables that no set names are left-overs of a crash.
 class ServiceTables {
  public:
+  // Those with addresses in their rows.
+  template <typename F>
+  struct FamilyMaps {
+    using Rows = F;
+    Map<typename F::ServiceKey, mesh_service_value>& service;
+    Map<mesh_backend_key, typename F::BackendValue>& backend;
+    Map<typename F::SourceRangeKey, mesh_source_range_value>& source_range;
+    Map<typename F::TunnelKey, typename F::TunnelValue>& tunnel;
+    Map<typename F::IdentityKey, mesh_identity_value>& identity;
+    Map<typename F::NodeKey, uint32_t>& node;
+    Map<typename F::NoMasqueradeKey, uint32_t>& no_masquerade;
+    Map<typename F::AnnounceKey, uint32_t>& announce;
+  };
   struct Maps {
-    Map<mesh_service_key, mesh_service_value>& service;
     Map<mesh_set_key, mesh_set_value>& set;
     Map<mesh_slot_key, mesh_slot_value>& slot;
     MaglevTables& maglev;
-    Map<mesh_backend_key, mesh_backend_value>& backend;
     Map<mesh_backend_key, mesh_backend_load_value>& load;
-    Map<mesh_source_range_key, mesh_source_range_value>& source_range;
-    Map<mesh_tunnel_key, mesh_tunnel_value>& tunnel;
-    Map<mesh_identity_key, mesh_identity_value>& identity;
     Map<mesh_namespace_key, mesh_namespace_value>& ns;
-    Map<mesh_node_key, uint32_t>& node;
-    Map<mesh_no_masquerade_key, uint32_t>& no_masquerade;
-    Map<mesh_announce_key, uint32_t>& announce;
     HostRoutes& routes;
+    FamilyMaps<V4> v4;
+    std::optional<FamilyMaps<V6>> v6;  // unset: a node without IPv6
   };
   explicit ServiceTables(Maps maps) : maps_(maps) {}
 

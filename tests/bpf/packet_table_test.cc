@@ -243,7 +243,7 @@ TEST_F(Table, OfFullSizeIsCollectedInBoundedCalls) {
             0);
   auto loads = *KernelMap<mesh_backend_key, mesh_backend_load_value>::Adopt(
       programs_->map(MESH_BACKEND_LOAD_MAP_NAME));
-  FlowCollector collector({*flows_, *owners_, loads});
+  FlowCollector<V4> collector({*flows_, *owners_, loads});
   ASSERT_TRUE(collector.Begin().ok());
   absl::Duration longest;
   const auto collect = [&](uint64_t now_s) {

@@ -398,17 +398,17 @@ TEST_F(FlowTest, IsRefusedWhenTheTableIsFullAndTheOthersStay) {
 TEST_F(FlowTest, CountsBothDirectionsAndItsState) {
   FromPod(client_, Tcp(kClient, kNear, kSyn));
   FromPod(near_, Tcp(kNear, kClient, kSyn | kAck));
-  EXPECT_EQ(FlowTable(*flows_).Rows(0)->at(0).state, "new");
+  EXPECT_EQ(FlowTable<V4>(*flows_).Rows(0)->at(0).state, "new");
   FromPod(client_, Tcp(kClient, kNear, kAck));
 
-  const std::vector<ConntrackRow> rows = *FlowTable(*flows_).Rows(0);
+  const std::vector<ConntrackRow> rows = *FlowTable<V4>(*flows_).Rows(0);
 
   ASSERT_EQ(rows.size(), 1u);
   EXPECT_EQ(rows[0].state, "established");
   EXPECT_EQ(rows[0].packets, 3u);
   EXPECT_EQ(rows[0].bytes, 3 * 54u);
   FromPod(client_, Tcp(kClient, kNear, kRst));
-  EXPECT_EQ(FlowTable(*flows_).Rows(0)->at(0).state, "closing");
+  EXPECT_EQ(FlowTable<V4>(*flows_).Rows(0)->at(0).state, "closing");
 }
 
 TEST_F(FlowTest, OfAPodThatLeftIsNotItsSuccessors) {

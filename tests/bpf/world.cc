@@ -183,28 +183,28 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
   absl::StatusOr<std::unique_ptr<KernelMaps>> maps = KernelMaps::Adopt(*programs_);
   ASSERT_TRUE(maps.ok()) << maps.status();
   maps_ = *std::move(maps);
-  flows_ = &maps_->flow;
-  owners_ = &maps_->owner;
+  flows_ = &maps_->v4.flow;
+  owners_ = &maps_->v4.owner;
   routes_ = FakeHostRoutes();
 
   const auto clear = [](auto& map) {
     const auto rows = *map.Dump();
     for (const auto& [key, value] : rows) ASSERT_TRUE(map.Erase(key).ok());
   };
-  clear(maps_->service);
+  clear(maps_->v4.service);
   clear(maps_->set);
   clear(maps_->slot);
-  clear(maps_->backend);
+  clear(maps_->v4.backend);
   clear(maps_->load);
-  clear(maps_->source_range);
-  clear(maps_->tunnel);
+  clear(maps_->v4.source_range);
+  clear(maps_->v4.tunnel);
   clear(maps_->ns);
-  clear(maps_->node);
-  clear(maps_->no_masquerade);
-  clear(maps_->announce);
-  clear(maps_->endpoint);
-  clear(maps_->flow);
-  clear(maps_->owner);
+  clear(maps_->v4.node);
+  clear(maps_->v4.no_masquerade);
+  clear(maps_->v4.announce);
+  clear(maps_->v4.endpoint);
+  clear(maps_->v4.flow);
+  clear(maps_->v4.owner);
   ASSERT_TRUE(maps_->maglev.Remove(*maps_->maglev.List()).ok());
 
   const auto pod = [&](const char* name, const char* ip, uint32_t identity) {
@@ -271,11 +271,11 @@ void World::AddPod(const Pod& pod) {
   value.identity = pod.identity;
   value.flags = pod.shaped ? MESH_ENDPOINT_SHAPED : 0;
   std::memcpy(value.pod_mac, pod.mac.data(), 6);
-  ASSERT_TRUE(maps_->endpoint.Upsert({EncodeIp(Ip(pod.ip))}, value).ok());
+  ASSERT_TRUE(maps_->v4.endpoint.Upsert({EncodeIp(Ip(pod.ip))}, value).ok());
 }
 
 void World::RemovePod(const Pod& pod) {
-  ASSERT_TRUE(maps_->endpoint.Erase({EncodeIp(Ip(pod.ip))}).ok());
+  ASSERT_TRUE(maps_->v4.endpoint.Erase({EncodeIp(Ip(pod.ip))}).ok());
 }
 
 std::map<std::string, uint64_t> World::Counters() {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "dataplane/bpf/fake_map.h"
+#include "dataplane/tables/encode.h"
 
 namespace mesh::dataplane {
 namespace {
@@ -15,6 +16,7 @@ class EndpointTableTest : public ::testing::Test {
     EndpointRecord record;
     record.ifname = "eth0";
     record.endpoint.ip = *IpAddress::Parse("10.244.1.10");
+    record.endpoint.ip6 = *IpAddress::Parse("fd00:10:244:1::a");
     record.endpoint.ifindex = 12;
     record.endpoint.interface = HostInterfaceName("c1", "eth0");
     record.endpoint.pod_mac = {2, 0, 0, 0, 0, 1};
@@ -28,7 +30,8 @@ class EndpointTableTest : public ::testing::Test {
 
   FakeMap<mesh_endpoint_key, mesh_endpoint_value> endpoint_;
   FakeMap<mesh_endpoint_key, mesh_endpoint_name> name_;
-  EndpointTable table_{endpoint_, name_};
+  FakeMap<mesh_endpoint6_key, mesh_endpoint_value> endpoint6_;
+  EndpointTable table_{endpoint_, name_, &endpoint6_};
 };
 
 TEST_F(EndpointTableTest, ReadsBackWhatWasWritten) {
@@ -52,10 +55,34 @@ TEST_F(EndpointTableTest, RefusesANameThatDoesNotFit) {
 TEST_F(EndpointTableTest, RemovesBothRows) {
   ASSERT_TRUE(table_.Put(Record()).ok());
 
-  ASSERT_TRUE(table_.Remove(Record().endpoint.ip).ok());
-  ASSERT_TRUE(table_.Remove(Record().endpoint.ip).ok());
+  ASSERT_TRUE(table_.Remove(Record().endpoint).ok());
+  ASSERT_TRUE(table_.Remove(Record().endpoint).ok());
 
-  EXPECT_EQ(endpoint_.size() + name_.size(), 0u);
+  EXPECT_EQ(endpoint_.size() + endpoint6_.size() + name_.size(), 0u);
+}
+
+TEST_F(EndpointTableTest, TakesAPodWithoutIpv6AndRefusesOneWithItOnANodeWithout) {
+  EndpointTable without(endpoint_, name_);
+  EXPECT_EQ(without.Put(Record()).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(endpoint_.size(), 0u);
+
+  EndpointRecord record = Record();
+  record.endpoint.ip6 = IpAddress();
+  ASSERT_TRUE(table_.Put(record).ok());
+  EXPECT_EQ(table_.Find("c1", "eth0")->endpoint, record.endpoint);
+  EXPECT_EQ(endpoint6_.size(), 0u);
+}
+
+TEST_F(EndpointTableTest, RemovesASecondAddressWithoutAFirst) {
+  ASSERT_TRUE(table_.Put(Record()).ok());
+  mesh_endpoint_value left{};
+  left.ifindex = 13;
+  ASSERT_TRUE(endpoint6_.Upsert({EncodeIp6(*IpAddress::Parse("fd00::99"))}, left).ok());
+
+  ASSERT_TRUE(table_.RemoveOrphans().ok());
+
+  EXPECT_EQ(endpoint6_.size(), 1u);
+  EXPECT_EQ(table_.Find("c1", "eth0")->endpoint, Record().endpoint);
 }
 
 TEST(HostInterfaceName, IsFixedForAnAttachmentAndFitsTheKernel) {

@@ -5,24 +5,32 @@
 #include <gtest/gtest.h>
 
 #include "dataplane/bpf/fake_map.h"
-#include "dataplane/tables/encode.h"
 #include "dataplane/tables/flow_collector.h"
-#include "mesh/shared/flow_state.h"
+#include "dataplane/tables/flow_rows.h"
 
 namespace mesh::dataplane {
 namespace {
 
 constexpr uint64_t kNow = 1'000'000 * MESH_SECOND_NS;
 
+// In IPv6: fd00::10.244.1.10.
+template <typename F>
+IpAddress Ip(const std::string& text) {
+  return *IpAddress::Parse(F::kFamily == Family::kV4 ? text : "fd00::" + text);
+}
+
+template <typename F>
 class FlowTableTest : public ::testing::Test {
  protected:
+  using OwnerKey = typename F::OwnerKey;
   // Client 10.244.1.10:40000 -> Service 10.96.0.10:80 -> backend 3, 10.244.1.11:8080.
   struct Flow {
-    mesh_flow_key key{}, reply_key{};
-    mesh_flow_value value{}, reply{};
+    typename F::FlowKey key{}, reply_key{};
+    typename F::FlowValue value{}, reply{};
   };
   static Flow Make(uint8_t protocol, uint64_t idle_s) {
-    const uint32_t client = htonl(0x0af4010a), vip = htonl(0x0a60000a), pod = htonl(0x0af4010b);
+    const auto client = F::Encode(Ip<F>("10.244.1.10")), vip = F::Encode(Ip<F>("10.96.0.10")),
+               pod = F::Encode(Ip<F>("10.244.1.11"));
     Flow out;
     out.key = {client, vip, htons(40000), htons(80), protocol, {}};
     out.reply_key = {pod, client, htons(8080), htons(40000), protocol, {}};
@@ -58,24 +66,35 @@ class FlowTableTest : public ::testing::Test {
     return collector_.Collect(kNow, [](uint32_t id) { return id == 3; }).value_or(-1);
   }
 
-  FakeMap<mesh_flow_key, mesh_flow_value> map_;
-  FakeMap<mesh_owner_key, mesh_owner_value> owners_;
+  static OwnerKey Owner(const std::string& ip) { return {F::Encode(Ip<F>(ip))}; }
+
+  FakeMap<typename F::FlowKey, typename F::FlowValue> map_;
+  FakeMap<OwnerKey, mesh_owner_value> owners_;
   FakeMap<mesh_backend_key, mesh_backend_load_value> loads_;
-  FlowTable table_{map_};
-  FlowCollector collector_{{map_, owners_, loads_}};
+  FlowTable<F> table_{map_};
+  FlowCollector<F> collector_{{map_, owners_, loads_}};
 };
 
-TEST_F(FlowTableTest, ShowsAFlowAsItsClientDialledIt) {
-  Put(Established(10));
+struct FamilyName {
+  template <typename F>
+  static std::string GetName(int) {
+    return NameOf(F::kFamily);
+  }
+};
+using Families = ::testing::Types<V4, V6>;
+TYPED_TEST_SUITE(FlowTableTest, Families, FamilyName);
 
-  const std::vector<ConntrackRow> rows = *table_.Rows(kNow);
+TYPED_TEST(FlowTableTest, ShowsAFlowAsItsClientDialledIt) {
+  this->Put(TestFixture::Established(10));
+
+  const std::vector<ConntrackRow> rows = *this->table_.Rows(kNow);
 
   ASSERT_EQ(rows.size(), 1u);
-  EXPECT_EQ(rows[0].source.ToString(), "10.244.1.10");
-  EXPECT_EQ(rows[0].destination.ToString(), "10.96.0.10");
+  EXPECT_EQ(rows[0].source, Ip<TypeParam>("10.244.1.10"));
+  EXPECT_EQ(rows[0].destination, Ip<TypeParam>("10.96.0.10"));
   EXPECT_EQ(rows[0].destination_port, 80);
   EXPECT_TRUE(rows[0].translated);
-  EXPECT_EQ(rows[0].backend.ToString(), "10.244.1.11");
+  EXPECT_EQ(rows[0].backend, Ip<TypeParam>("10.244.1.11"));
   EXPECT_EQ(rows[0].backend_port, 8080);
   EXPECT_EQ(rows[0].state, "established");
   EXPECT_EQ(rows[0].expires_in, absl::Seconds(7990));
@@ -83,131 +102,163 @@ TEST_F(FlowTableTest, ShowsAFlowAsItsClientDialledIt) {
   EXPECT_EQ(rows[0].bytes, 4500u);
 }
 
-TEST_F(FlowTableTest, KeepsEstablishedConnectionsForHours) {
-  Put(Established(7999));
-  EXPECT_EQ(Collect(), 0);
-  Put(Established(8001));
-  EXPECT_EQ(Collect(), 1);
-  EXPECT_EQ(map_.size(), 0u);
+TYPED_TEST(FlowTableTest, KeepsEstablishedConnectionsForHours) {
+  this->Put(TestFixture::Established(7999));
+  EXPECT_EQ(this->Collect(), 0);
+  this->Put(TestFixture::Established(8001));
+  EXPECT_EQ(this->Collect(), 1);
+  EXPECT_EQ(this->map_.size(), 0u);
 }
 
-TEST_F(FlowTableTest, ForgetsClosedConnectionsSoon) {
-  Flow flow = Established(11);
+TYPED_TEST(FlowTableTest, ForgetsClosedConnectionsSoon) {
+  typename TestFixture::Flow flow = TestFixture::Established(11);
   flow.value.tcp_fin = 1;
-  Put(flow);
-  EXPECT_EQ(Collect(), 0) << "one side may still send";
+  this->Put(flow);
+  EXPECT_EQ(this->Collect(), 0) << "one side may still send";
   flow.reply.tcp_fin = 1;
-  Put(flow);
-  EXPECT_EQ(Collect(), 1);
+  this->Put(flow);
+  EXPECT_EQ(this->Collect(), 1);
 }
 
-TEST_F(FlowTableTest, LooksAtTheYoungerDirection) {
-  Flow flow = Make(17, 200);
+TYPED_TEST(FlowTableTest, LooksAtTheYoungerDirection) {
+  typename TestFixture::Flow flow = TestFixture::Make(17, 200);
   flow.reply.last_seen_ns = kNow - 5 * MESH_SECOND_NS;
-  Put(flow);
-  EXPECT_EQ(Collect(), 0);
+  this->Put(flow);
+  EXPECT_EQ(this->Collect(), 0);
 }
 
-TEST_F(FlowTableTest, ForgetsUnansweredDatagramsBeforeAnsweredOnes) {
-  Put(Make(17, 31));
-  EXPECT_EQ(Collect(), 0);
-  Flow unanswered = Make(17, 31);
+TYPED_TEST(FlowTableTest, ForgetsUnansweredDatagramsBeforeAnsweredOnes) {
+  this->Put(TestFixture::Make(17, 31));
+  EXPECT_EQ(this->Collect(), 0);
+  typename TestFixture::Flow unanswered = TestFixture::Make(17, 31);
   unanswered.reply.packets = 0;
-  Put(unanswered);
-  EXPECT_EQ(Collect(), 1);
+  this->Put(unanswered);
+  EXPECT_EQ(this->Collect(), 1);
 }
 
-TEST_F(FlowTableTest, RemovesFlowsOfBackendsThatAreGone) {
-  Flow flow = Established(0);
+TYPED_TEST(FlowTableTest, RemovesFlowsOfBackendsThatAreGone) {
+  typename TestFixture::Flow flow = TestFixture::Established(0);
   flow.value.backend_id = flow.reply.backend_id = 4;
-  Put(flow);
-  EXPECT_EQ(Collect(), 1);
-  EXPECT_EQ(map_.size(), 0u);
+  this->Put(flow);
+  EXPECT_EQ(this->Collect(), 1);
+  EXPECT_EQ(this->map_.size(), 0u);
 }
 
-TEST_F(FlowTableTest, RemovesAHalfWithoutItsOther) {
-  const Flow flow = Established(60);
-  ASSERT_TRUE(map_.Upsert(flow.reply_key, flow.reply).ok());
-  EXPECT_EQ(Collect(), 1);
-  EXPECT_EQ(map_.size(), 0u);
+TYPED_TEST(FlowTableTest, RemovesAHalfWithoutItsOther) {
+  const typename TestFixture::Flow flow = TestFixture::Established(60);
+  ASSERT_TRUE(this->map_.Upsert(flow.reply_key, flow.reply).ok());
+  EXPECT_EQ(this->Collect(), 1);
+  EXPECT_EQ(this->map_.size(), 0u);
 }
 
-TEST_F(FlowTableTest, RemovesBothDirectionsOfAnAddress) {
-  Put(Established(0));
-  ASSERT_TRUE(table_.RemoveAddress(*IpAddress::Parse("10.244.1.99")).ok());
-  EXPECT_EQ(map_.size(), 2u);
-  ASSERT_TRUE(table_.RemoveAddress(*IpAddress::Parse("10.244.1.11")).ok());
-  EXPECT_EQ(map_.size(), 0u);
+TYPED_TEST(FlowTableTest, RemovesBothDirectionsOfAnAddress) {
+  this->Put(TestFixture::Established(0));
+  ASSERT_TRUE(this->table_.RemoveAddress(Ip<TypeParam>("10.244.1.99")).ok());
+  EXPECT_EQ(this->map_.size(), 2u);
+  ASSERT_TRUE(this->table_.RemoveAddress(Ip<TypeParam>("10.244.1.11")).ok());
+  EXPECT_EQ(this->map_.size(), 0u);
 }
 
-TEST_F(FlowTableTest, KeepsAFlowWithoutAnswersForItsTime) {
-  Flow flow = Make(17, 29);
+TYPED_TEST(FlowTableTest, KeepsAFlowWithoutAnswersForItsTime) {
+  typename TestFixture::Flow flow = TestFixture::Make(17, 29);
   flow.value.flags = MESH_FLOW_ONE_WAY;
-  ASSERT_TRUE(map_.Upsert(flow.key, flow.value).ok());
-  EXPECT_EQ(Collect(), 0);
-  ASSERT_EQ(table_.Rows(kNow)->size(), 1u);
-  EXPECT_EQ(table_.Rows(kNow)->at(0).packets, 5u);
+  ASSERT_TRUE(this->map_.Upsert(flow.key, flow.value).ok());
+  EXPECT_EQ(this->Collect(), 0);
+  ASSERT_EQ(this->table_.Rows(kNow)->size(), 1u);
+  EXPECT_EQ(this->table_.Rows(kNow)->at(0).packets, 5u);
   flow.value.last_seen_ns = kNow - 8001 * MESH_SECOND_NS;
-  ASSERT_TRUE(map_.Upsert(flow.key, flow.value).ok());
-  EXPECT_EQ(Collect(), 1);
-  EXPECT_EQ(map_.size(), 0u);
+  ASSERT_TRUE(this->map_.Upsert(flow.key, flow.value).ok());
+  EXPECT_EQ(this->Collect(), 1);
+  EXPECT_EQ(this->map_.size(), 0u);
 }
 
 // Flows of several owners, each with its own client port.
-TEST_F(FlowTableTest, PutsTheBooksRight) {
-  ASSERT_TRUE(collector_.Begin().ok());
-  const auto put = [&](uint32_t owner, uint16_t port, uint64_t idle_s, uint8_t flags) {
-    Flow flow = Established(idle_s);
+TYPED_TEST(FlowTableTest, PutsTheBooksRight) {
+  ASSERT_TRUE(this->collector_.Begin().ok());
+  const auto put = [&](const std::string& owner, uint16_t port, uint64_t idle_s, uint8_t flags) {
+    typename TestFixture::Flow flow = TestFixture::Established(idle_s);
     flow.key.sport = flow.value.sport = flow.reply.dport = flow.reply_key.dport = htons(port);
-    flow.value.owner = flow.reply.owner = owner;
+    flow.value.owner = flow.reply.owner = TestFixture::Owner(owner).ip;
     flow.value.flags |= flags;
-    Put(flow);
+    this->Put(flow);
   };
-  put(7, 1, 0, MESH_FLOW_COUNTED);
-  put(7, 2, 5, 0);
-  put(7, 3, 9000, MESH_FLOW_COUNTED);
-  put(8, 4, 0, 0);
-  ASSERT_TRUE(owners_.Upsert({7}, {3, 0}).ok());
-  ASSERT_TRUE(owners_.Upsert({9}, {5, 0}).ok());  // a pod that is gone
-  ASSERT_TRUE(loads_.Upsert({3}, {40}).ok());
+  put("10.244.1.7", 1, 0, MESH_FLOW_COUNTED);
+  put("10.244.1.7", 2, 5, 0);
+  put("10.244.1.7", 3, 9000, MESH_FLOW_COUNTED);
+  put("10.244.1.8", 4, 0, 0);
+  ASSERT_TRUE(this->owners_.Upsert(TestFixture::Owner("10.244.1.7"), {3, 0}).ok());
+  ASSERT_TRUE(
+      this->owners_.Upsert(TestFixture::Owner("10.244.1.9"), {5, 0}).ok());  // a pod that is gone
+  ASSERT_TRUE(this->loads_.Upsert({3}, {40}).ok());
+  ASSERT_TRUE(this->loads_.Upsert({5}, {6}).ok());
 
-  EXPECT_EQ(Collect(), 1);
+  EXPECT_EQ(this->Collect(), 1);
 
-  EXPECT_EQ(owners_.Lookup({7})->flows, 2u);
-  EXPECT_EQ(owners_.Lookup({8})->flows, 1u);
-  EXPECT_TRUE(absl::IsNotFound(owners_.Lookup({9}).status()));
-  EXPECT_EQ(owners_.Lookup({MESH_OWNER_ALL})->flows, 3u);
-  EXPECT_EQ(owners_.Lookup({MESH_OWNER_ALL})->capacity, 512u);
-  EXPECT_EQ(loads_.Lookup({3})->flows, 1u);
-  const FlowUsage usage = *collector_.Usage();
+  EXPECT_EQ(this->owners_.Lookup(TestFixture::Owner("10.244.1.7"))->flows, 2u);
+  EXPECT_EQ(this->owners_.Lookup(TestFixture::Owner("10.244.1.8"))->flows, 1u);
+  EXPECT_TRUE(absl::IsNotFound(this->owners_.Lookup(TestFixture::Owner("10.244.1.9")).status()));
+  EXPECT_EQ(this->owners_.Lookup(TypeParam::kAllOwners)->flows, 3u);
+  EXPECT_EQ(this->owners_.Lookup(TypeParam::kAllOwners)->capacity, 512u);
+  EXPECT_EQ(this->loads_.Lookup({3})->flows, 1u);
+  EXPECT_EQ(this->loads_.Lookup({5})->flows, 6u) << "a backend of the other family";
+  const FlowUsage usage = *this->collector_.Usage();
   EXPECT_EQ(usage.flows, 3u);
   ASSERT_EQ(usage.owners.size(), 2u);
   EXPECT_EQ(usage.owners[0].flows, 2u);
+  EXPECT_EQ(usage.owners[0].ip, Ip<TypeParam>("10.244.1.7"));
   EXPECT_EQ(usage.owners[0].limit, 512u - 3u);
 }
 
-TEST_F(FlowTableTest, GoesOnWhereTheLastCallEndedAndRestsWhenThereIsNothing) {
-  FlowCollector collector({map_, owners_, loads_}, 2);
+TYPED_TEST(FlowTableTest, GoesOnWhereTheLastCallEndedAndRestsWhenThereIsNothing) {
+  FlowCollector<TypeParam> collector({this->map_, this->owners_, this->loads_}, 2);
   ASSERT_TRUE(collector.Begin().ok());
   for (uint16_t port = 1; port <= 5; ++port) {
-    Flow flow = Established(9000);
+    typename TestFixture::Flow flow = TestFixture::Established(9000);
     flow.key.sport = flow.value.sport = flow.reply.dport = flow.reply_key.dport = htons(port);
-    Put(flow);
+    this->Put(flow);
   }
   const auto collect = [&] {
     return collector.Collect(kNow, [](uint32_t) { return true; }).value_or(-1);
   };
   int gone = 0, calls = 0;
-  while (map_.size() > 0 && calls < 20) {
+  while (this->map_.size() > 0 && calls < 20) {
     gone += collect();
     ++calls;
   }
   EXPECT_EQ(gone, 5);
   EXPECT_GT(calls, 1);
   while (calls++ < 30) EXPECT_EQ(collect(), 0);
-  const int writes = owners_.writes;
+  const int writes = this->owners_.writes;
   EXPECT_EQ(collect(), 0);
-  EXPECT_EQ(owners_.writes, writes);
+  EXPECT_EQ(this->owners_.writes, writes);
+}
+
+TEST(FlowTable, NamesTheIpv6BackendThatAnswersDirectly) {
+  FakeMap<mesh_flow6_key, mesh_flow6_value> map;
+  mesh_flow6_value value{};
+  value.target = MESH_TARGET_DIRECT;
+  value.flags = MESH_FLOW_ONE_WAY;
+  value.out_peer = htonl(0xc0000202);
+  // The last four bytes of its address, and port 8080.
+  const uint8_t told[] = {0, 0, 0, 10, 0x1f, 0x90};
+  std::memcpy(value.destination_mac, told, sizeof(told));
+  const mesh_flow6_key key = {V6::Encode(*IpAddress::Parse("2001:db8::100")),
+                              V6::Encode(*IpAddress::Parse("2001:db8::50")),
+                              1,
+                              2,
+                              6,
+                              {}};
+  ASSERT_TRUE(map.Upsert(key, value).ok());
+
+  const auto range_of = [](const IpAddress& node) -> std::optional<IpPrefix> {
+    if (node.ToString() != "192.0.2.2") return std::nullopt;
+    return *IpPrefix::Parse("fd00:10:244:2::/64");
+  };
+  const std::vector<ConntrackRow> rows = *FlowTable<V6>(map).Rows(kNow, range_of);
+
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].backend.ToString(), "fd00:10:244:2::a");
+  EXPECT_EQ(rows[0].backend_port, 8080);
 }
 
 TEST(OwnerLimit, LeavesRoomWhateverOneTakes) {

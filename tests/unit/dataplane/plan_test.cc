@@ -29,6 +29,16 @@ NodeConfig ThisNode() {
           1500};
 }
 
+NodeConfig DualStackNode() {
+  NodeConfig out = ThisNode();
+  out.node_ip6 = Ip("2001:db8::1");
+  out.pod_cidr6 = Range("fd00:10:244:1::/64");
+  out.cluster_cidr6 = Range("fd00:10:244::/48");
+  out.service_cidr6 = Range("fd00:10:96::/112");
+  out.gateway6 = Ip("fd00:10:244:1::1");
+  return out;
+}
+
 Backend At(const std::string& ip, BackendState state = BackendState::kActive) {
   return {Ip(ip), 8080, state, "node1", "pod"};
 }
@@ -68,8 +78,9 @@ void ExpectSound(const Observed& observed) {
 const Frontend kWeb = {IpAddress::V4(0x0a60000a), 80, Protocol::kTcp};
 
 // Plans and carries out; checks after each action that no reference dangles.
-Observed Converge(const DesiredState& desired, Observed observed, NextIds& next) {
-  const Plan plan = ComputePlan(ThisNode(), desired, observed, next);
+Observed Converge(const DesiredState& desired, Observed observed, NextIds& next,
+                  const NodeConfig& node = ThisNode()) {
+  const Plan plan = ComputePlan(node, desired, observed, next);
   for (const Action& action : plan.actions) {
     Perform(action, observed);
     ExpectSound(observed);
@@ -193,7 +204,7 @@ Service Everywhere(std::vector<Backend> backends) {
   return service;
 }
 
-const Frontend kNodePort = {IpAddress(), 30080, Protocol::kTcp};
+const Frontend kNodePort = {IpAddress::V4(0), 30080, Protocol::kTcp};
 const Frontend kBalanced = {IpAddress::V4(0xc00002c8), 80, Protocol::kTcp};
 const Frontend kExternal = {IpAddress::V4(0xc6336407), 80, Protocol::kTcp};
 
@@ -262,7 +273,7 @@ TEST(ComputePlan, ServesAHostPortThatHasNoClusterIp) {
   EXPECT_TRUE(plan.problem.ok()) << plan.problem;
   const auto* put = std::get_if<PutFrontend>(&plan.actions.back());
   ASSERT_NE(put, nullptr);
-  EXPECT_EQ(put->frontend, (Frontend{IpAddress(), 8080, Protocol::kTcp}));
+  EXPECT_EQ(put->frontend, (Frontend{IpAddress::V4(0), 8080, Protocol::kTcp}));
   EXPECT_EQ(put->entry.scope, Scope::kExternal);
 }
 
@@ -421,6 +432,90 @@ TEST(Planner, KeepsNoIdentitiesWherePacketsCarryThem) {
   EXPECT_TRUE(observed.identities.empty());
 }
 
+// The same in IPv6: 10.244.1.10 becomes fd00::10.244.1.10.
+IpAddress InIpv6(const IpAddress& ip) { return Ip("fd00::" + ip.ToString()); }
+Service InIpv6(Service service) {
+  service.family = Family::kV6;
+  if (service.cluster_ip != IpAddress()) service.cluster_ip = InIpv6(service.cluster_ip);
+  for (IpAddress& ip : service.load_balancer_ips) ip = InIpv6(ip);
+  for (IpAddress& ip : service.external_ips) ip = InIpv6(ip);
+  for (IpPrefix& range : service.source_ranges) {
+    range = Range(fmt::format("fd00::{}/{}", range.base().ToString(), 96 + range.length()));
+  }
+  for (ServicePort& port : service.ports) {
+    for (Backend& backend : port.backends) backend.ip = InIpv6(backend.ip);
+  }
+  return service;
+}
+
+TEST(ComputePlan, ServesBothFamiliesOfAServiceAtOneNodePort) {
+  NextIds next;
+  const Service web = Everywhere({At("10.244.1.10")});
+  DesiredState desired = With(web);
+  desired.services["shop/web#6"] = InIpv6(web);
+
+  const Plan plan = ComputePlan(DualStackNode(), desired, Observed(), next);
+  Observed observed;
+  for (const Action& action : plan.actions) Perform(action, observed);
+
+  EXPECT_TRUE(plan.problem.ok()) << plan.problem;
+  const Frontend node_port6 = {IpAddress(), 30080, Protocol::kTcp};
+  ASSERT_TRUE(observed.frontends.contains(kNodePort));
+  ASSERT_TRUE(observed.frontends.contains(node_port6));
+  EXPECT_NE(observed.frontends.at(kNodePort).service_id,
+            observed.frontends.at(node_port6).service_id);
+  const std::vector<uint32_t> slots = Slots(observed, node_port6);
+  ASSERT_EQ(slots.size(), 1u);
+  EXPECT_EQ(observed.backends.at(slots[0]).ip, Ip("fd00::10.244.1.10"));
+}
+
+TEST(ComputePlan, RefusesIpv6WhereTheNodeHasNoRangesOfIt) {
+  NextIds next;
+  DesiredState desired = With(InIpv6(Web({At("10.244.1.10")})));
+  desired.peers["node2"] = {"node2", Ip("192.0.2.2"), Range("10.244.2.0/24"), Ip("2001:db8::2"),
+                            Range("fd00:10:244:2::/64")};
+
+  const Plan plan = ComputePlan(ThisNode(), desired, Observed(), next);
+
+  EXPECT_THAT(std::string(plan.problem.message()), HasSubstr("fd00:10:244:2::/64"));
+  EXPECT_THAT(std::string(plan.problem.message()), HasSubstr("1 more"));
+  EXPECT_EQ(plan.actions.size(), 2u) << "the peer's IPv4";
+}
+
+TEST(ComputePlan, RefusesAnAddressOfTheOtherFamily) {
+  NextIds next;
+  Service service = Web({At("10.244.1.10"), At("fd00::10.244.1.11")});
+  service.external_ips = {Ip("2001:db8::5")};
+
+  const Plan plan = ComputePlan(DualStackNode(), With(service), Observed(), next);
+
+  EXPECT_THAT(std::string(plan.problem.message()),
+              AllOf(HasSubstr("shop/web"), HasSubstr("2001:db8::5"), HasSubstr("1 more")));
+  const Observed after = Converge(With(service), Observed(), next, DualStackNode());
+  EXPECT_EQ(after.backends.size(), 1u);
+  EXPECT_EQ(after.frontends.size(), 1u);
+  EXPECT_TRUE(after.outside.empty());
+}
+
+TEST(ComputePlan, ReachesTheIpv6PodsOfPeersByTheirIpv4Address) {
+  NextIds next;
+  DesiredState desired;
+  desired.complete = true;
+  desired.peers["node2"] = {"node2", Ip("192.0.2.2"), Range("10.244.2.0/24"), Ip("2001:db8::2"),
+                            Range("fd00:10:244:2::/64")};
+
+  const Observed after = Converge(desired, Observed(), next, DualStackNode());
+
+  EXPECT_EQ(after.peers.at(Range("10.244.2.0/24")), (PeerEntry{Ip("192.0.2.2"), IpAddress()}));
+  EXPECT_EQ(after.peers.at(Range("fd00:10:244:2::/64")),
+            (PeerEntry{Ip("192.0.2.2"), Ip("2001:db8::2")}));
+  EXPECT_THAT(after.outside,
+              ::testing::UnorderedElementsAre(std::pair(Outside::kNode, Range("192.0.2.2/32")),
+                                              std::pair(Outside::kNode, Range("2001:db8::2/128"))));
+  desired.peers.clear();
+  EXPECT_EQ(Converge(desired, after, next, DualStackNode()), Observed());
+}
+
 TEST(ComputePlan, RefusesAPeerThatClaimsThisNodesPods) {
   NextIds next;
   DesiredState desired;
@@ -489,12 +584,17 @@ DesiredState RandomState(Random& random) {
   for (uint64_t s = random.Below(6); s > 0; --s) {
     const std::string name = fmt::format("s{}", random.Below(6));
     out.services["ns/" + name] = RandomService(name, random);
+    if (random.Below(2) == 0)
+      out.services["ns/" + name + "#6"] = InIpv6(RandomService(name, random));
   }
   for (uint64_t p = random.Below(4); p > 0; --p) {
     const uint64_t n = 2 + random.Below(5);
     const std::string name = fmt::format("node{}", n);
     out.peers[name] = {name, Ip(fmt::format("192.0.2.{}", n + random.Below(2) * 100)),
                        Range(fmt::format("10.244.{}.0/24", n))};
+    if (random.Below(3) == 0) continue;
+    out.peers[name].pod_cidr6 = Range(fmt::format("fd00:10:244:{}::/64", n));
+    out.peers[name].ip6 = Ip(fmt::format("2001:db8::{}", n + random.Below(2)));
   }
   for (uint64_t i = random.Below(4); i > 0; --i) {
     const auto identity = static_cast<uint32_t>(256 + random.Below(4));
@@ -509,9 +609,10 @@ TEST(ComputePlan, IsDoneAfterOneRoundFromAnyStateToAnyOther) {
     Random random(seed);
     NextIds next;
     const DesiredState from = RandomState(random), to = RandomState(random);
-    const Observed observed = Converge(to, Converge(from, Observed(), next), next);
+    const Observed observed =
+        Converge(to, Converge(from, Observed(), next, DualStackNode()), next, DualStackNode());
 
-    const Plan again = ComputePlan(ThisNode(), to, observed, next);
+    const Plan again = ComputePlan(DualStackNode(), to, observed, next);
 
     ASSERT_TRUE(again.actions.empty());
     ASSERT_FALSE(again.judge_flows_again);
@@ -551,7 +652,7 @@ std::string Seen(const Observed& observed) {
 TEST(Planner, ToldOnlyWhatChangesReachesTheSameAsOneThatLooksAtEverything) {
   for (uint64_t seed = 0; seed < 60; ++seed) {
     Random random(seed);
-    Planner planner(ThisNode());
+    Planner planner(DualStackNode());
     DesiredState desired = RandomState(random);
     Observed observed;
     for (int step = 0; step < 12; ++step) {
@@ -562,20 +663,23 @@ TEST(Planner, ToldOnlyWhatChangesReachesTheSameAsOneThatLooksAtEverything) {
         ExpectSound(observed);
       }
       NextIds other;
-      const Observed fresh = Converge(desired, Observed(), other);
+      const Observed fresh = Converge(desired, Observed(), other, DualStackNode());
       ASSERT_EQ(Seen(observed), Seen(fresh));
-      ASSERT_EQ(plan.problem, ComputePlan(ThisNode(), desired, Observed(), other).problem);
+      ASSERT_EQ(plan.problem, ComputePlan(DualStackNode(), desired, Observed(), other).problem);
       Observed copy = observed;
       desired.changed_services.emplace();
       ASSERT_TRUE(planner.Compute(desired, copy).actions.empty());
 
       for (uint64_t n = random.Below(3); n > 0; --n) {
         const std::string name = fmt::format("s{}", random.Below(6));
-        desired.changed_services->push_back("ns/" + name);
+        const bool is_ipv6 = random.Below(2) == 0;
+        const std::string key = "ns/" + name + (is_ipv6 ? "#6" : "");
+        desired.changed_services->push_back(key);
         if (random.Below(3) == 0) {
-          desired.services.erase("ns/" + name);
+          desired.services.erase(key);
         } else {
-          desired.services["ns/" + name] = RandomService(name, random);
+          desired.services[key] = RandomService(name, random);
+          if (is_ipv6) desired.services[key] = InIpv6(desired.services[key]);
         }
       }
       if (random.Below(4) == 0) {

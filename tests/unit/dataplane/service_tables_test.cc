@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <string>
 
 #include "dataplane/bpf/fake_map.h"
@@ -74,8 +75,25 @@ class Tables : public ::testing::Test {
   FakeMap<mesh_no_masquerade_key, uint32_t> no_masquerade_;
   FakeMap<mesh_announce_key, uint32_t> announce_;
   FakeHostRoutes routes_;
-  ServiceTables tables_{{service_, set_, slot_, maglev_, backend_, load_, source_range_, tunnel_,
-                         identity_, ns_, node_, no_masquerade_, announce_, routes_}};
+  FakeMap<mesh_service6_key, mesh_service_value> service6_;
+  FakeMap<mesh_backend_key, mesh_backend6_value> backend6_;
+  FakeMap<mesh_source_range6_key, mesh_source_range_value> source_range6_;
+  FakeMap<mesh_tunnel6_key, mesh_tunnel6_value> tunnel6_;
+  FakeMap<mesh_identity6_key, mesh_identity_value> identity6_;
+  FakeMap<mesh_node6_key, uint32_t> node6_;
+  FakeMap<mesh_no_masquerade6_key, uint32_t> no_masquerade6_;
+  FakeMap<mesh_announce6_key, uint32_t> announce6_;
+  ServiceTables::Maps maps_{.set = set_,
+                            .slot = slot_,
+                            .maglev = maglev_,
+                            .load = load_,
+                            .ns = ns_,
+                            .routes = routes_,
+                            .v4 = {service_, backend_, source_range_, tunnel_, identity_, node_,
+                                   no_masquerade_, announce_},
+                            .v6 = {{service6_, backend6_, source_range6_, tunnel6_, identity6_,
+                                    node6_, no_masquerade6_, announce6_}}};
+  ServiceTables tables_{maps_};
   Observed observed_;
 };
 
@@ -110,12 +128,73 @@ TEST_F(Tables, WritesAServiceInNetworkOrder) {
 }
 
 TEST_F(Tables, KeepsAPortOfTheNodeUnderNoAddress) {
-  const PutFrontend node_port{{IpAddress(), 30080, Protocol::kTcp}, Web().entry};
+  const PutFrontend node_port{{IpAddress::V4(0), 30080, Protocol::kTcp}, Web().entry};
 
   ASSERT_TRUE(Execute({node_port}).ok());
 
   EXPECT_EQ((*service_.Dump())[0].first.vip, 0u);
   EXPECT_EQ(tables_.Load()->frontends, observed_.frontends);
+}
+
+TEST_F(Tables, KeepsIpv6InMapsOfItsOwn) {
+  const Frontend any = {IpAddress(), 30080, Protocol::kTcp};
+  const Frontend frontend = {Ip("2001:db8::50"), 80, Protocol::kTcp};
+  ASSERT_TRUE(
+      Execute({PutPeer{Range("10.244.2.0/24"), {Ip("192.0.2.2"), {}}},
+               PutPeer{Range("fd00:10:244:2::/64"), {Ip("192.0.2.2"), Ip("2001:db8::2")}},
+               PutOutside{Outside::kNode, Range("192.0.2.2/32")},
+               PutOutside{Outside::kNode, Range("2001:db8::2/128")},
+               PutOutside{Outside::kNoMasquerade, Range("fd00::/8")},
+               PutOutside{Outside::kAnnounced, Range("2001:db8::50/128")},
+               PutOutside{Outside::kRoute, Range("2001:db8::50/128")}, Backend(7, "10.244.1.10"),
+               Backend(8, "fd00:10:244:1::a", true), PutSourceRange{1, Range("2001:db8:1::/48")},
+               PutSourceRange{1, Range("::/0")}, Set({8}, Algorithm::kMaglev),
+               PutFrontend{frontend, Web().entry}, PutFrontend{any, Web().entry}, Web()})
+          .ok());
+
+  EXPECT_EQ(service_.size(), 1u);
+  EXPECT_EQ(service6_.size(), 2u);
+  EXPECT_EQ(backend_.size(), 1u);
+  EXPECT_EQ(backend6_.size(), 1u);
+  EXPECT_EQ(tunnel_.size(), 1u);
+  const auto backend = *backend6_.Lookup({8});
+  const uint8_t ip[] = {0xfd, 0, 0, 0x10, 2, 0x44, 0, 1, 0, 0, 0, 0, 0, 0, 0, 10};
+  EXPECT_EQ(std::memcmp(&backend.ip, ip, sizeof(ip)), 0);
+  const auto tunnel = *tunnel6_.Dump();
+  ASSERT_EQ(tunnel.size(), 1u);
+  EXPECT_EQ(tunnel[0].first.prefix_length, 64u);
+  EXPECT_EQ(tunnel[0].second.node_ip, htonl(0xc0000202));
+  const auto ranges = *source_range6_.Dump();
+  for (const auto& [key, value] : ranges) {
+    EXPECT_TRUE(key.prefix_length == 32 + 48 || key.prefix_length == 32) << key.prefix_length;
+  }
+  EXPECT_EQ(*tables_.Load(), observed_);
+  ASSERT_TRUE(tables_.RemoveOrphans().ok());
+  EXPECT_EQ(*tables_.Load(), observed_) << "its set and load are no left-overs";
+
+  ASSERT_TRUE(Execute({RemoveFrontend{frontend}, RemoveFrontend{any}, RemoveFrontend{frontend_},
+                       RemoveSet{1, Scope::kExternal}, RemoveSourceRange{1, Range("::/0")},
+                       RemoveSourceRange{1, Range("2001:db8:1::/48")}, RemoveBackend{7},
+                       RemoveBackend{8}, RemoveOutside{Outside::kNode, Range("2001:db8::2/128")},
+                       RemovePeer{Range("fd00:10:244:2::/64")}})
+                  .ok());
+  EXPECT_EQ(service6_.size() + backend6_.size() + source_range6_.size() + node6_.size() +
+                tunnel6_.size() + load_.size(),
+            0u);
+  EXPECT_EQ(tunnel_.size(), 1u);
+}
+
+TEST_F(Tables, RefusesIpv6OnANodeWithout) {
+  ServiceTables::Maps maps{maps_};
+  maps.v6.reset();
+  ServiceTables tables(maps);
+
+  const absl::Status status =
+      tables.Execute({Backend(7, "10.244.1.10"), Backend(8, "fd00:10:244:1::a")}, observed_);
+
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(observed_.backends.size(), 1u);
+  EXPECT_EQ(backend_.size(), 1u);
 }
 
 TEST_F(Tables, ReadsBackWhatWasWritten) {

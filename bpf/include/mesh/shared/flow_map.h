@@ -112,6 +112,7 @@ struct mesh_flow6_value {
 	struct mesh_in6 next_hop; /* native routing: the node that has the pod */
 
 	__u32 last_tick;
+	__u32 pad1;
 	__u64 last_seen_ns;
 	__u64 packets, bytes;
 };
