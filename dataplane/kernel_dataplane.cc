@@ -538,7 +538,7 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   RETURN_IF_ERROR(AttachIngress(links.vxlan.ifindex, programs->overlay()));
   RETURN_IF_ERROR(DetachUplinks(netlink, uplink.has_value() ? uplink->ifindex : 0));
   if (uplink.has_value()) {
-    RETURN_IF_ERROR(AttachUplink(*uplink, programs->uplink()));
+    RETURN_IF_ERROR(AttachUplink(*uplink, programs->uplink(), kPriority4));
     RETURN_IF_ERROR(config.xdp ? AttachXdp(*uplink, programs->uplink_xdp()) : DetachXdp(*uplink));
   }
   RETURN_IF_ERROR(EnsureNodeRoutes(netlink, config, links));

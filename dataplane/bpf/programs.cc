@@ -10,6 +10,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <string_view>
 
 #include "common/check.h"
 #include "common/log.h"
@@ -17,11 +18,15 @@
 #include "dataplane/bpf/errors.h"
 #include "fmt/format.h"
 #include "from_pod.skel.h"
+#include "from_pod6.skel.h"
 #include "mesh/shared/flow_map.h"
 #include "mesh/shared/moving.h"
 #include "node.skel.h"
+#include "node6.skel.h"
 #include "overlay.skel.h"
+#include "overlay6.skel.h"
 #include "uplink.skel.h"
+#include "uplink6.skel.h"
 #include "uplink_xdp.skel.h"
 
 namespace mesh::dataplane {
@@ -48,18 +53,26 @@ struct Deleter {
   void operator()(overlay_bpf* skeleton) const { overlay_bpf__destroy(skeleton); }
   void operator()(uplink_bpf* skeleton) const { uplink_bpf__destroy(skeleton); }
   void operator()(uplink_xdp_bpf* skeleton) const { uplink_xdp_bpf__destroy(skeleton); }
+  void operator()(from_pod6_bpf* skeleton) const { from_pod6_bpf__destroy(skeleton); }
+  void operator()(node6_bpf* skeleton) const { node6_bpf__destroy(skeleton); }
+  void operator()(overlay6_bpf* skeleton) const { overlay6_bpf__destroy(skeleton); }
+  void operator()(uplink6_bpf* skeleton) const { uplink6_bpf__destroy(skeleton); }
 };
 
-// Maps of the way from other programs to these.
-bool OfTakeOver(const char* name) {
-  return std::strcmp(name, MESH_TURNOUT_MAP_NAME) == 0 ||
-         std::strcmp(name, MESH_FLOW_WAS_MAP_NAME) == 0;
+bool IsNamed(const char* name, std::string_view map) { return name == map; }
+
+// Maps of the way from other programs to these, of IPv4 and of IPv6.
+bool OfTakeOver4(const char* name) {
+  return IsNamed(name, MESH_TURNOUT_MAP_NAME) || IsNamed(name, MESH_FLOW_WAS_MAP_NAME);
+}
+bool OfTakeOver6(const char* name) {
+  return IsNamed(name, MESH_TURNOUT_MAP_NAME "6") || IsNamed(name, MESH_FLOW_WAS_MAP_NAME "6");
 }
 
 // Internal maps (.rodata and the like) hold a dot; scratch memory is each program's own.
 bool Shared(const char* name) {
   return std::strchr(name, '.') == nullptr && std::strcmp(name, "mesh_scratch") != 0 &&
-         !OfTakeOver(name);
+         !OfTakeOver4(name) && !OfTakeOver6(name);
 }
 
 template <typename T>
@@ -78,7 +91,9 @@ bool KernelHasFunction(const char* name) {
 }
 
 void Resize(bpf_map* map, const Programs::Options& options) {
-  if (options.flow_max_entries != 0 && std::strcmp(bpf_map__name(map), MESH_FLOW_MAP_NAME) == 0) {
+  const char* name = bpf_map__name(map);
+  if (options.flow_max_entries == 0) return;
+  if (IsNamed(name, MESH_FLOW_MAP_NAME) || IsNamed(name, MESH_FLOW6_MAP_NAME)) {
     bpf_map__set_max_entries(map, options.flow_max_entries);
   }
 }
@@ -88,7 +103,7 @@ absl::Status PrepareTakeOver(bpf_map* map, const std::optional<Programs::Before>
     bpf_map__set_autocreate(map, false);
     return absl::OkStatus();
   }
-  const bool turnout = std::strcmp(bpf_map__name(map), MESH_TURNOUT_MAP_NAME) == 0;
+  const bool turnout = std::string_view(bpf_map__name(map)).starts_with(MESH_TURNOUT_MAP_NAME);
   if (bpf_map__reuse_fd(map, turnout ? before->turnout : before->flow_was) == 0) {
     return absl::OkStatus();
   }
@@ -106,15 +121,38 @@ struct Programs::Skeletons {
   std::unique_ptr<uplink_bpf, Deleter> uplink;
   std::unique_ptr<uplink_xdp_bpf, Deleter> uplink_xdp;
 
-  absl::Status Open();
+  // Null without IPv6.
+  std::unique_ptr<from_pod6_bpf, Deleter> from_pod6;
+  std::unique_ptr<node6_bpf, Deleter> node6;
+  std::unique_ptr<overlay6_bpf, Deleter> overlay6;
+  std::unique_ptr<uplink6_bpf, Deleter> uplink6;
+
+  absl::Status Open(const Options& options);
+  absl::Status OpenIpv6();
   // Fills the read-only data.
-  void Configure(const mesh_config& config, bool taking_over);
+  void Configure(const mesh_config& config, const Options& options);
   std::vector<bpf_object*> Objects() const {
-    return {from_pod->obj, node->obj, overlay->obj, uplink->obj, uplink_xdp->obj};
+    std::vector<bpf_object*> out = {from_pod->obj, node->obj, overlay->obj, uplink->obj,
+                                    uplink_xdp->obj};
+    if (from_pod6 != nullptr) {
+      out.insert(out.end(), {from_pod6->obj, node6->obj, overlay6->obj, uplink6->obj});
+    }
+    return out;
   }
 };
 
-absl::Status Programs::Skeletons::Open() {
+absl::Status Programs::Skeletons::OpenIpv6() {
+  from_pod6.reset(from_pod6_bpf__open());
+  RETURN_IF_ERROR(CheckOpen(from_pod6.get(), "from_pod6"));
+  node6.reset(node6_bpf__open());
+  RETURN_IF_ERROR(CheckOpen(node6.get(), "node6"));
+  overlay6.reset(overlay6_bpf__open());
+  RETURN_IF_ERROR(CheckOpen(overlay6.get(), "overlay6"));
+  uplink6.reset(uplink6_bpf__open());
+  return CheckOpen(uplink6.get(), "uplink6");
+}
+
+absl::Status Programs::Skeletons::Open(const Options& options) {
   LogLibbpf();
   from_pod.reset(from_pod_bpf__open());
   RETURN_IF_ERROR(CheckOpen(from_pod.get(), "from_pod"));
@@ -125,13 +163,19 @@ absl::Status Programs::Skeletons::Open() {
   uplink.reset(uplink_bpf__open());
   RETURN_IF_ERROR(CheckOpen(uplink.get(), "uplink"));
   uplink_xdp.reset(uplink_xdp_bpf__open());
-  return CheckOpen(uplink_xdp.get(), "uplink_xdp");
+  RETURN_IF_ERROR(CheckOpen(uplink_xdp.get(), "uplink_xdp"));
+  return options.ipv6.has_value() ? OpenIpv6() : absl::OkStatus();
 }
 
-void Programs::Skeletons::Configure(const mesh_config& config, bool taking_over) {
+void Programs::Skeletons::Configure(const mesh_config& config, const Options& options) {
   const auto fill = [&](auto* rodata) {
     std::memcpy(&rodata->mesh_config, &config, sizeof(config));
-    rodata->mesh_taking_over = taking_over ? 1 : 0;
+    rodata->mesh_taking_over = options.before.has_value() ? 1 : 0;
+  };
+  const auto fill6 = [&](auto* rodata) {
+    fill(rodata);
+    std::memcpy(&rodata->mesh_config6, &*options.ipv6, sizeof(*options.ipv6));
+    rodata->mesh_taking_over = options.before6.has_value() ? 1 : 0;
   };
   fill(from_pod->rodata);
   fill(node->rodata);
@@ -139,6 +183,11 @@ void Programs::Skeletons::Configure(const mesh_config& config, bool taking_over)
   fill(uplink->rodata);
   // It knows nothing of other programs: a flow that is not in its table is left to tc.
   std::memcpy(&uplink_xdp->rodata->mesh_config, &config, sizeof(config));
+  if (!options.ipv6.has_value()) return;
+  fill6(from_pod6->rodata);
+  fill6(node6->rodata);
+  fill6(overlay6->rodata);
+  fill6(uplink6->rodata);
 }
 
 Programs::Programs(std::unique_ptr<Skeletons> skeletons) : skeletons_(std::move(skeletons)) {}
@@ -153,6 +202,16 @@ int Programs::uplink() const { return bpf_program__fd(skeletons_->uplink->progs.
 int Programs::uplink_xdp() const {
   return bpf_program__fd(skeletons_->uplink_xdp->progs.mesh_uplink_xdp);
 }
+
+bool Programs::has_ipv6() const { return skeletons_->from_pod6 != nullptr; }
+int Programs::from_pod6() const {
+  return bpf_program__fd(skeletons_->from_pod6->progs.mesh_from_pod6);
+}
+int Programs::node6() const { return bpf_program__fd(skeletons_->node6->progs.mesh_node6); }
+int Programs::overlay6() const {
+  return bpf_program__fd(skeletons_->overlay6->progs.mesh_overlay6);
+}
+int Programs::uplink6() const { return bpf_program__fd(skeletons_->uplink6->progs.mesh_uplink6); }
 
 int Programs::map(const std::string& name) const {
   const auto it = maps_.find(name);
@@ -177,7 +236,7 @@ std::vector<Programs::Size> Programs::Sizes() const {
 
 absl::StatusOr<std::vector<Programs::MapShape>> Programs::Shapes(const Options& options) {
   Skeletons skeletons;
-  RETURN_IF_ERROR(skeletons.Open());
+  RETURN_IF_ERROR(skeletons.Open(options));
   std::map<std::string, MapShape> shapes;
   for (bpf_object* object : skeletons.Objects()) {
     bpf_map* map = nullptr;
@@ -202,10 +261,11 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& node
   mesh_config config = node;
   config.kernel_context =
       options.use_kernel_functions && KernelHasFunction("bpf_cast_to_kern_ctx") ? 1 : 0;
+  config.ipv6 = options.ipv6.has_value() ? 1 : 0;
   auto programs = std::unique_ptr<Programs>(new Programs(std::make_unique<Skeletons>()));
   Skeletons& skeletons = *programs->skeletons_;
-  RETURN_IF_ERROR(skeletons.Open());
-  skeletons.Configure(config, options.before.has_value());
+  RETURN_IF_ERROR(skeletons.Open(options));
+  skeletons.Configure(config, options);
 
   if (!options.pin_dir.empty() && mkdir(options.pin_dir.c_str(), 0700) != 0 && errno != EEXIST) {
     return ErrnoStatus(errno, fmt::format("make folder {}", options.pin_dir));
@@ -214,8 +274,8 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& node
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object) {
       const char* name = bpf_map__name(map);
-      if (OfTakeOver(name)) {
-        RETURN_IF_ERROR(PrepareTakeOver(map, options.before));
+      if (OfTakeOver4(name) || OfTakeOver6(name)) {
+        RETURN_IF_ERROR(PrepareTakeOver(map, OfTakeOver4(name) ? options.before : options.before6));
         continue;
       }
       if (!Shared(name)) continue;

@@ -36,8 +36,10 @@ class Programs {
     uint32_t flow_max_entries = 0;
     // For tests of what runs on kernels that do not have them (config.kernel_context).
     bool use_kernel_functions = true;
-    // Set while taking over.
-    std::optional<Before> before;
+    // Set while taking over; `before6`: IPv6 too.
+    std::optional<Before> before, before6;
+    // With it the programs of IPv6 are loaded, and those of IPv4 leave its packets to them.
+    std::optional<mesh_config6> ipv6;
   };
 
   // The maps that are pinned. Nothing is loaded.
@@ -52,6 +54,12 @@ class Programs {
   int overlay() const;
   int uplink() const;
   int uplink_xdp() const;
+  // Of IPv6. REQUIRES: Options::ipv6.
+  int from_pod6() const;
+  int node6() const;
+  int overlay6() const;
+  int uplink6() const;
+  bool has_ipv6() const;
   struct Size {
     std::string program;
     uint32_t instructions = 0;  // as compiled, with the functions it calls

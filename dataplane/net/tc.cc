@@ -22,22 +22,22 @@ bpf_tc_hook Hook(int ifindex) {
   return hook;
 }
 
-bpf_tc_opts Place() {
+bpf_tc_opts Place(uint32_t priority) {
   bpf_tc_opts options{};
   options.sz = sizeof(options);
   options.handle = 1;
-  options.priority = 1;
+  options.priority = priority;
   return options;
 }
 
 }  // namespace
 
-absl::Status AttachIngress(int ifindex, int program_fd) {
+absl::Status AttachIngress(int ifindex, int program_fd, uint32_t priority) {
   bpf_tc_hook hook = Hook(ifindex);
   if (const int result = bpf_tc_hook_create(&hook); result != 0 && result != -EEXIST) {
     return BpfErrnoStatus(-result, fmt::format("add clsact to interface {}", ifindex));
   }
-  bpf_tc_opts options = Place();
+  bpf_tc_opts options = Place(priority);
   options.prog_fd = program_fd;
   options.flags = BPF_TC_F_REPLACE;
   if (const int result = bpf_tc_attach(&hook, &options); result != 0) {
@@ -46,17 +46,17 @@ absl::Status AttachIngress(int ifindex, int program_fd) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint32_t> IngressProgramId(int ifindex) {
+absl::StatusOr<uint32_t> IngressProgramId(int ifindex, uint32_t priority) {
   bpf_tc_hook hook = Hook(ifindex);
-  bpf_tc_opts options = Place();
+  bpf_tc_opts options = Place(priority);
   if (const int result = bpf_tc_query(&hook, &options); result != 0) {
     return absl::NotFoundError(fmt::format("interface {} has no program at its ingress", ifindex));
   }
   return options.prog_id;
 }
 
-absl::StatusOr<std::string> IngressProgramName(int ifindex) {
-  ASSIGN_OR_RETURN(const uint32_t id, IngressProgramId(ifindex));
+absl::StatusOr<std::string> IngressProgramName(int ifindex, uint32_t priority) {
+  ASSIGN_OR_RETURN(const uint32_t id, IngressProgramId(ifindex, priority));
   return ProgramName(id);
 }
 
@@ -72,9 +72,9 @@ absl::StatusOr<std::string> ProgramName(uint32_t id) {
   return std::string(info.name);
 }
 
-absl::Status DetachIngress(int ifindex) {
+absl::Status DetachIngress(int ifindex, uint32_t priority) {
   bpf_tc_hook hook = Hook(ifindex);
-  bpf_tc_opts options = Place();
+  bpf_tc_opts options = Place(priority);
   const int result = bpf_tc_detach(&hook, &options);
   if (result == 0 || result == -ENOENT || result == -EINVAL) return absl::OkStatus();
   return BpfErrnoStatus(-result, fmt::format("take the program off interface {}", ifindex));

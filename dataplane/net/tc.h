@@ -9,20 +9,24 @@
 
 namespace mesh::dataplane {
 
-// Puts `program_fd` at the ingress of an interface (clsact, handle 1, priority 1), in the place of
-// what this project had there: no packet goes past unseen in between.
-absl::Status AttachIngress(int ifindex, int program_fd);
+// Our two places at the ingress of an interface: handle 1, and these priorities. Those of IPv4 are
+// asked first and leave what is of IPv6 to the others.
+inline constexpr uint32_t kPriority4 = 1, kPriority6 = 2;
+
+// Puts `program_fd` at the ingress of an interface (its clsact), in the place of what this project
+// had there: no packet goes past unseen in between.
+absl::Status AttachIngress(int ifindex, int program_fd, uint32_t priority = kPriority4);
 
 // Kernel's id of our program at the ingress; NOT_FOUND when there is none.
-absl::StatusOr<uint32_t> IngressProgramId(int ifindex);
+absl::StatusOr<uint32_t> IngressProgramId(int ifindex, uint32_t priority = kPriority4);
 
 // Name of a loaded program by the kernel's id; NOT_FOUND when there is none.
 absl::StatusOr<std::string> ProgramName(uint32_t id);
 // Of our program at the ingress.
-absl::StatusOr<std::string> IngressProgramName(int ifindex);
+absl::StatusOr<std::string> IngressProgramName(int ifindex, uint32_t priority = kPriority4);
 
 // Takes our program off. Idempotent.
-absl::Status DetachIngress(int ifindex);
+absl::Status DetachIngress(int ifindex, uint32_t priority = kPriority4);
 // With all filters at it.
 absl::Status RemoveClsact(int ifindex);
 

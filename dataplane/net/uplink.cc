@@ -20,7 +20,7 @@ namespace {
 
 // Of the kernel's 15 characters. The second are those that lead to it while a node is taken over.
 bool IsOurs(const std::string& program) {
-  return program == "mesh_uplink" || program.starts_with("mesh_turn");
+  return program == "mesh_uplink" || program == "mesh_uplink6" || program.starts_with("mesh_turn");
 }
 
 constexpr char kXdpName[] = "mesh_uplink_xdp";
@@ -58,16 +58,16 @@ absl::StatusOr<LinkInfo> FindUplink(Netlink& netlink, const NodeConfig& config) 
   return link;
 }
 
-absl::Status AttachUplink(const LinkInfo& uplink, int program_fd) {
-  const absl::StatusOr<std::string> present = IngressProgramName(uplink.ifindex);
+absl::Status AttachUplink(const LinkInfo& uplink, int program_fd, uint32_t priority) {
+  const absl::StatusOr<std::string> present = IngressProgramName(uplink.ifindex, priority);
   if (!present.ok() && !absl::IsNotFound(present.status())) return present.status();
   if (present.ok() && !IsOurs(*present)) {
     return absl::FailedPreconditionError(
         fmt::format("uplink {}: the program {} of somebody else stands at its ingress with "
-                    "priority 1; remove it: tc filter del dev {} ingress pref 1",
-                    uplink.name, *present, uplink.name));
+                    "priority {}; remove it: tc filter del dev {} ingress pref {}",
+                    uplink.name, *present, priority, uplink.name, priority));
   }
-  return AttachIngress(uplink.ifindex, program_fd);
+  return AttachIngress(uplink.ifindex, program_fd, priority);
 }
 
 absl::Status AttachXdp(const LinkInfo& uplink, int program_fd) {
@@ -103,7 +103,11 @@ absl::Status DetachUplinks(Netlink& netlink, int except) {
     const absl::StatusOr<std::string> present = IngressProgramName(link.ifindex);
     if (!present.ok() || *present != "mesh_uplink") continue;
     RETURN_IF_ERROR(DetachXdp(link));
-    RETURN_IF_ERROR(DetachIngress(link.ifindex));
+    RETURN_IF_ERROR(DetachIngress(link.ifindex, kPriority4));
+    const absl::StatusOr<std::string> second = IngressProgramName(link.ifindex, kPriority6);
+    if (second.ok() && IsOurs(*second)) {
+      RETURN_IF_ERROR(DetachIngress(link.ifindex, kPriority6));
+    }
     ASSIGN_OR_RETURN(const bool filtered, netlink.HasFilters(link.ifindex));
     if (!filtered) RETURN_IF_ERROR(RemoveClsact(link.ifindex));
   }

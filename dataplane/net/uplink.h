@@ -12,9 +12,9 @@ namespace mesh::dataplane {
 // NOT_FOUND names the interface that is missing; INVALID_ARGUMENT when it cannot be one.
 absl::StatusOr<LinkInfo> FindUplink(Netlink& netlink, const NodeConfig& config);
 
-// Puts the program at the ingress, in place of an earlier one of this project.
-// FAILED_PRECONDITION when a program of somebody else stands there.
-absl::Status AttachUplink(const LinkInfo& uplink, int program_fd);
+// Puts the program at the ingress (a place of net/tc.h), in place of an earlier one of this
+// project. FAILED_PRECONDITION when a program of somebody else stands there.
+absl::Status AttachUplink(const LinkInfo& uplink, int program_fd, uint32_t priority);
 
 // Puts the program at the interface's XDP hook, in its driver, in place of an earlier one of this
 // project. FAILED_PRECONDITION when the driver has no such hook, or another's program is there.
