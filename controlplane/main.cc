@@ -33,6 +33,7 @@
 #include "controlplane/rpc/node_sync_service.h"
 #include "controlplane/rpc/server.h"
 #include "controlplane/runtime/runtime.h"
+#include "controlplane/state/cluster_record.h"
 #include "controlplane/state/watch_cache.h"
 #include "controlplane/state/writer.h"
 #include "controlplane/store/commit_queue.h"
@@ -53,6 +54,7 @@ struct Options {
   std::vector<std::string> load_balancer_pools;
   std::vector<std::string> non_masquerade_cidrs;
   std::string return_path = "snat";
+  std::string routing;  // empty: as it was
   std::string log_level = "info";
 };
 
@@ -65,9 +67,12 @@ void Declare(CLI::App& app, Options& options) {
       "only)");
   app.add_option("--unix-socket", options.unix_socket, "Socket for clients on this machine")
       ->capture_default_str();
-  app.add_option("--cluster-cidr", options.cluster_cidr, "Pod addresses, a /24 for each node")
+  app.add_option("--cluster-cidr", options.cluster_cidr,
+                 "Pod addresses, a /24 for each node; with IPv6 IPV4-RANGE,IPV6-RANGE, a /64 for "
+                 "each node")
       ->capture_default_str();
-  app.add_option("--service-cidr", options.service_cidr, "Addresses of Services")
+  app.add_option("--service-cidr", options.service_cidr,
+                 "Addresses of Services; with IPv6 IPV4-RANGE,IPV6-RANGE")
       ->capture_default_str();
   app.add_option("--cluster-domain", options.cluster_domain, "DNS suffix of the cluster")
       ->capture_default_str();
@@ -85,6 +90,10 @@ void Declare(CLI::App& app, Options& options) {
                  "node that received the request, or directly from the backend's")
       ->check(CLI::IsMember({"snat", "direct"}))
       ->capture_default_str();
+  app.add_option("--routing", options.routing,
+                 "How packets travel between nodes: in a tunnel (vxlan), or as they are (native: "
+                 "all nodes are on one link). Chosen at the first start; vxlan when not given")
+      ->check(CLI::IsMember({kRoutingVxlan, kRoutingNative}));
   app.add_option("--log-level", options.log_level, "What is logged to standard error")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
@@ -92,27 +101,36 @@ void Declare(CLI::App& app, Options& options) {
 
 // What the flags mean together.
 struct Ranges {
-  IpPrefix cluster;
-  IpPrefix service;
+  ClusterRanges cluster;
   PortRange node_ports;
   LoadBalancerPools pools;
 };
 
 absl::StatusOr<Ranges> Check(const Options& options) {
-  RETURN_IF_ERROR(CheckClusterRanges(options.cluster_cidr, options.service_cidr));
   Ranges out;
-  ASSIGN_OR_RETURN(out.cluster, IpPrefix::Parse(options.cluster_cidr));
-  ASSIGN_OR_RETURN(out.service, IpPrefix::Parse(options.service_cidr));
+  ASSIGN_OR_RETURN(out.cluster, ParseClusterRanges(options.cluster_cidr, options.service_cidr));
   ASSIGN_OR_RETURN(out.node_ports, ParseNodePortRange(options.node_port_range));
   ASSIGN_OR_RETURN(out.pools, LoadBalancerPools::Parse(options.load_balancer_pools));
-  RETURN_IF_ERROR(out.pools.CheckApart(out.cluster, "--cluster-cidr"));
-  RETURN_IF_ERROR(out.pools.CheckApart(out.service, "--service-cidr"));
+  for (const bool is_v4 : {true, false}) {
+    if (const IpPrefix* range = out.cluster.pods.Of(is_v4)) {
+      RETURN_IF_ERROR(out.pools.CheckApart(*range, "--cluster-cidr"));
+    }
+    if (const IpPrefix* range = out.cluster.services.Of(is_v4)) {
+      RETURN_IF_ERROR(out.pools.CheckApart(*range, "--service-cidr"));
+    }
+  }
+  if (!out.cluster.dual_stack() && out.pools.size(false) > 0) {
+    return absl::InvalidArgumentError(
+        fmt::format("--load-balancer-pool {}: the cluster has no IPv6; give --cluster-cidr and "
+                    "--service-cidr a range of IPv6 too",
+                    out.pools.ToString(false)));
+  }
   for (const std::string& text : options.non_masquerade_cidrs) {
     const absl::StatusOr<IpPrefix> range = IpPrefix::Parse(text);
     if (!range.ok()) return Annotate(range.status(), "--non-masquerade-cidrs");
-    if (!range->base().is_v4()) {
+    if (!range->base().is_v4() && !out.cluster.dual_stack()) {
       return absl::InvalidArgumentError(
-          fmt::format("--non-masquerade-cidrs: {} is not an IPv4 range", text));
+          fmt::format("--non-masquerade-cidrs: {} is of IPv6, and the cluster has none", text));
     }
   }
   if (options.listen.empty() && options.unix_socket.empty()) {
@@ -146,6 +164,9 @@ absl::Status Run(const Options& options) {
   RealLoop loop;
   WatchCache cache(loop, *store);
   RETURN_IF_ERROR(cache.Start());
+  RETURN_IF_ERROR(CheckRangesHold(cache.state(), ranges.cluster));
+  ASSIGN_OR_RETURN(const std::string routing,
+                   RecordRouting(*store, cache.state(), options.routing));
   const std::unique_ptr<CommitQueue> commits = NewThreadCommitQueue(loop, *store);
   Random random = Random::FromEntropy();
   const uint64_t seed = random.Next();
@@ -157,15 +178,17 @@ absl::Status Run(const Options& options) {
                                .load_balancer_pools = ranges.pools}});
 
   // Who reads and changes it.
-  NodeSessions sessions(loop, cache, writer,
-                        {.cluster_cidr = options.cluster_cidr,
-                         .service_cidr = options.service_cidr,
-                         .cluster_domain = options.cluster_domain,
-                         .node_port_first = static_cast<uint32_t>(ranges.node_ports.first),
-                         .node_port_last = static_cast<uint32_t>(ranges.node_ports.last),
-                         .non_masquerade_cidrs = options.non_masquerade_cidrs,
-                         .return_path = options.return_path == "direct" ? v1::ServiceState::DIRECT
-                                                                        : v1::ServiceState::SNAT});
+  NodeSessions sessions(
+      loop, cache, writer,
+      {.cluster_cidr = options.cluster_cidr,
+       .service_cidr = options.service_cidr,
+       .cluster_domain = options.cluster_domain,
+       .node_port_first = static_cast<uint32_t>(ranges.node_ports.first),
+       .node_port_last = static_cast<uint32_t>(ranges.node_ports.last),
+       .non_masquerade_cidrs = options.non_masquerade_cidrs,
+       .return_path =
+           options.return_path == "direct" ? v1::ServiceState::DIRECT : v1::ServiceState::SNAT,
+       .routing = routing == kRoutingNative ? v1::Welcome::NATIVE : v1::Welcome::VXLAN});
   Api api(cache, writer);
   NodeChannels channels(cache);
   ControlService control(loop, cache, api, channels);
@@ -175,12 +198,16 @@ absl::Status Run(const Options& options) {
   // Up: base objects, controllers, and only then the doors.
   std::thread loop_thread([&loop] { loop.Run(); });
   absl::Notification base_objects;
-  OnLoop(loop, [&] { writer.EnsureBaseObjects([&] { base_objects.Notify(); }); });
+  OnLoop(loop, [&] {
+    writer.EnsureBaseObjects([&] {
+      CompleteFamilies(writer, cache.state(), ranges.cluster, [&] { base_objects.Notify(); });
+    });
+  });
   base_objects.WaitForNotification();
   OnLoop(loop, [&] {
     controllers = StartControllers(
         &loop, &cache, &writer,
-        {.seed = seed, .cluster_range = ranges.cluster, .load_balancer_pools = ranges.pools});
+        {.seed = seed, .cluster_range = ranges.cluster.pods, .load_balancer_pools = ranges.pools});
   });
   absl::StatusOr<std::unique_ptr<RpcServer>> server = RpcServer::Start(
       {.listen = options.listen, .unix_socket = options.unix_socket}, {&control, &node_sync});

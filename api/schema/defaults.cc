@@ -112,10 +112,9 @@ void FillService(v1::ServiceSpec* spec) {
   if (spec->type() == "LoadBalancer" && !spec->has_allocate_load_balancer_node_ports()) {
     spec->set_allocate_load_balancer_node_ports(true);
   }
-  if (spec->type() != "ExternalName") {
-    if (spec->internal_traffic_policy().empty()) spec->set_internal_traffic_policy("Cluster");
-    if (spec->ip_families().empty()) spec->add_ip_families("IPv4");
-    if (spec->ip_family_policy().empty()) spec->set_ip_family_policy("SingleStack");
+  // Families are admission's: the default depends on the cluster.
+  if (spec->type() != "ExternalName" && spec->internal_traffic_policy().empty()) {
+    spec->set_internal_traffic_policy("Cluster");
   }
   if (spec->session_affinity() == "None") {
     spec->clear_session_affinity_config();

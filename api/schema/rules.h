@@ -41,6 +41,8 @@ void CheckWeight(const google::protobuf::Map<std::string, std::string>& annotati
 // Annotations kubernetes.io/ingress-bandwidth and egress-bandwidth: bits a second.
 void CheckBandwidth(const google::protobuf::Map<std::string, std::string>& annotations,
                     const std::string& path, Problems* problems);
+// `["a", "b"]`
+std::string ListText(const google::protobuf::RepeatedPtrField<std::string>& items);
 // Why traffic cannot be sent to the address; empty when it can.
 std::string WhyNotUnicast(const IpAddress& address);
 

@@ -14,7 +14,8 @@ constexpr int kMaxPorts = 100;
 constexpr int kMaxWeight = 1000;
 constexpr char kWeightAnnotation[] = "mesh.io/weight";
 
-void CheckEndpoint(const v1::Endpoint& endpoint, const std::string& path, Problems* problems) {
+void CheckEndpoint(const v1::Endpoint& endpoint, const std::string& path, const std::string& family,
+                   Problems* problems) {
   if (endpoint.addresses_size() > kMaxAddresses) {
     Add(problems, path + ".addresses", "Too many: {}: must have at most {} items",
         endpoint.addresses_size(), kMaxAddresses);
@@ -22,8 +23,11 @@ void CheckEndpoint(const v1::Endpoint& endpoint, const std::string& path, Proble
   for (int i = 0; i < endpoint.addresses_size(); ++i) {
     const std::string& text = endpoint.addresses(i);
     const auto address = IpAddress::Parse(text);
-    const std::string why =
-        address.ok() ? WhyNotUnicast(*address) : "must be a valid IPv4 address, (e.g. 10.9.8.7)";
+    const bool is_v6 = family == "IPv6";
+    const bool fits = address.ok() && address->is_v4() != is_v6;
+    const std::string why = fits    ? WhyNotUnicast(*address)
+                            : is_v6 ? "must be a valid IPv6 address, (e.g. 2001:db8::9)"
+                                    : "must be a valid IPv4 address, (e.g. 10.9.8.7)";
     if (!why.empty()) {
       Add(problems, fmt::format("{}.addresses[{}]", path, i), "{}", InvalidText(text, why));
     }
@@ -56,7 +60,8 @@ void CheckEndpointSlice(const v1::EndpointSlice& object, Problems* problems) {
         kMaxPorts);
   }
   for (int i = 0; i < object.endpoints_size(); ++i) {
-    CheckEndpoint(object.endpoints(i), fmt::format("endpoints[{}]", i), problems);
+    CheckEndpoint(object.endpoints(i), fmt::format("endpoints[{}]", i), object.address_type(),
+                  problems);
   }
   std::set<std::string> names;
   for (int i = 0; i < object.ports_size(); ++i) {

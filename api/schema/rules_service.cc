@@ -64,46 +64,93 @@ void CheckPorts(const v1::ServiceSpec& spec, Problems* problems) {
   }
 }
 
-void CheckClusterIp(const v1::ServiceSpec& spec, Problems* problems) {
+// The address, or what is wrong with it.
+void CheckClusterIp(const v1::ServiceSpec& spec, int i, Problems* problems) {
+  const std::string& text = spec.cluster_ips(i);
+  const std::string path = i == 0 ? "spec.clusterIP" : fmt::format("spec.clusterIPs[{}]", i);
+  if (text == "None") {
+    Add(problems, path, "{}", InvalidText(text, "'None' must be the first and only value"));
+    return;
+  }
+  const auto address = IpAddress::Parse(text);
+  if (!address.ok()) {
+    Add(problems, path, "{}", InvalidText(text, "must be a valid IP address"));
+  } else if (i < spec.ip_families_size() && address->is_v4() != (spec.ip_families(i) == "IPv4")) {
+    Add(problems, path, "{}",
+        InvalidText(text, fmt::format("expected an {} value as indicated by `ipFamilies[{}]`",
+                                      spec.ip_families(i), i)));
+  }
+}
+
+void CheckClusterIps(const v1::ServiceSpec& spec, Problems* problems) {
   const std::string& text = spec.cluster_ip();
-  if (spec.cluster_ips_size() > 1) {
-    Add(problems, "spec.clusterIPs",
-        "a second address is not supported yet: IPv6 and dual stack are not supported yet");
-  } else if (spec.cluster_ips_size() == 1 && spec.cluster_ips(0) != text) {
-    Add(problems, "spec.clusterIPs[0]", "Invalid value: \"{}\": must match `clusterIP`",
-        spec.cluster_ips(0));
+  const int count = spec.cluster_ips_size();
+  if (count > 0 && spec.cluster_ips(0) != text) {
+    return Add(problems, "spec.clusterIPs[0]", "Invalid value: \"{}\": must match `clusterIP`",
+               spec.cluster_ips(0));
   }
   if (text.empty()) return;
   if (spec.type() == "ExternalName") {
     return Add(problems, "spec.clusterIP", "Forbidden: may not be set for ExternalName services");
+  }
+  if (count > 2) {
+    return Add(problems, "spec.clusterIPs", "Invalid value: {}: may only hold up to 2 values",
+               ListText(spec.cluster_ips()));
   }
   if (text == "None") {
     if (HasNodePorts(spec)) {
       Add(problems, "spec.clusterIP", "{}",
           InvalidText(text, fmt::format("may not be set to 'None' for {} services", spec.type())));
     }
+    if (count > 1) {
+      Add(problems, "spec.clusterIPs", "Invalid value: {}: 'None' must be the first and only value",
+          ListText(spec.cluster_ips()));
+    }
     return;
   }
-  const auto address = IpAddress::Parse(text);
-  if (!address.ok()) {
-    Add(problems, "spec.clusterIP", "{}", InvalidText(text, "must be a valid IP address"));
-  } else if (!address->is_v4()) {
-    Add(problems, "spec.clusterIP", "{}", InvalidText(text, "IPv6 is not supported yet"));
+  for (int i = 0; i < count; ++i) CheckClusterIp(spec, i, problems);
+  if (count < 2) return;
+  const auto first = IpAddress::Parse(spec.cluster_ips(0));
+  const auto second = IpAddress::Parse(spec.cluster_ips(1));
+  if (first.ok() && second.ok() && first->is_v4() == second->is_v4()) {
+    Add(problems, "spec.clusterIPs",
+        "Invalid value: {}: may specify no more than one IP for each IP family",
+        ListText(spec.cluster_ips()));
   }
 }
 
 void CheckFamilies(const v1::ServiceSpec& spec, Problems* problems) {
+  if (spec.type() == "ExternalName") {
+    if (!spec.ip_families().empty()) {
+      Add(problems, "spec.ipFamilies", "Forbidden: may not be set for ExternalName services");
+    }
+    if (!spec.ip_family_policy().empty()) {
+      Add(problems, "spec.ipFamilyPolicy", "Forbidden: may not be set for ExternalName services");
+    }
+    return;
+  }
   std::set<std::string> seen;
   for (int i = 0; i < spec.ip_families_size(); ++i) {
     const std::string path = fmt::format("spec.ipFamilies[{}]", i);
     const std::string& family = spec.ip_families(i);
-    if (family == "IPv6") {
-      Add(problems, path, "{}", InvalidText(family, "IPv6 is not supported yet"));
-    } else if (family != "IPv4") {
-      Add(problems, path, "Unsupported value: \"{}\": supported values: \"IPv4\"", family);
+    if (family != "IPv4" && family != "IPv6") {
+      Add(problems, path, "Unsupported value: \"{}\": supported values: \"IPv4\", \"IPv6\"",
+          family);
     } else if (!seen.insert(family).second) {
       Add(problems, path, "{}", DuplicateText(family));
     }
+  }
+  // Not given: SingleStack, but where somebody else keeps the endpoints.
+  const bool foreign = spec.cluster_ip() == "None" && spec.selector().empty();
+  const std::string& policy = spec.ip_family_policy();
+  if (policy != "SingleStack" && !(policy.empty() && !foreign)) return;
+  for (const auto& [name, count] : {std::pair{"ipFamilies", spec.ip_families_size()},
+                                    std::pair{"clusterIPs", spec.cluster_ips_size()}}) {
+    if (count < 2) continue;
+    Add(problems, "spec.ipFamilyPolicy",
+        "Invalid value: \"SingleStack\": must be RequireDualStack or PreferDualStack when multiple "
+        "'{}' are specified",
+        name);
   }
 }
 
@@ -150,24 +197,13 @@ void CheckLoadBalancer(const v1::ServiceSpec& spec, Problems* problems) {
   for (int i = 0; i < spec.load_balancer_source_ranges_size(); ++i) {
     const std::string& text = spec.load_balancer_source_ranges(i);
     const auto range = IpPrefix::Parse(text);
-    const std::string why = !range.ok() ? "must be a valid address range, e.g. 10.9.8.0/24"
-                            : !range->base().is_v4() ? "IPv6 is not supported yet"
-                                                     : "";
-    if (!why.empty()) {
-      Add(problems, fmt::format("spec.loadBalancerSourceRanges[{}]", i), "{}",
-          InvalidText(text, why));
-    }
+    if (range.ok()) continue;
+    Add(problems, fmt::format("spec.loadBalancerSourceRanges[{}]", i), "{}",
+        InvalidText(text, "must be a valid address range, e.g. 10.9.8.0/24 or 2001:db8::/64"));
   }
   if (const std::string& name = spec.load_balancer_class(); !name.empty()) {
     if (const std::string why = CheckQualifiedName(name); !why.empty()) {
       Add(problems, "spec.loadBalancerClass", "{}", InvalidText(name, why));
-    }
-  }
-  if (!spec.load_balancer_ip().empty()) {
-    const auto address = IpAddress::Parse(spec.load_balancer_ip());
-    if (address.ok() && !address->is_v4()) {
-      Add(problems, "spec.loadBalancerIP", "{}",
-          InvalidText(spec.load_balancer_ip(), "IPv6 is not supported yet"));
     }
   }
   if (spec.health_check_node_port() != 0 &&
@@ -194,23 +230,34 @@ void CheckChoice(const v1::ObjectMeta& meta, const char* name,
 
 }  // namespace
 
+std::string ListText(const google::protobuf::RepeatedPtrField<std::string>& items) {
+  std::string out;
+  for (const std::string& item : items) {
+    out += fmt::format("{}\"{}\"", out.empty() ? "" : ", ", item);
+  }
+  return "[" + out + "]";
+}
+
 std::string WhyNotUnicast(const IpAddress& address) {
-  if (!address.is_v4()) return "IPv6 is not supported yet";
-  const uint32_t ip = address.v4();
-  if (ip == 0) return "may not be unspecified (0.0.0.0 or ::)";
-  if (ip >> 24 == 127) return "may not be in the loopback range (127.0.0.0/8, ::1/128)";
-  if (ip >> 16 == 0xa9fe) return "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
-  if (ip >> 8 == 0xe00000) {
+  const auto in = [&](const char* range) { return IpPrefix::Parse(range)->Contains(address); };
+  if (in("0.0.0.0/32") || in("::/128")) return "may not be unspecified (0.0.0.0 or ::)";
+  if (in("127.0.0.0/8") || in("::1/128")) {
+    return "may not be in the loopback range (127.0.0.0/8, ::1/128)";
+  }
+  if (in("169.254.0.0/16") || in("fe80::/10")) {
+    return "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
+  }
+  if (in("224.0.0.0/24") || in("ff02::/16")) {
     return "may not be in the link-local multicast range (224.0.0.0/24, ff02::/16)";
   }
-  if (ip >> 28 >= 0xe) return "must be a unicast address";
+  if (in("224.0.0.0/3") || in("ff00::/8")) return "must be a unicast address";
   return "";
 }
 
 void CheckService(const v1::Service& object, Problems* problems) {
   const v1::ServiceSpec& spec = object.spec();
   CheckPorts(spec, problems);
-  CheckClusterIp(spec, problems);
+  CheckClusterIps(spec, problems);
   CheckFamilies(spec, problems);
   CheckAffinity(spec, problems);
   CheckExternalName(spec, problems);

@@ -30,6 +30,7 @@ bool NeedsExternalPolicy(const v1::ServiceSpec& spec) {
          (spec.type() == "ClusterIP" && spec.external_ips_size() > 0);
 }
 
+using Strings = google::protobuf::RepeatedPtrField<std::string>;
 using PortKey = std::pair<int32_t, std::string>;
 
 PortKey KeyOf(const v1::ServicePort& port) {
@@ -86,6 +87,17 @@ void DropWhatTheTypeHasNoUseFor(const v1::ServiceSpec& live, v1::ServiceSpec* ne
   }
 }
 
+// SingleStack takes the second entry away; any other policy keeps the one that meshd has added to
+// what the manifest names.
+void FollowPolicy(bool single, const Strings& live, Strings* next) {
+  if (live.size() != 2) return;
+  if (single && next->size() == 2 && std::equal(live.begin(), live.end(), next->begin())) {
+    next->RemoveLast();
+  } else if (!single && next->size() == 1 && next->Get(0) == live.Get(0)) {
+    *next->Add() = live.Get(1);
+  }
+}
+
 void KeepWhatIsAssigned(const v1::ServiceSpec& live, v1::ServiceSpec* next) {
   if (NeedsClusterIp(live) && NeedsClusterIp(*next)) {
     if (next->cluster_ip().empty() && next->cluster_ips().empty()) {
@@ -94,6 +106,11 @@ void KeepWhatIsAssigned(const v1::ServiceSpec& live, v1::ServiceSpec* next) {
     if (next->cluster_ips().empty() && next->cluster_ip() == live.cluster_ip()) {
       *next->mutable_cluster_ips() = live.cluster_ips();
     }
+    if (next->ip_family_policy().empty()) next->set_ip_family_policy(live.ip_family_policy());
+    if (next->ip_families().empty()) *next->mutable_ip_families() = live.ip_families();
+    const bool single = next->ip_family_policy() == "SingleStack";
+    FollowPolicy(single, live.ip_families(), next->mutable_ip_families());
+    FollowPolicy(single, live.cluster_ips(), next->mutable_cluster_ips());
   }
   if (NeedsNodePorts(live) && NeedsNodePorts(*next)) {
     const std::map<PortKey, int32_t> had = NodePortsOf(live);
@@ -123,6 +140,34 @@ void PrepareUpdate(const v1::Resource& live, v1::Resource* next) {
 }
 
 namespace internal {
+namespace {
+
+bool IsForeignHeadless(const v1::ServiceSpec& spec) {
+  return spec.cluster_ip() == "None" && spec.selector().empty();
+}
+
+// A list of one entry for each family: the first one stays, the second one comes and goes with the
+// policy.
+void CheckFamilyList(const v1::ServiceSpec& next_spec, const char* path, const char* what,
+                     const Strings& live, const Strings& next, Problems* problems) {
+  if (live.empty()) return;
+  if (next.empty()) {
+    return Add(problems, fmt::format("{}[0]", path),
+               "Invalid value: []: primary {} can not be unset", what);
+  }
+  for (int i = 0; i < std::min(live.size(), next.size()); ++i) {
+    if (live.Get(i) == next.Get(i)) continue;
+    Add(problems, fmt::format("{}[{}]", path, i), "Invalid value: {}: may not change once set",
+        ListText(next));
+  }
+  if (live.size() > next.size() && next_spec.ip_family_policy() != "SingleStack") {
+    Add(problems, "spec.ipFamilyPolicy",
+        "Invalid value: \"{}\": must be set to 'SingleStack' when releasing the secondary {}",
+        next_spec.ip_family_policy(), what);
+  }
+}
+
+}  // namespace
 
 void CheckServiceUpdate(const v1::ServiceSpec& live, const v1::ServiceSpec& next,
                         Problems* problems) {
@@ -130,6 +175,13 @@ void CheckServiceUpdate(const v1::ServiceSpec& live, const v1::ServiceSpec& next
       live.cluster_ip() != next.cluster_ip()) {
     Add(problems, "spec.clusterIP", "{}",
         InvalidText(next.cluster_ip(), "may not change once set"));
+  }
+  if (NeedsClusterIp(live) && NeedsClusterIp(next) && live.cluster_ip() == next.cluster_ip() &&
+      !IsForeignHeadless(live) && !IsForeignHeadless(next)) {
+    CheckFamilyList(next, "spec.ipFamilies", "ipFamily", live.ip_families(), next.ip_families(),
+                    problems);
+    CheckFamilyList(next, "spec.clusterIPs", "clusterIP", live.cluster_ips(), next.cluster_ips(),
+                    problems);
   }
   if (live.type() == "LoadBalancer" && next.type() == "LoadBalancer" &&
       live.load_balancer_class() != next.load_balancer_class()) {

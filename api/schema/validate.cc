@@ -51,8 +51,6 @@ constexpr KnownValue kUnsupportedValues[] = {
     {"mesh.v1.ServicePort.protocol", "SCTP", kNoSctp},
     {"mesh.v1.ContainerPort.protocol", "SCTP", kNoSctp},
     {"mesh.v1.EndpointPort.protocol", "SCTP", kNoSctp},
-    {"mesh.v1.ServiceSpec.ip_family_policy", "RequireDualStack", "IPv6 is not supported yet"},
-    {"mesh.v1.EndpointSlice.address_type", "IPv6", "IPv6 is not supported yet"},
     {"mesh.v1.EndpointSlice.address_type", "FQDN", "not supported yet"},
 };
 

@@ -385,6 +385,7 @@ void DescribeNode(const v1::Node& node, const Related& related, absl::Time now, 
   text->Line(1, "Container Runtime Version:\t{}", info.container_runtime_version());
   text->Line(1, "Agent Version:\t{}", info.kubelet_version());
   text->Line(0, "PodCIDR:\t{}", node.spec().pod_cidr());
+  text->Line(0, "PodCIDRs:\t{}", fmt::format("{}", fmt::join(node.spec().pod_cidrs(), ",")));
   text->Line(0, "Dataplane:");
   text->Line(1, "Revision:\t{}", status.dataplane_revision());
   text->Line(0, "Non-terminated Pods:\t({} in total)", related.pods.size());

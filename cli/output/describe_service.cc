@@ -20,7 +20,10 @@ void DescribeAddresses(const v1::Service& service, Text* text) {
   const v1::ServiceSpec& spec = service.spec();
   LineIf("IP Family Policy", spec.ip_family_policy(), text);
   LineIf("IP Families", Joined(spec.ip_families()), text);
-  if (spec.type() != "ExternalName") text->Line(0, "IP:\t{}", OrNone(spec.cluster_ip()));
+  if (spec.type() != "ExternalName") {
+    text->Line(0, "IP:\t{}", OrNone(spec.cluster_ip()));
+    text->Line(0, "IPs:\t{}", OrNone(Joined(spec.cluster_ips())));
+  }
   LineIf("External IPs", Joined(spec.external_ips()), text);
   LineIf("Desired LoadBalancer IP", spec.load_balancer_ip(), text);
   LineIf("LoadBalancer Class", spec.load_balancer_class(), text);

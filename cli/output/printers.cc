@@ -301,7 +301,10 @@ std::string EndpointsText(const std::vector<const v1::EndpointSlice*>& slices, b
     };
     if (slice->ports().empty()) addresses([&](const std::string& address) { add(address); });
     for (const auto& port : slice->ports()) {
-      addresses([&](const std::string& a) { add(fmt::format("{}:{}", a, port.port())); });
+      addresses([&](const std::string& a) {
+        const bool is_v6 = a.find(':') != std::string::npos;
+        add(is_v6 ? fmt::format("[{}]:{}", a, port.port()) : fmt::format("{}:{}", a, port.port()));
+      });
     }
   }
   std::string text = fmt::format("{}", fmt::join(shown, ","));

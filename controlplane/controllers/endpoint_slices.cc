@@ -78,7 +78,8 @@ std::vector<Draft> Distribute(const std::vector<v1::Endpoint>& endpoints,
   return drafts;
 }
 
-void Fill(v1::EndpointSlice* slice, const v1::Service& service, const PortSet& ports) {
+void Fill(v1::EndpointSlice* slice, const v1::Service& service, const std::string& address_type,
+          const PortSet& ports) {
   slice->mutable_metadata()->set_namespace_(service.metadata().namespace_());
   auto& labels = *slice->mutable_metadata()->mutable_labels();
   labels[kServiceNameLabel] = service.metadata().name();
@@ -87,7 +88,7 @@ void Fill(v1::EndpointSlice* slice, const v1::Service& service, const PortSet& p
   slice->mutable_metadata()->clear_owner_references();
   *slice->mutable_metadata()->add_owner_references() =
       ControllerRef("v1", "Service", service.metadata());
-  slice->set_address_type("IPv4");
+  slice->set_address_type(address_type);
   slice->clear_ports();
   for (const auto& [name, protocol, number] : ports) {
     v1::EndpointPort* port = slice->add_ports();
@@ -103,7 +104,8 @@ void Fill(v1::EndpointSlice* slice, const v1::Service& service, const PortSet& p
 }  // namespace
 
 std::vector<Write> PlanSlices(const ClusterState& state, const ObjectKey& key,
-                              const v1::Service* service, const EndpointGroups& groups,
+                              const v1::Service* service, const std::string& address_type,
+                              const EndpointGroups& groups,
                               const std::vector<const v1::EndpointSlice*>& existing) {
   std::vector<Write> writes;
   std::map<PortSet, std::vector<const v1::EndpointSlice*>> by_ports;
@@ -142,14 +144,15 @@ std::vector<Write> PlanSlices(const ClusterState& state, const ObjectKey& key,
     if (draft.before != nullptr) {
       slice = *draft.before;
     } else {
-      std::string name = key.name;
+      const std::string base = address_type == "IPv4" ? key.name : key.name + "-ipv6";
+      std::string name = base;
       for (int n = 1; names.contains(name) || state.endpoint_slices.contains({key.ns, name}); ++n) {
-        name = fmt::format("{}-{}", key.name, n);
+        name = fmt::format("{}-{}", base, n);
       }
       names.insert(name);
       slice.mutable_metadata()->set_name(name);
     }
-    Fill(&slice, *service, *ports);
+    Fill(&slice, *service, address_type, *ports);
     auto group = groups.find(*ports);
     for (const size_t i : draft.endpoints) *slice.add_endpoints() = group->second[i];
     if (draft.before == nullptr) {

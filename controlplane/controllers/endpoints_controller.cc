@@ -59,12 +59,31 @@ const std::string& ZoneOf(const ClusterState& state, const std::string& node_nam
   return it == node->metadata().labels().end() ? *none : it->second;
 }
 
+bool IsFamily(const std::string& family, const std::string& ip) {
+  return (ip.find(':') == std::string::npos) == (family == "IPv4");
+}
+
+// The pod's address of the family; empty: it has none (yet).
+std::string PodIpOf(const v1::Pod& pod, const std::string& family) {
+  for (const v1::PodIP& ip : pod.status().pod_ips()) {
+    if (IsFamily(family, ip.ip())) return ip.ip();
+  }
+  const std::string& first = pod.status().pod_ip();
+  return !first.empty() && IsFamily(family, first) ? first : "";
+}
+
+std::vector<std::string> FamiliesOf(const v1::Service& service) {
+  const auto& families = service.spec().ip_families();
+  if (families.empty()) return {"IPv4"};
+  return {families.begin(), families.end()};
+}
+
 v1::Endpoint EndpointOf(const ClusterState& state, const v1::Service& service, const v1::Pod& pod,
-                        bool any_ready) {
+                        std::string ip, bool any_ready) {
   const bool serving = any_ready ? IsPodReady(state, pod) : IsPodConditionReady(pod);
   const bool terminating = IsTerminating(pod.metadata());
   v1::Endpoint endpoint;
-  endpoint.add_addresses(pod.status().pod_ip());
+  endpoint.add_addresses(std::move(ip));
   endpoint.mutable_conditions()->set_ready(service.spec().publish_not_ready_addresses() ||
                                            (serving && !terminating));
   endpoint.mutable_conditions()->set_serving(serving);
@@ -91,15 +110,17 @@ std::vector<const v1::Pod*> SelectedPods(const ClusterState& state, const v1::Se
 }
 
 EndpointGroups GroupEndpoints(const ClusterState& state, const v1::Service& service,
-                              const std::vector<const v1::Pod*>& pods) {
+                              const std::string& family, const std::vector<const v1::Pod*>& pods) {
   const bool any_ready = std::any_of(pods.begin(), pods.end(), [&](const v1::Pod* pod) {
     return IsPodReady(state, *pod) && !IsTerminating(pod->metadata());
   });
   EndpointGroups groups;
   for (const v1::Pod* pod : pods) {
+    std::string ip = PodIpOf(*pod, family);
+    if (ip.empty()) continue;
     PortSet ports = ResolvePorts(service, *pod);
     if (ports.empty() && !service.spec().ports().empty()) continue;
-    groups[std::move(ports)].push_back(EndpointOf(state, service, *pod, any_ready));
+    groups[std::move(ports)].push_back(EndpointOf(state, service, *pod, std::move(ip), any_ready));
   }
   return groups;
 }
@@ -191,16 +212,27 @@ ReconcileResult EndpointsController::Reconcile(const ClusterState& state, const 
   const v1::Service* service = FindObject(state.services, key);
   const bool selects = service != nullptr && !service->spec().selector().empty() &&
                        service->spec().type() != "ExternalName";
-  EndpointGroups groups;
+  std::vector<const v1::Pod*> pods;
   if (selects) {
-    const std::vector<const v1::Pod*> pods = SelectedPods(state, *service);
-    groups = GroupEndpoints(state, *service, pods);
+    pods = SelectedPods(state, *service);
     NoteMissingPorts(*service, pods, &result);
   } else if (service != nullptr) {
     // Somebody else keeps the endpoints.
     NoteForeign(state, *service, others, &result);
   }
-  result.writes = PlanSlices(state, key, selects ? service : nullptr, groups, ours);
+  const std::vector<std::string> wanted =
+      selects ? FamiliesOf(*service) : std::vector<std::string>();
+  for (const std::string family : {"IPv4", "IPv6"}) {
+    const bool has = std::find(wanted.begin(), wanted.end(), family) != wanted.end();
+    std::vector<const v1::EndpointSlice*> existing;
+    std::copy_if(ours.begin(), ours.end(), std::back_inserter(existing),
+                 [&](const auto* slice) { return AddressFamilyOf(*slice) == family; });
+    EndpointGroups groups;
+    if (has) groups = GroupEndpoints(state, *service, family, pods);
+    for (Write& write : PlanSlices(state, key, has ? service : nullptr, family, groups, existing)) {
+      result.writes.push_back(std::move(write));
+    }
+  }
   return result;
 }
 
@@ -212,7 +244,17 @@ void EndpointsController::NoteForeign(const ClusterState& state, const v1::Servi
   for (const auto& [key, node] : state.nodes)
     for (const v1::NodeAddress& address : node->status().addresses())
       nodes.insert(address.address());
+  const std::vector<std::string> families = FamiliesOf(service);
   for (const v1::EndpointSlice* slice : slices) {
+    const std::string family = AddressFamilyOf(*slice);
+    if (std::find(families.begin(), families.end(), family) == families.end()) {
+      result->events.push_back(
+          {ReferenceTo("v1", "Service", service.metadata()), "Warning", "AddressFamily",
+           fmt::format("EndpointSlice {} is not used: its addressType is {}, ipFamilies of the "
+                       "Service is {}",
+                       slice->metadata().name(), family, fmt::join(families, ", "))});
+      continue;
+    }
     constexpr int kNamed = 5;
     std::string list;
     int count = 0;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Follows each Service with selector by EndpointSlices: which pod answers which port, and whether
-// it may get new flows.
+// Follows each Service with selector by EndpointSlices, of each of its families: which pod answers
+// which port, and whether it may get new flows.
 //
 // Pods of silent nodes are not ready. When that would leave a Service without any ready endpoint,
 // the verdict on the nodes is set aside: the nodes may live while only their agents are away, and
 // a pod that may answer is better than none (fail static).
 //
 // Services without selector keep the slices that people write for them; it only says which of their
-// addresses lie outside of the cluster.
+// addresses lie outside of the cluster, and which slices have a family that the Service has not.
 #pragma once
 
 #include <optional>
 #include <vector>
 
-#include "common/ip_address.h"
+#include "common/cluster_ranges.h"
 #include "controlplane/controllers/controller.h"
 
 namespace mesh::controlplane {
@@ -28,7 +28,7 @@ inline constexpr char kEndpointsManager[] = "endpointslice-controller.mesh.io";
 class EndpointsController : public Controller {
  public:
   // Addresses of pods; unset: not known, nothing is outside.
-  explicit EndpointsController(std::optional<IpPrefix> cluster_range = std::nullopt)
+  explicit EndpointsController(std::optional<DualRange> cluster_range = std::nullopt)
       : cluster_range_(cluster_range) {}
   std::string_view name() const override { return "endpoints"; }
   std::vector<ObjectKey> Affected(const ClusterState& state, const Change& change) const override;
@@ -40,7 +40,7 @@ class EndpointsController : public Controller {
                    const std::vector<const v1::EndpointSlice*>& slices,
                    ReconcileResult* result) const;
 
-  const std::optional<IpPrefix> cluster_range_;
+  const std::optional<DualRange> cluster_range_;
 };
 
 }  // namespace mesh::controlplane

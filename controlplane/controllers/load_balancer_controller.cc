@@ -42,16 +42,14 @@ ReconcileResult LoadBalancerController::Reconcile(const ClusterState& state, con
   ReconcileResult result;
   const v1::Service* service = FindObject(state.services, key);
   if (service == nullptr || service->spec().type() != "LoadBalancer") return result;
-  const BalancerChoice choice = ChooseBalancerAddress(
-      pools_, *service, 0, [&](const std::string& ip) -> std::optional<ObjectKey> {
+  const BalancerChoice choice = ChooseBalancerAddresses(
+      pools_, *service, {0, 0}, [&](const std::string& ip) -> std::optional<ObjectKey> {
         auto it = state.index().balancer_ips.find(ip);
         if (it == state.index().balancer_ips.end() || it->second == key) return std::nullopt;
         return it->second;
       });
-  if (choice.ip.empty() && choice.reason.empty()) return result;  // another's
-  const auto& ingress = service->status().load_balancer().ingress();
-  const std::string present = ingress.empty() ? "" : ingress.Get(0).ip();
-  if (choice.ip != present) {
+  if (choice.ips.empty() && choice.reason.empty()) return result;  // another's
+  if (choice.ips != BalancerAddressesOf(*service)) {
     // Admission chooses; what is written here says only that it shall.
     result.writes.push_back({Write::Type::kUpdateStatus, Wrap(*service), {}});
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/check.h"
 #include "common/log.h"
 #include "controlplane/state/object_rules.h"
 #include "fmt/format.h"
@@ -12,6 +13,13 @@ namespace mesh::controlplane {
 namespace {
 
 constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
+
+ClusterRanges ParsedRanges(const NodeSessions::Options& options) {
+  absl::StatusOr<ClusterRanges> ranges =
+      ParseClusterRanges(options.cluster_cidr, options.service_cidr);
+  MESH_CHECK(ranges.ok()) << ranges.status().ToString();
+  return *ranges;
+}
 
 google::protobuf::Timestamp ExactTimestamp(absl::Time time) {
   const int64_t nanos = absl::ToUnixNanos(time);
@@ -80,6 +88,14 @@ v1::Resource Registered(const v1::Resource* current, const v1::Hello& hello, abs
   return out;
 }
 
+std::vector<std::string> AddressesOf(const v1::PodStatus& status) {
+  std::vector<std::string> out = {status.pod_ip()};
+  for (const v1::PodIP& ip : status.pod_ips()) {
+    if (ip.ip() != status.pod_ip()) out.push_back(ip.ip());
+  }
+  return out;
+}
+
 // What the agent says of a pod, with what the control plane knows better kept.
 v1::PodStatus Reported(const v1::PodStatus& current, const v1::PodStatus& report) {
   v1::PodStatus out = report;
@@ -101,7 +117,12 @@ v1::PodStatus Reported(const v1::PodStatus& current, const v1::PodStatus& report
 }  // namespace
 
 NodeSessions::NodeSessions(EventLoop& loop, WatchCache& cache, Writer& writer, Options options)
-    : loop_(loop), cache_(cache), writer_(writer), options_(std::move(options)) {
+    : loop_(loop),
+      cache_(cache),
+      writer_(writer),
+      options_(std::move(options)),
+      ranges_(ParsedRanges(options_)),
+      view_(options_.routing == v1::Welcome::NATIVE) {
   const ClusterState& state = cache_.state();
   view_.Reset(state);
   for (const auto& [key, pod] : state.pods) {
@@ -213,8 +234,14 @@ void NodeSessions::GoLive(Session& session, const v1::Node& node) {
   v1::Welcome welcome;
   welcome.set_node_name(session.node);
   welcome.set_pod_cidr(node.spec().pod_cidr());
-  welcome.set_cluster_cidr(options_.cluster_cidr);
-  welcome.set_service_cidr(options_.service_cidr);
+  welcome.set_cluster_cidr(ranges_.pods.v4.ToString());
+  welcome.set_service_cidr(ranges_.services.v4.ToString());
+  if (ranges_.dual_stack()) {
+    welcome.set_pod_cidr6(PodCidr6(node));
+    welcome.set_cluster_cidr6(ranges_.pods.v6->ToString());
+    welcome.set_service_cidr6(ranges_.services.v6->ToString());
+  }
+  welcome.set_routing(options_.routing);
   welcome.set_cluster_domain(options_.cluster_domain);
   welcome.set_heartbeat_interval_ms(
       static_cast<int32_t>(absl::ToInt64Milliseconds(options_.heartbeat)));
@@ -227,9 +254,8 @@ void NodeSessions::GoLive(Session& session, const v1::Node& node) {
     welcome.set_zone(zone->second);
   session.welcome = std::move(welcome);
   session.pods = PodPart(session.node);
-  session.pending = view_.Full();
+  session.pending = view_.Full(session.node);
   *session.pending->mutable_pods() = session.pods.pods();
-  DropPeer(session.node, &*session.pending);
   session.live = true;
   session.status_written = loop_.Now();
   SendNext(session);
@@ -404,7 +430,7 @@ void NodeSessions::NotePod(const Change& change) {
   // Whether a Service sends to it is seen in the flush, when the view is current.
   if (!stops || after.status().pod_ip().empty()) return;
   Held held{.node = after.spec().node_name(),
-            .ip = after.status().pod_ip(),
+            .ips = AddressesOf(after.status()),
             .until = loop_.Now() + options_.stop_hold,
             .quiet_since = 0,
             .timer = loop_.RunAfter(options_.stop_hold, [this] { Flush(); })};
@@ -428,7 +454,7 @@ void NodeSessions::Flush() {
   for (auto& [id, session] : sessions_) {
     if (!session.live || IsEmpty(shared)) continue;
     v1::NodeUpdate own = shared;
-    DropPeer(session.node, &own);
+    view_.DropOwn(session.node, &own);
     if (IsEmpty(own)) continue;
     session.pending = session.pending ? Merge(*session.pending, own) : std::move(own);
   }
@@ -450,7 +476,9 @@ void NodeSessions::Flush() {
 void NodeSessions::ReleaseHeld() {
   for (auto it = held_.begin(); it != held_.end();) {
     Held& held = it->second;
-    if (held.quiet_since == 0 && !view_.IsActive(held.ip)) held.quiet_since = flushed_;
+    const bool active = std::any_of(held.ips.begin(), held.ips.end(),
+                                    [&](const std::string& ip) { return view_.IsActive(ip); });
+    if (held.quiet_since == 0 && !active) held.quiet_since = flushed_;
     const bool quiet = held.quiet_since != 0 && AllAcked(held.quiet_since);
     if (!quiet && loop_.Now() < held.until) {
       ++it;

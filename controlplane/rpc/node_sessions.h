@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "common/cluster_ranges.h"
 #include "common/event_loop.h"
 #include "controlplane/snapshot/cluster_view.h"
 #include "controlplane/snapshot/node_snapshot.h"
@@ -39,6 +40,7 @@ class NodeLink {
 class NodeSessions {
  public:
   struct Options {
+    // As ParseClusterRanges takes them.
     std::string cluster_cidr = "10.244.0.0/16";
     std::string service_cidr = "10.96.0.0/16";
     std::string cluster_domain = "cluster.local";
@@ -49,6 +51,7 @@ class NodeSessions {
     std::vector<std::string> non_masquerade_cidrs;
     // Of Services that have no annotation mesh.io/return-path.
     v1::ServiceState::ReturnPath return_path = v1::ServiceState::SNAT;
+    v1::Welcome::Routing routing = v1::Welcome::VXLAN;
     // What agents are asked for.
     absl::Duration heartbeat = absl::Seconds(1);
     // How often the status of a node that has no news is written, and one whose acknowledged
@@ -60,7 +63,7 @@ class NodeSessions {
   };
   using Id = uint64_t;
 
-  // All outlive this.
+  // All outlive this. REQUIRES: the ranges parse (main.cc checked them).
   NodeSessions(EventLoop& loop, WatchCache& cache, Writer& writer, Options options);
   ~NodeSessions();
 
@@ -110,7 +113,7 @@ class NodeSessions {
   // A pod that is to stop and whose node does not know yet.
   struct Held {
     std::string node;
-    std::string ip;
+    std::vector<std::string> ips;
     absl::Time until;
     Revision quiet_since = 0;  // no Service sends it new flows since this; 0: some still do
     TimerId timer = 0;
@@ -130,6 +133,7 @@ class NodeSessions {
   WatchCache& cache_;
   Writer& writer_;
   const Options options_;
+  const ClusterRanges ranges_;
   Id next_id_ = 1;
   std::map<Id, Session> sessions_;
   std::map<std::string, Id> by_node_;

@@ -5,8 +5,8 @@
 #include <memory>
 #include <optional>
 
+#include "common/cluster_ranges.h"
 #include "common/event_loop.h"
-#include "common/ip_address.h"
 #include "common/random.h"
 #include "controlplane/controllers/node_life_controller.h"
 #include "controlplane/runtime/controller_loop.h"
@@ -25,7 +25,7 @@ struct RuntimeOptions {
   // Seed of the jitter in back-offs.
   uint64_t seed = 1;
   // Addresses of pods; unset: nothing is said of endpoints outside.
-  std::optional<IpPrefix> cluster_range;
+  std::optional<DualRange> cluster_range;
   // The same that admission has.
   LoadBalancerPools load_balancer_pools;
 };

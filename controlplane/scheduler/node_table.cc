@@ -86,6 +86,10 @@ AddressPool::AddressPool(const ClusterState& state, const NodeTable& table, Curs
     if (!prefix.ok() || !prefix->base().is_v4()) continue;
     Range& range = ranges_[i];
     range.prefix = *prefix;
+    for (const std::string& text : table.nodes[i]->spec().pod_cidrs()) {
+      const auto other = IpPrefix::Parse(text);
+      if (other.ok() && !other->base().is_v4()) range.prefix6 = *other;
+    }
     const uint64_t size = std::min<uint64_t>(prefix->size(), 1 << 16);
     range.first = 2;
     range.end = static_cast<uint32_t>(std::max<uint64_t>(size - size / 16, 2));
@@ -120,7 +124,7 @@ bool AddressPool::HasFree(int node) const {
   return range.end > range.first && range.used_count < range.end - range.first;
 }
 
-IpAddress AddressPool::Take(int node) {
+PodAddresses AddressPool::Take(int node) {
   MESH_CHECK(HasFree(node)) << table_.names[node];
   Range& range = ranges_[node];
   uint32_t host = range.cursor;
@@ -130,7 +134,8 @@ IpAddress AddressPool::Take(int node) {
   ++range.used_count;
   range.cursor = host + 1;
   (*cursors_)[table_.names[node]] = range.cursor;
-  return *range.prefix.At(host);
+  return {.v4 = *range.prefix.At(host),
+          .v6 = range.prefix6 ? range.prefix6->At(host) : std::nullopt};
 }
 
 }  // namespace mesh::controlplane

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,14 @@ struct NodeTable {
   bool HasHostPorts(int node, const std::vector<HostPort>& ports) const;
 };
 
-// Hands out pod addresses. Hosts .2 to .239 of a /24: the first two are the network and the node
+// What a pod gets.
+struct PodAddresses {
+  IpAddress v4;
+  std::optional<IpAddress> v6;
+};
+
+// Hands out pod addresses: of IPv4, and where the node has a range of IPv6 the one with the same
+// number there. Hosts .2 to .239 of a /24: the first two are the network and the node
 // itself, the upper sixteenth belongs to attachments that agents make by themselves. Addresses go
 // round, so that one that was just given back is used again last.
 class AddressPool {
@@ -53,11 +61,12 @@ class AddressPool {
   AddressPool(const ClusterState& state, const NodeTable& table, Cursors* cursors);
   bool HasFree(int node) const;
   // REQUIRES: HasFree(node).
-  IpAddress Take(int node);
+  PodAddresses Take(int node);
 
  private:
   struct Range {
     IpPrefix prefix;
+    std::optional<IpPrefix> prefix6;
     uint32_t first = 0, end = 0;  // host numbers
     uint32_t used_count = 0;
     std::vector<bool> used;  // by host number

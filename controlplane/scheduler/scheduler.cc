@@ -154,11 +154,13 @@ class Pass {
 
   void Bind(const v1::Pod& pod, int node, uint32_t identity) {
     v1::Pod bound = pod;
-    const std::string ip = addresses_.Take(node).ToString();
+    const PodAddresses taken = addresses_.Take(node);
+    const std::string ip = taken.v4.ToString();
     bound.mutable_spec()->set_node_name(table_.names[node]);
     bound.mutable_status()->set_pod_ip(ip);
     bound.mutable_status()->clear_pod_ips();
     bound.mutable_status()->add_pod_ips()->set_ip(ip);
+    if (taken.v6) bound.mutable_status()->add_pod_ips()->set_ip(taken.v6->ToString());
     bound.mutable_status()->set_identity(identity);
     if (bound.status().phase().empty()) bound.mutable_status()->set_phase("Pending");
     SetCondition(bound.mutable_status()->mutable_conditions(), "PodScheduled", "True", "", "",

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/snapshot/cluster_view.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "controlplane/snapshot/node_snapshot.h"
@@ -19,6 +21,10 @@ void ClusterView::Reset(const ClusterState& state) {
   namespaces_.clear();
   active_.clear();
   announced_.clear();
+  pods_.clear();
+  if (identities_wanted_) {
+    for (const auto& [key, pod] : state.pods) pods_dirty_.insert(key);
+  }
   for (const auto& [key, service] : state.services) services_dirty_.insert(key);
   for (const auto& [key, node] : state.nodes) nodes_dirty_.insert(key.name);
   namespaces_dirty_ = true;
@@ -44,6 +50,9 @@ void ClusterView::Note(const Change& change) {
       case v1::Resource::kNamespace:
         namespaces_dirty_ = true;
         break;
+      case v1::Resource::kPod:
+        if (identities_wanted_) pods_dirty_.insert(KeyOf(*side));
+        break;
       default:
         break;
     }
@@ -64,6 +73,11 @@ v1::NodeUpdate ClusterView::Refresh(const ClusterState& state) {
     RefreshService(state, key, &out);
   }
   for (const std::string& name : std::exchange(nodes_dirty_, {})) RefreshNode(state, name, &out);
+  spoken_of_.clear();
+  // Before what comes: an address may have gone from one pod to another.
+  const std::set<ObjectKey> pods = std::exchange(pods_dirty_, {});
+  for (const ObjectKey& key : pods) RemovePod(state, key, &out);
+  for (const ObjectKey& key : pods) AddPod(state, key, &out);
   return out;
 }
 
@@ -139,6 +153,78 @@ void ClusterView::RefreshNamespaces(const ClusterState& state, v1::NodeUpdate* o
   }
 }
 
+namespace {
+
+// The row of a pod that has a node, an address and an identity. It stays as long as the object:
+// what the pod has sent may still be on its way.
+std::optional<v1::PodIdentity> IdentityOf(const v1::Pod& pod) {
+  const v1::PodStatus& status = pod.status();
+  if (pod.spec().node_name().empty() || status.pod_ip().empty() || status.identity() == 0) {
+    return std::nullopt;
+  }
+  v1::PodIdentity out;
+  out.set_ip(status.pod_ip());
+  out.set_identity(status.identity());
+  for (const v1::PodIP& ip : status.pod_ips()) {
+    if (ip.ip().find(':') != std::string::npos) out.set_ip6(ip.ip());
+  }
+  return out;
+}
+
+bool Equal(const v1::PodIdentity& a, const v1::PodIdentity& b) {
+  return a.identity() == b.identity() && a.ip() == b.ip() && a.ip6() == b.ip6();
+}
+
+}  // namespace
+
+std::optional<ClusterView::PodRow> ClusterView::RowOf(const ClusterState& state,
+                                                      const ObjectKey& key) {
+  auto pod = state.pods.find(key);
+  if (pod == state.pods.end()) return std::nullopt;
+  std::optional<v1::PodIdentity> identity = IdentityOf(*pod->second);
+  if (!identity) return std::nullopt;
+  return PodRow{.node = pod->second->spec().node_name(), .identity = *std::move(identity)};
+}
+
+void ClusterView::RemovePod(const ClusterState& state, const ObjectKey& key, v1::NodeUpdate* out) {
+  auto it = pods_.find(key);
+  if (it == pods_.end()) return;
+  const std::string ip = it->second.identity.ip();
+  const std::optional<PodRow> next = RowOf(state, key);
+  if (next && next->identity.ip() == ip) return;
+  out->add_removed_pod_ips(ip);
+  spoken_of_[it->second.node].insert(ip);
+  pods_.erase(it);
+}
+
+void ClusterView::AddPod(const ClusterState& state, const ObjectKey& key, v1::NodeUpdate* out) {
+  std::optional<PodRow> next = RowOf(state, key);
+  if (!next) return;
+  auto it = pods_.find(key);
+  if (it != pods_.end() && Equal(it->second.identity, next->identity)) return;
+  *out->add_pod_identities() = next->identity;
+  // Removed and back in one increment.
+  auto* removed = out->mutable_removed_pod_ips();
+  removed->erase(std::remove(removed->begin(), removed->end(), next->identity.ip()),
+                 removed->end());
+  spoken_of_[next->node].insert(next->identity.ip());
+  pods_.insert_or_assign(key, *std::move(next));
+}
+
+void ClusterView::DropOwn(const std::string& node, v1::NodeUpdate* increment) const {
+  DropPeer(node, increment);
+  auto own = spoken_of_.find(node);
+  if (own == spoken_of_.end()) return;
+  auto* identities = increment->mutable_pod_identities();
+  identities->erase(std::remove_if(identities->begin(), identities->end(),
+                                   [&](const auto& row) { return own->second.contains(row.ip()); }),
+                    identities->end());
+  auto* removed = increment->mutable_removed_pod_ips();
+  removed->erase(std::remove_if(removed->begin(), removed->end(),
+                                [&](const auto& ip) { return own->second.contains(ip); }),
+                 removed->end());
+}
+
 void ClusterView::CountActive(const v1::ServiceState& service, int by) {
   for (const v1::ServicePortState& port : service.ports()) {
     for (const v1::BackendState& backend : port.backends()) {
@@ -148,12 +234,17 @@ void ClusterView::CountActive(const v1::ServiceState& service, int by) {
   }
 }
 
-v1::NodeUpdate ClusterView::Full() const {
+v1::NodeUpdate ClusterView::Full(const std::string& node) const {
   v1::NodeUpdate out;
   out.set_full(true);
   for (const auto& [key, service] : services_) *out.add_services() = service;
-  for (const auto& [key, node] : nodes_) *out.add_nodes() = node;
+  for (const auto& [name, peer] : nodes_) {
+    if (name != node) *out.add_nodes() = peer;
+  }
   for (const auto& [identity, ns] : namespaces_) *out.add_namespaces() = ns;
+  for (const auto& [key, pod] : pods_) {
+    if (pod.node != node) *out.add_pod_identities() = pod.identity;
+  }
   return out;
 }
 

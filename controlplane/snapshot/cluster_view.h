@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -19,19 +20,29 @@ namespace mesh::controlplane {
 
 class ClusterView {
  public:
+  // `identities`: with those of pods, for nodes that do not learn them from packets (native
+  // routing).
+  explicit ClusterView(bool identities = false) : identities_wanted_(identities) {}
+
   // Everything anew; the increment is not of interest.
   void Reset(const ClusterState& state);
   // Marks what a change may concern. Cheap.
   void Note(const Change& change);
   bool dirty() const {
-    return !services_dirty_.empty() || !nodes_dirty_.empty() || namespaces_dirty_;
+    return !services_dirty_.empty() || !nodes_dirty_.empty() || namespaces_dirty_ ||
+           !pods_dirty_.empty();
   }
   // Looks at what is dirty, and returns what is different from before (full is false; without
-  // revision).
+  // revision). The same for every node but for what DropOwn takes out.
   v1::NodeUpdate Refresh(const ClusterState& state);
 
-  // Equal to BuildClusterPart of the state of the last Refresh, but for the revision.
-  v1::NodeUpdate Full() const;
+  // Equal to BuildClusterPart of the state of the last Refresh, but for the revision and the
+  // identities. Without what it says about `node` itself, when given.
+  v1::NodeUpdate Full(const std::string& node = {}) const;
+
+  // Takes out what the increment of the last Refresh says about the node itself: its row among the
+  // peers, and those of its own pods.
+  void DropOwn(const std::string& node, v1::NodeUpdate* increment) const;
 
   // Some Service sends new flows to this address.
   bool IsActive(const std::string& ip) const { return active_.contains(ip); }
@@ -41,6 +52,13 @@ class ClusterView {
   void RefreshService(const ClusterState& state, const ObjectKey& key, v1::NodeUpdate* out);
   void RefreshNode(const ClusterState& state, const std::string& name, v1::NodeUpdate* out);
   void RefreshNamespaces(const ClusterState& state, v1::NodeUpdate* out);
+  struct PodRow {
+    std::string node;
+    v1::PodIdentity identity;
+  };
+  static std::optional<PodRow> RowOf(const ClusterState& state, const ObjectKey& key);
+  void RemovePod(const ClusterState& state, const ObjectKey& key, v1::NodeUpdate* out);
+  void AddPod(const ClusterState& state, const ObjectKey& key, v1::NodeUpdate* out);
   void CountActive(const v1::ServiceState& service, int by);
 
   std::map<ObjectKey, v1::ServiceState> services_;
@@ -51,6 +69,12 @@ class ClusterView {
   std::set<ObjectKey> services_dirty_;
   std::set<std::string> nodes_dirty_;
   bool namespaces_dirty_ = false;
+  // Identities of pods that have a node and an address.
+  const bool identities_wanted_;
+  std::map<ObjectKey, PodRow> pods_;
+  std::set<ObjectKey> pods_dirty_;
+  // Addresses that the last increment speaks of, by their node.
+  std::map<std::string, std::set<std::string>> spoken_of_;
 };
 
 }  // namespace mesh::controlplane

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/ip_address.h"
 #include "google/protobuf/util/message_differencer.h"
 
 namespace mesh::controlplane {
@@ -56,6 +57,11 @@ Keyed<v1::ServiceState> ByKey(const RepeatedPtrField<v1::ServiceState>& services
 Keyed<v1::PeerNode> ByKey(const RepeatedPtrField<v1::PeerNode>& nodes) {
   Keyed<v1::PeerNode> out;
   for (const auto& node : nodes) out[node.name()] = &node;
+  return out;
+}
+Keyed<v1::PodIdentity> ByKey(const RepeatedPtrField<v1::PodIdentity>& identities) {
+  Keyed<v1::PodIdentity> out;
+  for (const auto& row : identities) out[row.ip()] = &row;
   return out;
 }
 std::map<uint32_t, const v1::NamespaceState*> ByKey(
@@ -246,14 +252,24 @@ void FillPolicy(const v1::Service& service, v1::ServiceState* out) {
   out->set_return_path(ReturnPathOf(service));
 }
 
-std::string InternalIp(const v1::Node& node) {
+// The first one of the family; empty: none.
+std::string InternalIp(const v1::Node& node, bool is_v4) {
   for (const v1::NodeAddress& address : node.status().addresses()) {
-    if (address.type() == "InternalIP") return address.address();
+    if (address.type() != "InternalIP") continue;
+    const auto ip = IpAddress::Parse(address.address());
+    if (ip.ok() && ip->is_v4() == is_v4) return ip->ToString();
   }
   return {};
 }
 
 }  // namespace
+
+std::string PodCidr6(const v1::Node& node) {
+  for (const std::string& text : node.spec().pod_cidrs()) {
+    if (text.find(':') != std::string::npos) return text;
+  }
+  return {};
+}
 
 const std::string* ServiceOf(const v1::EndpointSlice& slice) {
   const auto& labels = slice.metadata().labels();
@@ -279,8 +295,15 @@ std::optional<v1::ServiceState> BuildService(const ClusterState& state, const Ob
     return out;
   }
   out.set_cluster_ip(spec.cluster_ip());
+  if (spec.cluster_ip() != "None") *out.mutable_cluster_ips() = spec.cluster_ips();
+  *out.mutable_ip_families() = spec.ip_families();
+  if (out.ip_families().empty()) out.add_ip_families("IPv4");
   FillPolicy(service, &out);
-  const auto slices = state.SlicesOf(key);
+  auto slices = state.SlicesOf(key);
+  std::erase_if(slices, [&](const v1::EndpointSlice* slice) {
+    const auto& families = out.ip_families();
+    return std::find(families.begin(), families.end(), AddressFamilyOf(*slice)) == families.end();
+  });
   for (const v1::ServicePort& port : spec.ports()) {
     v1::ServicePortState* port_state = out.add_ports();
     const std::string protocol = ProtocolOr(port.protocol());
@@ -335,8 +358,10 @@ std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& se
 std::optional<v1::PeerNode> PeerOf(const v1::Node& node) {
   v1::PeerNode peer;
   peer.set_name(node.metadata().name());
-  peer.set_ip(InternalIp(node));
+  peer.set_ip(InternalIp(node, true));
   peer.set_pod_cidr(node.spec().pod_cidr());
+  peer.set_ip6(InternalIp(node, false));
+  peer.set_pod_cidr6(PodCidr6(node));
   if (peer.ip().empty() || peer.pod_cidr().empty()) return std::nullopt;
   return peer;
 }
@@ -401,6 +426,8 @@ v1::NodeUpdate Diff(const v1::NodeUpdate& previous, const v1::NodeUpdate& next) 
   DiffList(previous.nodes(), next.nodes(), out.mutable_nodes(), out.mutable_removed_nodes());
   DiffList(previous.namespaces(), next.namespaces(), out.mutable_namespaces(),
            out.mutable_removed_identities());
+  DiffList(previous.pod_identities(), next.pod_identities(), out.mutable_pod_identities(),
+           out.mutable_removed_pod_ips());
   return out;
 }
 
@@ -419,6 +446,8 @@ v1::NodeUpdate Merge(const v1::NodeUpdate& first, const v1::NodeUpdate& second) 
   MergeList(full, first.namespaces(), first.removed_identities(), second.namespaces(),
             second.removed_identities(), out.mutable_namespaces(),
             out.mutable_removed_identities());
+  MergeList(full, first.pod_identities(), first.removed_pod_ips(), second.pod_identities(),
+            second.removed_pod_ips(), out.mutable_pod_identities(), out.mutable_removed_pod_ips());
   return out;
 }
 
@@ -435,7 +464,8 @@ bool IsEmpty(const v1::NodeUpdate& update) {
   return !update.full() && update.pods().empty() && update.removed_pod_uids().empty() &&
          update.services().empty() && update.removed_services().empty() && update.nodes().empty() &&
          update.removed_nodes().empty() && update.namespaces().empty() &&
-         update.removed_identities().empty();
+         update.removed_identities().empty() && update.pod_identities().empty() &&
+         update.removed_pod_ips().empty();
 }
 
 }  // namespace mesh::controlplane

@@ -22,6 +22,8 @@ std::optional<v1::ServiceState> BuildService(const ClusterState& state, const Ob
 // the Service is highest, so that a node's end moves only what it had. Empty: none.
 std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& service);
 bool MayAnnounce(const v1::Node& node);
+// The node's range of IPv6 addresses; empty: none.
+std::string PodCidr6(const v1::Node& node);
 std::optional<v1::PeerNode> PeerOf(const v1::Node& node);
 v1::NamespaceState NamespaceOf(const v1::Namespace& ns);
 // Name of the Service that the slice belongs to; nullptr when of none.

@@ -13,22 +13,42 @@
 namespace mesh::controlplane {
 namespace {
 
-constexpr int kNodePrefixLength = 24;
+// Of a node's range, from its first address: none, the node itself.
+constexpr uint64_t kNodeAddresses = 2;
 
-IpPrefix ParsedRange(const std::string& text) {
-  absl::StatusOr<IpPrefix> range = IpPrefix::Parse(text);
-  MESH_CHECK(range.ok()) << range.status().ToString();
-  return *range;
+ClusterRanges ParsedRanges(const AdmissionOptions& options) {
+  absl::StatusOr<ClusterRanges> ranges =
+      ParseClusterRanges(options.cluster_cidr, options.service_cidr);
+  MESH_CHECK(ranges.ok()) << ranges.status().ToString();
+  return *ranges;
+}
+
+// The last 64 bits.
+uint64_t Low(const IpAddress& address) {
+  uint64_t out = 0;
+  for (int i = 8; i < 16; ++i) out = out << 8 | address.bytes()[i];
+  return out;
+}
+
+// The range of IPv6 has the number of the one of IPv4. One that the node has stays.
+void AddNodeRange6(const DualRange& pods, v1::NodeSpec* spec) {
+  const absl::StatusOr<IpPrefix> own = IpPrefix::Parse(spec->pod_cidr());
+  if (!pods.v6 || !own.ok() || spec->pod_cidrs_size() > 1) return;
+  const std::optional<uint64_t> index = pods.v4.IndexOf(own->base());
+  if (!index) return;
+  const std::optional<IpPrefix> range =
+      pods.v6->Subrange(kNodePrefixLength6, *index >> (32 - kNodePrefixLength));
+  if (range) spec->add_pod_cidrs(range->ToString());
 }
 
 }  // namespace
 
 Admission::Admission(const AdmissionOptions& options)
-    : services_({.service_range = ParsedRange(options.service_cidr),
+    : ranges_(ParsedRanges(options)),
+      services_({.services = ranges_.services,
                  .node_port_first = options.node_port_first,
                  .node_port_last = options.node_port_last,
-                 .load_balancer_pools = options.load_balancer_pools}),
-      cluster_range_(ParsedRange(options.cluster_cidr)) {}
+                 .load_balancer_pools = options.load_balancer_pools}) {}
 
 absl::Status Admission::Admit(const ClusterState& state, uint64_t holder,
                               const v1::Resource* before, v1::Resource* next) {
@@ -66,14 +86,8 @@ absl::Status Admission::AdmitEndpointSlice(const v1::EndpointSlice& slice) const
     for (int j = 0; j < slice.endpoints(i).addresses_size(); ++j) {
       const std::string& text = slice.endpoints(i).addresses(j);
       const absl::StatusOr<IpAddress> address = IpAddress::Parse(text);
-      if (!address.ok() || !address->is_v4()) continue;  // validation has spoken
-      std::string why;
-      if (service_range().Contains(*address)) {
-        why = fmt::format("is in the service range {}: an endpoint may not be a Service",
-                          service_range().ToString());
-      } else if (cluster_range_.Contains(*address) && (address->v4() & 0xff) <= 1) {
-        why = fmt::format("is kept for a node of the pod range {}", cluster_range_.ToString());
-      }
+      if (!address.ok()) continue;  // validation has spoken
+      const std::string why = WhyNotEndpoint(*address);
       if (why.empty()) continue;
       return InvalidField(fmt::format("EndpointSlice \"{}\" is invalid: ", slice.metadata().name()),
                           fmt::format("endpoints[{}].addresses[{}]", i, j),
@@ -81,6 +95,19 @@ absl::Status Admission::AdmitEndpointSlice(const v1::EndpointSlice& slice) const
     }
   }
   return absl::OkStatus();
+}
+
+std::string Admission::WhyNotEndpoint(const IpAddress& address) const {
+  const IpPrefix* services = ranges_.services.Of(address.is_v4());
+  if (services != nullptr && services->Contains(address)) {
+    return fmt::format("is in the service range {}: an endpoint may not be a Service",
+                       services->ToString());
+  }
+  const IpPrefix* pods = ranges_.pods.Of(address.is_v4());
+  if (pods == nullptr || !pods->Contains(address)) return "";
+  const uint64_t low = address.is_v4() ? address.v4() & 0xff : Low(address);
+  if (low >= kNodeAddresses) return "";
+  return fmt::format("is kept for a node of the pod range {}", pods->ToString());
 }
 
 absl::Status Admission::AdmitNamespace(const ClusterState& state, uint64_t holder,
@@ -108,7 +135,12 @@ absl::Status Admission::AdmitNamespace(const ClusterState& state, uint64_t holde
 }
 
 absl::Status Admission::AdmitNode(const ClusterState& state, uint64_t holder, v1::Node* node) {
-  if (!node->spec().pod_cidr().empty()) return absl::OkStatus();
+  if (node->spec().pod_cidr().empty()) RETURN_IF_ERROR(TakeNodeRange(state, holder, node));
+  AddNodeRange6(ranges_.pods, node->mutable_spec());
+  return absl::OkStatus();
+}
+
+absl::Status Admission::TakeNodeRange(const ClusterState& state, uint64_t holder, v1::Node* node) {
   const ObjectKey key{"", node->metadata().name()};
   std::set<std::string> taken;
   for (const auto& [other, object] : state.nodes) taken.insert(object->spec().pod_cidr());
@@ -122,11 +154,9 @@ absl::Status Admission::AdmitNode(const ClusterState& state, uint64_t holder, v1
     taken.insert(
         fmt::format("{}/{}", IpAddress::V4(ip->v4() & ~0xffu).ToString(), kNodePrefixLength));
   }
-  const uint64_t count = cluster_range_.size() >> (32 - kNodePrefixLength);
+  const uint64_t count = ranges_.pods.v4.SubrangeCount(kNodePrefixLength);
   for (uint64_t index = 0; index < count; ++index) {
-    const std::optional<IpAddress> base = cluster_range_.At(index << (32 - kNodePrefixLength));
-    if (!base) break;
-    std::string cidr = fmt::format("{}/{}", base->ToString(), kNodePrefixLength);
+    std::string cidr = ranges_.pods.v4.Subrange(kNodePrefixLength, index)->ToString();
     if (taken.contains(cidr)) continue;
     held_cidrs_[holder] = cidr;
     node->mutable_spec()->set_pod_cidr(cidr);
@@ -137,7 +167,7 @@ absl::Status Admission::AdmitNode(const ClusterState& state, uint64_t holder, v1
   return absl::ResourceExhaustedError(
       fmt::format("node \"{}\": no free /{} in {} ({} in use); start meshd with a larger "
                   "--cluster-cidr",
-                  key.name, kNodePrefixLength, cluster_range_.ToString(), taken.size()));
+                  key.name, kNodePrefixLength, ranges_.pods.v4.ToString(), taken.size()));
 }
 
 }  // namespace mesh::controlplane

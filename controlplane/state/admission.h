@@ -12,6 +12,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/cluster_ranges.h"
 #include "common/ip_address.h"
 #include "controlplane/state/cluster_state.h"
 #include "controlplane/state/load_balancer_pools.h"
@@ -23,9 +24,10 @@ inline constexpr uint32_t kIdentityMin = 256;
 inline constexpr uint32_t kIdentityMax = (1u << 22) - 1;
 
 struct AdmissionOptions {
-  // At least a /28. The first address (API server) and the tenth (cluster DNS) are never assigned.
+  // As ParseClusterRanges takes them: "IPv4" or "IPv4,IPv6".
+  // The first address (API server) and the tenth (cluster DNS) of each range are never assigned.
   std::string service_cidr = "10.96.0.0/16";
-  // Split into one /24 per node.
+  // Split into one /24 per node, and of IPv6 one /64.
   std::string cluster_cidr = "10.244.0.0/16";
   // Both inclusive.
   int32_t node_port_first = 30000;
@@ -46,16 +48,18 @@ class Admission {
                      v1::Resource* next);
   void Release(uint64_t holder);
 
-  const IpPrefix& service_range() const { return services_.ranges().service_range; }
-  const IpPrefix& cluster_range() const { return cluster_range_; }
+  const ClusterRanges& ranges() const { return ranges_; }
 
  private:
   absl::Status AdmitEndpointSlice(const v1::EndpointSlice& slice) const;
   absl::Status AdmitNamespace(const ClusterState& state, uint64_t holder, v1::Namespace* ns);
   absl::Status AdmitNode(const ClusterState& state, uint64_t holder, v1::Node* node);
+  absl::Status TakeNodeRange(const ClusterState& state, uint64_t holder, v1::Node* node);
+  // Why an endpoint may not have this address; empty when it may.
+  std::string WhyNotEndpoint(const IpAddress& address) const;
 
+  const ClusterRanges ranges_;
   ServiceAdmission services_;
-  IpPrefix cluster_range_;
   uint32_t next_identity_ = kIdentityMin;
   // By holder.
   std::map<uint64_t, uint32_t> held_identities_;

@@ -242,6 +242,10 @@ v1::ObjectMeta* MutableMetaOf(v1::Resource* resource) {
   return nullptr;
 }
 
+std::string AddressFamilyOf(const v1::EndpointSlice& slice) {
+  return slice.address_type().empty() ? "IPv4" : slice.address_type();
+}
+
 v1::Kind KindOf(const v1::Resource& resource) {
   return static_cast<v1::Kind>(resource.kind_case());
 }

@@ -64,6 +64,8 @@ struct ClusterState {
 // The object's metadata, whatever its kind. REQUIRES: a kind is set.
 const v1::ObjectMeta& MetaOf(const v1::Resource& resource);
 v1::ObjectMeta* MutableMetaOf(v1::Resource* resource);
+// "IPv4" or "IPv6" (or what was stored); "IPv4" when not given.
+std::string AddressFamilyOf(const v1::EndpointSlice& slice);
 v1::Kind KindOf(const v1::Resource& resource);
 ObjectKey KeyOf(const v1::Resource& resource);
 

@@ -8,31 +8,73 @@
 #include "fmt/format.h"
 
 namespace mesh::controlplane {
+namespace {
+
+constexpr uint64_t kSizeMax = uint64_t{1} << 63;
+
+using Owner = std::function<std::optional<ObjectKey>(const std::string& ip)>;
+
+const char* FamilyName(bool is_v4) { return is_v4 ? "IPv4" : "IPv6"; }
+
+uint64_t Low(const IpAddress& address) {
+  uint64_t out = 0;
+  for (int i = 8; i < 16; ++i) out = out << 8 | address.bytes()[i];
+  return out;
+}
+
+bool SameHigh(const IpAddress& a, const IpAddress& b) {
+  return std::equal(a.bytes().begin(), a.bytes().begin() + 8, b.bytes().begin());
+}
+
+// REQUIRES: the last 64 bits do not overflow.
+IpAddress Plus(const IpAddress& address, uint64_t count) {
+  std::array<uint8_t, 16> bytes = address.bytes();
+  const uint64_t low = Low(address) + count;
+  for (int i = 0; i < 8; ++i) bytes[8 + i] = static_cast<uint8_t>(low >> (56 - 8 * i));
+  return IpAddress::FromBytes(bytes);
+}
+
+IpAddress LastOf(const IpPrefix& prefix) {
+  std::array<uint8_t, 16> bytes = prefix.base().bytes();
+  const int fixed = (prefix.base().is_v4() ? 96 : 0) + prefix.length();
+  for (int bit = fixed; bit < 128; ++bit) bytes[bit / 8] |= 0x80 >> (bit % 8);
+  return IpAddress::FromBytes(bytes);
+}
+
+}  // namespace
+
+uint64_t LoadBalancerPools::Range::size() const {
+  if (!SameHigh(first, last)) return kSizeMax;
+  const uint64_t distance = Low(last) - Low(first);
+  return distance >= kSizeMax ? kSizeMax : distance + 1;
+}
 
 absl::StatusOr<LoadBalancerPools> LoadBalancerPools::Parse(const std::vector<std::string>& ranges) {
   LoadBalancerPools out;
   for (const std::string& text : ranges) {
-    Range range{.first = 0, .last = 0, .text = text};
+    Range range{.first = {}, .last = {}, .text = text};
     if (const size_t dash = text.find('-'); dash != std::string::npos) {
       const auto first = IpAddress::Parse(text.substr(0, dash));
       const auto last = IpAddress::Parse(text.substr(dash + 1));
-      if (!first.ok() || !last.ok() || !first->is_v4() || !last->is_v4() ||
-          first->v4() > last->v4()) {
+      if (!first.ok() || !last.ok() || first->is_v4() != last->is_v4() || *first > *last) {
         return absl::InvalidArgumentError(fmt::format(
             "load balancer pool \"{}\" is not FIRST-LAST, e.g. 192.168.1.240-192.168.1.250", text));
       }
-      range.first = first->v4();
-      range.last = last->v4();
+      if (!SameHigh(*first, *last)) {
+        return absl::InvalidArgumentError(
+            fmt::format("load balancer pool \"{}\" reaches over several /64", text));
+      }
+      range.first = *first;
+      range.last = *last;
     } else {
       const auto prefix = IpPrefix::Parse(text);
-      if (!prefix.ok() || !prefix->base().is_v4()) {
+      if (!prefix.ok()) {
         return absl::InvalidArgumentError(fmt::format(
-            "load balancer pool \"{}\" is neither an IPv4 range, e.g. 192.168.1.240/28, nor "
-            "FIRST-LAST",
+            "load balancer pool \"{}\" is neither a range, e.g. 192.168.1.240/28, nor FIRST-LAST",
             text));
       }
-      range.first = prefix->base().v4();
-      range.last = static_cast<uint32_t>(range.first + prefix->size() - 1);
+      range.first = prefix->base();
+      range.last = LastOf(*prefix);
     }
     for (const Range& other : out.ranges_) {
       if (range.first > other.last || other.first > range.last) continue;
@@ -45,32 +87,34 @@ absl::StatusOr<LoadBalancerPools> LoadBalancerPools::Parse(const std::vector<std
 }
 
 bool LoadBalancerPools::Contains(const IpAddress& address) const {
-  if (!address.is_v4()) return false;
   return std::any_of(ranges_.begin(), ranges_.end(), [&](const Range& range) {
-    return address.v4() >= range.first && address.v4() <= range.last;
+    return address >= range.first && address <= range.last;
   });
 }
 
-uint64_t LoadBalancerPools::size() const {
+uint64_t LoadBalancerPools::size(bool is_v4) const {
   uint64_t out = 0;
-  for (const Range& range : ranges_) out += uint64_t{range.last} - range.first + 1;
+  for (const Range& range : ranges_) {
+    if (range.first.is_v4() == is_v4) out = std::min(kSizeMax, out + range.size());
+  }
   return out;
 }
 
-IpAddress LoadBalancerPools::At(uint64_t index) const {
+IpAddress LoadBalancerPools::At(bool is_v4, uint64_t index) const {
   for (const Range& range : ranges_) {
-    const uint64_t count = uint64_t{range.last} - range.first + 1;
-    if (index < count) return IpAddress::V4(static_cast<uint32_t>(range.first + index));
-    index -= count;
+    if (range.first.is_v4() != is_v4) continue;
+    if (index < range.size()) return Plus(range.first, index);
+    index -= range.size();
   }
   MESH_CHECK(false) << "beyond the end of the pools";
   __builtin_unreachable();
 }
 
-std::string LoadBalancerPools::ToString() const {
+std::string LoadBalancerPools::ToString(bool is_v4) const {
   std::string out;
   for (const Range& range : ranges_) {
-    const uint64_t count = uint64_t{range.last} - range.first + 1;
+    if (range.first.is_v4() != is_v4) continue;
+    const uint64_t count = range.size();
     out += fmt::format("{}{} ({} {})", out.empty() ? "" : ", ", range.text, count,
                        count == 1 ? "address" : "addresses");
   }
@@ -78,61 +122,103 @@ std::string LoadBalancerPools::ToString() const {
 }
 
 absl::Status LoadBalancerPools::CheckApart(const IpPrefix& range, const std::string& what) const {
-  const uint32_t first = range.base().v4();
-  const auto last = static_cast<uint32_t>(first + range.size() - 1);
+  const IpAddress last = LastOf(range);
   for (const Range& own : ranges_) {
-    if (own.first > last || first > own.last) continue;
+    if (own.first.is_v4() != range.base().is_v4()) continue;
+    if (own.first > last || range.base() > own.last) continue;
     return absl::InvalidArgumentError(
         fmt::format("load balancer pool \"{}\" overlaps {} {}", own.text, what, range.ToString()));
   }
   return absl::OkStatus();
 }
 
-BalancerChoice ChooseBalancerAddress(
-    const LoadBalancerPools& pools, const v1::Service& service, uint64_t from,
-    const std::function<std::optional<ObjectKey>(const std::string& ip)>& owner) {
-  const v1::ServiceSpec& spec = service.spec();
-  const std::string& load_balancer_class = spec.load_balancer_class();
-  if (!load_balancer_class.empty() && load_balancer_class != kLoadBalancerClass) return {};
-  const uint64_t size = pools.size();
+std::vector<std::string> BalancerAddressesOf(const v1::Service& service) {
+  std::vector<std::string> out;
+  for (const auto& entry : service.status().load_balancer().ingress()) out.push_back(entry.ip());
+  return out;
+}
+
+namespace {
+
+// Of one family: the address, or why there is none.
+BalancerChoice ChooseOne(const LoadBalancerPools& pools, const v1::Service& service, bool is_v4,
+                         uint64_t from, const Owner& owner) {
+  const uint64_t size = pools.size(is_v4);
   if (size == 0) {
-    return {.ip = "",
+    return {.ips = {},
             .reason = "NoLoadBalancerPool",
-            .message = "no address to give: meshd has no --load-balancer-pool"};
+            .message = pools.size(!is_v4) == 0
+                           ? "no address to give: meshd has no --load-balancer-pool"
+                           : fmt::format("no {0} address to give: meshd has no "
+                                         "--load-balancer-pool of {0}",
+                                         FamilyName(is_v4))};
   }
-  if (!spec.load_balancer_ip().empty()) {
-    const auto wanted = IpAddress::Parse(spec.load_balancer_ip());
+  const std::string& text = service.spec().load_balancer_ip();
+  const auto wanted = IpAddress::Parse(text);
+  if (!text.empty() && (!wanted.ok() || wanted->is_v4() == is_v4)) {
     if (!wanted.ok() || !pools.Contains(*wanted)) {
-      return {.ip = "",
+      return {.ips = {},
               .reason = "AddressOutsidePool",
-              .message = fmt::format("spec.loadBalancerIP {} is outside of the pool {}",
-                                     spec.load_balancer_ip(), pools.ToString())};
+              .message = fmt::format("spec.loadBalancerIP {} is outside of the pool {}", text,
+                                     pools.ToString(is_v4))};
     }
     if (const auto other = owner(wanted->ToString())) {
-      return {.ip = "",
+      return {.ips = {},
               .reason = "AddressInUse",
-              .message = fmt::format("spec.loadBalancerIP {} is in use by Service {}",
-                                     spec.load_balancer_ip(), other->ToString())};
+              .message = fmt::format("spec.loadBalancerIP {} is in use by Service {}", text,
+                                     other->ToString())};
     }
-    return {.ip = wanted->ToString(), .reason = "", .message = ""};
+    return {.ips = {wanted->ToString()}, .reason = "", .message = ""};
   }
-  if (service.status().load_balancer().ingress_size() > 0) {
-    const std::string& present = service.status().load_balancer().ingress(0).ip();
+  for (const std::string& present : BalancerAddressesOf(service)) {
     const auto address = IpAddress::Parse(present);
-    if (address.ok() && pools.Contains(*address) && !owner(present)) {
-      return {.ip = present, .reason = "", .message = ""};
-    }
+    const bool stays = address.ok() && address->is_v4() == is_v4 && pools.Contains(*address);
+    if (stays && !owner(present)) return {.ips = {present}, .reason = "", .message = ""};
   }
   for (uint64_t tried = 0; tried < size; ++tried) {
-    std::string ip = pools.At((from + tried) % size).ToString();
-    if (!owner(ip)) return {.ip = std::move(ip), .reason = "", .message = ""};
+    std::string ip = pools.At(is_v4, (from + tried) % size).ToString();
+    if (!owner(ip)) return {.ips = {std::move(ip)}, .reason = "", .message = ""};
   }
-  return {.ip = "",
+  return {.ips = {},
           .reason = "PoolExhausted",
           .message = fmt::format("all {} addresses of the pool {} are in use; delete a Service of "
                                  "type LoadBalancer, or start meshd with a larger "
                                  "--load-balancer-pool",
-                                 size, pools.ToString())};
+                                 size, pools.ToString(is_v4))};
+}
+
+}  // namespace
+
+BalancerChoice ChooseBalancerAddresses(const LoadBalancerPools& pools, const v1::Service& service,
+                                       const std::array<uint64_t, 2>& from, const Owner& owner) {
+  const v1::ServiceSpec& spec = service.spec();
+  const std::string& load_balancer_class = spec.load_balancer_class();
+  if (!load_balancer_class.empty() && load_balancer_class != kLoadBalancerClass) return {};
+  BalancerChoice out;
+  std::vector<std::string> families(spec.ip_families().begin(), spec.ip_families().end());
+  if (families.empty()) families = {"IPv4"};
+  BalancerChoice missing;
+  for (const std::string& family : families) {
+    const bool is_v4 = family == "IPv4";
+    BalancerChoice one = ChooseOne(pools, service, is_v4, from[is_v4 ? 0 : 1], owner);
+    out.ips.insert(out.ips.end(), one.ips.begin(), one.ips.end());
+    if (one.ips.empty() && missing.reason.empty()) missing = std::move(one);
+  }
+  // Without a pool of the second family that was only preferred, the first is all there is.
+  const bool content = !out.ips.empty() && missing.reason == "NoLoadBalancerPool" &&
+                       spec.ip_family_policy() == "PreferDualStack";
+  if (!content) {
+    out.reason = missing.reason;
+    out.message = missing.message;
+  }
+  const auto wanted = IpAddress::Parse(spec.load_balancer_ip());
+  if (wanted.ok() && out.reason.empty() &&
+      std::find(families.begin(), families.end(), FamilyName(wanted->is_v4())) == families.end()) {
+    out.reason = "AddressFamily";
+    out.message = fmt::format("spec.loadBalancerIP {} is not given: the Service has no {}",
+                              spec.load_balancer_ip(), FamilyName(wanted->is_v4()));
+  }
+  return out;
 }
 
 }  // namespace mesh::controlplane

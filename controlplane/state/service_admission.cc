@@ -34,24 +34,19 @@ bool NeedsNodePorts(const v1::ServiceSpec& spec) {
                                            spec.allocate_load_balancer_node_ports());
 }
 
+std::vector<std::string> ClusterIpsOf(const v1::ServiceSpec& spec) {
+  if (!spec.cluster_ips().empty()) return {spec.cluster_ips().begin(), spec.cluster_ips().end()};
+  if (!spec.cluster_ip().empty()) return {spec.cluster_ip()};
+  return {};
+}
+
 // The lower part of the range is left to ports that people choose (as in Kubernetes).
 int32_t StaticPorts(const ServiceRanges& ranges) {
   const int32_t size = ranges.node_port_last - ranges.node_port_first + 1;
   return std::min(size / 2, std::clamp(size / 32, 16, 128));
 }
 
-absl::Status Invalid(const ObjectKey& key, const std::string& path, const std::string& problem) {
-  return InvalidField(fmt::format("Service \"{}\" is invalid: ", key.name), path, problem);
-}
-
 }  // namespace
-
-absl::Status InvalidField(const std::string& head, const std::string& path,
-                          const std::string& problem) {
-  absl::Status status = absl::InvalidArgumentError(fmt::format("{}{}: {}", head, path, problem));
-  status.SetPayload(kFieldPayload, absl::Cord(path + "\n" + problem));
-  return status;
-}
 
 ServiceAdmission::ServiceAdmission(ServiceRanges ranges)
     : ranges_(std::move(ranges)), next_node_port_(ranges_.node_port_first + StaticPorts(ranges_)) {}
@@ -68,66 +63,83 @@ absl::Status ServiceAdmission::Admit(const ClusterState& state, uint64_t holder,
   const Request request{.state = state,
                         .holder = holder,
                         .key = {service->metadata().namespace_(), service->metadata().name()}};
-  RETURN_IF_ERROR(AdmitClusterIp(request, before, service->mutable_spec()));
+  RETURN_IF_ERROR(CompleteFamilies(ranges_.services, request.key, service->mutable_spec()));
+  RETURN_IF_ERROR(CheckExternalIps(request.key, service->spec()));
+  RETURN_IF_ERROR(AdmitClusterIps(request, before, service->mutable_spec()));
   RETURN_IF_ERROR(AdmitNodePorts(request, service->mutable_spec()));
   AdmitBalancer(request, service);
   return absl::OkStatus();
 }
 
-absl::Status ServiceAdmission::AdmitClusterIp(const Request& request, const v1::Service* before,
-                                              v1::ServiceSpec* spec) {
+absl::Status ServiceAdmission::AdmitClusterIps(const Request& request, const v1::Service* before,
+                                               v1::ServiceSpec* spec) {
   if (spec->type() == "ExternalName") {
     spec->clear_cluster_ip();
     spec->clear_cluster_ips();
     return absl::OkStatus();
   }
-  std::string ip = spec->cluster_ip();
-  const std::string had = before == nullptr ? "" : before->spec().cluster_ip();
-  if (!had.empty()) {
-    if (!ip.empty() && ip != had) {
-      return Invalid(request.key, "spec.clusterIP",
-                     fmt::format("Invalid value: \"{}\": may not change once set", ip));
-    }
-    ip = had;
-  } else if (!ip.empty() && ip != "None") {
-    if (const std::string why = WhyNotClusterIp(request, ip); !why.empty()) {
-      return Invalid(request.key, "spec.clusterIPs",
-                     fmt::format("Invalid value: [\"{}\"]: failed "
-                                 "to allocate IP {}: {}",
-                                 ip, ip, why));
-    }
-    ip = IpAddress::Parse(ip)->ToString();
-  } else if (ip.empty()) {
-    // The last address of an IPv4 range is its broadcast address. The search goes on where the last
-    // one ended, so that an address rests for long before it comes back.
-    const auto& stored = request.state.index().cluster_ips;
-    const uint64_t end = ranges_.service_range.size() - 1;
-    for (uint64_t tried = 0; tried < end && ip.empty(); ++tried) {
-      const uint64_t index = next_ip_index_;
-      next_ip_index_ = index + 1 >= end ? 1 : index + 1;
-      if (index == 0 || index >= end || index == kReservedApiServer || index == kReservedDns) {
-        continue;
+  const std::vector<std::string> had =
+      before == nullptr ? std::vector<std::string>() : ClusterIpsOf(before->spec());
+  const std::vector<std::string> wanted = ClusterIpsOf(*spec);
+  if (!had.empty() && !wanted.empty() && wanted[0] != had[0]) {
+    return InvalidService(request.key, "spec.clusterIP",
+                          fmt::format("Invalid value: \"{}\": may not change once set", wanted[0]));
+  }
+  std::vector<std::string> ips;
+  if ((wanted.empty() ? had : wanted) == std::vector<std::string>{"None"}) {
+    ips = {"None"};
+  } else {
+    for (size_t i = 0; i < static_cast<size_t>(spec->ip_families_size()); ++i) {
+      const bool is_v4 = spec->ip_families(static_cast<int>(i)) == kIpv4;
+      std::string ip = i < wanted.size() ? wanted[i] : i < had.size() ? had[i] : "";
+      if (ip.empty()) {
+        ASSIGN_OR_RETURN(ip, TakeClusterIp(request, is_v4));
+      } else if (i >= had.size() || ip != had[i]) {
+        if (const std::string why = WhyNotClusterIp(request, is_v4, ip); !why.empty()) {
+          return InvalidService(request.key, "spec.clusterIPs",
+                                fmt::format("Invalid value: [\"{}\"]: failed to allocate IP {}: {}",
+                                            fmt::join(wanted, "\", \""), ip, why));
+        }
+        ip = IpAddress::Parse(ip)->ToString();
       }
-      std::string candidate = ranges_.service_range.At(index)->ToString();
-      if (!OwnerOf(stored, held_ips_, candidate, request.key)) ip = std::move(candidate);
-    }
-    if (ip.empty()) {
-      return absl::ResourceExhaustedError(
-          fmt::format("service \"{}\": no free cluster IP in {} ({} in use); delete services or "
-                      "start meshd with a larger --service-cidr",
-                      request.key.ToString(), ranges_.service_range.ToString(), stored.size()));
+      held_ips_[ip] = {request.holder, request.key};
+      ips.push_back(std::move(ip));
     }
   }
-  spec->set_cluster_ip(ip);
-  spec->clear_cluster_ips();
-  spec->add_cluster_ips(ip);
-  if (ip != "None") held_ips_[ip] = {request.holder, request.key};
+  spec->set_cluster_ip(ips[0]);
+  spec->mutable_cluster_ips()->Assign(ips.begin(), ips.end());
   return absl::OkStatus();
 }
 
-std::string ServiceAdmission::WhyNotClusterIp(const Request& request,
+// The search goes on where the last one ended, so that an address rests for long before it comes
+// back.
+absl::StatusOr<std::string> ServiceAdmission::TakeClusterIp(const Request& request, bool is_v4) {
+  const IpPrefix& range = *ranges_.services.Of(is_v4);
+  const auto& stored = request.state.index().cluster_ips;
+  // The last address of an IPv4 range is its broadcast address.
+  const uint64_t end = is_v4 ? range.size() - 1 : std::min(range.size(), kServiceAddresses6);
+  uint64_t& next = next_ip_index_[is_v4 ? 0 : 1];
+  for (uint64_t tried = 0; tried < end; ++tried) {
+    const uint64_t index = next;
+    next = index + 1 >= end ? 1 : index + 1;
+    if (index == 0 || index >= end || index == kReservedApiServer || index == kReservedDns) {
+      continue;
+    }
+    std::string candidate = range.At(index)->ToString();
+    if (!OwnerOf(stored, held_ips_, candidate, request.key)) return candidate;
+  }
+  const auto in_use = std::count_if(stored.begin(), stored.end(), [&](const auto& entry) {
+    return (entry.first.find(':') == std::string::npos) == is_v4;
+  });
+  return absl::ResourceExhaustedError(
+      fmt::format("service \"{}\": no free cluster IP in {} ({} in use); delete services or "
+                  "start meshd with a larger --service-cidr",
+                  request.key.ToString(), range.ToString(), in_use));
+}
+
+std::string ServiceAdmission::WhyNotClusterIp(const Request& request, bool is_v4,
                                               const std::string& text) const {
-  const IpPrefix& range = ranges_.service_range;
+  const IpPrefix& range = *ranges_.services.Of(is_v4);
   const absl::StatusOr<IpAddress> address = IpAddress::Parse(text);
   if (!address.ok() || !range.Contains(*address)) {
     return fmt::format("the provided IP is not in the valid range. The range of valid IPs is {}",
@@ -187,16 +199,17 @@ absl::Status ServiceAdmission::TakeNodePort(const Request& request, const std::s
     auto own = stored.find(wanted);
     const bool has_it = own != stored.end() && own->second == request.key;
     if (!has_it && (wanted < ranges_.node_port_first || wanted > ranges_.node_port_last)) {
-      return Invalid(request.key, path,
-                     fmt::format("Invalid value: {}: provided port is not in the valid range. "
-                                 "The range of valid ports is {}-{}",
-                                 wanted, ranges_.node_port_first, ranges_.node_port_last));
+      return InvalidService(
+          request.key, path,
+          fmt::format("Invalid value: {}: provided port is not in the valid range. "
+                      "The range of valid ports is {}-{}",
+                      wanted, ranges_.node_port_first, ranges_.node_port_last));
     }
     if (const auto other = OwnerOf(stored, held_node_ports_, wanted, request.key)) {
-      return Invalid(request.key, path,
-                     fmt::format("Invalid value: {}: provided port is already "
-                                 "allocated, to Service {}",
-                                 wanted, other->ToString()));
+      return InvalidService(request.key, path,
+                            fmt::format("Invalid value: {}: provided port is already "
+                                        "allocated, to Service {}",
+                                        wanted, other->ToString()));
     }
     held_node_ports_[wanted] = {request.holder, request.key};
     *port = wanted;
@@ -230,23 +243,25 @@ void ServiceAdmission::AdmitBalancer(const Request& request, v1::Service* servic
   }
   const std::string& wanted_class = service->spec().load_balancer_class();
   if (!wanted_class.empty() && wanted_class != kLoadBalancerClass) return;  // another's
-  const BalancerChoice choice = ChooseBalancerAddress(
+  const BalancerChoice choice = ChooseBalancerAddresses(
       ranges_.load_balancer_pools, *service, next_balancer_, [&](const std::string& ip) {
         return OwnerOf(request.state.index().balancer_ips, held_balancer_ips_, ip, request.key);
       });
-  const auto& ingress = service->status().load_balancer().ingress();
-  const bool same =
-      choice.ip.empty() ? ingress.empty() : ingress.size() == 1 && ingress.Get(0).ip() == choice.ip;
-  if (!same) {
+  const std::vector<std::string> present = BalancerAddressesOf(*service);
+  if (choice.ips != present) {
     service->mutable_status()->clear_load_balancer();
-    if (choice.ip.empty()) return;
-    v1::LoadBalancerIngress* entry =
-        service->mutable_status()->mutable_load_balancer()->add_ingress();
-    entry->set_ip(choice.ip);
-    entry->set_ip_mode("VIP");
-    ++next_balancer_;
+    for (const std::string& ip : choice.ips) {
+      v1::LoadBalancerIngress* entry =
+          service->mutable_status()->mutable_load_balancer()->add_ingress();
+      entry->set_ip(ip);
+      entry->set_ip_mode("VIP");
+      if (std::find(present.begin(), present.end(), ip) != present.end()) continue;
+      ++next_balancer_[ip.find(':') == std::string::npos ? 0 : 1];
+    }
   }
-  if (!choice.ip.empty()) held_balancer_ips_[choice.ip] = {request.holder, request.key};
+  for (const std::string& ip : choice.ips) {
+    held_balancer_ips_[ip] = {request.holder, request.key};
+  }
 }
 
 }  // namespace mesh::controlplane

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a Service gets from the cluster before it is stored: its cluster IP, node ports, health
-// check port, load balancer address. Values, no I/O: what is taken is what the state says, and what
-// writes that are still on their way hold.
+// What a Service gets from the cluster before it is stored: its cluster IPs, node ports, health
+// check port, load balancer addresses. Values, no I/O: what is taken is what the state says, and
+// what writes that are still on their way hold.
 //
 // Thread: loop only.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -14,20 +15,21 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/cluster_ranges.h"
 #include "common/ip_address.h"
 #include "controlplane/state/cluster_state.h"
 #include "controlplane/state/load_balancer_pools.h"
+#include "controlplane/state/service_families.h"
 
 namespace mesh::controlplane {
 
-// Payload of an INVALID_ARGUMENT that is about one field: its path, a line feed, what is wrong.
-inline constexpr char kFieldPayload[] = "mesh.field";
-// "<head><path>: <problem>" with that payload.
-absl::Status InvalidField(const std::string& head, const std::string& path,
-                          const std::string& problem);
+// Addresses of IPv6 that are given out, from the beginning of the range; others of the range can be
+// asked for. A search that finds nothing ends.
+inline constexpr uint64_t kServiceAddresses6 = 1 << 20;
 
 struct ServiceRanges {
-  IpPrefix service_range;
+  DualRange services;
   // Both inclusive.
   int32_t node_port_first = 30000;
   int32_t node_port_last = 32767;
@@ -55,19 +57,22 @@ class ServiceAdmission {
     ObjectKey key;
   };
 
-  absl::Status AdmitClusterIp(const Request& request, const v1::Service* before,
-                              v1::ServiceSpec* spec);
+  absl::Status AdmitClusterIps(const Request& request, const v1::Service* before,
+                               v1::ServiceSpec* spec);
+  // Any free one of the family.
+  absl::StatusOr<std::string> TakeClusterIp(const Request& request, bool is_v4);
   absl::Status AdmitNodePorts(const Request& request, v1::ServiceSpec* spec);
   void AdmitBalancer(const Request& request, v1::Service* service);
-  std::string WhyNotClusterIp(const Request& request, const std::string& text) const;
+  std::string WhyNotClusterIp(const Request& request, bool is_v4, const std::string& text) const;
   // Takes a node port: the given one, which `path` names, or any for 0.
   absl::Status TakeNodePort(const Request& request, const std::string& path, int32_t wanted,
                             int32_t* port);
 
   const ServiceRanges ranges_;
-  uint64_t next_ip_index_ = 16;
+  // Of IPv4, of IPv6.
+  std::array<uint64_t, 2> next_ip_index_ = {16, 16};
   int32_t next_node_port_;
-  uint64_t next_balancer_ = 0;
+  std::array<uint64_t, 2> next_balancer_ = {0, 0};
   Held<std::string> held_ips_;
   Held<int32_t> held_node_ports_;
   Held<std::string> held_balancer_ips_;

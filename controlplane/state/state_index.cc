@@ -43,6 +43,9 @@ void StateIndex::Note(const ObjectKey& key, const v1::Service& service, bool add
   if (!spec.cluster_ip().empty() && spec.cluster_ip() != "None") {
     Own(&cluster_ips, spec.cluster_ip(), key, add);
   }
+  for (const std::string& ip : spec.cluster_ips()) {
+    if (ip != "None") Own(&cluster_ips, ip, key, add);
+  }
   for (const v1::ServicePort& port : spec.ports()) {
     if (port.node_port() != 0) Own(&node_ports, port.node_port(), key, add);
   }
@@ -51,7 +54,8 @@ void StateIndex::Note(const ObjectKey& key, const v1::Service& service, bool add
   }
   const auto& ingress = service.status().load_balancer().ingress();
   for (const v1::LoadBalancerIngress& entry : ingress) Own(&balancer_ips, entry.ip(), key, add);
-  if (add && spec.type() == "LoadBalancer" && ingress.empty()) {
+  const int families = std::max(spec.ip_families_size(), 1);
+  if (add && spec.type() == "LoadBalancer" && ingress.size() < families) {
     waiting_balancers.insert(key);
   } else {
     waiting_balancers.erase(key);

@@ -33,7 +33,7 @@ struct StateIndex {
   std::map<std::string, ObjectKey> cluster_ips;
   std::map<int32_t, ObjectKey> node_ports;  // health check ports too
   std::map<std::string, ObjectKey> balancer_ips;
-  // Services of type LoadBalancer without an address.
+  // Services of type LoadBalancer without an address of one of their families.
   std::set<ObjectKey> waiting_balancers;
   // Names: Services by the first label of their selector, pods by each of their labels.
   std::map<LabelKey, std::set<std::string>> services;

@@ -88,8 +88,9 @@ TEST(ApplyDefaults, FillsHowAServiceIsReached) {
   EXPECT_EQ(spec->internal_traffic_policy(), "Cluster");
   EXPECT_EQ(spec->external_traffic_policy(), "Cluster");
   EXPECT_TRUE(spec->allocate_load_balancer_node_ports());
-  EXPECT_EQ(spec->ip_family_policy(), "SingleStack");
-  EXPECT_EQ(spec->ip_families(0), "IPv4");
+  // Of the cluster, which only admission knows.
+  EXPECT_EQ(spec->ip_family_policy(), "");
+  EXPECT_EQ(spec->ip_families_size(), 0);
 }
 
 TEST(ApplyDefaults, TakesRequestsFromLimits) {

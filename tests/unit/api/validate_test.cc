@@ -256,14 +256,6 @@ TEST(Validate, FindsWhatIsWrongWithHowAServiceIsReached) {
          port->set_name("b");
          port->set_node_port(30080);
        }},
-      {"spec.ipFamilies[0]: Invalid value: \"IPv6\": IPv6 is not supported yet",
-       [&](v1::Service* s) {
-         spec(s)->add_ip_families("IPv6");
-         spec(s)->add_ip_families("IPv4");
-       }},
-      {"spec.ipFamilyPolicy: Unsupported value: \"RequireDualStack\": IPv6 is not supported yet, "
-       "supported values: \"SingleStack\", \"PreferDualStack\"",
-       [&](v1::Service* s) { spec(s)->set_ip_family_policy("RequireDualStack"); }},
       {"spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 86401: must be greater "
        "than 0 and less than or equal to 86400",
        [&](v1::Service* s) {
@@ -281,7 +273,7 @@ TEST(Validate, FindsWhatIsWrongWithHowAServiceIsReached) {
        [&](v1::Service* s) { spec(s)->add_load_balancer_source_ranges("10.0.0.0/8"); }},
       {"spec.loadBalancerSourceRanges[0]: Invalid value: \"office\": must be a valid address "
        "range, "
-       "e.g. 10.9.8.0/24",
+       "e.g. 10.9.8.0/24 or 2001:db8::/64",
        [&](v1::Service* s) {
          spec(s)->set_type("LoadBalancer");
          spec(s)->add_load_balancer_source_ranges("office");
@@ -319,9 +311,25 @@ TEST(Validate, FindsWhatIsWrongWithAnEndpointSlice) {
       {"address_type: \"IPv4\" endpoints { addresses: \"203.0.113.7\" } ports { port: 5432 } }",
        ""},
       {"endpoints { addresses: \"203.0.113.7\" } }", "addressType: Required value"},
-      {"address_type: \"IPv6\" }",
-       "addressType: Unsupported value: \"IPv6\": IPv6 is not supported yet, supported values: "
-       "\"IPv4\""},
+      {"address_type: \"IPv6\" endpoints { addresses: \"2001:db8::9\" } }", ""},
+      {"address_type: \"FQDN\" }",
+       "addressType: Unsupported value: \"FQDN\": not supported yet, supported values: \"IPv4\", "
+       "\"IPv6\""},
+      {"address_type: \"IPv6\" endpoints { addresses: \"10.9.8.7\" } }",
+       "endpoints[0].addresses[0]: Invalid value: \"10.9.8.7\": must be a valid IPv6 address, "
+       "(e.g. "
+       "2001:db8::9)"},
+      {"address_type: \"IPv4\" endpoints { addresses: \"2001:db8::9\" } }",
+       "endpoints[0].addresses[0]: Invalid value: \"2001:db8::9\": must be a valid IPv4 address, "
+       "(e.g. 10.9.8.7)"},
+      {"address_type: \"IPv6\" endpoints { addresses: \"fe80::1\" } }",
+       "endpoints[0].addresses[0]: Invalid value: \"fe80::1\": may not be in the link-local range "
+       "(169.254.0.0/16, fe80::/10)"},
+      {"address_type: \"IPv6\" endpoints { addresses: \"::1\" } }",
+       "endpoints[0].addresses[0]: Invalid value: \"::1\": may not be in the loopback range "
+       "(127.0.0.0/8, ::1/128)"},
+      {"address_type: \"IPv6\" endpoints { addresses: \"ff0e::1\" } }",
+       "endpoints[0].addresses[0]: Invalid value: \"ff0e::1\": must be a unicast address"},
       {"address_type: \"IPv4\" endpoints { } }", "endpoints[0].addresses: Required value"},
       {"address_type: \"IPv4\" endpoints { addresses: \"169.254.1.1\" } }",
        "endpoints[0].addresses[0]: Invalid value: \"169.254.1.1\": may not be in the link-local "

@@ -136,6 +136,7 @@ TEST_F(DescribeTest, TellsAboutAServiceAndItsEndpoints) {
             "Selector:     app=web\n"
             "Type:         ClusterIP\n"
             "IP:           10.96.0.10\n"
+            "IPs:          <none>\n"
             "Port:         http  80/TCP\n"
             "TargetPort:   web/TCP\n"
             "Endpoints:    10.244.1.2:8080\n"
@@ -149,28 +150,36 @@ TEST_F(DescribeTest, TellsWhatAServiceOfTypeLoadBalancerHas) {
   v1::Resource service = Parse<v1::Resource>(
       "service { metadata { name: 'web' namespace: 'shop' } spec { type: 'LoadBalancer' "
       "cluster_ip: "
-      "'10.96.0.10' ip_family_policy: 'SingleStack' ip_families: 'IPv4' session_affinity: "
+      "'10.96.0.10' cluster_ips: '10.96.0.10' cluster_ips: 'fd00:10:96::10' ip_family_policy: "
+      "'PreferDualStack' ip_families: 'IPv4' ip_families: 'IPv6' session_affinity: "
       "'ClientIP' session_affinity_config { client_ip { timeout_seconds: 60 } } "
       "external_traffic_policy: 'Local' internal_traffic_policy: 'Cluster' "
       "health_check_node_port: 30999 load_balancer_source_ranges: '10.0.0.0/8' "
       "load_balancer_source_ranges: '1.2.3.0/24' ports { port: 80 node_port: 30080 } } "
-      "status { load_balancer { ingress { ip: '192.168.1.9' } } } }");
+      "status { load_balancer { ingress { ip: '192.168.1.9' } ingress { ip: 'fd00:1::9' } } } }");
+  Related related;
+  related.slices = {
+      Parse<v1::EndpointSlice>("address_type: 'IPv4' ports { port: 80 } endpoints { addresses: "
+                               "'10.244.1.2' conditions { ready: true } }"),
+      Parse<v1::EndpointSlice>("address_type: 'IPv6' ports { port: 80 } endpoints { addresses: "
+                               "'fd00:10:244:1::2' conditions { ready: true } }")};
 
-  EXPECT_EQ(Describe(service, {}, Now()),
+  EXPECT_EQ(Describe(service, related, Now()),
             "Name:                        web\n"
             "Namespace:                   shop\n"
             "Labels:                      <none>\n"
             "Annotations:                 <none>\n"
             "Selector:                    <none>\n"
             "Type:                        LoadBalancer\n"
-            "IP Family Policy:            SingleStack\n"
-            "IP Families:                 IPv4\n"
+            "IP Family Policy:            PreferDualStack\n"
+            "IP Families:                 IPv4,IPv6\n"
             "IP:                          10.96.0.10\n"
-            "LoadBalancer Ingress:        192.168.1.9\n"
+            "IPs:                         10.96.0.10,fd00:10:96::10\n"
+            "LoadBalancer Ingress:        192.168.1.9,fd00:1::9\n"
             "Port:                        <unset>  80/TCP\n"
             "TargetPort:                  80/TCP\n"
             "NodePort:                    <unset>  30080/TCP\n"
-            "Endpoints:                   <none>\n"
+            "Endpoints:                   10.244.1.2:80,[fd00:10:244:1::2]:80\n"
             "Session Affinity:            ClientIP (60 s)\n"
             "External Traffic Policy:     Local\n"
             "Internal Traffic Policy:     Cluster\n"

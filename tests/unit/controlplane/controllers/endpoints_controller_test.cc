@@ -294,7 +294,8 @@ TEST_F(EndpointsControllerTest, WarnsOfAPortNameThatNoContainerHas) {
 }
 
 TEST_F(EndpointsControllerTest, NamesEndpointsOutsideOfTheCluster) {
-  const EndpointsController knowing(*IpPrefix::Parse("10.244.0.0/16"));
+  const EndpointsController knowing(
+      DualRange{.v4 = *IpPrefix::Parse("10.244.0.0/16"), .v6 = std::nullopt});
   world.AddService("web", "");
   v1::EndpointSlice manual;
   manual.mutable_metadata()->set_name("db");
@@ -310,6 +311,55 @@ TEST_F(EndpointsControllerTest, NamesEndpointsOutsideOfTheCluster) {
   ASSERT_EQ(result.events.size(), 1u);
   EXPECT_EQ(result.events[0].message,
             "EndpointSlice db sends to addresses outside of the cluster: 203.0.113.7");
+}
+
+TEST_F(EndpointsControllerTest, KeepsSlicesOfEachFamily) {
+  v1::Service service = world.AddService("web", "web");
+  service.mutable_spec()->add_ip_families("IPv6");
+  service.mutable_spec()->add_ip_families("IPv4");
+  world.Put(Wrap(service));
+  for (const char* name : {"web-1", "web-2"}) world.AddPod(name, "web", "a", true);
+  v1::Pod second = world.pod("web-2");  // web-1 is from before the cluster had IPv6
+  second.mutable_status()->add_pod_ips()->set_ip(second.status().pod_ip());
+  second.mutable_status()->add_pod_ips()->set_ip("fd00:10:244::3");
+  world.Put(Wrap(second));
+
+  Settle();
+
+  EXPECT_EQ(Slice("web").address_type(), "IPv4");
+  EXPECT_THAT(Lines(Slice("web")),
+              ElementsAre("10.244.0.2 ready serving", "10.244.0.3 ready serving"));
+  EXPECT_EQ(Slice("web-ipv6").address_type(), "IPv6");
+  EXPECT_THAT(Lines(Slice("web-ipv6")), ElementsAre("fd00:10:244::3 ready serving"));
+  EXPECT_EQ(Slice("web-ipv6").ports(0).port(), Slice("web").ports(0).port());
+
+  // The family goes, its slices go.
+  service.mutable_spec()->mutable_ip_families()->RemoveLast();
+  world.Put(Wrap(service));
+  Settle();
+  EXPECT_EQ(FindObject(world.state.endpoint_slices, InDefault("web")), nullptr);
+  EXPECT_THAT(Lines(Slice("web-ipv6")), ElementsAre("fd00:10:244::3 ready serving"));
+}
+
+TEST_F(EndpointsControllerTest, NamesSlicesOfAFamilyThatTheServiceHasNot) {
+  const EndpointsController knowing(
+      DualRange{.v4 = *IpPrefix::Parse("10.244.0.0/16"), .v6 = std::nullopt});
+  world.AddService("web", "");
+  v1::EndpointSlice manual;
+  manual.mutable_metadata()->set_name("db");
+  manual.mutable_metadata()->set_namespace_("default");
+  (*manual.mutable_metadata()->mutable_labels())[kServiceNameLabel] = "web";
+  manual.set_address_type("IPv6");
+  manual.add_endpoints()->add_addresses("2001:db8::7");
+  world.Put(Wrap(manual));
+
+  const ReconcileResult result = knowing.Reconcile(world.state, InDefault("web"), world.now);
+
+  ASSERT_EQ(result.events.size(), 1u);
+  EXPECT_EQ(result.events[0].reason, "AddressFamily");
+  EXPECT_EQ(result.events[0].message,
+            "EndpointSlice db is not used: its addressType is IPv6, ipFamilies of the Service is "
+            "IPv4");
 }
 
 }  // namespace

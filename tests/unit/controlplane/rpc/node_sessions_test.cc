@@ -27,13 +27,19 @@ class FakeAgent : public NodeLink {
     sessions_.OnMessage(id_, message);
     world_.Settle();
   }
-  void Hello(const std::string& name, const std::string& ip = "192.168.0.1") {
+  void Hello(const std::string& name, const std::string& ip = "192.168.0.1",
+             const std::string& ip6 = "") {
     v1::AgentMessage message;
     message.mutable_hello()->set_node_name(name);
     v1::Node* node = message.mutable_hello()->mutable_node();
     v1::NodeAddress* address = node->mutable_status()->add_addresses();
     address->set_type("InternalIP");
     address->set_address(ip);
+    if (!ip6.empty()) {
+      v1::NodeAddress* second = node->mutable_status()->add_addresses();
+      second->set_type("InternalIP");
+      second->set_address(ip6);
+    }
     node->mutable_status()->set_agent_endpoint(ip + ":6441");
     Say(message);
   }
@@ -115,6 +121,38 @@ TEST_F(NodeSessionsTest, RegistersANodeAndWelcomesItWithItsRange) {
   EXPECT_EQ(Node("n1").status().agent_endpoint(), "192.168.0.7:6441");
   EXPECT_EQ(Node("n1").metadata().labels().at("kubernetes.io/hostname"), "n1");
   EXPECT_TRUE(Node("n1").status().has_last_heartbeat());
+}
+
+TEST(DualStackSessions, TellNodesTheirRangesAndPeersOfBothFamilies) {
+  Writer::Options options;
+  options.admission.cluster_cidr = "10.244.0.0/16,fd00:10:244::/56";
+  options.admission.service_cidr = "10.96.0.0/16,fd00:10:96::/108";
+  World world(options);
+  NodeSessions sessions(world.loop, world.cache, world.writer,
+                        {.cluster_cidr = options.admission.cluster_cidr,
+                         .service_cidr = options.admission.service_cidr,
+                         .routing = v1::Welcome::NATIVE});
+  FakeAgent one(world, sessions);
+  one.Hello("n1", "192.168.0.1", "fd00:1::1");
+  FakeAgent two(world, sessions);
+  two.Hello("n2", "192.168.0.2");
+  const v1::NodeUpdate update = two.Update();
+
+  const v1::Welcome& welcome = two.received()[0].welcome();
+  EXPECT_EQ(welcome.cluster_cidr(), "10.244.0.0/16");
+  EXPECT_EQ(welcome.service_cidr(), "10.96.0.0/16");
+  EXPECT_EQ(welcome.pod_cidr(), "10.244.1.0/24");
+  EXPECT_EQ(welcome.pod_cidr6(), "fd00:10:244:1::/64");
+  EXPECT_EQ(welcome.cluster_cidr6(), "fd00:10:244::/56");
+  EXPECT_EQ(welcome.service_cidr6(), "fd00:10:96::/108");
+  EXPECT_EQ(welcome.routing(), v1::Welcome::NATIVE);
+  ASSERT_EQ(update.nodes_size(), 1);
+  EXPECT_EQ(update.nodes(0).ip(), "192.168.0.1");
+  EXPECT_EQ(update.nodes(0).ip6(), "fd00:1::1");
+  EXPECT_EQ(update.nodes(0).pod_cidr6(), "fd00:10:244::/64");
+  // A node without an IPv6 address of its own is a peer all the same.
+  one.Drain();
+  EXPECT_EQ(one.Update().nodes(0).ip6(), "");
 }
 
 TEST_F(NodeSessionsTest, KeepsRangeAndLabelsOfANodeThatComesBack) {

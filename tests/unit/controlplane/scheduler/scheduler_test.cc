@@ -223,6 +223,26 @@ TEST_F(SchedulerTest, LeavesPodsThatAreOnTheirWayOut) {
   EXPECT_THAT(Place(), IsEmpty());
 }
 
+TEST_F(SchedulerTest, GivesAddressesOfBothFamiliesWithOneNumber) {
+  v1::Node node = world.AddNode("a");
+  node.mutable_spec()->add_pod_cidrs(node.spec().pod_cidr());
+  node.mutable_spec()->add_pod_cidrs("fd00:10:244:7::/64");
+  world.Put(Wrap(node));
+  world.AddPod("one", "web");
+  world.AddPod("two", "web");
+
+  Place();
+
+  const auto ips = [&](const std::string& name) {
+    std::vector<std::string> out;
+    for (const v1::PodIP& ip : world.pod(name).status().pod_ips()) out.push_back(ip.ip());
+    return out;
+  };
+  EXPECT_THAT(ips("one"), ElementsAre("10.244.0.2", "fd00:10:244:7::2"));
+  EXPECT_THAT(ips("two"), ElementsAre("10.244.0.3", "fd00:10:244:7::3"));
+  EXPECT_EQ(world.pod("two").status().pod_ip(), "10.244.0.3");
+}
+
 TEST_F(SchedulerTest, GivesAPodThatTheUserPlacedItsAddress) {
   world.AddNode("a");
   world.AddNode("b").mutable_spec()->set_unschedulable(true);

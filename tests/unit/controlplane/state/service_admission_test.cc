@@ -207,14 +207,14 @@ TEST(Admission, RefusesEndpointsThatLeadBackIntoTheDatapath) {
 TEST(LoadBalancerPools, ReadsRangesAndRefusesWhatIsNone) {
   const auto pools = LoadBalancerPools::Parse({"192.168.1.240/30", "10.0.0.1-10.0.0.1"});
   ASSERT_TRUE(pools.ok()) << pools.status();
-  EXPECT_EQ(pools->size(), 5u);
-  EXPECT_EQ(pools->At(4).ToString(), "10.0.0.1");
-  EXPECT_EQ(pools->ToString(), "192.168.1.240/30 (4 addresses), 10.0.0.1-10.0.0.1 (1 address)");
+  EXPECT_EQ(pools->size(true), 5u);
+  EXPECT_EQ(pools->At(true, 4).ToString(), "10.0.0.1");
+  EXPECT_EQ(pools->ToString(true), "192.168.1.240/30 (4 addresses), 10.0.0.1-10.0.0.1 (1 address)");
   EXPECT_TRUE(pools->Contains(*IpAddress::Parse("192.168.1.243")));
   EXPECT_FALSE(pools->Contains(*IpAddress::Parse("192.168.1.244")));
 
   for (const char* bad :
-       {"192.168.1.250-192.168.1.240", "192.168.1.1", "pool", "fd00::/120", "-"}) {
+       {"192.168.1.250-192.168.1.240", "192.168.1.1", "pool", "fd00::1/120", "-"}) {
     EXPECT_EQ(LoadBalancerPools::Parse({bad}).status().code(), absl::StatusCode::kInvalidArgument)
         << bad;
   }
