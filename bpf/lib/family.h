@@ -33,6 +33,9 @@ volatile const struct mesh_config6 mesh_config6 = {};
 #define MESH_IP_HEADER_SIZE 40
 #define MESH_IPPROTO_ICMP   IPPROTO_ICMPV6
 
+/* A frame of its own, gone before the way down: the addresses take the room on the stack. */
+#define MESH_FRAME __noinline
+
 /* Rows. */
 #define mesh_affinity_key      mesh_affinity6_key
 #define mesh_announce_key      mesh_announce6_key
@@ -77,26 +80,40 @@ volatile const struct mesh_config6 mesh_config6 = {};
  */
 #define MESH_ADDR_OF(name, from) const mesh_addr *name = (from)
 
+/*
+ * Read where it is needed: the words of an address that the compiler keeps at hand are more than
+ * there are registers, and the stack has no room for them.
+ */
+#define mesh_word(address, i) (*(const volatile __u32 *)&(address)->w[i])
+
 /* Without branches: the verifier follows every way of each. */
 #define mesh_words_differ(a, b)                                                                    \
-	(((a).w[0] ^ (b).w[0]) | ((a).w[1] ^ (b).w[1]) | ((a).w[2] ^ (b).w[2]) |                   \
-	 ((a).w[3] ^ (b).w[3]))
+	((mesh_word(a, 0) ^ mesh_word(b, 0)) | (mesh_word(a, 1) ^ mesh_word(b, 1)) |               \
+	 (mesh_word(a, 2) ^ mesh_word(b, 2)) | (mesh_word(a, 3) ^ mesh_word(b, 3)))
 
 static __always_inline int mesh_addr_equal(const mesh_addr *a, const mesh_addr *b)
 {
-	return !mesh_words_differ(*a, *b);
+	return !mesh_words_differ(a, b);
+}
+
+static __always_inline void mesh_addr_copy(mesh_addr *to, const mesh_addr *from)
+{
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		*(volatile __u32 *)&to->w[i] = mesh_word(from, i);
 }
 
 static __always_inline int mesh_addr_is_zero(const mesh_addr *address)
 {
-	return !(address->w[0] | address->w[1] | address->w[2] | address->w[3]);
+	return !(mesh_word(address, 0) | mesh_word(address, 1) | mesh_word(address, 2) |
+		 mesh_word(address, 3));
 }
 
 /* Whether the address is that field of the node's configuration (gateway, node_ip). */
-#define mesh_is_own(address, field) (!mesh_words_differ(*(address), mesh_config6.field))
+#define mesh_is_own(address, field) (!mesh_words_differ(address, &mesh_config6.field))
 
 #define mesh_outside_word(address, range, i)                                                       \
-	(((address)->w[i] & mesh_config6.range##_mask.w[i]) ^ mesh_config6.range##_base.w[i])
+	((mesh_word(address, i) & mesh_config6.range##_mask.w[i]) ^ mesh_config6.range##_base.w[i])
 
 /* Whether the address is in that range of the configuration (pod, cluster, service). */
 #define mesh_in_own(address, range)                                                                \
@@ -162,13 +179,14 @@ static __always_inline __u64 mesh_csum_replace_addr(const mesh_addr *from, const
 
 #pragma unroll
 	for (int i = 0; i < 4; i++)
-		sum += (__u64)(__u32)~from->w[i] + to->w[i];
+		sum += (__u64)(__u32)~mesh_word(from, i) + mesh_word(to, i);
 	return sum;
 }
 
 static __always_inline __u32 mesh_addr_fold(const mesh_addr *address)
 {
-	return address->w[0] ^ address->w[1] ^ address->w[2] ^ address->w[3];
+	return mesh_word(address, 0) ^ mesh_word(address, 1) ^ mesh_word(address, 2) ^
+	       mesh_word(address, 3);
 }
 
 /* To groups: nothing of theirs is forwarded. */
@@ -186,6 +204,8 @@ typedef __be32 mesh_addr;
 #define MESH_ADDRESS_BITS   32
 #define MESH_IP_HEADER_SIZE 20
 #define MESH_IPPROTO_ICMP   IPPROTO_ICMP
+
+#define MESH_FRAME __always_inline
 
 #define MESH_ADDR_OF(name, from) const mesh_addr name##_copy = *(from), *name = &name##_copy
 

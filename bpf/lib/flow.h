@@ -72,7 +72,7 @@ static __always_inline int mesh_flow_over(const struct mesh_flow_value *flow, __
 }
 
 /* Whether a TCP flow has been closed by both sides, or reset. */
-static __always_inline int mesh_flow_closing(const struct mesh_flow_value *flow)
+static MESH_FRAME int mesh_flow_closing(const struct mesh_flow_value *flow)
 {
 	const struct mesh_flow_value *partner;
 
@@ -111,8 +111,8 @@ static __always_inline void mesh_flow_delete(const struct mesh_flow_key *key,
 }
 
 /* Fills the checksum differences between `key` and what leaves. */
-static __always_inline void mesh_flow_set_diffs(const struct mesh_flow_key *key,
-						struct mesh_flow_value *flow)
+static MESH_FRAME void mesh_flow_set_diffs(const struct mesh_flow_key *key,
+					   struct mesh_flow_value *flow)
 {
 	flow->address_diff = 0;
 	flow->port_diff = 0;

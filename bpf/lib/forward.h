@@ -32,7 +32,6 @@ static __always_inline int mesh_write_macs(struct __sk_buff *skb,
 static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh_packet *packet,
 					struct mesh_flow_value *flow, __u32 direction)
 {
-	struct bpf_tunnel_key tunnel;
 	__u32 ifindex = flow->out_ifindex;
 	int verdict;
 
@@ -59,12 +58,7 @@ static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh
 		verdict = mesh_encap(skb, packet, flow, direction);
 		if (likely(verdict != MESH_ENCAP_LEFT))
 			return verdict;
-		__builtin_memset(&tunnel, 0, sizeof(tunnel));
-		tunnel.tunnel_id = flow->vni;
-		tunnel.remote_ipv4 = bpf_ntohl(flow->out_peer);
-		tunnel.local_ipv4 = bpf_ntohl(mesh_config.node_ip);
-		tunnel.tunnel_ttl = 64;
-		if (bpf_skb_set_tunnel_key(skb, &tunnel, sizeof(tunnel), BPF_F_ZERO_CSUM_TX))
+		if (mesh_tunnel_set(skb, flow->out_peer, flow->vni))
 			return mesh_drop(skb, MESH_REASON_KERNEL, direction);
 		mesh_count(skb, MESH_REASON_FORWARDED, direction);
 		return bpf_redirect(ifindex, 0);

@@ -88,8 +88,8 @@ static __always_inline int mesh_nd_advertise(struct __sk_buff *skb, const __u8 *
 		return -1;
 	if (mesh_csum_apply((__sum16)0xffff, mesh_nd_sum(ip)))
 		return -1;
-	ip->daddr = ip->saddr;
-	ip->saddr = nd->target;
+	mesh_addr_copy(&ip->daddr, &ip->saddr);
+	mesh_addr_copy(&ip->saddr, &nd->target);
 	__builtin_memcpy(eth->h_dest, nd->mac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
 	nd->type = MESH_ICMP6_ADVERTISEMENT;
@@ -102,7 +102,7 @@ static __always_inline int mesh_nd_advertise(struct __sk_buff *skb, const __u8 *
 }
 
 /* The verdict for a question about an announced address; TC_ACT_UNSPEC: it is none. */
-static __always_inline int mesh_nd_answer(struct __sk_buff *skb)
+static __noinline int mesh_nd_answer(struct __sk_buff *skb)
 {
 	struct mesh_nd *nd = mesh_nd_solicitation(skb);
 	__u8 mac[ETH_ALEN];

@@ -10,6 +10,7 @@
 #include "lib/isolation.h"
 #include "lib/packet.h"
 #include "lib/resolve.h"
+#include "lib/scratch.h"
 #include "lib/select.h"
 #include "lib/state.h"
 
@@ -17,34 +18,6 @@
 #define MESH_PORT_TRIES 8
 #define MESH_PORT_FIRST 32768
 #define MESH_PORT_COUNT 28232
-
-/* What an ICMP error quotes, and the longest answer. */
-#ifdef MESH_IPV6
-#define MESH_QUOTE_MAX	128
-#define MESH_ANSWER_MAX 192
-#else
-#define MESH_QUOTE_MAX	68 /* an IP header with all its options, and 8 bytes */
-#define MESH_ANSWER_MAX 112
-#endif
-
-/*
- * The two entries while they are made, and what lib/refuse.h answers: the stack of a program ends
- * at 512 bytes.
- */
-struct mesh_scratch_value {
-	struct mesh_flow_value flow, answer;
-	__u8 answer_frame[MESH_ANSWER_MAX];
-	/* ICMP errors of this CPU in this second. */
-	__u32 icmp_second, icmp_errors;
-	struct bpf_fib_lookup fib;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct mesh_scratch_value);
-} mesh_scratch SEC(".maps");
 
 /*
  * Whether the Service that a flow came through is of the namespace of the pod it goes to
@@ -162,33 +135,35 @@ static __always_inline void mesh_flow_draw_port(struct mesh_flow_value *flow, __
  */
 static __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key,
 					     struct mesh_flow_value *flow,
-					     struct mesh_flow_value *answer)
+					     struct mesh_scratch_value *scratch)
 {
-	struct mesh_flow_key answer_key, other_key;
+	MESH_ROOM(struct mesh_flow_key, answer_key, scratch);
+	MESH_ROOM(struct mesh_flow_key, other_key, scratch);
+	struct mesh_flow_value *answer = &scratch->answer;
 	struct mesh_flow_value *other;
 	__u64 now_ns = flow->last_seen_ns;
 	int error; /* before 6.4 only 32 bits of it are defined */
 	int i;
 
 	for (i = 0; i < MESH_PORT_TRIES; i++) {
-		mesh_flow_partner_key(flow, key->proto, &answer_key);
-		mesh_flow_set_diffs(&answer_key, answer);
-		error = bpf_map_update_elem(&mesh_flow, &answer_key, answer, BPF_NOEXIST);
+		mesh_flow_partner_key(flow, key->proto, answer_key);
+		mesh_flow_set_diffs(answer_key, answer);
+		error = bpf_map_update_elem(&mesh_flow, answer_key, answer, BPF_NOEXIST);
 		if (!error)
 			return 0;
 		if (error != -17 /* EEXIST */)
 			return MESH_REASON_FLOWS_FULL;
-		other = bpf_map_lookup_elem(&mesh_flow, &answer_key);
+		other = bpf_map_lookup_elem(&mesh_flow, answer_key);
 		if (!other)
 			continue;
-		mesh_flow_partner_key(other, key->proto, &other_key);
-		if (mesh_flow_key_equal(key, &other_key) ||
+		mesh_flow_partner_key(other, key->proto, other_key);
+		if (mesh_flow_key_equal(key, other_key) ||
 		    (key->proto == MESH_IPPROTO_ICMP && !(flow->flags & MESH_FLOW_MASQUERADED)) ||
 		    mesh_flow_finished(other, key->proto, now_ns)) {
 			mesh_owner_sub(&other->owner);
-			if (!mesh_flow_key_equal(key, &other_key))
-				bpf_map_delete_elem(&mesh_flow, &other_key);
-			if (bpf_map_update_elem(&mesh_flow, &answer_key, answer, BPF_ANY))
+			if (!mesh_flow_key_equal(key, other_key))
+				bpf_map_delete_elem(&mesh_flow, other_key);
+			if (bpf_map_update_elem(&mesh_flow, answer_key, answer, BPF_ANY))
 				return MESH_REASON_FLOWS_FULL;
 			return 0;
 		}
@@ -293,25 +268,29 @@ static __always_inline int mesh_flow_enter_one_way(const struct mesh_flow_key *k
 static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *packet,
 					   const struct mesh_source *source)
 {
+	MESH_KEY_OF(key, &packet->key);
 	struct mesh_scratch_value *scratch;
 	struct mesh_flow_value *flow;
-	struct mesh_selection selection = {};
-	struct mesh_flow_key key = packet->key;
-	__u32 identity, service_identity = source->service_identity, zero = 0;
-	struct mesh_dial dial;
+	__u32 identity, service_identity = source->service_identity;
 	int error; /* before 6.4 only 32 bits of it are defined */
 	int reason, service = 0;
 
-	if (packet->icmp_error || (key.proto == MESH_IPPROTO_ICMP && !key.sport))
+	if (packet->icmp_error || (key->proto == MESH_IPPROTO_ICMP && !key->sport))
 		return source->origin == MESH_ORIGIN_UPLINK ? MESH_REASON_TO_STACK
 							    : MESH_REASON_NO_FLOW;
 	/* From outside also what opens nothing may dial a frontend: else it is the node's own. */
-	if (key.proto == IPPROTO_TCP && !mesh_packet_opens(packet) &&
+	if (key->proto == IPPROTO_TCP && !mesh_packet_opens(packet) &&
 	    source->origin != MESH_ORIGIN_UPLINK)
 		return MESH_REASON_NO_FLOW;
+	scratch = mesh_scratch_get();
+	if (!scratch)
+		return MESH_REASON_KERNEL;
+	MESH_ROOM(struct mesh_dial, dial, scratch);
+	MESH_ROOM(struct mesh_selection, selection, scratch);
+	__builtin_memset(selection, 0, sizeof(*selection));
 	if (source->origin != MESH_ORIGIN_OVERLAY &&
-	    mesh_dials(&key, source->origin == MESH_ORIGIN_UPLINK, &dial)) {
-		reason = mesh_service_select(&dial, &selection);
+	    mesh_dials(key, source->origin == MESH_ORIGIN_UPLINK, dial)) {
+		reason = mesh_service_select(dial, selection);
 		if (reason && reason != MESH_REASON_NO_SERVICE)
 			return reason;
 		service = !reason;
@@ -319,20 +298,17 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	if (source->origin == MESH_ORIGIN_UPLINK) {
 		if (!service)
 			return MESH_REASON_TO_STACK;
-		if (key.proto == IPPROTO_TCP && !mesh_packet_opens(packet) &&
-		    !mesh_may_take_up(source, &selection))
+		if (key->proto == IPPROTO_TCP && !mesh_packet_opens(packet) &&
+		    !mesh_may_take_up(source, selection))
 			return MESH_REASON_NO_FLOW;
 	}
 
-	scratch = bpf_map_lookup_elem(&mesh_scratch, &zero);
-	if (!scratch)
-		return MESH_REASON_KERNEL;
 	flow = &scratch->flow;
 	__builtin_memset(flow, 0, sizeof(*flow));
-	flow->saddr = key.saddr;
-	flow->daddr = key.daddr;
-	flow->sport = key.sport;
-	flow->dport = key.dport;
+	flow->saddr = key->saddr;
+	flow->daddr = key->daddr;
+	flow->sport = key->sport;
+	flow->dport = key->dport;
 	flow->in_ifindex = source->ifindex;
 	flow->in_peer = source->peer;
 	flow->identity = source->identity;
@@ -349,13 +325,13 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 		flow->dport = source->backend_port;
 	}
 	if (service) {
-		service_identity = selection.identity;
-		flow->daddr = selection.ip;
-		flow->dport = selection.port;
-		flow->service_id = selection.service_id;
-		flow->backend_id = selection.backend_id;
+		service_identity = selection->identity;
+		flow->daddr = selection->ip;
+		flow->dport = selection->port;
+		flow->service_id = selection->service_id;
+		flow->backend_id = selection->backend_id;
 		flow->flags |= MESH_FLOW_SERVICE;
-		if (selection.counted)
+		if (selection->counted)
 			flow->flags |= MESH_FLOW_COUNTED;
 		if (mesh_addr_equal(&flow->daddr, &flow->saddr))
 			mesh_addr_hairpin(&flow->saddr);
@@ -384,29 +360,29 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	reason = mesh_judge(source, flow, identity);
 	if (reason)
 		return reason;
-	flow->owner = source->origin == MESH_ORIGIN_POD ? key.saddr
+	flow->owner = source->origin == MESH_ORIGIN_POD ? key->saddr
 		      : flow->target == MESH_TARGET_POD ? flow->daddr
 							: (mesh_addr){0};
 	reason = mesh_owner_check(&flow->owner);
 	if (reason)
 		return reason;
-	mesh_flow_leave(source, &selection, &key, flow);
+	mesh_flow_leave(source, selection, key, flow);
 	flow->vni = flow->target == MESH_TARGET_DIRECT ? MESH_IDENTITY_WORLD_DIRECT
 						       : source->identity & MESH_VNI_IDENTITY_MASK;
 	if (flow->flags & MESH_FLOW_SERVICE)
 		flow->vni |= MESH_VNI_SERVICE;
 	if (flow->flags & MESH_FLOW_ONE_WAY)
-		return mesh_flow_enter_one_way(&key, flow);
+		return mesh_flow_enter_one_way(key, flow);
 
-	mesh_flow_answer(&key, source, flow, identity, &scratch->answer);
+	mesh_flow_answer(key, source, flow, identity, &scratch->answer);
 	mesh_flow_return(source, &scratch->answer);
 	mesh_target_shaped(flow);
 	mesh_target_shaped(&scratch->answer);
-	reason = mesh_flow_enter_answer(&key, flow, &scratch->answer);
+	reason = mesh_flow_enter_answer(key, flow, scratch);
 	if (reason)
 		return reason;
-	mesh_flow_set_diffs(&key, flow);
-	error = bpf_map_update_elem(&mesh_flow, &key, flow, BPF_NOEXIST);
+	mesh_flow_set_diffs(key, flow);
+	error = bpf_map_update_elem(&mesh_flow, key, flow, BPF_NOEXIST);
 	if (!error) {
 		mesh_owner_add(&flow->owner);
 		if (flow->flags & MESH_FLOW_COUNTED)
@@ -415,13 +391,13 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	}
 	{
 		/* Another CPU was first with the same flow, or the table is full. */
-		struct mesh_flow_value *winner = bpf_map_lookup_elem(&mesh_flow, &key);
+		struct mesh_flow_value *winner = bpf_map_lookup_elem(&mesh_flow, key);
 
 		if (!winner || !mesh_addr_equal(&winner->daddr, &flow->daddr) ||
 		    winner->dport != flow->dport || winner->sport != flow->sport) {
 			struct mesh_flow_key answer_key;
 
-			mesh_flow_partner_key(flow, key.proto, &answer_key);
+			mesh_flow_partner_key(flow, key->proto, &answer_key);
 			bpf_map_delete_elem(&mesh_flow, &answer_key);
 		}
 		return winner ? 0 : MESH_REASON_FLOWS_FULL;

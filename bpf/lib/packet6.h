@@ -83,8 +83,8 @@ static __always_inline int mesh_parse_icmp_error(void *data, void *data_end,
 		if ((void *)(ports + 4) > data_end)
 			return MESH_REASON_INVALID;
 	}
-	packet->key.saddr = inner->daddr;
-	packet->key.daddr = inner->saddr;
+	mesh_addr_copy(&packet->key.saddr, &inner->daddr);
+	mesh_addr_copy(&packet->key.daddr, &inner->saddr);
 	packet->key.proto = proto;
 	packet->icmp_error = 1;
 	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP) {
@@ -136,12 +136,12 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 		return MESH_REASON_INVALID;
 
 	proto = ip->next;
-	packet->source = ip->saddr;
+	mesh_addr_copy(&packet->source, &ip->saddr);
 	packet->ttl = ip->hop_limit;
 	packet->tos = bpf_ntohl(ip->version_flow) >> 20;
 	packet->dont_fragment = 1; /* only its sender may */
-	packet->key.saddr = ip->saddr;
-	packet->key.daddr = ip->daddr;
+	mesh_addr_copy(&packet->key.saddr, &ip->saddr);
+	mesh_addr_copy(&packet->key.daddr, &ip->daddr);
 	if (unlikely(mesh_is_of_link(&ip->daddr) || mesh_is_of_link(&ip->saddr)))
 		return MESH_REASON_UNSUPPORTED;
 	if (unlikely(proto == IPPROTO_FRAGMENT)) {

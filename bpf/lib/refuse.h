@@ -92,18 +92,11 @@ static __always_inline __sum16 mesh_csum_finish(__u64 sum)
 /* Sends the answer, which stands in `skb`, to where the packet has come from. */
 static __always_inline int mesh_answer_send(struct __sk_buff *skb, const struct mesh_source *source)
 {
-	struct bpf_tunnel_key tunnel;
-
 	/* With direct return the client is answered from here, whichever node it has dialled. */
 	if (mesh_source_is_outside(source))
 		return bpf_redirect_neigh(mesh_config.uplink_ifindex, NULL, 0, 0);
 	if (source->origin == MESH_ORIGIN_OVERLAY) {
-		__builtin_memset(&tunnel, 0, sizeof(tunnel));
-		tunnel.tunnel_id = MESH_IDENTITY_HOST;
-		tunnel.remote_ipv4 = bpf_ntohl(source->peer);
-		tunnel.local_ipv4 = bpf_ntohl(mesh_config.node_ip);
-		tunnel.tunnel_ttl = 64;
-		if (bpf_skb_set_tunnel_key(skb, &tunnel, sizeof(tunnel), BPF_F_ZERO_CSUM_TX))
+		if (mesh_tunnel_set(skb, source->peer, MESH_IDENTITY_HOST))
 			return TC_ACT_SHOT;
 	}
 	return bpf_redirect(source->ifindex, 0);

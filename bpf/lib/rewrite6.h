@@ -43,9 +43,9 @@ static __always_inline int mesh_replace_l4_checksum(struct __sk_buff *skb, int o
  * the receiver has sent. Its checksum covers all that changes: its own addresses, those quoted, the
  * quoted ports, and the quoted checksum where the quote reaches that far.
  */
-static __always_inline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
-						   const struct mesh_packet *packet,
-						   const struct mesh_flow_value *flow)
+static __noinline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
+					      const struct mesh_packet *packet,
+					      const struct mesh_flow_value *flow)
 {
 	void *data = (void *)(long)skb->data;
 	void *data_end = (void *)(long)skb->data_end;
@@ -64,11 +64,11 @@ static __always_inline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
 	/* Of the answering side itself, not of a router on the way. */
 	if (mesh_addr_equal(&ip->saddr, &packet->key.saddr)) {
 		diff += mesh_csum_replace_addr(&ip->saddr, &flow->saddr);
-		ip->saddr = flow->saddr;
+		mesh_addr_copy(&ip->saddr, &flow->saddr);
 	}
-	ip->daddr = flow->daddr;
-	inner->saddr = flow->daddr;
-	inner->daddr = flow->saddr;
+	mesh_addr_copy(&ip->daddr, &flow->daddr);
+	mesh_addr_copy(&inner->saddr, &flow->daddr);
+	mesh_addr_copy(&inner->daddr, &flow->saddr);
 	diff += (__u64)flow->address_diff + flow->port_diff;
 	if (inner->next == IPPROTO_FRAGMENT) {
 		ports += 4;
@@ -111,8 +111,8 @@ static __always_inline int mesh_rewrite_later_fragment(struct __sk_buff *skb,
 
 	if ((void *)(ip + 1) > data_end)
 		return MESH_REASON_INVALID;
-	ip->saddr = flow->saddr;
-	ip->daddr = flow->daddr;
+	mesh_addr_copy(&ip->saddr, &flow->saddr);
+	mesh_addr_copy(&ip->daddr, &flow->daddr);
 	bpf_csum_update(skb, flow->address_diff);
 	return 0;
 }
@@ -154,8 +154,8 @@ static __always_inline int mesh_rewrite(struct __sk_buff *skb, const struct mesh
 		mesh_write_l4_checksum(proto == IPPROTO_UDP ? &ports[3] : &ports[1], proto, summed,
 				       flow);
 	}
-	ip->saddr = flow->saddr;
-	ip->daddr = flow->daddr;
+	mesh_addr_copy(&ip->saddr, &flow->saddr);
+	mesh_addr_copy(&ip->daddr, &flow->daddr);
 	if (proto != IPPROTO_ICMPV6) {
 		ports[0] = flow->sport;
 		ports[1] = flow->dport;

@@ -14,31 +14,12 @@
 #include "lib/family.h"
 #include "lib/load.h"
 #include "lib/maglev.h"
+#include "lib/scratch.h"
 #include "lib/service.h"
 #include "lib/source_range.h"
 
 /* A reader of a generation that has just gone reads again; a second change may overtake it too. */
 #define MESH_SELECT_TRIES 3
-
-struct mesh_dial {
-	mesh_addr client, vip;
-	__be16 client_port, port;
-	__u8 proto;
-	__u8 own_address; /* vip is an address of this node: NodePorts and host ports */
-	__u8 outside;	  /* the client is no pod and no process of this node */
-	__u8 pad0;
-};
-
-struct mesh_selection {
-	__u32 service_id;
-	__u32 backend_id;
-	__u32 identity; /* of the Service's namespace; 0: of the backend's own */
-	__u32 flags;	/* MESH_SERVICE_* of the frontend */
-	mesh_addr ip;
-	__be16 port;
-	__u8 counted; /* a new flow counts in mesh_be_load */
-	__u8 maglev;  /* every node chooses the same for a client */
-};
 
 /* Fills `out` when `key` may dial a frontend; pods' own addresses are none. */
 static __always_inline int mesh_dials(const struct mesh_flow_key *key, int outside,
@@ -61,20 +42,23 @@ static __always_inline int mesh_dials(const struct mesh_flow_key *key, int outsi
 	return 1;
 }
 
-/* From outside only what is meant for the outside is there. `vip` becomes the frontend's. */
+/* From outside only what is meant for the outside is there. `key` becomes the frontend's. */
 static __always_inline struct mesh_service_value *mesh_frontend_lookup(const struct mesh_dial *dial,
-								       mesh_addr *vip)
+								       struct mesh_service_key *key)
 {
-	struct mesh_service_key key = {.vip = dial->vip, .port = dial->port, .proto = dial->proto};
-	struct mesh_service_value *service = bpf_map_lookup_elem(&mesh_service, &key);
+	struct mesh_service_value *service;
 
+	key->vip = dial->vip;
+	key->port = dial->port;
+	key->proto = dial->proto;
+	key->pad0 = 0;
+	service = bpf_map_lookup_elem(&mesh_service, key);
 	if (!service && dial->own_address) {
-		__builtin_memset(&key.vip, 0, sizeof(key.vip));
-		service = bpf_map_lookup_elem(&mesh_service, &key);
+		__builtin_memset(&key->vip, 0, sizeof(key->vip));
+		service = bpf_map_lookup_elem(&mesh_service, key);
 	}
 	if (service && dial->outside && !(service->flags & MESH_SERVICE_EXTERNAL))
 		return NULL;
-	*vip = key.vip;
 	return service;
 }
 
@@ -147,12 +131,13 @@ __noinline int mesh_service_select(const struct mesh_dial *dial, struct mesh_sel
 	struct mesh_service_value *service;
 	struct mesh_set_value *set;
 	__u64 now_ns = 0;
-	mesh_addr vip = {0};
 	int i;
 
 	if (!dial || !out)
 		return MESH_REASON_KERNEL;
-	service = mesh_frontend_lookup(dial, &vip);
+	MESH_SCRATCH(scratch, MESH_REASON_KERNEL);
+	MESH_ROOM(struct mesh_service_key, service_key, scratch);
+	service = mesh_frontend_lookup(dial, service_key);
 	if (!service)
 		return MESH_REASON_NO_SERVICE;
 	service_id = service->service_id;
@@ -185,8 +170,8 @@ __noinline int mesh_service_select(const struct mesh_dial *dial, struct mesh_sel
 		}
 		hash = mesh_hash_of_client(&dial->client);
 	} else {
-		hash = mesh_hash_of_flow(&dial->client, &vip, dial->client_port, dial->port,
-					 dial->proto);
+		hash = mesh_hash_of_flow(&dial->client, &service_key->vip, dial->client_port,
+					 dial->port, dial->proto);
 	}
 
 	set = NULL;

@@ -12,6 +12,19 @@ struct {
 	__type(value, struct mesh_tunnel_value);
 } mesh_tunnel SEC(".maps");
 
+/* To the node `peer`, by the kernel's own tunnel. Returns 0 or nonzero. */
+static MESH_FRAME int mesh_tunnel_set(struct __sk_buff *skb, __be32 peer, __u32 vni)
+{
+	struct bpf_tunnel_key tunnel;
+
+	__builtin_memset(&tunnel, 0, sizeof(tunnel));
+	tunnel.tunnel_id = vni;
+	tunnel.remote_ipv4 = bpf_ntohl(peer);
+	tunnel.local_ipv4 = bpf_ntohl(mesh_config.node_ip);
+	tunnel.tunnel_ttl = 64;
+	return (int)bpf_skb_set_tunnel_key(skb, &tunnel, sizeof(tunnel), BPF_F_ZERO_CSUM_TX);
+}
+
 /* Address of the node that has the pod `ip`, 0 when no known node does. */
 static __always_inline __be32 mesh_tunnel_lookup(const mesh_addr *ip)
 {
