@@ -13,7 +13,6 @@
 #include <set>
 #include <utility>
 
-#include "common/cluster_ranges.h"
 #include "common/log.h"
 #include "common/status.h"
 #include "dataplane/bpf/features.h"
@@ -25,9 +24,9 @@
 #include "dataplane/net/pod_link.h"
 #include "dataplane/net/tc.h"
 #include "dataplane/net/uplink.h"
+#include "dataplane/node_config.h"
 #include "dataplane/plan/plan.h"
 #include "dataplane/service_rows.h"
-#include "dataplane/tables/encode.h"
 #include "dataplane/tables/endpoint_table.h"
 #include "dataplane/tables/flow_collector.h"
 #include "dataplane/tables/flow_table.h"
@@ -40,12 +39,6 @@
 namespace mesh::dataplane {
 namespace {
 
-// meshd keeps node ports out of the range that the programs masquerade with.
-static_assert(kMasqueradePortFirst == MESH_MASQUERADE_PORT_FIRST);
-static_assert(kMasqueradePortLast == MESH_MASQUERADE_PORT_FIRST + MESH_MASQUERADE_PORT_COUNT - 1);
-static_assert(static_cast<int>(Routing::kVxlan) == MESH_ROUTING_VXLAN);
-static_assert(static_cast<int>(Routing::kNative) == MESH_ROUTING_NATIVE);
-
 std::string PinDir(const KernelDataplane::Options& options) {
   const uint32_t version = options.abi_version != 0 ? options.abi_version : MESH_ABI_VERSION;
   return fmt::format("{}/mesh/v{}", options.bpf_root, version);
@@ -56,60 +49,24 @@ absl::Status MakeFolder(const std::string& path) {
   return ErrnoStatus(errno, fmt::format("make folder {}", path));
 }
 
-absl::Status CheckConfig(const NodeConfig& config) {
-  const auto bad = [](const std::string& text) { return absl::InvalidArgumentError(text); };
-  if (!config.node_ip.is_v4()) {
-    return bad(fmt::format("node address {}: only IPv4 is supported", config.node_ip.ToString()));
-  }
-  for (const IpPrefix* range : {&config.pod_cidr, &config.cluster_cidr, &config.service_cidr}) {
-    if (!range->base().is_v4() || range->length() == 0) {
-      return bad(fmt::format("range {}: an IPv4 range is needed", range->ToString()));
-    }
-  }
-  if (!config.cluster_cidr.Contains(config.pod_cidr.base())) {
-    return bad(fmt::format("pod range {} is outside of the cluster's {}",
-                           config.pod_cidr.ToString(), config.cluster_cidr.ToString()));
-  }
-  if (!config.pod_cidr.Contains(config.gateway)) {
-    return bad(fmt::format("gateway {} is outside of the pod range {}", config.gateway.ToString(),
-                           config.pod_cidr.ToString()));
-  }
-  // RFC 791: every link carries 68 bytes; the kernel refuses IPv4 on less.
-  if (TunnelMtu(config) < 68) {
-    return bad(fmt::format("uplink MTU {}: {} remain for the tunnel, 68 are needed",
-                           config.uplink_mtu, TunnelMtu(config)));
-  }
-  if (config.routing == Routing::kNative && config.uplink.empty()) {
-    return bad(fmt::format("native routing needs an uplink: name the interface that has {}",
-                           config.node_ip.ToString()));
-  }
-  return absl::OkStatus();
+// Puts the programs of both families at an interface of ours. Those of IPv6 first: what stands
+// before them leaves packets to them.
+absl::Status AttachBoth(int ifindex, int program4, std::optional<int> program6) {
+  if (program6.has_value()) RETURN_IF_ERROR(AttachIngress(ifindex, *program6, kPriority6));
+  RETURN_IF_ERROR(AttachIngress(ifindex, program4, kPriority4));
+  return program6.has_value() ? absl::OkStatus() : DetachIngress(ifindex, kPriority6);
 }
 
-mesh_config Encode(const NodeConfig& config, const NodeLinks& links,
-                   const std::optional<LinkInfo>& uplink) {
-  mesh_config out{};
-  out.node_ip = EncodeIp(config.node_ip);
-  out.gateway = EncodeIp(config.gateway);
-  out.pod_base = EncodeIp(config.pod_cidr.base());
-  out.pod_mask = EncodeMask(config.pod_cidr.length());
-  out.cluster_base = EncodeIp(config.cluster_cidr.base());
-  out.cluster_mask = EncodeMask(config.cluster_cidr.length());
-  out.service_base = EncodeIp(config.service_cidr.base());
-  out.service_mask = EncodeMask(config.service_cidr.length());
-  out.host_ifindex = links.host.ifindex;
-  out.net_ifindex = links.net.ifindex;
-  out.vxlan_ifindex = links.vxlan.ifindex;
-  out.pod_mtu = static_cast<uint32_t>(PodMtu(config));
-  out.tunnel_mtu = static_cast<uint32_t>(TunnelMtu(config));
-  out.routing = static_cast<uint8_t>(config.routing);
-  std::memcpy(out.host_mac, links.host.mac.data(), links.host.mac.size());
-  std::memcpy(out.net_mac, links.net.mac.data(), links.net.mac.size());
-  if (uplink.has_value()) {
-    out.uplink_ifindex = static_cast<uint32_t>(uplink->ifindex);
-    std::memcpy(out.uplink_mac, uplink->mac.data(), uplink->mac.size());
+// Of a node that had IPv6 before: rows that nobody keeps would come back with it.
+absl::Status RemoveIpv6Pins(const std::string& pin_dir) {
+  std::error_code error;
+  for (const auto& pin : std::filesystem::directory_iterator(pin_dir, error)) {
+    if (!pin.path().filename().string().ends_with('6')) continue;
+    if (unlink(pin.path().c_str()) != 0) {
+      return ErrnoStatus(errno, fmt::format("remove {}", pin.path().string()));
+    }
   }
-  return out;
+  return absl::OkStatus();
 }
 
 // The clock of mesh_flow_value::last_seen_ns.
@@ -149,7 +106,7 @@ class KernelDataplane::Impl {
         programs_(std::move(programs)),
         kept_maps_(std::move(maps)),
         maps_(*kept_maps_),
-        routes_(netlink_, links.host.ifindex, config_.gateway),
+        routes_(netlink_, links.host.ifindex, config_.gateway, config_.gateway6),
         services_(maps_.ForServices(routes_)),
         endpoints_(maps_.v4.endpoint, maps_.endpoint_name,
                    maps_.v6.has_value() ? &maps_.v6->endpoint : nullptr),
@@ -182,6 +139,10 @@ class KernelDataplane::Impl {
 
  private:
   absl::Status RemoveFlows(const Endpoint& endpoint);
+  absl::Status AttachPod(int ifindex) const {
+    return AttachBoth(ifindex, programs_->from_pod(),
+                      programs_->has_ipv6() ? std::optional(programs_->from_pod6()) : std::nullopt);
+  }
   absl::Status JudgeFlowsAgain();
 
   NodeConfig config_;
@@ -221,7 +182,7 @@ absl::Status KernelDataplane::Impl::AdoptEndpoints() {
   for (const EndpointRecord& record : records) {
     const absl::StatusOr<LinkInfo> link = netlink_.Link(record.endpoint.interface);
     if (link.ok() && link->ifindex == record.endpoint.ifindex) {
-      RETURN_IF_ERROR(AttachIngress(link->ifindex, programs_->from_pod()));
+      RETURN_IF_ERROR(AttachPod(link->ifindex));
       continue;
     }
     if (!link.ok() && !absl::IsNotFound(link.status())) return link.status();
@@ -266,6 +227,12 @@ absl::StatusOr<Endpoint> KernelDataplane::Impl::Attach(const AttachRequest& requ
         fmt::format("container {}: address {} is not one for pods of this node ({})",
                     request.container_id, request.ip.ToString(), config_.pod_cidr.ToString()));
   }
+  if (request.ip6 != IpAddress() && (!config_.has_ipv6() || !IsForPods(config_, request.ip6))) {
+    return absl::InvalidArgumentError(fmt::format(
+        "container {}: address {} is not one for pods of this node ({})", request.container_id,
+        request.ip6.ToString(),
+        config_.has_ipv6() ? config_.pod_cidr6.ToString() : "it has no ranges of IPv6"));
+  }
   if (request.identity == 0 || request.identity > MESH_VNI_IDENTITY_MASK) {
     return absl::InvalidArgumentError(fmt::format("container {}: identity {}, range 1 to {}",
                                                   request.container_id, request.identity,
@@ -276,10 +243,13 @@ absl::StatusOr<Endpoint> KernelDataplane::Impl::Attach(const AttachRequest& requ
   for (const EndpointRecord& record : records) {
     const bool same =
         record.endpoint.container_id == request.container_id && record.ifname == request.ifname;
-    if (!same && record.endpoint.ip == request.ip) {
-      return absl::AlreadyExistsError(
-          fmt::format("address {} belongs to container {} ({}/{})", request.ip.ToString(),
-                      record.endpoint.container_id, record.endpoint.ns, record.endpoint.pod));
+    const bool same_ip = record.endpoint.ip == request.ip;
+    const bool same_ip6 = request.ip6 != IpAddress() && record.endpoint.ip6 == request.ip6;
+    if (!same && (same_ip || same_ip6)) {
+      return absl::AlreadyExistsError(fmt::format("address {} belongs to container {} ({}/{})",
+                                                  (same_ip ? request.ip : request.ip6).ToString(),
+                                                  record.endpoint.container_id, record.endpoint.ns,
+                                                  record.endpoint.pod));
     }
     if (!same) continue;
     // A repeated request: nothing to do when all of it still stands.
@@ -295,6 +265,7 @@ absl::StatusOr<Endpoint> KernelDataplane::Impl::Attach(const AttachRequest& requ
   record.ifname = request.ifname;
   Endpoint& endpoint = record.endpoint;
   endpoint.ip = request.ip;
+  endpoint.ip6 = request.ip6;
   endpoint.interface = host_ifname;
   endpoint.pod_mac = PodMac(request.ip);
   endpoint.host_mac = HostMac(request.ip);
@@ -303,10 +274,8 @@ absl::StatusOr<Endpoint> KernelDataplane::Impl::Attach(const AttachRequest& requ
   endpoint.pod = request.pod;
   endpoint.container_id = request.container_id;
   endpoint.shaped = request.ingress_bandwidth != 0;
-  ASSIGN_OR_RETURN(endpoint.ifindex,
-                   MakePodLink(netlink_, request, host_ifname, config_, [&](int ifindex) {
-                     return AttachIngress(ifindex, programs_->from_pod());
-                   }));
+  ASSIGN_OR_RETURN(endpoint.ifindex, MakePodLink(netlink_, request, host_ifname, config_,
+                                                 [&](int ifindex) { return AttachPod(ifindex); }));
   if (absl::Status status = endpoints_.Put(record); !status.ok()) {
     netlink_.DeleteLink(endpoint.ifindex).IgnoreError();  // the first error is the one to tell
     return status;
@@ -338,9 +307,11 @@ absl::Status KernelDataplane::Impl::Check(const AttachRequest& request) {
     return absl::FailedPreconditionError(
         fmt::format("container {} interface {}: {}", request.container_id, request.ifname, what));
   };
-  if (record.endpoint.ip != request.ip) {
-    return broken(fmt::format("has address {}, not {}", record.endpoint.ip.ToString(),
-                              request.ip.ToString()));
+  for (const auto& [has, want] :
+       {std::pair(record.endpoint.ip, request.ip), std::pair(record.endpoint.ip6, request.ip6)}) {
+    if (has != want) {
+      return broken(fmt::format("has address {}, not {}", has.ToString(), want.ToString()));
+    }
   }
   if (request.identity != 0 && record.endpoint.identity != request.identity) {
     return broken(
@@ -349,12 +320,15 @@ absl::Status KernelDataplane::Impl::Check(const AttachRequest& request) {
   RETURN_IF_ERROR(CheckPodLink(netlink_, request, host_ifname, config_));
   ASSIGN_OR_RETURN(const LinkInfo link, netlink_.Link(host_ifname));
   if (link.ifindex != record.endpoint.ifindex) return broken("its host side was replaced");
-  const absl::StatusOr<uint32_t> attached = IngressProgramId(link.ifindex);
-  ASSIGN_OR_RETURN(const uint32_t ours, ProgramId(programs_->from_pod()));
-  if (!attached.ok() || *attached != ours) {
-    return broken(fmt::format("no program of ours at {}", host_ifname));
-  }
-  return absl::OkStatus();
+  const auto stands = [&](int program_fd, uint32_t priority) -> absl::Status {
+    const absl::StatusOr<uint32_t> attached = IngressProgramId(link.ifindex, priority);
+    ASSIGN_OR_RETURN(const uint32_t ours, ProgramId(program_fd));
+    if (attached.ok() && *attached == ours) return absl::OkStatus();
+    return broken(fmt::format("no program of ours at {} with priority {}", host_ifname, priority));
+  };
+  RETURN_IF_ERROR(stands(programs_->from_pod(), kPriority4));
+  if (!programs_->has_ipv6()) return absl::OkStatus();
+  return stands(programs_->from_pod6(), kPriority6);
 }
 
 absl::StatusOr<std::vector<Endpoint>> KernelDataplane::Impl::Endpoints() const {
@@ -523,6 +497,7 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   Programs::Options load;
   load.pin_dir = PinDir(options);
   load.flow_max_entries = options.flow_max_entries;
+  if (config.has_ipv6()) load.ipv6 = EncodeIpv6(config);
   const mesh_config encoded = Encode(config, links, uplink);
   ASSIGN_OR_RETURN(const std::vector<TakeOver::Hook> hooks, Hooks(netlink, links, uplink));
   ASSIGN_OR_RETURN(TakeOver take_over,
@@ -534,11 +509,17 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   step("load programs");
   ASSIGN_OR_RETURN(std::unique_ptr<Programs> programs, Programs::Load(encoded, std::move(load)));
   step("attach programs");
-  RETURN_IF_ERROR(AttachIngress(links.net.ifindex, programs->node()));
-  RETURN_IF_ERROR(AttachIngress(links.vxlan.ifindex, programs->overlay()));
+  const bool ipv6 = programs->has_ipv6();
+  using Second = std::optional<int>;
+  RETURN_IF_ERROR(AttachBoth(links.net.ifindex, programs->node(),
+                             ipv6 ? Second(programs->node6()) : std::nullopt));
+  RETURN_IF_ERROR(AttachBoth(links.vxlan.ifindex, programs->overlay(),
+                             ipv6 ? Second(programs->overlay6()) : std::nullopt));
   RETURN_IF_ERROR(DetachUplinks(netlink, uplink.has_value() ? uplink->ifindex : 0));
   if (uplink.has_value()) {
+    if (ipv6) RETURN_IF_ERROR(AttachUplink(*uplink, programs->uplink6(), kPriority6));
     RETURN_IF_ERROR(AttachUplink(*uplink, programs->uplink(), kPriority4));
+    if (!ipv6) RETURN_IF_ERROR(DetachUplinkIpv6(*uplink));
     RETURN_IF_ERROR(config.xdp ? AttachXdp(*uplink, programs->uplink_xdp()) : DetachXdp(*uplink));
   }
   RETURN_IF_ERROR(EnsureNodeRoutes(netlink, config, links));
@@ -549,6 +530,7 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   RETURN_IF_ERROR(impl->BeginCollecting());
   RETURN_IF_ERROR(impl->AdoptEndpoints());
   RETURN_IF_ERROR(take_over.Finish(impl->programs()));
+  if (!ipv6) RETURN_IF_ERROR(RemoveIpv6Pins(PinDir(options)));
   RETURN_IF_ERROR(impl->Observe());
   return std::unique_ptr<KernelDataplane>(new KernelDataplane(std::move(impl)));
 }

@@ -2,7 +2,7 @@
 #include "dataplane/net/host_routes.h"
 
 #include "common/status.h"
-#include "mesh/shared/base.h"
+#include "dataplane/net/node_links.h"
 
 namespace mesh::dataplane {
 
@@ -13,8 +13,10 @@ absl::Status KernelHostRoutes::Add(const std::vector<IpAddress>& addresses) {
     netlink_.Begin();
     for (size_t j = i; j < std::min(addresses.size(), i + kTogether); ++j) {
       // Queued: Commit() tells.
+      const Family family = FamilyOf(addresses[j]);
       netlink_
-          .AddRoute({IpPrefix::Of(addresses[j]), ifindex_, IpAddress::V4(MESH_NEXT_HOP), source_})
+          .AddRoute({IpPrefix::Of(addresses[j]), ifindex_, NextHop(family),
+                     family == Family::kV4 ? gateway_ : gateway6_})
           .IgnoreError();
     }
     RETURN_IF_ERROR(netlink_.Commit());
@@ -32,12 +34,15 @@ absl::Status KernelHostRoutes::Remove(const std::vector<IpAddress>& addresses) {
 }
 
 absl::StatusOr<std::vector<IpAddress>> KernelHostRoutes::List() const {
-  ASSIGN_OR_RETURN(const std::vector<RouteInfo> routes, netlink_.Routes());
   std::vector<IpAddress> out;
-  for (const RouteInfo& route : routes) {
-    if (route.ifindex == ifindex_ && route.destination.length() == 32 &&
-        route.gateway == IpAddress::V4(MESH_NEXT_HOP)) {
-      out.push_back(route.destination.base());
+  for (const Family family : kFamilies) {
+    if (family == Family::kV6 && gateway6_ == IpAddress()) continue;
+    ASSIGN_OR_RETURN(const std::vector<RouteInfo> routes, netlink_.Routes(family));
+    for (const RouteInfo& route : routes) {
+      if (route.ifindex == ifindex_ && route.gateway == NextHop(family) &&
+          route.destination == IpPrefix::Of(route.destination.base())) {
+        out.push_back(route.destination.base());
+      }
     }
   }
   return out;

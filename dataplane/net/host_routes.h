@@ -8,13 +8,15 @@
 
 namespace mesh::dataplane {
 
-// Routes of single addresses into mesh_host, where the node's program serves them. Ours are those
-// of length 32 by that interface and its next hop.
+// Routes of single addresses into mesh_host, where the node's programs serve them. Ours are those
+// of one address by that interface and its next hop.
 class KernelHostRoutes : public HostRoutes {
  public:
-  // `netlink` outlives this. `source`: what the node's processes send from.
-  KernelHostRoutes(Netlink& netlink, int host_ifindex, const IpAddress& source)
-      : netlink_(netlink), ifindex_(host_ifindex), source_(source) {}
+  // `netlink` outlives this. Of the gateways, what the node's processes send from; `gateway6` is
+  // unset on a node without IPv6.
+  KernelHostRoutes(Netlink& netlink, int host_ifindex, const IpAddress& gateway,
+                   const IpAddress& gateway6)
+      : netlink_(netlink), ifindex_(host_ifindex), gateway_(gateway), gateway6_(gateway6) {}
 
   absl::Status Add(const std::vector<IpAddress>& addresses) override;
   absl::Status Remove(const std::vector<IpAddress>& addresses) override;
@@ -23,7 +25,7 @@ class KernelHostRoutes : public HostRoutes {
  private:
   Netlink& netlink_;
   const int ifindex_;
-  const IpAddress source_;
+  const IpAddress gateway_, gateway6_;
 };
 
 }  // namespace mesh::dataplane

@@ -11,6 +11,7 @@
 #include <linux/veth.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -57,12 +58,24 @@ const nlattr* Find(const nlattr* nested, uint16_t type) {
 }
 
 IpAddress ReadIp(const nlattr* attribute) {
-  return IpAddress::V4(ntohl(mnl_attr_get_u32(attribute)));
+  std::array<uint8_t, 16> bytes{};
+  if (mnl_attr_get_payload_len(attribute) != bytes.size()) {
+    return IpAddress::V4(ntohl(mnl_attr_get_u32(attribute)));
+  }
+  std::memcpy(bytes.data(), mnl_attr_get_payload(attribute), bytes.size());
+  return IpAddress::FromBytes(bytes);
 }
 
 void PutIp(nlmsghdr* message, uint16_t type, const IpAddress& ip) {
-  mnl_attr_put_u32(message, type, htonl(ip.v4()));
+  if (ip.is_v4()) {
+    mnl_attr_put_u32(message, type, htonl(ip.v4()));
+  } else {
+    mnl_attr_put(message, type, ip.bytes().size(), ip.bytes().data());
+  }
 }
+
+uint8_t KernelFamily(Family family) { return family == Family::kV4 ? AF_INET : AF_INET6; }
+int Bits(Family family) { return family == Family::kV4 ? 32 : 128; }
 
 void PutLinkDefaults(nlmsghdr* message, const std::string& name, const MacAddress& mac, int mtu) {
   mnl_attr_put_strz(message, IFLA_IFNAME, name.c_str());
@@ -372,8 +385,10 @@ absl::Status Netlink::SetForwarding(int ifindex) {
 absl::Status Netlink::AddAddress(int ifindex, const IpAddress& address) {
   nlmsghdr* message = Message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
   auto* header = static_cast<ifaddrmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ifaddrmsg)));
-  header->ifa_family = AF_INET;
-  header->ifa_prefixlen = 32;
+  const Family family = FamilyOf(address);
+  header->ifa_family = KernelFamily(family);
+  header->ifa_prefixlen = static_cast<uint8_t>(Bits(family));
+  header->ifa_flags = family == Family::kV4 ? 0 : IFA_F_NODAD;
   header->ifa_scope = RT_SCOPE_UNIVERSE;
   header->ifa_index = ifindex;
   PutIp(message, IFA_LOCAL, address);
@@ -385,7 +400,7 @@ absl::Status Netlink::AddRoute(const RouteInfo& route) {
   nlmsghdr* message = Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
   auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
   const bool direct = route.gateway == IpAddress();
-  header->rtm_family = AF_INET;
+  header->rtm_family = KernelFamily(FamilyOf(route.destination));
   header->rtm_dst_len = route.destination.length();
   header->rtm_table = RT_TABLE_MAIN;
   header->rtm_protocol = RTPROT_STATIC;
@@ -404,7 +419,7 @@ absl::Status Netlink::AddRoute(const RouteInfo& route) {
 absl::Status Netlink::RemoveRoute(const RouteInfo& route) {
   nlmsghdr* message = Message(RTM_DELROUTE, 0);
   auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
-  header->rtm_family = AF_INET;
+  header->rtm_family = KernelFamily(FamilyOf(route.destination));
   header->rtm_dst_len = route.destination.length();
   header->rtm_table = RT_TABLE_MAIN;
   header->rtm_scope = RT_SCOPE_NOWHERE;  // any
@@ -445,7 +460,7 @@ absl::Status Netlink::SetBandwidth(int ifindex, uint64_t bits_per_second) {
 absl::Status Netlink::AddNeighbour(int ifindex, const IpAddress& address, const MacAddress& mac) {
   nlmsghdr* message = Message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE);
   auto* header = static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ndmsg)));
-  header->ndm_family = AF_INET;
+  header->ndm_family = KernelFamily(FamilyOf(address));
   header->ndm_ifindex = ifindex;
   header->ndm_state = NUD_PERMANENT;
   PutIp(message, NDA_DST, address);
@@ -454,20 +469,21 @@ absl::Status Netlink::AddNeighbour(int ifindex, const IpAddress& address, const 
               fmt::format("add neighbour {} to interface {}", address.ToString(), ifindex));
 }
 
-absl::StatusOr<std::vector<AddressInfo>> Netlink::Addresses() {
+absl::StatusOr<std::vector<AddressInfo>> Netlink::Addresses(Family family) {
   nlmsghdr* message = Message(RTM_GETADDR, 0);
   auto* header = static_cast<ifaddrmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ifaddrmsg)));
-  header->ifa_family = AF_INET;
+  header->ifa_family = KernelFamily(family);
+  const int own = family == Family::kV4 ? IFA_LOCAL : IFA_ADDRESS;
   std::vector<AddressInfo> out;
   RETURN_IF_ERROR(Dump(message, "list addresses", [&](const nlmsghdr* row) {
     const auto* address = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(row));
+    // A kernel without IPv6 answers with everything it has.
+    if (address->ifa_family != KernelFamily(family) || address->ifa_prefixlen != Bits(family)) {
+      return;
+    }
     ForEachAttribute(row, sizeof(ifaddrmsg), [&](const nlattr* attribute) {
-      if (mnl_attr_get_type(attribute) != IFA_LOCAL) return;
-      absl::StatusOr<IpPrefix> prefix =
-          IpPrefix::Parse(fmt::format("{}/32", ReadIp(attribute).ToString()));
-      if (prefix.ok() && address->ifa_prefixlen == 32) {
-        out.push_back({static_cast<int>(address->ifa_index), *prefix});
-      }
+      if (mnl_attr_get_type(attribute) != own) return;
+      out.push_back({static_cast<int>(address->ifa_index), IpPrefix::Of(ReadIp(attribute))});
     });
   }));
   return out;
@@ -487,16 +503,17 @@ absl::StatusOr<bool> Netlink::HasFilters(int ifindex) {
   return out;
 }
 
-absl::StatusOr<std::vector<RouteInfo>> Netlink::Routes() {
+absl::StatusOr<std::vector<RouteInfo>> Netlink::Routes(Family family) {
   nlmsghdr* message = Message(RTM_GETROUTE, 0);
   auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
-  header->rtm_family = AF_INET;
+  header->rtm_family = KernelFamily(family);
   std::vector<RouteInfo> out;
   RETURN_IF_ERROR(Dump(message, "list routes", [&](const nlmsghdr* row) {
     const auto* route = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(row));
+    if (route->rtm_family != KernelFamily(family)) return;
     if (route->rtm_table != RT_TABLE_MAIN || route->rtm_type != RTN_UNICAST) return;
     RouteInfo info;
-    IpAddress base = IpAddress::V4(0);
+    IpAddress base = AnyAddress(family);
     ForEachAttribute(row, sizeof(rtmsg), [&](const nlattr* attribute) {
       switch (mnl_attr_get_type(attribute)) {
         case RTA_DST:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// rtnetlink, the part of it the dataplane needs: links, addresses, routes, neighbours. IPv4.
+// rtnetlink, the part of it the dataplane needs: links, addresses, routes, neighbours, of both
+// families: that of an address or a range is its own.
 #pragma once
 
 #include <cstdint>
@@ -39,12 +40,12 @@ struct VethEnd {
 
 struct AddressInfo {
   int ifindex = 0;
-  IpPrefix prefix;  // the address is its base when the length is 32
+  IpPrefix prefix;  // of the one address
 };
 
 // Route of the main table.
 struct RouteInfo {
-  IpPrefix destination;  // 0.0.0.0/0: default
+  IpPrefix destination;  // 0.0.0.0/0, ::/0: default
   int ifindex = 0;
   IpAddress gateway;  // unspecified: directly connected, scope link
   IpAddress source;   // unspecified: the kernel's choice
@@ -87,7 +88,8 @@ class Netlink {
   absl::Status SetMtu(int ifindex, int mtu);
   // IPv4 packets that come in there may be passed on, as far as the kernel's routing is asked.
   absl::Status SetForwarding(int ifindex);
-  absl::Status AddAddress(int ifindex, const IpAddress& address);  // as /32
+  // As /32 or /128; of IPv6 without asking whether somebody has it already.
+  absl::Status AddAddress(int ifindex, const IpAddress& address);
   absl::Status AddRoute(const RouteInfo& route);
   // By destination and interface. Not to be queued. NOT_FOUND when there is none.
   absl::Status RemoveRoute(const RouteInfo& route);
@@ -96,10 +98,11 @@ class Netlink {
   absl::Status SetBandwidth(int ifindex, uint64_t bits_per_second);
   absl::Status AddNeighbour(int ifindex, const IpAddress& address, const MacAddress& mac);
 
-  absl::StatusOr<std::vector<AddressInfo>> Addresses();
+  // Of length 32 and 128 only.
+  absl::StatusOr<std::vector<AddressInfo>> Addresses(Family family = Family::kV4);
   // Whether its clsact holds a filter.
   absl::StatusOr<bool> HasFilters(int ifindex);
-  absl::StatusOr<std::vector<RouteInfo>> Routes();
+  absl::StatusOr<std::vector<RouteInfo>> Routes(Family family = Family::kV4);
 
  private:
   struct State;

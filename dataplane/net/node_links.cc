@@ -2,6 +2,7 @@
 #include "dataplane/net/node_links.h"
 
 #include "common/status.h"
+#include "dataplane/net/sysctl.h"
 #include "fmt/format.h"
 #include "mesh/shared/base.h"
 
@@ -31,15 +32,33 @@ absl::StatusOr<LinkInfo> EnsureVxlan(Netlink& netlink, int mtu) {
 }
 
 // True when the link holds an address of an earlier configuration.
-absl::StatusOr<bool> IsStale(Netlink& netlink, int ifindex, const IpAddress& gateway) {
-  ASSIGN_OR_RETURN(const std::vector<AddressInfo> addresses, netlink.Addresses());
-  for (const AddressInfo& address : addresses) {
-    if (address.ifindex == ifindex && address.prefix.base() != gateway) return true;
+absl::StatusOr<bool> IsStale(Netlink& netlink, int ifindex, const NodeConfig& config) {
+  for (const Family family : kFamilies) {
+    ASSIGN_OR_RETURN(const std::vector<AddressInfo> addresses, netlink.Addresses(family));
+    const IpAddress& gateway = family == Family::kV4 ? config.gateway : config.gateway6;
+    for (const AddressInfo& address : addresses) {
+      if (address.ifindex == ifindex && address.prefix.base() != gateway) return true;
+    }
   }
   return false;
 }
 
+// IPv6 at the node's own links; no setting of others is touched.
+absl::Status EnableIpv6() {
+  for (const char* name : {kHostName, kNetName}) {
+    RETURN_IF_ERROR(SetIpv6(name, "disable_ipv6", "0"));
+    RETURN_IF_ERROR(SetIpv6(name, "accept_ra", "0"));
+  }
+  // The programs ask there which way leads outside, whatever the node's own setting is.
+  return SetIpv6(kNetName, "forwarding", "1");
+}
+
 }  // namespace
+
+IpAddress NextHop(Family family) {
+  if (family == Family::kV4) return IpAddress::V4(MESH_NEXT_HOP);
+  return *IpAddress::Parse("fe80::6d65:7368");
+}
 
 absl::StatusOr<NodeLinks> EnsureNodeLinks(Netlink& netlink, const NodeConfig& config) {
   const int mtu = PodMtu(config);
@@ -52,7 +71,7 @@ absl::StatusOr<NodeLinks> EnsureNodeLinks(Netlink& netlink, const NodeConfig& co
         "interface {} is not of this project; remove it: ip link del {}", kHostName, kHostName));
   }
   if (host.ok()) {
-    ASSIGN_OR_RETURN(const bool stale, IsStale(netlink, host->ifindex, config.gateway));
+    ASSIGN_OR_RETURN(const bool stale, IsStale(netlink, host->ifindex, config));
     if (stale) {
       RETURN_IF_ERROR(netlink.DeleteLink(host->ifindex));
       host = absl::NotFoundError("");
@@ -74,11 +93,12 @@ absl::StatusOr<NodeLinks> EnsureNodeLinks(Netlink& netlink, const NodeConfig& co
 }
 
 absl::Status EnsureNodeRoutes(Netlink& netlink, const NodeConfig& config, const NodeLinks& links) {
-  const IpAddress next_hop = IpAddress::V4(MESH_NEXT_HOP);
+  const IpAddress next_hop = NextHop(Family::kV4);
   const int host = links.host.ifindex;
   for (const LinkInfo* link : {&links.vxlan, &links.host, &links.net}) {
     RETURN_IF_ERROR(netlink.DisableIpv6Addresses(link->ifindex));
   }
+  if (config.has_ipv6()) RETURN_IF_ERROR(EnableIpv6());
   netlink.Begin();
   netlink.SetUp(links.vxlan.ifindex).IgnoreError();  // queued: Commit() tells
   // mesh_host last: the end that sends (see pod_link.cc).
@@ -95,6 +115,17 @@ absl::Status EnsureNodeRoutes(Netlink& netlink, const NodeConfig& config, const 
   // length 31, because those of length 32 are addresses of Services.
   static_assert(MESH_HAIRPIN_ADDRESS == 0xa9fe4001);
   netlink.AddRoute({*IpPrefix::Parse("169.254.64.0/31"), host, next_hop, {}}).IgnoreError();
+  if (config.has_ipv6()) {
+    const IpAddress next_hop6 = NextHop(Family::kV6);
+    netlink.AddAddress(host, config.gateway6).IgnoreError();
+    netlink.AddNeighbour(host, next_hop6, links.net.mac).IgnoreError();
+    for (const IpPrefix& range : {config.cluster_cidr6, config.service_cidr6}) {
+      netlink.AddRoute({range, host, next_hop6, config.gateway6}).IgnoreError();
+    }
+    static_assert(MESH_HAIRPIN_ADDRESS6_0 == 0xfd6d6573 && MESH_HAIRPIN_ADDRESS6_1 == 0x68000000 &&
+                  MESH_HAIRPIN_ADDRESS6_2 == 0 && MESH_HAIRPIN_ADDRESS6_3 == 1);
+    netlink.AddRoute({*IpPrefix::Parse("fd6d:6573:6800::/127"), host, next_hop6, {}}).IgnoreError();
+  }
   return netlink.Commit();
 }
 

@@ -21,6 +21,9 @@ inline int PodMtu(const NodeConfig& config) {
   return config.routing == Routing::kNative ? config.uplink_mtu : TunnelMtu(config);
 }
 
+// Of the node's routes into the pod network; never on a wire.
+IpAddress NextHop(Family family);
+
 // The node's own interfaces. All nodes use the same MAC addresses: no Ethernet connects them, and
 // the VXLAN driver drops only frames from its own.
 struct NodeLinks {

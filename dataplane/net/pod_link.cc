@@ -7,6 +7,7 @@
 #include "common/status.h"
 #include "dataplane/net/netns.h"
 #include "dataplane/net/node_links.h"
+#include "dataplane/net/sysctl.h"
 #include "fmt/format.h"
 
 namespace mesh::dataplane {
@@ -17,20 +18,45 @@ MacAddress Mac(uint8_t first, const IpAddress& ip) {
   return {first, 0x58, bytes[12], bytes[13], bytes[14], bytes[15]};
 }
 
-std::vector<RouteInfo> PodRoutes(int ifindex, const NodeConfig& config) {
-  const auto range = [](const std::string& text) { return *IpPrefix::Parse(text); };
-  return {{range(config.gateway.ToString() + "/32"), ifindex, IpAddress(), IpAddress()},
-          {range("0.0.0.0/0"), ifindex, config.gateway, IpAddress()}};
+struct PodAddress {
+  IpAddress ip, gateway;
+};
+std::vector<PodAddress> AddressesOf(const AttachRequest& request, const NodeConfig& config) {
+  std::vector<PodAddress> out = {{request.ip, config.gateway}};
+  if (request.ip6 != IpAddress()) out.push_back({request.ip6, config.gateway6});
+  return out;
 }
 
-absl::Status ConfigurePod(Netlink& pod, const AttachRequest& request, const NodeConfig& config) {
+std::vector<RouteInfo> PodRoutes(int ifindex, const IpAddress& gateway) {
+  const char* everywhere = FamilyOf(gateway) == Family::kV4 ? "0.0.0.0/0" : "::/0";
+  return {{IpPrefix::Of(gateway), ifindex, IpAddress(), IpAddress()},
+          {*IpPrefix::Parse(everywhere), ifindex, gateway, IpAddress()}};
+}
+
+// In the pod's namespace.
+absl::Status EnableIpv6(const std::string& ifname) {
+  RETURN_IF_ERROR(SetIpv6(ifname, "accept_ra", "0"));
+  return SetIpv6(ifname, "disable_ipv6", "0");
+}
+
+absl::Status ConfigurePod(Netlink& pod, int netns_fd, const AttachRequest& request,
+                          const NodeConfig& config) {
   ASSIGN_OR_RETURN(const LinkInfo link, pod.Link(request.ifname));
   RETURN_IF_ERROR(pod.DisableIpv6Addresses(link.ifindex));
+  if (request.ip6 != IpAddress()) {
+    RETURN_IF_ERROR(InNetns(netns_fd, [&] { return EnableIpv6(request.ifname); }));
+  }
   pod.Begin();
-  pod.AddAddress(link.ifindex, request.ip).IgnoreError();  // queued: Commit() tells
+  for (const PodAddress& address : AddressesOf(request, config)) {
+    pod.AddAddress(link.ifindex, address.ip).IgnoreError();  // queued: Commit() tells
+  }
   pod.SetUp(link.ifindex).IgnoreError();
-  pod.AddNeighbour(link.ifindex, config.gateway, HostMac(request.ip)).IgnoreError();
-  for (const RouteInfo& route : PodRoutes(link.ifindex, config)) pod.AddRoute(route).IgnoreError();
+  for (const auto& [ip, gateway] : AddressesOf(request, config)) {
+    pod.AddNeighbour(link.ifindex, gateway, HostMac(request.ip)).IgnoreError();
+    for (const RouteInfo& route : PodRoutes(link.ifindex, gateway)) {
+      pod.AddRoute(route).IgnoreError();
+    }
+  }
   RETURN_IF_ERROR(pod.Commit());
   if (request.egress_bandwidth == 0) return absl::OkStatus();
   return pod.SetBandwidth(link.ifindex, request.egress_bandwidth);
@@ -66,7 +92,7 @@ absl::StatusOr<int> MakePodLink(Netlink& host, const AttachRequest& request,
     // delivery is a redirect to the pod's.
     RETURN_IF_ERROR(host.SetUp(
         link.ifindex, fmt::format("mesh:{}/{}:{}", request.ns, request.pod, request.container_id)));
-    return ConfigurePod(pod, request, config);
+    return ConfigurePod(pod, netns.get(), request, config);
   }();
   if (!configured.ok()) {
     host.DeleteLink(link.ifindex).IgnoreError();  // the first error is the one to tell
@@ -91,16 +117,18 @@ absl::Status CheckPodLink(Netlink& host, const AttachRequest& request,
   if (!inner.ok()) return broken(fmt::format("not in {}", request.netns));
   if (!inner->up) return broken("down");
   if (inner->mac != PodMac(request.ip)) return broken("has another MAC address");
-  ASSIGN_OR_RETURN(const std::vector<AddressInfo> addresses, pod.Addresses());
-  const bool has_address =
-      std::any_of(addresses.begin(), addresses.end(), [&](const AddressInfo& address) {
-        return address.ifindex == inner->ifindex && address.prefix.base() == request.ip;
-      });
-  if (!has_address) return broken(fmt::format("address {} is missing", request.ip.ToString()));
-  ASSIGN_OR_RETURN(const std::vector<RouteInfo> routes, pod.Routes());
-  for (const RouteInfo& route : PodRoutes(inner->ifindex, config)) {
-    if (std::find(routes.begin(), routes.end(), route) == routes.end()) {
-      return broken(fmt::format("route {} is missing", route.destination.ToString()));
+  for (const auto& [ip, gateway] : AddressesOf(request, config)) {
+    ASSIGN_OR_RETURN(const std::vector<AddressInfo> addresses, pod.Addresses(FamilyOf(ip)));
+    const bool has_address =
+        std::any_of(addresses.begin(), addresses.end(), [&](const AddressInfo& address) {
+          return address.ifindex == inner->ifindex && address.prefix.base() == ip;
+        });
+    if (!has_address) return broken(fmt::format("address {} is missing", ip.ToString()));
+    ASSIGN_OR_RETURN(const std::vector<RouteInfo> routes, pod.Routes(FamilyOf(ip)));
+    for (const RouteInfo& route : PodRoutes(inner->ifindex, gateway)) {
+      if (std::find(routes.begin(), routes.end(), route) == routes.end()) {
+        return broken(fmt::format("route {} is missing", route.destination.ToString()));
+      }
     }
   }
   return absl::OkStatus();

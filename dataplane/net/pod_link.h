@@ -15,8 +15,9 @@ namespace mesh::dataplane {
 MacAddress PodMac(const IpAddress& ip);
 MacAddress HostMac(const IpAddress& ip);
 
-// Makes the veth pair, runs `attach` with the host side's index, and configures the pod's side: /32
-// address, the gateway on the link, default route, a permanent neighbour (no ARP is ever needed).
+// Makes the veth pair, runs `attach` with the host side's index, and configures the pod's side: an
+// address (in each family that is asked for), the gateway on the link, default route, a permanent
+// neighbour (no ARP or neighbour discovery is ever needed).
 // Returns the host side's index. On error nothing is left.
 // ALREADY_EXISTS: the pod has an interface of that name.
 absl::StatusOr<int> MakePodLink(Netlink& host, const AttachRequest& request,

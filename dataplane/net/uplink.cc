@@ -70,6 +70,12 @@ absl::Status AttachUplink(const LinkInfo& uplink, int program_fd, uint32_t prior
   return AttachIngress(uplink.ifindex, program_fd, priority);
 }
 
+absl::Status DetachUplinkIpv6(const LinkInfo& uplink) {
+  const absl::StatusOr<std::string> present = IngressProgramName(uplink.ifindex, kPriority6);
+  if (!present.ok() || !IsOurs(*present)) return absl::OkStatus();
+  return DetachIngress(uplink.ifindex, kPriority6);
+}
+
 absl::Status AttachXdp(const LinkInfo& uplink, int program_fd) {
   ASSIGN_OR_RETURN(const std::string present, XdpProgramName(uplink));
   if (!present.empty() && present != kXdpName) {
@@ -104,10 +110,7 @@ absl::Status DetachUplinks(Netlink& netlink, int except) {
     if (!present.ok() || *present != "mesh_uplink") continue;
     RETURN_IF_ERROR(DetachXdp(link));
     RETURN_IF_ERROR(DetachIngress(link.ifindex, kPriority4));
-    const absl::StatusOr<std::string> second = IngressProgramName(link.ifindex, kPriority6);
-    if (second.ok() && IsOurs(*second)) {
-      RETURN_IF_ERROR(DetachIngress(link.ifindex, kPriority6));
-    }
+    RETURN_IF_ERROR(DetachUplinkIpv6(link));
     ASSIGN_OR_RETURN(const bool filtered, netlink.HasFilters(link.ifindex));
     if (!filtered) RETURN_IF_ERROR(RemoveClsact(link.ifindex));
   }

@@ -16,6 +16,9 @@ absl::StatusOr<LinkInfo> FindUplink(Netlink& netlink, const NodeConfig& config);
 // project. FAILED_PRECONDITION when a program of somebody else stands there.
 absl::Status AttachUplink(const LinkInfo& uplink, int program_fd, uint32_t priority);
 
+// Takes our program of IPv6 off. Idempotent.
+absl::Status DetachUplinkIpv6(const LinkInfo& uplink);
+
 // Puts the program at the interface's XDP hook, in its driver, in place of an earlier one of this
 // project. FAILED_PRECONDITION when the driver has no such hook, or another's program is there.
 absl::Status AttachXdp(const LinkInfo& uplink, int program_fd);
