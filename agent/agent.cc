@@ -116,7 +116,7 @@ void Agent::CheckHealth() {
 v1::Hello Agent::MakeHello() const {
   v1::Hello hello;
   hello.set_node_name(options_.node_name);
-  *hello.mutable_node() = DescribeNode(options_.node_name, options_.node_ip,
+  *hello.mutable_node() = DescribeNode(options_.node_name, options_.node_ips,
                                        options_.agent_endpoint, runtime_version_, options_.labels);
   hello.set_last_revision(state_->complete ? state_->revision : 0);
   for (std::string& uid : pods_->RunningUids()) hello.add_running_pod_uids(std::move(uid));

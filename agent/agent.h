@@ -26,8 +26,8 @@ namespace mesh::agent {
 
 struct AgentOptions {
   std::string node_name;
-  std::string node_ip;
-  std::string agent_endpoint;  // "host:port" of the NodeService
+  std::vector<std::string> node_ips;  // IPv4 first
+  std::string agent_endpoint;         // "host:port" of the NodeService
   std::map<std::string, std::string> labels;
   std::string containerd_socket;
   SyncOptions sync;

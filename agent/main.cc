@@ -14,11 +14,13 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/agent.h"
 #include "agent/cri/grpc_cri_client.h"
 #include "agent/network/network.h"
+#include "agent/network/node_address.h"
 #include "agent/node_info.h"
 #include "agent/node_service.h"
 #include "common/ip_address.h"
@@ -102,13 +104,16 @@ NodeStatePtr LoadState(const std::string& path, const std::string& node_name) {
   return std::make_shared<NodeState>(*std::move(loaded));
 }
 
-int Main(const Flags& flags) {
+int Main(Flags flags) {
   InitLog(flags.log_level);
   auto labels = ParseLabels(flags.labels);
   if (!labels.ok()) return Fail(std::string(labels.status().message()));
-  if (auto ip = IpAddress::Parse(flags.node_ip); !ip.ok()) {
-    return Fail(fmt::format("--node-ip {}: {}", flags.node_ip, std::string(ip.status().message())));
-  }
+  auto addresses = ParseNodeIp(flags.node_ip);
+  if (!addresses.ok()) return Fail(std::string(addresses.status().message()));
+  if (addresses->v6 == IpAddress()) addresses->v6 = FindNodeIp6(addresses->v4);
+  const std::string node_ip = addresses->v4.ToString();
+  const std::string node_ip6 = addresses->v6 == IpAddress() ? "" : addresses->v6.ToString();
+  if (flags.listen.empty()) flags.listen = node_ip + ":6441";
   for (const auto& [path, mode] : {std::pair{flags.run_dir, mode_t{0755}},
                                    {flags.state_dir, mode_t{0700}},
                                    {flags.log_dir, mode_t{0755}}}) {
@@ -135,7 +140,8 @@ int Main(const Flags& flags) {
 
   NetworkOptions network_options;
   network_options.node_name = flags.node_name;
-  network_options.node_ip = flags.node_ip;
+  network_options.node_ip = node_ip;
+  network_options.node_ip6 = node_ip6;
   network_options.run_dir = flags.run_dir;
   network_options.bpf_root = flags.bpf_root;
   network_options.cni_bin_dir = flags.cni_bin_dir;
@@ -149,11 +155,12 @@ int Main(const Flags& flags) {
 
   AgentOptions options;
   options.node_name = flags.node_name;
-  options.node_ip = flags.node_ip;
+  options.node_ips = {node_ip};
+  if (!node_ip6.empty()) options.node_ips.push_back(node_ip6);
   options.labels = *labels;
   options.containerd_socket = flags.containerd_socket;
   options.sync.servers = flags.servers;
-  options.pods.node_ip = flags.node_ip;
+  options.pods.node_ip = node_ip;
   options.pods.config.log_root = flags.log_dir;
   options.pods.config.cgroup_parent = flags.cgroup_parent;
   options.pods.config.memory_capacity_bytes = MemoryCapacityBytes();
@@ -171,15 +178,15 @@ int Main(const Flags& flags) {
   const std::string host = flags.listen.substr(0, flags.listen.rfind(':'));
   options.agent_endpoint = flags.listen;
   if (host == "0.0.0.0" || host.empty()) {
-    options.agent_endpoint = flags.node_ip + flags.listen.substr(flags.listen.rfind(':'));
+    options.agent_endpoint = node_ip + flags.listen.substr(flags.listen.rfind(':'));
   }
   agent = std::make_unique<Agent>(&loop, network->get(), cri.get(), &checkpoint, std::move(options),
                                   initial);
   auto server = NodeServer::Start(flags.listen, std::move(hooks));
   if (!server.ok()) return Fail(std::string(server.status().message()));
 
-  spdlog::info("mesh-agent {} on node {} ({}), listening on {}", kVersion, flags.node_name,
-               flags.node_ip, flags.listen);
+  spdlog::info("mesh-agent {} on node {} ({}{}{}), listening on {}", kVersion, flags.node_name,
+               node_ip, node_ip6.empty() ? "" : ", ", node_ip6, flags.listen);
   agent->Start();
   loop.Run();
 
@@ -201,7 +208,9 @@ int main(int argc, char** argv) {
   CLI::App app("mesh-agent: runs the pods of this node and programs its network");
   app.set_version_flag("--version", mesh::kVersion);
   app.add_option("--node-name", flags.node_name, "name of the Node object")->capture_default_str();
-  app.add_option("--node-ip", flags.node_ip, "address of this node, and source of its tunnels")
+  app.add_option("--node-ip", flags.node_ip,
+                 "address of this node, and source of its tunnels; IPV4,IPV6 in a dual-stack "
+                 "cluster (default: the IPv6 address of the same interface)")
       ->required();
   app.add_option("--server", flags.servers, "host:port of meshd; repeat for several")->required();
   app.add_option("--listen", flags.listen, "host:port for meshd's calls (default NODE-IP:6441)");
@@ -236,6 +245,5 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  if (flags.listen.empty()) flags.listen = flags.node_ip + ":6441";
-  return mesh::agent::Main(flags);
+  return mesh::agent::Main(std::move(flags));
 }

@@ -62,7 +62,7 @@ int64_t OwnOomScoreAdj() {
   return value;
 }
 
-v1::Node DescribeNode(const std::string& node_name, const std::string& node_ip,
+v1::Node DescribeNode(const std::string& node_name, const std::vector<std::string>& node_ips,
                       const std::string& agent_endpoint, const std::string& runtime_version,
                       const std::map<std::string, std::string>& labels) {
   utsname uts{};
@@ -81,10 +81,12 @@ v1::Node DescribeNode(const std::string& node_name, const std::string& node_ip,
     (*resources)["memory"].set_text(fmt::format("{}Ki", MemoryCapacityBytes() / 1024));
     (*resources)["pods"].set_text(std::to_string(kPodsPerNodeMax));
   }
+  for (const std::string& ip : node_ips) {
+    v1::NodeAddress* address = status.add_addresses();
+    address->set_type("InternalIP");
+    address->set_address(ip);
+  }
   v1::NodeAddress* address = status.add_addresses();
-  address->set_type("InternalIP");
-  address->set_address(node_ip);
-  address = status.add_addresses();
   address->set_type("Hostname");
   address->set_address(node_name);
   v1::NodeSystemInfo& info = *status.mutable_node_info();

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "mesh/v1/core.pb.h"
 
@@ -13,7 +14,8 @@ inline constexpr int kPodsPerNodeMax = 110;  // as in Kubernetes
 
 // Labels of the node: kubernetes.io/{hostname,os,arch} and `labels` over them.
 // Addresses, capacity, allocatable, node_info and agent_endpoint of the status.
-v1::Node DescribeNode(const std::string& node_name, const std::string& node_ip,
+//   node_ips  IPv4 first
+v1::Node DescribeNode(const std::string& node_name, const std::vector<std::string>& node_ips,
                       const std::string& agent_endpoint, const std::string& runtime_version,
                       const std::map<std::string, std::string>& labels);
 

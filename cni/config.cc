@@ -126,12 +126,13 @@ Json InterfaceJson(std::string_view name, std::string_view mac, int mtu, std::st
   return json;
 }
 
+bool IsIpv6(std::string_view address) { return address.find(':') != std::string_view::npos; }
+
 Json AddressJson(std::string_view address, std::string_view gateway, size_t interface,
                  const NetworkConfig& config) {
   Json json;
   // The family went away with 1.0.0.
-  if (!AtLeast(config.version, "1.0.0"))
-    json["version"] = address.find(':') == std::string_view::npos ? "4" : "6";
+  if (!AtLeast(config.version, "1.0.0")) json["version"] = IsIpv6(address) ? "6" : "4";
   json["address"] = address;
   if (!gateway.empty()) json["gateway"] = gateway;
   json["interface"] = interface;
@@ -214,12 +215,13 @@ std::optional<Error> BuildResult(const NetworkConfig& config, const Attachment& 
       InterfaceJson(attachment.host_interface, attachment.host_mac, attachment.mtu, "", config));
   interfaces.push_back(
       InterfaceJson(attachment.ifname, attachment.mac, attachment.mtu, attachment.netns, config));
-  result["ips"].push_back(
-      AddressJson(attachment.address, attachment.gateway, interfaces.size() - 1, config));
-  Json route;
-  route["dst"] = "0.0.0.0/0";
-  route["gw"] = attachment.gateway;
-  result["routes"].push_back(std::move(route));
+  for (const auto& [address, gateway] : attachment.addresses) {
+    result["ips"].push_back(AddressJson(address, gateway, interfaces.size() - 1, config));
+    Json route;
+    route["dst"] = IsIpv6(address) ? "::/0" : "0.0.0.0/0";
+    route["gw"] = gateway;
+    result["routes"].push_back(std::move(route));
+  }
   if (auto it = result.find("dns"); it == result.end() || IsEmpty(*it)) {
     const Dns& dns = config.dns.empty() ? attachment.dns : config.dns;
     result["dns"] = DnsJson(dns);
@@ -229,7 +231,8 @@ std::optional<Error> BuildResult(const NetworkConfig& config, const Attachment& 
 }
 
 std::optional<Error> CheckPrevResult(const NetworkConfig& config, std::string_view ifname,
-                                     std::string_view netns, std::string_view address) {
+                                     std::string_view netns,
+                                     const std::vector<std::string>& addresses) {
   if (!config.prev_result) return InvalidField("prevResult", "is required for CHECK");
   const Json result = Json::parse(*config.prev_result, nullptr, false);
   const auto interfaces = result.find("interfaces");
@@ -251,7 +254,7 @@ std::optional<Error> CheckPrevResult(const NetworkConfig& config, std::string_vi
     if (name == ifname && sandbox == netns) index = i;
   }
   if (!index) return differs("prevResult does not list " + where);
-  std::string found;
+  std::vector<std::string> found;
   for (const Json& ip : *ips) {
     if (!ip.is_object()) continue;
     const auto of = ip.find("interface");
@@ -260,11 +263,16 @@ std::optional<Error> CheckPrevResult(const NetworkConfig& config, std::string_vi
         of->get<int64_t>() != static_cast<int64_t>(*index))
       continue;
     ReadString(ip, "address", &value);
-    if (value == address) return std::nullopt;
-    found = value;
+    found.push_back(std::move(value));
   }
-  return differs(where + " has " + std::string(address) + ", prevResult says " +
-                 (found.empty() ? "it has no address" : found));
+  for (const std::string& address : addresses) {
+    if (std::find(found.begin(), found.end(), address) != found.end()) continue;
+    std::string list;
+    for (const std::string& other : found) list += (list.empty() ? "" : ", ") + other;
+    return differs(where + " has " + address + ", prevResult says " +
+                   (list.empty() ? "it has no address" : list));
+  }
+  return std::nullopt;
 }
 
 std::string LoopbackResult(const NetworkConfig& config, std::string_view ifname,

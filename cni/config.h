@@ -52,9 +52,13 @@ struct Attachment {
   std::string host_mac;
   std::string ifname;
   std::string mac;
-  std::string netns;    // "sandbox"
-  std::string address;  // "10.244.1.5/32"
-  std::string gateway;
+  std::string netns;  // "sandbox"
+  // One of each family at most, IPv4 first.
+  struct Address {
+    std::string address;  // "10.244.1.5/32"
+    std::string gateway;
+  };
+  std::vector<Address> addresses;
   int mtu = 0;
   Dns dns;
 };
@@ -64,10 +68,11 @@ struct Attachment {
 std::optional<Error> BuildResult(const NetworkConfig& config, const Attachment& attachment,
                                  std::string* out);
 
-// CHECK: prevResult must show `ifname` in `netns` with `address`. Code 7 without prevResult, 101
-// when it differs.
+// CHECK: prevResult must show `ifname` in `netns` with each of `addresses`. Code 7 without
+// prevResult, 101 when it differs.
 std::optional<Error> CheckPrevResult(const NetworkConfig& config, std::string_view ifname,
-                                     std::string_view netns, std::string_view address);
+                                     std::string_view netns,
+                                     const std::vector<std::string>& addresses);
 
 // The result of our `loopback` plugin: prevResult as it is, or lo with 127.0.0.1/8.
 std::string LoopbackResult(const NetworkConfig& config, std::string_view ifname,

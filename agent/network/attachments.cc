@@ -30,6 +30,7 @@ std::string Encode(const Attachment& a) {
   json["network"] = a.network;
   json["netns"] = a.netns;
   json["ip"] = a.ip.ToString();
+  if (a.ip6 != IpAddress()) json["ip6"] = a.ip6.ToString();
   json["identity"] = a.identity;
   json["namespace"] = a.ns;
   json["pod"] = a.pod;
@@ -57,6 +58,11 @@ std::optional<Attachment> Decode(const std::string& text) {
   auto ip = IpAddress::Parse(read("ip"));
   if (!ip.ok() || out.container_id.empty() || out.ifname.empty()) return std::nullopt;
   out.ip = *ip;
+  if (const std::string ipv6 = read("ip6"); !ipv6.empty()) {
+    const auto ip6 = IpAddress::Parse(ipv6);
+    if (!ip6.ok()) return std::nullopt;
+    out.ip6 = *ip6;
+  }
   return out;
 }
 

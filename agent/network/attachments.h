@@ -21,6 +21,7 @@ struct Attachment {
   std::string network;  // name of the CNI network it belongs to
   std::string netns;    // as the runtime gave it
   IpAddress ip;
+  IpAddress ip6;  // unset: none
   uint32_t identity = 0;
   std::string ns, pod, uid;  // empty for an attachment made by hand
   // Bits a second, 0: no limit. Of the ADD alone, not noted: the queues stay with the interface.

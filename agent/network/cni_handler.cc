@@ -144,41 +144,68 @@ CniHandler::MaybeError CniHandler::Assign(const std::string& args, Attachment* o
   out->ns = cni::FindArg(args, "K8S_POD_NAMESPACE");
   out->pod = cni::FindArg(args, "K8S_POD_NAME");
   out->uid = cni::FindArg(args, "K8S_POD_UID");
-  if (out->pod.empty() && out->uid.empty()) {
-    out->ns.clear();
-    std::set<IpAddress> used;
-    for (const auto& [key, attachment] : attachments_->all()) used.insert(attachment.ip);
-    const auto ip = PickManualAddress(config_.pod_cidr, used, last_manual_);
-    if (!ip)
-      return Error{cni::kAddressesExhausted,
-                   fmt::format("no free address for an attachment without a pod in {}",
-                               config_.pod_cidr.ToString()),
-                   "the upper sixteenth of the node's range is reserved for them; DEL some"};
-    out->ip = *ip;
-    out->identity = dataplane::kIdentityUnmanaged;
-    last_manual_ = ip;
-    return std::nullopt;
-  }
-
+  if (out->pod.empty() && out->uid.empty()) return AssignManual(out);
   const std::string who = fmt::format("pod {}/{} (uid {})", out->ns, out->pod, out->uid);
   const v1::Pod* pod = FindPod(out->uid, out->ns, out->pod);
   if (pod == nullptr)
     return Error{cni::kTryAgainLater, who + " is not known to this node",
                  "the control plane has not assigned it here, or not yet"};
-  auto ip = IpAddress::Parse(pod->status().pod_ip());
-  if (!ip.ok() || !config_.pod_cidr.Contains(*ip) || pod->status().identity() == 0)
-    return Error{
-        cni::kTryAgainLater, who + " has no address and identity for this node yet",
-        fmt::format("status.podIP is \"{}\", the node's range is {}, the identity is {}",
-                    pod->status().pod_ip(), config_.pod_cidr.ToString(), pod->status().identity())};
+  return AssignPod(who, *pod, out);
+}
+
+CniHandler::MaybeError CniHandler::AssignManual(Attachment* out) {
+  out->ns.clear();
+  std::set<IpAddress> used;
+  for (const auto& [key, attachment] : attachments_->all()) used.insert(attachment.ip);
+  const auto ip = PickManualAddress(config_.pod_cidr, used, last_manual_);
+  if (!ip)
+    return Error{cni::kAddressesExhausted,
+                 fmt::format("no free address for an attachment without a pod in {}",
+                             config_.pod_cidr.ToString()),
+                 "the upper sixteenth of the node's range is reserved for them; DEL some"};
   out->ip = *ip;
-  out->identity = pod->status().identity();
-  out->ns = pod->metadata().namespace_();
-  out->pod = pod->metadata().name();
-  out->uid = pod->metadata().uid();
-  out->egress_bandwidth = Bandwidth(*pod, "kubernetes.io/egress-bandwidth");
-  out->ingress_bandwidth = Bandwidth(*pod, "kubernetes.io/ingress-bandwidth");
+  // At the same place in the other range.
+  if (config_.has_ipv6())
+    out->ip6 = *config_.pod_cidr6.At(*config_.pod_cidr.IndexOf(out->ip));
+  out->identity = dataplane::kIdentityUnmanaged;
+  last_manual_ = ip;
   return std::nullopt;
+}
+
+CniHandler::MaybeError CniHandler::AssignPod(const std::string& who, const v1::Pod& pod,
+                                             Attachment* out) const {
+  const v1::PodStatus& status = pod.status();
+  auto ip = IpAddress::Parse(status.pod_ip());
+  if (!ip.ok() || !config_.pod_cidr.Contains(*ip) || status.identity() == 0)
+    return Error{cni::kTryAgainLater, who + " has no address and identity for this node yet",
+                 fmt::format("status.podIP is \"{}\", the node's range is {}, the identity is {}",
+                             status.pod_ip(), config_.pod_cidr.ToString(), status.identity())};
+  out->ip = *ip;
+  // One that was bound before the cluster had IPv6 has none of it.
+  for (const v1::PodIP& other : status.pod_ips()) {
+    const auto ip6 = IpAddress::Parse(other.ip());
+    if (!ip6.ok() || ip6->is_v4() || !config_.has_ipv6()) continue;
+    if (!config_.pod_cidr6.Contains(*ip6))
+      return Error{cni::kTryAgainLater, who + " has no IPv6 address for this node yet",
+                   fmt::format("status.podIPs has {}, the node's range is {}", other.ip(),
+                               config_.pod_cidr6.ToString())};
+    out->ip6 = *ip6;
+  }
+  out->identity = status.identity();
+  out->ns = pod.metadata().namespace_();
+  out->pod = pod.metadata().name();
+  out->uid = pod.metadata().uid();
+  out->egress_bandwidth = Bandwidth(pod, "kubernetes.io/egress-bandwidth");
+  out->ingress_bandwidth = Bandwidth(pod, "kubernetes.io/ingress-bandwidth");
+  return std::nullopt;
+}
+
+std::vector<cni::Attachment::Address> CniHandler::AddressesOf(const Attachment& attachment) const {
+  std::vector<cni::Attachment::Address> out = {
+      {attachment.ip.ToString() + "/32", config_.gateway.ToString()}};
+  if (attachment.ip6 != IpAddress())
+    out.push_back({attachment.ip6.ToString() + "/128", config_.gateway6.ToString()});
+  return out;
 }
 
 dataplane::AttachRequest CniHandler::ToRequest(const Attachment& attachment, int netns_fd) const {
@@ -190,7 +217,8 @@ dataplane::AttachRequest CniHandler::ToRequest(const Attachment& attachment, int
           .pod = attachment.pod,
           .container_id = attachment.container_id,
           .egress_bandwidth = attachment.egress_bandwidth,
-          .ingress_bandwidth = attachment.ingress_bandwidth};
+          .ingress_bandwidth = attachment.ingress_bandwidth,
+          .ip6 = attachment.ip6};
 }
 
 absl::Status CniHandler::Detach(const std::string& container_id, const std::string& ifname) {
@@ -245,6 +273,7 @@ CniHandler::MaybeError CniHandler::Add(const v1::CniRequest& request,
                         .network = config.name,
                         .netns = request.netns(),
                         .ip = {},
+                        .ip6 = {},
                         .identity = 0,
                         .ns = {},
                         .pod = {},
@@ -278,9 +307,10 @@ CniHandler::MaybeError CniHandler::Add(const v1::CniRequest& request,
                              .ifname = request.ifname(),
                              .mac = FormatMac(endpoint->pod_mac),
                              .netns = request.netns(),
-                             .address = attachment.ip.ToString() + "/32",
-                             .gateway = config_.gateway.ToString(),
-                             .mtu = config_.uplink_mtu - kTunnelOverhead,
+                             .addresses = AddressesOf(attachment),
+                             .mtu = config_.routing == dataplane::Routing::kNative
+                                        ? config_.uplink_mtu
+                                        : config_.uplink_mtu - kTunnelOverhead,
                              .dns = PodDns(attachment.ns)};
   if (auto error = cni::BuildResult(config, made, result)) {
     if (absl::Status status = Detach(attachment.container_id, attachment.ifname); !status.ok())
@@ -326,8 +356,9 @@ CniHandler::MaybeError CniHandler::Check(const v1::CniRequest& request,
                  fmt::format("container {} has no {} on this node", request.container_id(),
                              request.ifname()),
                  ""};
-  if (auto error = cni::CheckPrevResult(config, request.ifname(), request.netns(),
-                                        attachment->ip.ToString() + "/32"))
+  std::vector<std::string> addresses;
+  for (const auto& made : AddressesOf(*attachment)) addresses.push_back(made.address);
+  if (auto error = cni::CheckPrevResult(config, request.ifname(), request.netns(), addresses))
     return error;
   Attachment now = *attachment;
   now.netns = request.netns();

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "agent/network/attachments.h"
@@ -64,8 +65,12 @@ class CniHandler {
   MaybeError CollectGarbage(const cni::NetworkConfig& config);
 
   MaybeError NotReady(uint32_t code) const;
-  // Address, identity and names of the pod, or an address of the reserved range.
+  // Addresses, identity and names of the pod, or addresses of the reserved range.
   MaybeError Assign(const std::string& args, Attachment* out);
+  MaybeError AssignPod(const std::string& who, const v1::Pod& pod, Attachment* out) const;
+  MaybeError AssignManual(Attachment* out);
+  // As a result and CHECK show them.
+  std::vector<cni::Attachment::Address> AddressesOf(const Attachment& attachment) const;
   const v1::Pod* FindPod(const std::string& uid, const std::string& ns,
                          const std::string& name) const;
   dataplane::AttachRequest ToRequest(const Attachment& attachment, int netns_fd) const;

@@ -77,10 +77,14 @@ class Names {
             frontends_[{*vip, number, protocol}] = name;
         };
         add(service.cluster_ip(), port.port());
+        for (const std::string& ip : service.cluster_ips()) add(ip, port.port());
         for (const std::string& ip : service.load_balancer_ips()) add(ip, port.port());
         for (const std::string& ip : service.external_ips()) add(ip, port.port());
         // Any address of the node.
-        if (port.node_port() != 0) frontends_[{IpAddress(), port.node_port(), protocol}] = name;
+        if (port.node_port() != 0) {
+          add("0.0.0.0", port.node_port());
+          add("::", port.node_port());
+        }
         for (const v1::BackendState& backend : port.backends()) {
           if (auto ip = IpAddress::Parse(backend.ip()); ip.ok())
             backends_[{*ip, backend.port(), protocol}] = {backend.node_name(), backend.pod_name()};
@@ -116,19 +120,19 @@ class Lister {
     switch (request_.table()) {
       case v1::DATAPLANE_TABLE_SERVICE:
         RETURN_IF_ERROR(Services());
-        return Usage(Dataplane::Table::kService);
+        return Usage(Dataplane::Table::kService, Dataplane::Table::kService6);
       case v1::DATAPLANE_TABLE_BACKEND:
         RETURN_IF_ERROR(Backends());
-        return Usage(Dataplane::Table::kBackend);
+        return Usage(Dataplane::Table::kBackend, Dataplane::Table::kBackend6);
       case v1::DATAPLANE_TABLE_CONNTRACK:
         RETURN_IF_ERROR(Conntrack());
-        return Usage(Dataplane::Table::kConntrack);
+        return Usage(Dataplane::Table::kConntrack, Dataplane::Table::kConntrack6);
       case v1::DATAPLANE_TABLE_ENDPOINT:
         RETURN_IF_ERROR(Endpoints());
-        return Usage(Dataplane::Table::kEndpoint);
+        return Usage(Dataplane::Table::kEndpoint, Dataplane::Table::kEndpoint6);
       case v1::DATAPLANE_TABLE_TUNNEL:
         RETURN_IF_ERROR(Tunnels());
-        return Usage(Dataplane::Table::kTunnel);
+        return Usage(Dataplane::Table::kTunnel, Dataplane::Table::kTunnel6);
       case v1::DATAPLANE_TABLE_METRICS:
         return Metrics();
       case v1::DATAPLANE_TABLE_FLOW_OWNERS:
@@ -145,10 +149,15 @@ class Lister {
            (request_.service().empty() || service == request_.service());
   }
 
-  absl::Status Usage(Dataplane::Table table) {
+  absl::Status Usage(Dataplane::Table table, Dataplane::Table table6) {
     ASSIGN_OR_RETURN(const dataplane::MapUsage usage, dataplane_.Usage(table));
     out_->set_entries(usage.entries);
     out_->set_max_entries(usage.max_entries);
+    const auto usage6 = dataplane_.Usage(table6);
+    if (absl::IsNotFound(usage6.status())) return absl::OkStatus();
+    RETURN_IF_ERROR(usage6.status());
+    out_->set_entries6(usage6->entries);
+    out_->set_max_entries6(usage6->max_entries);
     return absl::OkStatus();
   }
 
@@ -241,6 +250,7 @@ class Lister {
       if (!request_.namespace_().empty() && row.ns != request_.namespace_()) continue;
       v1::EndpointRow* to = out_->add_endpoints();
       to->set_address(row.ip.ToString());
+      if (row.ip6 != IpAddress()) to->set_address6(row.ip6.ToString());
       to->set_mac(fmt::format("{:02x}", fmt::join(row.pod_mac, ":")));
       to->set_ifindex(static_cast<uint32_t>(row.ifindex));
       to->set_interface(row.interface);
@@ -254,10 +264,13 @@ class Lister {
   absl::Status Tunnels() {
     ASSIGN_OR_RETURN(const std::vector<dataplane::Peer> rows, dataplane_.Tunnels());
     for (const dataplane::Peer& row : rows) {
-      v1::TunnelRow* to = out_->add_tunnels();
-      to->set_cidr(row.pod_cidr.ToString());
-      to->set_node_ip(row.ip.ToString());
-      to->set_node(row.name);
+      for (const IpPrefix& range : {row.pod_cidr, row.pod_cidr6}) {
+        if (!range.is_set()) continue;
+        v1::TunnelRow* to = out_->add_tunnels();
+        to->set_cidr(range.ToString());
+        to->set_node_ip(row.ip.ToString());
+        to->set_node(row.name);
+      }
     }
     return absl::OkStatus();
   }
@@ -276,6 +289,8 @@ class Lister {
     }
     out_->set_entries(usage.flows);
     out_->set_max_entries(usage.capacity);
+    out_->set_entries6(usage.flows6);
+    out_->set_max_entries6(usage.capacity6);
     return absl::OkStatus();
   }
 

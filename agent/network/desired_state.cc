@@ -123,7 +123,7 @@ const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
                       .zone = state->config.zone(),
                       .ip = config_.node_ip,
                       .ip6 = config_.node_ip6,
-                      .ipv6 = config_.pod_cidr6.is_set(),
+                      .ipv6 = config_.has_ipv6(),
                       .direct_return = state->config.return_path() == v1::ServiceState::DIRECT};
   const bool first = state_ == nullptr;
   // What every Service depends on has changed: none of the old translations holds.
@@ -238,7 +238,7 @@ std::optional<dataplane::Peer> DesiredStateBuilder::TranslatePeer(const std::str
   const auto cidr = ParseRange4("podCIDR", from.pod_cidr());
   if (!cidr.ok()) return skip(std::string(cidr.status().message()));
   out.pod_cidr = *cidr;
-  if (!config_.pod_cidr6.is_set()) return out;
+  if (!config_.has_ipv6()) return out;
   // Without its IPv6 half the node is still worth having.
   if (!from.pod_cidr6().empty()) {
     if (const auto cidr6 = ParseRange6("IPv6 podCIDR", from.pod_cidr6()); cidr6.ok()) {
@@ -311,7 +311,7 @@ std::vector<IpAddress> DesiredStateBuilder::AddressesOf(const std::string& ip,
     }
   };
   add(ip, true);
-  if (!pod.ip6.empty() && config_.pod_cidr6.is_set()) add(pod.ip6, false);
+  if (!pod.ip6.empty() && config_.has_ipv6()) add(pod.ip6, false);
   return out;
 }
 

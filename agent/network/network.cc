@@ -186,6 +186,7 @@ class NetworkImpl : public Network {
         spdlog::warn("network: {}", line);
         if (status.ok()) status = absl::InvalidArgumentError(line);
       }
+      if (!waiting_.empty() && status.ok()) status = absl::InvalidArgumentError(waiting_);
       absl::Status applied = dataplane_->Apply(translation.desired);
       // After the maps: who is told asks at once.
       if (announcer_ != nullptr) announcer_->SetState(translation.desired);
@@ -256,10 +257,19 @@ class NetworkImpl : public Network {
       spdlog::info("network: pods {}, gateway {}, uplink {} with MTU {}",
                    config.pod_cidr.ToString(), config.gateway.ToString(), config.uplink,
                    config.uplink_mtu);
+      if (config.has_ipv6()) {
+        spdlog::info("network: pods {}, gateway {}", config.pod_cidr6.ToString(),
+                     config.gateway6.ToString());
+        if (config.node_ip6 == IpAddress())
+          spdlog::warn(
+              "network: {} has no IPv6 address: nothing of IPv6 enters or leaves the cluster by "
+              "this node; give it one, and restart the agent",
+              config.uplink);
+      }
     }
     if (resolver_ == nullptr) {
       std::vector<IpAddress> addresses = {config_.gateway};
-      if (config_.pod_cidr6.is_set()) addresses.push_back(config_.gateway6);
+      if (config_.has_ipv6()) addresses.push_back(config_.gateway6);
       auto resolver = Resolver::Listen(&loop_, std::move(addresses), source_.resolver_port,
                                        options_.resolv_conf);
       if (!resolver.ok()) return resolver.status();
@@ -279,39 +289,38 @@ class NetworkImpl : public Network {
     return absl::OkStatus();
   }
 
-  // What the dataplane was opened with stays for the life of this process; pods hold on to it.
-  absl::Status CheckFixed(const dataplane::NodeConfig& now) const {
+  // What the dataplane was opened with stays for the life of this process. A range of which pods
+  // have addresses must not change; what comes beside it waits for the next start, and is told.
+  absl::Status CheckFixed(const dataplane::NodeConfig& now) {
     const auto range = [](const IpPrefix& prefix) {
       return prefix.is_set() ? prefix.ToString() : std::string("none");
     };
     const auto routing = [](dataplane::Routing value) {
       return value == dataplane::Routing::kNative ? "native" : "vxlan";
     };
+    const bool ipv6_stays = config_.has_ipv6() && now.has_ipv6();
     const struct {
       const char* what;
       std::string before, now;
-      const char* way_out;
+      bool in_use;
     } things[] = {
-        {"pod range of this node", range(config_.pod_cidr), range(now.pod_cidr),
-         "stop its pods and restart the agent"},
-        {"IPv6 pod range of this node", range(config_.pod_cidr6), range(now.pod_cidr6),
-         "restart the agent, then its pods"},
-        {"pod range of the cluster", range(config_.cluster_cidr), range(now.cluster_cidr),
-         "restart the agent"},
+        {"pod range of this node", range(config_.pod_cidr), range(now.pod_cidr), true},
+        {"pod range of the cluster", range(config_.cluster_cidr), range(now.cluster_cidr), true},
+        {"service range", range(config_.service_cidr), range(now.service_cidr), true},
+        {"IPv6 pod range of this node", range(config_.pod_cidr6), range(now.pod_cidr6), ipv6_stays},
         {"IPv6 pod range of the cluster", range(config_.cluster_cidr6), range(now.cluster_cidr6),
-         "restart the agent"},
-        {"service range", range(config_.service_cidr), range(now.service_cidr),
-         "restart the agent"},
-        {"IPv6 service range", range(config_.service_cidr6), range(now.service_cidr6),
-         "restart the agent"},
-        {"routing", routing(config_.routing), routing(now.routing),
-         "restart the agents of all nodes"},
+         ipv6_stays},
+        {"IPv6 service range", range(config_.service_cidr6), range(now.service_cidr6), ipv6_stays},
+        {"routing", routing(config_.routing), routing(now.routing), false},
     };
+    waiting_.clear();
     for (const auto& thing : things) {
-      if (thing.before != thing.now)
-        return absl::FailedPreconditionError(fmt::format("the {} changed from {} to {}: {}",
-                                                         thing.what, thing.before, thing.now,
-                                                         thing.way_out));
+      if (thing.before == thing.now) continue;
+      std::string line =
+          fmt::format("the {} changed from {} to {}", thing.what, thing.before, thing.now);
+      if (thing.in_use)
+        return absl::FailedPreconditionError(line + ": stop its pods and restart the agent");
+      if (waiting_.empty()) waiting_ = line + ": restart the agent, then its pods";
     }
     return absl::OkStatus();
   }
@@ -348,6 +357,7 @@ class NetworkImpl : public Network {
   bool installed_ = false;
   dataplane::NodeConfig config_;
   std::vector<IpPrefix> told_non_masquerade_;
+  std::string waiting_;  // what meshd has changed and the next agent will see; empty: nothing
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   std::unique_ptr<DesiredStateBuilder> builder_;  // what it says goes to `dataplane_` only
   std::unique_ptr<Attachments> attachments_;

@@ -21,20 +21,6 @@
 namespace mesh::agent {
 namespace {
 
-absl::StatusOr<std::string> InterfaceOf(const std::string& node_ip) {
-  ASSIGN_OR_RETURN(const IpAddress wanted, IpAddress::Parse(node_ip));
-  ifaddrs* raw = nullptr;
-  if (::getifaddrs(&raw) != 0) return ErrnoStatus(errno, "cannot list the addresses of the node");
-  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> list(raw, ::freeifaddrs);
-  for (const ifaddrs* at = list.get(); at != nullptr; at = at->ifa_next) {
-    if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != AF_INET) continue;
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(at->ifa_addr);
-    if (IpAddress::V4(ntohl(v4->sin_addr.s_addr)) == wanted) return std::string(at->ifa_name);
-  }
-  return absl::FailedPreconditionError(fmt::format(
-      "no interface of this node has the address {}: give the node's own address", node_ip));
-}
-
 ifreq RequestFor(const std::string& interface) {
   ifreq request{};
   std::strncpy(request.ifr_name, interface.c_str(), IFNAMSIZ - 1);
@@ -64,9 +50,24 @@ bool ChooseXdp(int fd, const std::string& interface, XdpMode mode) {
 
 }  // namespace
 
+absl::StatusOr<std::string> InterfaceOf(const IpAddress& node_ip) {
+  ifaddrs* raw = nullptr;
+  if (::getifaddrs(&raw) != 0) return ErrnoStatus(errno, "cannot list the addresses of the node");
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> list(raw, ::freeifaddrs);
+  for (const ifaddrs* at = list.get(); at != nullptr; at = at->ifa_next) {
+    if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != AF_INET) continue;
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(at->ifa_addr);
+    if (IpAddress::V4(ntohl(v4->sin_addr.s_addr)) == node_ip) return std::string(at->ifa_name);
+  }
+  return absl::FailedPreconditionError(
+      fmt::format("no interface of this node has the address {}: give the node's own address",
+                  node_ip.ToString()));
+}
+
 absl::StatusOr<Uplink> FindUplink(const std::string& node_ip, XdpMode mode) {
   Uplink out;
-  ASSIGN_OR_RETURN(out.name, InterfaceOf(node_ip));
+  ASSIGN_OR_RETURN(const IpAddress ip, IpAddress::Parse(node_ip));
+  ASSIGN_OR_RETURN(out.name, InterfaceOf(ip));
   const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   ifreq request = RequestFor(out.name);
   if (!fd || ::ioctl(fd.get(), SIOCGIFMTU, &request) != 0)

@@ -91,8 +91,9 @@ class Builder {
     status.set_phase(Phase());
     status.set_host_ip(in_.node_ip);
     status.set_pod_ip(in_.pod->status().pod_ip());
-    if (!in_.pod->status().pod_ip().empty()) {
-      status.add_pod_ips()->set_ip(in_.pod->status().pod_ip());
+    *status.mutable_pod_ips() = in_.pod->status().pod_ips();
+    if (status.pod_ips().empty() && !status.pod_ip().empty()) {
+      status.add_pod_ips()->set_ip(status.pod_ip());
     }
     status.set_identity(in_.pod->status().identity());
     StartTime();

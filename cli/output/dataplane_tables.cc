@@ -97,8 +97,10 @@ void AddRows(v1::DataplaneTable table, const v1::DataplaneNode& node, bool wide,
       break;
     case v1::DATAPLANE_TABLE_ENDPOINT:
       for (const auto& r : node.endpoints()) {
-        Row row = {node.node(), OrDash(r.namespace_()), OrDash(r.pod()), r.address(),
-                   OrDash(r.interface())};
+        Row row = {
+            node.node(), OrDash(r.namespace_()), OrDash(r.pod()),
+            r.address6().empty() ? r.address() : fmt::format("{},{}", r.address(), r.address6()),
+            OrDash(r.interface())};
         if (wide) {
           row.insert(row.end(),
                      {OrDash(r.mac()), std::to_string(r.ifindex()), std::to_string(r.identity())});
@@ -126,6 +128,10 @@ void AddRows(v1::DataplaneTable table, const v1::DataplaneNode& node, bool wide,
       if (node.max_entries() > 0) {
         rows->push_back({node.node(), "-", "(all)", "-", std::to_string(node.entries()),
                          std::to_string(node.max_entries())});
+      }
+      if (node.max_entries6() > 0) {
+        rows->push_back({node.node(), "-", "(all, IPv6)", "-", std::to_string(node.entries6()),
+                         std::to_string(node.max_entries6())});
       }
       break;
     default:
@@ -181,8 +187,11 @@ std::string OccupancyText(const v1::ListDataplaneResponse& response) {
   std::string text;
   for (const v1::DataplaneNode& node : response.nodes()) {
     if (!node.error().empty()) continue;
-    text += fmt::format("{}: {} of {} entries, revision {}\n", node.node(), node.entries(),
-                        node.max_entries(), node.revision());
+    std::string ipv6;
+    if (node.max_entries6() > 0)
+      ipv6 = fmt::format(", of IPv6 {} of {}", node.entries6(), node.max_entries6());
+    text += fmt::format("{}: {} of {} entries{}, revision {}\n", node.node(), node.entries(),
+                        node.max_entries(), ipv6, node.revision());
   }
   return text;
 }

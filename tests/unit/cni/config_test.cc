@@ -39,14 +39,19 @@ const Attachment kEth0 = {.host_interface = "mesh12ab",
                           .ifname = "eth0",
                           .mac = "02:00:00:00:00:02",
                           .netns = "/run/netns/x",
-                          .address = "10.244.1.5/32",
-                          .gateway = "10.244.1.1",
+                          .addresses = {{"10.244.1.5/32", "10.244.1.1"}},
                           .mtu = 1450,
                           .dns = {.nameservers = {"10.244.1.1"}, .search = {"svc.cluster.local"}}};
 
-std::string Result(const Parsed& parsed) {
+std::string Result(const Parsed& parsed, const Attachment& attachment = kEth0) {
   std::string out;
-  EXPECT_EQ(BuildResult(parsed.config, kEth0, &out), std::nullopt);
+  EXPECT_EQ(BuildResult(parsed.config, attachment, &out), std::nullopt);
+  return out;
+}
+
+Attachment DualEth0() {
+  Attachment out = kEth0;
+  out.addresses.push_back({"fd00:10:244:1::5/128", "fd00:10:244:1::1"});
   return out;
 }
 
@@ -138,6 +143,27 @@ TEST(BuildResult, TellsTheMtuFromOneDotOne) {
   EXPECT_THAT(Result(Parse(Config("", "1.0.0"))), Not(HasSubstr("mtu")));
 }
 
+TEST(BuildResult, ListsBothFamiliesInTheShapeOfEachVersion) {
+  for (const char* version : {"0.3.1", "0.4.0"}) {
+    EXPECT_THAT(
+        Result(Parse(Config("", version)), DualEth0()),
+        HasSubstr(R"("ips":[{"version":"4","address":"10.244.1.5/32","gateway":"10.244.1.1",)"
+                  R"("interface":1},{"version":"6","address":"fd00:10:244:1::5/128",)"
+                  R"("gateway":"fd00:10:244:1::1","interface":1}],)"
+                  R"("routes":[{"dst":"0.0.0.0/0","gw":"10.244.1.1"},)"
+                  R"({"dst":"::/0","gw":"fd00:10:244:1::1"}])"))
+        << version;
+  }
+  for (const char* version : {"1.0.0", "1.1.0"}) {
+    EXPECT_THAT(
+        Result(Parse(Config("", version)), DualEth0()),
+        HasSubstr(R"("ips":[{"address":"10.244.1.5/32","gateway":"10.244.1.1","interface":1},)"
+                  R"({"address":"fd00:10:244:1::5/128","gateway":"fd00:10:244:1::1",)"
+                  R"("interface":1}])"))
+        << version;
+  }
+}
+
 TEST(BuildResult, AppendsToThePreviousResult) {
   const Parsed parsed = Parse(Config(
       R"("prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"lo","sandbox":"/n"}],)"
@@ -163,19 +189,32 @@ TEST(BuildResult, RefusesAPreviousResultWithOtherThanLists) {
 TEST(CheckPrevResult, FindsWhatAddMade) {
   const Parsed parsed = Parse(Config(R"("prevResult":)" + Result(Parse(Config("")))));
 
-  EXPECT_EQ(CheckPrevResult(parsed.config, "eth0", "/run/netns/x", "10.244.1.5/32"), std::nullopt);
+  EXPECT_EQ(CheckPrevResult(parsed.config, "eth0", "/run/netns/x", {"10.244.1.5/32"}),
+            std::nullopt);
 }
 
 TEST(CheckPrevResult, NamesWhatDiffers) {
   const Parsed parsed = Parse(Config(R"("prevResult":)" + Result(Parse(Config("")))));
 
-  const auto address = CheckPrevResult(parsed.config, "eth0", "/run/netns/x", "10.244.1.6/32");
+  const auto address = CheckPrevResult(parsed.config, "eth0", "/run/netns/x", {"10.244.1.6/32"});
   ASSERT_TRUE(address);
   EXPECT_EQ(address->code, 101u);
   EXPECT_THAT(address->message, HasSubstr("10.244.1.5/32"));
-  EXPECT_EQ(CheckPrevResult(parsed.config, "eth1", "/run/netns/x", "10.244.1.5/32")->code, 101u);
-  EXPECT_EQ(CheckPrevResult(parsed.config, "eth0", "/run/netns/y", "10.244.1.5/32")->code, 101u);
-  EXPECT_EQ(CheckPrevResult(Parse(Config("")).config, "eth0", "/n", "10.244.1.5/32")->code, 7u);
+  EXPECT_EQ(CheckPrevResult(parsed.config, "eth1", "/run/netns/x", {"10.244.1.5/32"})->code, 101u);
+  EXPECT_EQ(CheckPrevResult(parsed.config, "eth0", "/run/netns/y", {"10.244.1.5/32"})->code, 101u);
+  EXPECT_EQ(CheckPrevResult(Parse(Config("")).config, "eth0", "/n", {"10.244.1.5/32"})->code, 7u);
+}
+
+TEST(CheckPrevResult, WantsEachAddress) {
+  const Parsed dual = Parse(Config(R"("prevResult":)" + Result(Parse(Config("")), DualEth0())));
+  const Parsed single = Parse(Config(R"("prevResult":)" + Result(Parse(Config("")))));
+  const std::vector<std::string> both = {"10.244.1.5/32", "fd00:10:244:1::5/128"};
+
+  EXPECT_EQ(CheckPrevResult(dual.config, "eth0", "/run/netns/x", both), std::nullopt);
+  const auto error = CheckPrevResult(single.config, "eth0", "/run/netns/x", both);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->code, 101u);
+  EXPECT_THAT(error->message, HasSubstr("has fd00:10:244:1::5/128, prevResult says 10.244.1.5/32"));
 }
 
 TEST(LoopbackResult, PassesThePreviousResultOn) {

@@ -18,6 +18,7 @@ namespace {
 
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::SizeIs;
 
 dataplane::NodeConfig Config() {
@@ -26,6 +27,14 @@ dataplane::NodeConfig Config() {
   config.pod_cidr = *IpPrefix::Parse("10.244.1.0/24");
   config.cluster_cidr = *IpPrefix::Parse("10.244.0.0/16");
   config.gateway = *IpAddress::Parse("10.244.1.1");
+  return config;
+}
+
+dataplane::NodeConfig DualConfig() {
+  dataplane::NodeConfig config = Config();
+  config.pod_cidr6 = *IpPrefix::Parse("fd00:10:244:1::/64");
+  config.cluster_cidr6 = *IpPrefix::Parse("fd00:10:244::/48");
+  config.gateway6 = *IpAddress::Parse("fd00:10:244:1::1");
   return config;
 }
 
@@ -71,7 +80,7 @@ class CniHandlerTest : public testing::Test {
 
   TemporaryFolder folder_;
   std::shared_ptr<NodeState> state_ = NamedState();
-  dataplane::FakeDataplane dataplane_{Config()};
+  dataplane::FakeDataplane dataplane_{DualConfig()};
   Attachments attachments_ = [this] {
     std::string dropped;
     return *Attachments::Open(folder_.path(), &dropped);
@@ -96,6 +105,60 @@ TEST_F(CniHandlerTest, GivesAPodTheAddressAndIdentityOfItsObject) {
   EXPECT_EQ(endpoints[0].pod, "web-1");
   EXPECT_EQ(dataplane_.attached().egress_bandwidth, 0u);
   EXPECT_EQ(dataplane_.attached().ingress_bandwidth, 0u);
+}
+
+TEST_F(CniHandlerTest, GivesAPodBothAddressesOfItsObject) {
+  ASSERT_TRUE(handler_.SetDataplane(&dataplane_, DualConfig()).ok());
+  v1::PodStatus* status = state_->pods["uid-1"].mutable_status();
+  status->add_pod_ips()->set_ip("10.244.1.5");
+  status->add_pod_ips()->set_ip("fd00:10:244:1::5");
+
+  const v1::CniReply reply = Call("ADD", "abc", kPodArgs);
+
+  ASSERT_EQ(reply.code(), 0u) << reply.message();
+  EXPECT_THAT(reply.result(),
+              HasSubstr(R"({"address":"fd00:10:244:1::5/128","gateway":"fd00:10:244:1::1")"));
+  EXPECT_THAT(reply.result(), HasSubstr(R"({"address":"10.244.1.5/32","gateway":"10.244.1.1")"));
+  EXPECT_THAT(reply.result(), HasSubstr(R"("nameservers":["10.244.1.1"])"));
+  EXPECT_EQ(dataplane_.attached().ip6.ToString(), "fd00:10:244:1::5");
+  std::string dropped;
+  const auto again = Attachments::Open(folder_.path(), &dropped);
+  EXPECT_EQ(again->Find("abc", "eth0")->ip6.ToString(), "fd00:10:244:1::5") << "it is noted";
+  EXPECT_EQ(Call("CHECK", "abc", "", "\"prevResult\":" + reply.result()).code(), 0u);
+}
+
+TEST_F(CniHandlerTest, APodBoundBeforeTheClusterHadIpv6HasNoneOfIt) {
+  ASSERT_TRUE(handler_.SetDataplane(&dataplane_, DualConfig()).ok());
+
+  const v1::CniReply reply = Call("ADD", "abc", kPodArgs);
+
+  ASSERT_EQ(reply.code(), 0u) << reply.message();
+  EXPECT_THAT(reply.result(), Not(HasSubstr("fd00")));
+}
+
+TEST_F(CniHandlerTest, AsksToComeBackForAnIpv6AddressOfAnotherNode) {
+  ASSERT_TRUE(handler_.SetDataplane(&dataplane_, DualConfig()).ok());
+  state_->pods["uid-1"].mutable_status()->add_pod_ips()->set_ip("fd00:10:244:2::5");
+
+  const v1::CniReply reply = Call("ADD", "abc", kPodArgs);
+
+  EXPECT_EQ(reply.code(), 11u);
+  EXPECT_THAT(reply.details(), HasSubstr("fd00:10:244:2::5, the node's range is fd00:10:244:1::"));
+}
+
+TEST_F(CniHandlerTest, AnAttachmentByHandHasTheSamePlaceInBothRanges) {
+  ASSERT_TRUE(handler_.SetDataplane(&dataplane_, DualConfig()).ok());
+
+  EXPECT_THAT(Call("ADD", "one").result(), HasSubstr("fd00:10:244:1::f0/128"));
+}
+
+TEST_F(CniHandlerTest, TellsTheMtuOfTheRouting) {
+  EXPECT_THAT(Call("ADD", "one").result(), HasSubstr("\"mtu\":1450"));
+  dataplane::NodeConfig native = Config();
+  native.routing = dataplane::Routing::kNative;
+  ASSERT_TRUE(handler_.SetDataplane(&dataplane_, native).ok());
+
+  EXPECT_THAT(Call("ADD", "two").result(), HasSubstr("\"mtu\":1500"));
 }
 
 TEST_F(CniHandlerTest, LimitsThePodToTheBandwidthOfItsAnnotations) {

@@ -47,6 +47,8 @@ class NamelessDataplane : public dataplane::FakeDataplane {
     return dataplane::FlowUsage{
         30,
         1000,
+        4,
+        500,
         {{*IpAddress::Parse("10.244.1.7"), "shop", "web-1", 20, 970}, {{}, "", "", 10, 970}}};
   }
 };
@@ -78,6 +80,8 @@ TEST_F(ListRowsTest, OwnersOfFlowsComeWithTheOccupancyOfTheTable) {
 
   EXPECT_EQ(out.entries(), 30u);
   EXPECT_EQ(out.max_entries(), 1000u);
+  EXPECT_EQ(out.entries6(), 4u);
+  EXPECT_EQ(out.max_entries6(), 500u);
   ASSERT_EQ(out.flow_owners_size(), 2);
   EXPECT_EQ(out.flow_owners(0).address(), "10.244.1.7");
   EXPECT_EQ(out.flow_owners(0).pod(), "web-1");
@@ -151,6 +155,45 @@ TEST_F(ListRowsTest, ShowsEndpointsAndTunnels) {
   ASSERT_EQ(tunnels.tunnels_size(), 1);
   EXPECT_EQ(tunnels.tunnels(0).cidr(), "10.244.2.0/24");
   EXPECT_EQ(tunnels.tunnels(0).node(), "node-2");
+}
+
+TEST(ListRows, ShowsBothFamilies) {
+  auto state = NamedState();
+  v1::ServiceState& web = state->services["shop/web"].Mutable();
+  for (const char* family : {"IPv4", "IPv6"}) web.add_ip_families(family);
+  for (const char* ip : {"10.96.0.10", "fd00:96::a"}) web.add_cluster_ips(ip);
+  state->nodes["node-2"].set_pod_cidr6("fd00:244:2::/64");
+  dataplane::NodeConfig config;
+  config.pod_cidr6 = *IpPrefix::Parse("fd00:244:1::/64");
+  config.cluster_cidr6 = *IpPrefix::Parse("fd00:244::/32");
+  dataplane::FakeDataplane dataplane(config);
+  ASSERT_TRUE(dataplane.Apply(DesiredStateBuilder(config).Build(state).desired).ok());
+  ASSERT_TRUE(dataplane
+                  .Attach({.netns = "/n",
+                           .ifname = "eth0",
+                           .ip = *IpAddress::Parse("10.244.1.5"),
+                           .container_id = "abc",
+                           .ip6 = *IpAddress::Parse("fd00:244:1::5")})
+                  .ok());
+  const auto list = [&](v1::DataplaneTable table) {
+    v1::ListDataplaneRequest request;
+    request.set_table(table);
+    v1::DataplaneNode out;
+    EXPECT_TRUE(ListRows(request, dataplane, state.get(), &out).ok());
+    return out;
+  };
+
+  const v1::DataplaneNode services = list(v1::DATAPLANE_TABLE_SERVICE);
+  ASSERT_EQ(services.services_size(), 4);
+  EXPECT_EQ(services.services(2).vip(), "fd00:96::a");
+  EXPECT_EQ(services.services(2).service(), "web");
+  EXPECT_EQ(services.entries(), 2u);
+  EXPECT_EQ(services.entries6(), 2u);
+  EXPECT_EQ(list(v1::DATAPLANE_TABLE_ENDPOINT).endpoints(0).address6(), "fd00:244:1::5");
+  const v1::DataplaneNode tunnels = list(v1::DATAPLANE_TABLE_TUNNEL);
+  ASSERT_EQ(tunnels.tunnels_size(), 2);
+  EXPECT_EQ(tunnels.tunnels(1).cidr(), "fd00:244:2::/64");
+  EXPECT_EQ(tunnels.tunnels(1).node(), "node-2");
 }
 
 TEST(ListRows, RefusesARequestWithoutATable) {

@@ -31,6 +31,7 @@ dataplane::NodeConfig DualConfig() {
   dataplane::NodeConfig out = Ipv4Config();
   out.node_ip6 = *IpAddress::Parse("fd00:9::1");
   out.pod_cidr6 = *IpPrefix::Parse("fd00:10:244:1::/64");
+  out.cluster_cidr6 = *IpPrefix::Parse("fd00:10:244::/48");
   out.routing = dataplane::Routing::kNative;
   return out;
 }

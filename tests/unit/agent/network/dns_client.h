@@ -10,6 +10,8 @@
 
 namespace mesh::agent::dns {
 
+inline constexpr uint16_t kTypeA = 1, kTypeAaaa = 28, kTypeSrv = 33;
+
 struct QueryOptions {
   uint16_t id = 0x1234;
   uint16_t type = 1;

@@ -310,5 +310,40 @@ TEST_F(NetworkTest, RefusesAnotherPodRangeWhilePodsUseTheFirst) {
   EXPECT_EQ(opens_, 1);
 }
 
+TEST_F(NetworkTest, SaysThatIpv6AndRoutingComeWithTheNextStart) {
+  auto network = Start(state_);
+  auto dual = std::make_shared<NodeState>(*state_);
+  dual->config.set_pod_cidr6("fd00:10:244:1::/64");
+  dual->config.set_cluster_cidr6("fd00:10:244::/48");
+  dual->config.set_service_cidr6("fd00:10:96::/112");
+  auto native = std::make_shared<NodeState>(*state_);
+  native->config.set_routing(v1::Welcome::NATIVE);
+
+  network->Apply(dual, acknowledgements_.Next());
+  EXPECT_THAT(std::string(acknowledgements_.Await(1)[0].second.message()),
+              HasSubstr("the IPv6 pod range of this node changed from none to "
+                        "fd00:10:244:1::/64: restart the agent"));
+  EXPECT_TRUE(network->Ready()) << "what runs goes on";
+  network->Apply(native, acknowledgements_.Next());
+  EXPECT_THAT(std::string(acknowledgements_.Await(2)[1].second.message()),
+              HasSubstr("the routing changed from vxlan to native"));
+  network->Apply(state_, acknowledgements_.Next());
+  EXPECT_TRUE(acknowledgements_.Await(3)[2].second.ok());
+  EXPECT_EQ(opens_, 1);
+}
+
+TEST_F(NetworkTest, ListensForPodsAtBothGateways) {
+  // Its first address is ::1, which this machine has.
+  state_->config.set_pod_cidr6("::/64");
+  state_->config.set_cluster_cidr6("::/48");
+  state_->config.set_service_cidr6("fd00:10:96::/112");
+
+  auto network = Start(state_);
+
+  ASSERT_NE(network, nullptr);
+  EXPECT_TRUE(network->Ready());
+  EXPECT_EQ(network->PodNameServer(), "127.0.0.1") << "one is enough for both families";
+}
+
 }  // namespace
 }  // namespace mesh::agent

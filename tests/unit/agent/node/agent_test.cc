@@ -98,7 +98,7 @@ class AgentTest : public ::testing::Test {
     OnLoop([&] {
       AgentOptions options;
       options.node_name = "n1";
-      options.node_ip = "192.0.2.1";
+      options.node_ips = {"192.0.2.1", "2001:db8::1"};
       options.agent_endpoint = "192.0.2.1:6441";
       options.containerd_socket = "/run/none.sock";
       options.sync.servers = servers;

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/network/node_address.h"
+
+#include <linux/if_addr.h>
+
+#include <array>
+#include <charconv>
+#include <optional>
+#include <sstream>
+#include <tuple>
+
+#include "agent/network/files.h"
+#include "agent/network/uplink.h"
+#include "common/status.h"
+#include "fmt/format.h"
+
+namespace mesh::agent {
+namespace {
+
+std::optional<unsigned> Hex(std::string_view text) {
+  unsigned out = 0;
+  const char* end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(text.data(), end, out, 16);
+  if (error != std::errc() || at != end) return std::nullopt;
+  return out;
+}
+
+std::optional<IpAddress> ParseHexAddress(std::string_view text) {
+  std::array<uint8_t, 16> bytes;
+  if (text.size() != 2 * bytes.size()) return std::nullopt;
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const auto byte = Hex(text.substr(2 * i, 2));
+    if (!byte) return std::nullopt;
+    bytes[i] = static_cast<uint8_t>(*byte);
+  }
+  return IpAddress::FromBytes(bytes);
+}
+
+}  // namespace
+
+absl::StatusOr<NodeAddresses> ParseNodeIp(const std::string& text) {
+  const auto refuse = [&](const std::string& why) {
+    return absl::InvalidArgumentError(fmt::format("--node-ip {}: {}", text, why));
+  };
+  const size_t comma = text.find(',');
+  const auto first = IpAddress::Parse(text.substr(0, comma));
+  if (!first.ok()) return refuse(std::string(first.status().message()));
+  if (!first->is_v4()) return refuse("give the IPv4 address first: nodes reach each other by IPv4");
+  NodeAddresses out{.v4 = *first, .v6 = {}};
+  if (comma == std::string::npos) return out;
+  const auto second = IpAddress::Parse(text.substr(comma + 1));
+  if (!second.ok()) return refuse(std::string(second.status().message()));
+  if (second->is_v4()) return refuse("the second address must be of IPv6");
+  out.v6 = *second;
+  return out;
+}
+
+// Lines of: address, index, prefix length, scope, flags (all hexadecimal), name.
+IpAddress ChooseNodeIp6(std::string_view if_inet6, std::string_view interface) {
+  constexpr unsigned kScopeGlobal = 0;
+  constexpr unsigned kUnfit = IFA_F_TEMPORARY | IFA_F_DEPRECATED | IFA_F_DADFAILED;
+  std::optional<std::tuple<bool, IpAddress>> best;
+  std::istringstream lines{std::string(if_inet6)};
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string address, index, length, scope, flags, name;
+    words >> address >> index >> length >> scope >> flags >> name;
+    const auto ip = ParseHexAddress(address);
+    if (name != interface || !ip || Hex(scope) != kScopeGlobal) continue;
+    const unsigned bits = Hex(flags).value_or(kUnfit);
+    if ((bits & kUnfit) != 0) continue;
+    const std::tuple candidate((bits & IFA_F_PERMANENT) == 0, *ip);
+    if (!best || candidate < *best) best = candidate;
+  }
+  return best ? std::get<IpAddress>(*best) : IpAddress();
+}
+
+IpAddress FindNodeIp6(const IpAddress& node_ip) {
+  const auto interface = InterfaceOf(node_ip);
+  const auto text = ReadWholeFile("/proc/net/if_inet6");
+  // A kernel without IPv6 has no such file; an address that nobody has is told of elsewhere.
+  if (!interface.ok() || !text.ok()) return {};
+  return ChooseNodeIp6(*text, *interface);
+}
+
+}  // namespace mesh::agent

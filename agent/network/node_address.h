@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which addresses the node goes by.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "common/ip_address.h"
+
+namespace mesh::agent {
+
+struct NodeAddresses {
+  IpAddress v4;
+  IpAddress v6;  // unset: none given
+};
+
+// "A" or "A,B": one of IPv4, and perhaps one of IPv6 after it. INVALID_ARGUMENT names the flag.
+absl::StatusOr<NodeAddresses> ParseNodeIp(const std::string& text);
+
+// Of the IPv6 addresses of `interface` that others can reach (no link-local ones) one that stays:
+// neither deprecated nor temporary nor taken by somebody else, one made by hand before others, then
+// the lowest. Unset when there is none.
+//   if_inet6  text of /proc/net/if_inet6
+IpAddress ChooseNodeIp6(std::string_view if_inet6, std::string_view interface);
+
+// For the interface that has `node_ip`, of this network namespace.
+IpAddress FindNodeIp6(const IpAddress& node_ip);
+
+}  // namespace mesh::agent
