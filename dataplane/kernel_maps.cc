@@ -39,7 +39,6 @@ absl::Status AdoptFamily(const Programs& programs, const std::string& suffix,
 
 absl::StatusOr<std::unique_ptr<KernelMaps>> KernelMaps::Adopt(const Programs& programs) {
   auto out = std::unique_ptr<KernelMaps>(new KernelMaps{
-      .maglev = KernelMaglevTables(programs.map(MESH_MAGLEV_MAP_NAME)),
       .metrics = KernelPerCpuArray<mesh_metrics_value>(programs.map(MESH_METRICS_MAP_NAME))});
   RETURN_IF_ERROR(AdoptFamily(programs, "", &out->v4));
   if (programs.has_map(MESH_FLOW6_MAP_NAME)) {
@@ -47,6 +46,7 @@ absl::StatusOr<std::unique_ptr<KernelMaps>> KernelMaps::Adopt(const Programs& pr
   }
   RETURN_IF_ERROR(AdoptOne(programs, MESH_SET_MAP_NAME, &out->set));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_SLOT_MAP_NAME, &out->slot));
+  RETURN_IF_ERROR(AdoptOne(programs, MESH_MAGLEV_MAP_NAME, &out->maglev));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_BACKEND_LOAD_MAP_NAME, &out->load));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_NAMESPACE_MAP_NAME, &out->ns));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_ENDPOINT_NAME_MAP_NAME, &out->endpoint_name));

@@ -4,7 +4,6 @@
 #include <memory>
 #include <optional>
 
-#include "dataplane/bpf/kernel_maglev.h"
 #include "dataplane/bpf/kernel_map.h"
 #include "dataplane/bpf/programs.h"
 #include "dataplane/tables/service_tables.h"
@@ -43,7 +42,7 @@ struct KernelMaps {
   KernelMap<mesh_namespace_key, mesh_namespace_value> ns;
   KernelMap<mesh_endpoint_key, mesh_endpoint_name> endpoint_name;
   KernelMap<uint32_t, mesh_state_value> state;
-  KernelMaglevTables maglev;
+  KernelMap<mesh_maglev_key, mesh_maglev_value> maglev;
   KernelPerCpuArray<mesh_metrics_value> metrics;
 
   // INTERNAL when a map has another layout than this build.

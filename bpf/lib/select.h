@@ -3,8 +3,8 @@
  * From what a client dials to the backend of a new flow. Slow path only: the flow keeps the answer
  * for its life.
  *
- * Lookups of a new flow through a ClusterIP: frontend, set, slot, backend. Maglev takes two for the
- * slot (the table, its place), least-loaded two slots, two backends, two loads and one more to
+ * Lookups of a new flow through a ClusterIP: frontend, set, slot, backend. Maglev takes a
+ * part of its table for the slot, least-loaded two slots, two backends, two loads and one more to
  * count the flow; affinity adds one when the client is known and two when it is not; source ranges
  * one.
  */
@@ -89,7 +89,7 @@ static __always_inline __u32 mesh_set_pick(__u32 set_id, const struct mesh_set_v
 		a = mesh_maglev_lookup(set_id, set->table_size, hash);
 		if (a)
 			return a;
-		/* A table of another size stands there already, the set's row still follows. */
+		/* A table of another size has taken its place since the set's row was read. */
 		return mesh_slot_lookup(set_id, generation, mesh_hash_index(hash, count));
 	}
 	index = mesh_hash_index(bpf_get_prandom_u32(), count);

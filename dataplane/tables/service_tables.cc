@@ -16,7 +16,7 @@ namespace mesh::dataplane {
 namespace {
 
 // The table of a Maglev set: backend ids by place. Shares are those of the slots.
-MaglevTables::Places PlacesOf(const SetEntry& entry, uint32_t size, const Observed& observed) {
+MaglevPlaces PlacesOf(const SetEntry& entry, uint32_t size, const Observed& observed) {
   std::vector<MaglevBackend> backends;
   std::vector<uint32_t> ids;
   for (const uint32_t id : entry.slots) {
@@ -28,7 +28,7 @@ MaglevTables::Places PlacesOf(const SetEntry& entry, uint32_t size, const Observ
     ids.push_back(id);
     backends.push_back({backend.ip, backend.port, 1});
   }
-  MaglevTables::Places places = BuildMaglevTable(backends, size);
+  MaglevPlaces places = BuildMaglevTable(backends, size);
   for (uint32_t& place : places) place = ids[place];
   return places;
 }
@@ -131,12 +131,12 @@ absl::StatusOr<Observed> ServiceTables::Load() const {
   }
   for (auto& [id, entry] : sets) {
     if (entry.table_size != 0) {
-      const absl::StatusOr<MaglevTables::Places> places = maps_.maglev.Get(id);
-      if (!places.ok() && !absl::IsNotFound(places.status())) return places.status();
-      if (!places.ok() || entry.slots.empty() || !HoldsOnlyKnown(entry, out) ||
-          *places != PlacesOf(entry, entry.table_size, out)) {
-        entry.table_size = 0;
+      bool stands = !entry.slots.empty() && HoldsOnlyKnown(entry, out);
+      if (stands) {
+        ASSIGN_OR_RETURN(stands,
+                         MaglevStands(maps_.maglev, id, PlacesOf(entry, entry.table_size, out)));
       }
+      if (!stands) entry.table_size = 0;
     }
     out.PutSet(ServiceOf(id), ScopeOf(id), std::move(entry));
   }
@@ -178,13 +178,20 @@ absl::Status ServiceTables::RemoveOrphans() {
     }
   }
   RETURN_IF_ERROR(maps_.slot.RemoveAll(old_slots));
-  std::vector<uint32_t> old_tables;
-  ASSIGN_OR_RETURN(const std::vector<uint32_t> tables, maps_.maglev.List());
-  for (const uint32_t id : tables) {
-    const auto set = present.find(id);
-    if (set == present.end() || set->second.table_size == 0) old_tables.push_back(id);
-  }
-  RETURN_IF_ERROR(maps_.maglev.Remove(old_tables));
+  std::vector<mesh_maglev_key> old_tables;
+  std::vector<std::pair<mesh_maglev_key, mesh_maglev_value>> parts;
+  std::string cursor;
+  do {
+    parts.clear();
+    RETURN_IF_ERROR(maps_.maglev.ReadSome(cursor, parts));
+    for (const auto& [key, value] : parts) {
+      const auto set = present.find(key.set_id);
+      if (set == present.end() || set->second.table_size != key.table_size) {
+        old_tables.push_back(key);
+      }
+    }
+  } while (!cursor.empty());
+  RETURN_IF_ERROR(maps_.maglev.RemoveAll(old_tables));
   std::vector<mesh_backend_key> old_loads;
   ASSIGN_OR_RETURN(const auto loads, maps_.load.Dump());
   for (const auto& [key, value] : loads) {
@@ -384,9 +391,34 @@ class ServiceTables::Run {
     for (uint32_t i = 0; i < count; ++i) out->push_back({set_id, generation, i});
   }
 
+  // Some thousand rows at a time: those of 10,000 tables are 50 MB. What does not fit leaves
+  // nothing of it behind, once it is tried alone.
+  absl::Status WriteTables(const std::vector<const PutSet*>& sets) {
+    const absl::Status written = TryTables(sets);
+    if (written.ok() || sets.size() != 1) return written;
+    const PutSet& set = *sets[0];
+    const SetEntry* old = observed_.FindSet(set.service_id, set.scope);
+    if (old != nullptr && old->table_size == set.entry.table_size) return written;
+    std::vector<mesh_maglev_key> keys;
+    CollectMaglevKeys(SetId(set.service_id, set.scope), set.entry.table_size, &keys);
+    maps_.maglev.RemoveAll(keys).IgnoreError();  // the first error is the answer
+    return written;
+  }
+  absl::Status TryTables(const std::vector<const PutSet*>& sets) {
+    constexpr size_t kTogether = 4096;
+    std::vector<std::pair<mesh_maglev_key, mesh_maglev_value>> rows;
+    for (const PutSet* set : sets) {
+      EncodeMaglev(SetId(set->service_id, set->scope),
+                   PlacesOf(set->entry, set->entry.table_size, observed_), &rows);
+      if (rows.size() < kTogether) continue;
+      RETURN_IF_ERROR(maps_.maglev.UpsertAll(rows));
+      rows.clear();
+    }
+    return maps_.maglev.UpsertAll(rows);
+  }
   absl::Status WriteAll(const PutSet&) {
-    std::vector<std::pair<uint32_t, MaglevTables::Places>> tables;
-    std::vector<uint32_t> old_tables;
+    std::vector<const PutSet*> tables;
+    std::vector<mesh_maglev_key> old_tables;
     std::vector<std::pair<mesh_slot_key, mesh_slot_value>> slots;
     std::vector<std::pair<mesh_set_key, mesh_set_value>> sets;
     std::vector<mesh_slot_key> old_slots;
@@ -404,27 +436,24 @@ class ServiceTables::Run {
         slots.push_back({{id, generation, i}, {a.entry.slots[i]}});
       }
       sets.push_back({{id}, Encode(a.entry, generation)});
-      if (a.entry.table_size != 0) {
-        tables.emplace_back(id, PlacesOf(a.entry, a.entry.table_size, observed_));
-      }
+      if (a.entry.table_size != 0) tables.push_back(&a);
       const SetEntry* old = observed_.FindSet(a.service_id, a.scope);
       if (old == nullptr) return;
       CollectSlots(id, old->generation, old->slots.size(), &old_slots);
-      // Not with its last backend: removing a table waits for a grace period.
-      if (old->algorithm == Algorithm::kMaglev && a.entry.algorithm != Algorithm::kMaglev) {
-        old_tables.push_back(id);
+      if (old->table_size != a.entry.table_size) {
+        CollectMaglevKeys(id, old->table_size, &old_tables);
       }
     });
     RETURN_IF_ERROR(unknown);
     RETURN_IF_ERROR(maps_.slot.UpsertAll(slots));
-    RETURN_IF_ERROR(maps_.maglev.Put(tables));
+    RETURN_IF_ERROR(WriteTables(tables));
     RETURN_IF_ERROR(maps_.set.UpsertAll(sets));
     RETURN_IF_ERROR(maps_.slot.RemoveAll(old_slots));
-    return maps_.maglev.Remove(old_tables);
+    return maps_.maglev.RemoveAll(old_tables);
   }
   absl::Status WriteAll(const RemoveSet&) {
     std::vector<mesh_set_key> sets;
-    std::vector<uint32_t> tables;
+    std::vector<mesh_maglev_key> tables;
     std::vector<mesh_slot_key> slots;
     Each<RemoveSet>([&](const RemoveSet& a) {
       const uint32_t id = SetId(a.service_id, a.scope);
@@ -432,11 +461,11 @@ class ServiceTables::Run {
       const SetEntry* old = observed_.FindSet(a.service_id, a.scope);
       if (old == nullptr) return;
       CollectSlots(id, old->generation, old->slots.size(), &slots);
-      if (old->algorithm == Algorithm::kMaglev) tables.push_back(id);
+      CollectMaglevKeys(id, old->table_size, &tables);
     });
     RETURN_IF_ERROR(maps_.set.RemoveAll(sets));
     RETURN_IF_ERROR(maps_.slot.RemoveAll(slots));
-    return maps_.maglev.Remove(tables);
+    return maps_.maglev.RemoveAll(tables);
   }
 
   template <typename T>

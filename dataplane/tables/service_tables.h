@@ -6,10 +6,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "dataplane/bpf/maglev_tables.h"
 #include "dataplane/bpf/map.h"
 #include "dataplane/plan/plan.h"
 #include "dataplane/tables/family.h"
+#include "dataplane/tables/maglev_rows.h"
 #include "mesh/shared/backend_load_map.h"
 #include "mesh/shared/namespace_map.h"
 #include "mesh/shared/set_map.h"
@@ -48,7 +48,7 @@ class ServiceTables {
   struct Maps {
     Map<mesh_set_key, mesh_set_value>& set;
     Map<mesh_slot_key, mesh_slot_value>& slot;
-    MaglevTables& maglev;
+    MaglevMap& maglev;
     Map<mesh_backend_key, mesh_backend_load_value>& load;
     Map<mesh_namespace_key, mesh_namespace_value>& ns;
     HostRoutes& routes;
@@ -68,9 +68,10 @@ class ServiceTables {
   // of one kind are written together. After an error the rest is still carried out, but for sets
   // that hold a backend without a row; the first error is the answer.
   //
-  // A set changes in one write for every packet: the new slots stand before the set names them, the
-  // old ones go after it no longer does.
-  // Cost: of one changed set, four system calls; with Maglev four more.
+  // A set changes in one write for every packet: the new slots and the new table stand before the
+  // set names them, the old ones go after it no longer does.
+  // Cost: of one changed set, four system calls; with Maglev one more, two when its table gets
+  // another size.
   absl::Status Execute(const std::vector<Action>& actions, Observed& observed);
 
  private:

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/bpf/select_world.h"
 
-#include <bpf/bpf.h>
-
 #include <map>
 
-#include "common/unique_fd.h"
 #include "dataplane/tables/encode.h"
+#include "dataplane/tables/maglev_rows.h"
 
 namespace mesh::dataplane::testing {
 namespace {
@@ -41,7 +39,7 @@ struct SelectWorld::Rows {
         range(Adopt<mesh_source_range_key, mesh_source_range_value>(programs,
                                                                     MESH_SOURCE_RANGE_MAP_NAME)),
         state(Adopt<uint32_t, mesh_state_value>(programs, MESH_STATE_MAP_NAME)),
-        maglev_fd(programs.map(MESH_MAGLEV_MAP_NAME)) {}
+        maglev(Adopt<mesh_maglev_key, mesh_maglev_value>(programs, MESH_MAGLEV_MAP_NAME)) {}
 
   KernelMap<mesh_service_key, mesh_service_value> service;
   KernelMap<mesh_set_key, mesh_set_value> set;
@@ -51,13 +49,8 @@ struct SelectWorld::Rows {
   KernelMap<mesh_affinity_key, mesh_affinity_value> affinity;
   KernelMap<mesh_source_range_key, mesh_source_range_value> range;
   KernelMap<uint32_t, mesh_state_value> state;
-  int maglev_fd;
+  KernelMap<mesh_maglev_key, mesh_maglev_value> maglev;
   std::map<uint32_t, mesh_set_value> sets;  // as last written
-  struct Table {
-    UniqueFd fd;
-    uint32_t size = 0;
-  };
-  std::map<uint32_t, Table> tables;  // of Maglev sets
 };
 
 void SelectWorld::SetUp() {
@@ -70,6 +63,7 @@ void SelectWorld::Clear() {
   EraseAll(rows_->service);
   EraseAll(rows_->set);
   EraseAll(rows_->slot);
+  EraseAll(rows_->maglev);
   EraseAll(rows_->backend);
   EraseAll(rows_->load);
   EraseAll(rows_->affinity);
@@ -136,24 +130,17 @@ void SelectWorld::PutSet(uint32_t service_id, int scope, const std::vector<uint3
 void SelectWorld::PutMaglevSet(uint32_t service_id, int scope,
                                const std::vector<uint32_t>& backend_ids, uint32_t table_size) {
   const uint32_t set_id = MESH_SET_ID(service_id, static_cast<uint32_t>(scope));
-  // Entering a table waits for a grace period: one of the same size changes in place.
-  Rows::Table& table = rows_->tables[set_id];
-  const bool is_new = table.size != table_size;
-  if (is_new) {
-    LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_INNER_MAP);
-    table.fd.reset(bpf_map_create(BPF_MAP_TYPE_ARRAY, "mesh_table", 4, 4, table_size, &options));
-    table.size = table_size;
-    ASSERT_TRUE(table.fd);
-  }
-  for (uint32_t i = 0; i < table_size; ++i) {
-    const uint32_t backend_id = backend_ids[i % backend_ids.size()];
-    ASSERT_EQ(bpf_map_update_elem(table.fd.get(), &i, &backend_id, BPF_ANY), 0);
-  }
-  const int fd = table.fd.get();
-  if (is_new) {
-    ASSERT_EQ(bpf_map_update_elem(rows_->maglev_fd, &set_id, &fd, BPF_ANY), 0);
-  }
+  MaglevPlaces places;
+  for (uint32_t i = 0; i < table_size; ++i) places.push_back(backend_ids[i % backend_ids.size()]);
+  std::vector<std::pair<mesh_maglev_key, mesh_maglev_value>> rows;
+  EncodeMaglev(set_id, places, &rows);
+  ASSERT_TRUE(rows_->maglev.UpsertAll(rows).ok());
+  const uint32_t old_size = rows_->sets[set_id].table_size;
   PutSet(service_id, scope, backend_ids, MESH_ALGORITHM_MAGLEV, table_size);
+  if (old_size == table_size) return;
+  std::vector<mesh_maglev_key> old;
+  CollectMaglevKeys(set_id, old_size, &old);
+  ASSERT_TRUE(rows_->maglev.RemoveAll(old).ok());
 }
 
 void SelectWorld::PutService(const FrontendRow& frontend, const std::vector<std::string>& places,

@@ -205,7 +205,7 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
   clear(maps_->v4.endpoint);
   clear(maps_->v4.flow);
   clear(maps_->v4.owner);
-  ASSERT_TRUE(maps_->maglev.Remove(*maps_->maglev.List()).ok());
+  clear(maps_->maglev);
 
   const auto pod = [&](const char* name, const char* ip, uint32_t identity) {
     Pod out{ip, links.pods.at(name).ifindex, identity, {2, 0, 0, 0, 2, 0}};

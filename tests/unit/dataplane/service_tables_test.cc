@@ -55,16 +55,19 @@ class Tables : public ::testing::Test {
       EXPECT_TRUE(backend_.Lookup({slot->backend_id}).ok());
     }
     if (set->table_size == 0) return;
-    const absl::StatusOr<MaglevTables::Places> places = maglev_.Get(3);
-    ASSERT_TRUE(places.ok());
-    for (const uint32_t id : *places) EXPECT_TRUE(backend_.Lookup({id}).ok());
+    for (uint32_t place = 0; place < set->table_size; ++place) {
+      const auto part = maglev_.Lookup({3, set->table_size, place / MESH_MAGLEV_PART});
+      ASSERT_TRUE(part.ok());
+      const uint32_t id = part->backend_id[place % MESH_MAGLEV_PART];
+      EXPECT_TRUE(backend_.Lookup({id}).ok());
+    }
   }
 
   const Frontend frontend_ = {Ip("192.0.2.200"), 80, Protocol::kTcp};
   FakeMap<mesh_service_key, mesh_service_value> service_;
   FakeMap<mesh_set_key, mesh_set_value> set_;
   FakeMap<mesh_slot_key, mesh_slot_value> slot_{8};
-  FakeMaglevTables maglev_;
+  FakeMap<mesh_maglev_key, mesh_maglev_value> maglev_{32};
   FakeMap<mesh_backend_key, mesh_backend_value> backend_;
   FakeMap<mesh_backend_key, mesh_backend_load_value> load_;
   FakeMap<mesh_source_range_key, mesh_source_range_value> source_range_;
@@ -235,7 +238,7 @@ TEST_F(Tables, TakesEverythingAwayAgain) {
   EXPECT_EQ(*tables_.Load(), Observed());
   EXPECT_EQ(observed_, Observed());
   EXPECT_EQ(slot_.size() + load_.size(), 0u);
-  EXPECT_TRUE(maglev_.List()->empty());
+  EXPECT_EQ(maglev_.size(), 0u);
 }
 
 TEST_F(Tables, ShowsPacketsAWholeSetAtEveryWrite) {
@@ -246,7 +249,7 @@ TEST_F(Tables, ShowsPacketsAWholeSetAtEveryWrite) {
     ExpectWholeSet();
     return absl::OkStatus();
   };
-  slot_.fault = set_.fault = backend_.fault = service_.fault = look;
+  slot_.fault = set_.fault = maglev_.fault = backend_.fault = service_.fault = look;
 
   ASSERT_TRUE(Execute({Set({7, 8})}).ok());
   ASSERT_TRUE(Execute({Set({8}, Algorithm::kMaglev)}).ok());
@@ -254,7 +257,7 @@ TEST_F(Tables, ShowsPacketsAWholeSetAtEveryWrite) {
   ASSERT_TRUE(Execute({Set({8}), RemoveBackend{7}}).ok());
 
   EXPECT_EQ(slot_.size(), 1u);
-  EXPECT_TRUE(maglev_.List()->empty()) << "another algorithm needs no table";
+  EXPECT_EQ(maglev_.size(), 0u) << "another algorithm needs no table";
 }
 
 TEST_F(Tables, KeepsTheSetWhenOneOfItsBackendsCannotBeWritten) {
@@ -313,14 +316,16 @@ TEST_F(Tables, RemovesWhatACrashHasLeft) {
   ASSERT_TRUE(slot_.Upsert({5, 1, 0}, {7}).ok());
   ASSERT_TRUE(
       set_.Upsert({8}, {.generation = 1, .count = 1, .algorithm = 0, .table_size = 0}).ok());
-  ASSERT_TRUE(maglev_.Put({{8, {7, 7, 7}}}).ok());
+  // Of a set that is none, and of another size than the set names.
+  ASSERT_TRUE(maglev_.Upsert({8, 1021, 0}, {}).ok());
+  ASSERT_TRUE(maglev_.Upsert({3, 4093, 7}, {}).ok());
   ASSERT_TRUE(load_.Upsert({99}, {.flows = 1}).ok());
 
   ASSERT_TRUE(tables_.RemoveOrphans().ok());
 
   EXPECT_EQ(slot_.size(), 1u);
   EXPECT_EQ(load_.size(), 0u);
-  EXPECT_EQ(maglev_.List()->size(), 1u);
+  EXPECT_EQ(maglev_.size(), 5u);
   EXPECT_EQ(*tables_.Load(), observed_);
 }
 
@@ -328,11 +333,43 @@ TEST_F(Tables, SeesATableThatACrashHasLeftHalfWritten) {
   ASSERT_TRUE(Execute({Backend(7, "10.244.1.10"), Backend(8, "10.244.1.11"),
                        Set({7, 8}, Algorithm::kMaglev), Web()})
                   .ok());
-  MaglevTables::Places places = *maglev_.Get(3);
-  places[5] = places[5] == 7 ? 8 : 7;
-  ASSERT_TRUE(maglev_.Put({{3, places}}).ok());
+  mesh_maglev_value part = *maglev_.Lookup({3, 1021, 1});
+  part.backend_id[5] = part.backend_id[5] == 7 ? 8 : 7;
+  ASSERT_TRUE(maglev_.Upsert({3, 1021, 1}, part).ok());
 
   EXPECT_EQ(tables_.Load()->FindSet(1, Scope::kExternal)->table_size, 0u);
+  ASSERT_TRUE(maglev_.Erase({3, 1021, 1}).ok());
+  EXPECT_EQ(tables_.Load()->FindSet(1, Scope::kExternal)->table_size, 0u);
+}
+
+TEST_F(Tables, PutsATableOfAnotherSizeBesideTheOldOne) {
+  ASSERT_TRUE(Execute({Backend(7, "10.244.1.10"), Backend(8, "10.244.1.11"),
+                       Set({7}, Algorithm::kMaglev), Web()})
+                  .ok());
+  const auto look = [&] {
+    ExpectWholeSet();
+    return absl::OkStatus();
+  };
+  slot_.fault = set_.fault = maglev_.fault = look;
+  PutSet larger = Set({7, 8}, Algorithm::kMaglev);
+  larger.entry.table_size = 4093;
+
+  ASSERT_TRUE(Execute({larger}).ok());
+
+  EXPECT_EQ(maglev_.size(), 18u) << "the old one is gone";
+  EXPECT_EQ(*tables_.Load(), observed_);
+}
+
+TEST_F(Tables, LeavesNothingOfATableThatDoesNotFit) {
+  ASSERT_TRUE(Execute({Backend(7, "10.244.1.10"), Set({7}, Algorithm::kMaglev), Web()}).ok());
+  PutSet larger = Set({7}, Algorithm::kMaglev);
+  larger.entry.table_size = 16381;
+
+  EXPECT_TRUE(absl::IsResourceExhausted(Execute({larger})));
+
+  EXPECT_EQ(maglev_.size(), 5u);
+  ExpectWholeSet();
+  EXPECT_EQ(*tables_.Load(), observed_);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
  * Part of the pin path. Raise it when the meaning or layout of a map changes: a newer agent then
  * makes new maps beside the old ones instead of reading foreign bytes.
  */
-#define MESH_ABI_VERSION 2
+#define MESH_ABI_VERSION 3
 
 #ifdef __cplusplus
 #define MESH_SHARED_ASSERT(condition, why) static_assert(condition, why)

@@ -21,6 +21,8 @@
 #define MESH_FLOW_MAX_ENTRIES 524288
 /* Two sets for each Service port with frontends outside. */
 #define MESH_SET_MAX_ENTRIES 131072
+/* Parts of Maglev tables: 26,214 sets of up to 10 backends. 1 KB each, 134 MB when full. */
+#define MESH_MAGLEV_MAX_ENTRIES 131072
 /* Clients with session affinity; the least recently seen gives way. */
 #define MESH_AFFINITY_MAX_ENTRIES     65536
 #define MESH_SOURCE_RANGE_MAX_ENTRIES 65536

@@ -4,8 +4,7 @@
 #include "mesh/shared/base.h"
 #include "mesh/shared/limits.h"
 
-#define MESH_SET_MAP_NAME    "mesh_svc_set"
-#define MESH_MAGLEV_MAP_NAME "mesh_maglev"
+#define MESH_SET_MAP_NAME "mesh_svc_set"
 
 /* The backends that a Service port has for one scope. */
 struct mesh_set_key {
@@ -24,9 +23,7 @@ MESH_SHARED_ASSERT(sizeof(struct mesh_set_key) == 4, "ABI");
 
 /*
  * Writing this value is the moment a change takes effect: the slots of `generation` are complete
- * before, those of the last one are removed after. With Maglev the table of the set in mesh_maglev
- * changes before, place by place: every place holds a backend that has a row at any moment. Only a
- * table of another size is a new map, because replacing one waits for an RCU grace period.
+ * before, those of the last one are removed after; likewise the Maglev table of `table_size`.
  */
 struct mesh_set_value {
 	__u32 generation;
@@ -35,9 +32,3 @@ struct mesh_set_value {
 	__u32 table_size; /* Maglev: a prime; else 0 */
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_set_value) == 16, "ABI");
-
-/*
- * mesh_maglev: hash of arrays; key mesh_set_key, inner index 0..max_entries-1, inner value backend
- * id. A reader takes `table_size` from the set; after it a lookup may miss once, when the table has
- * just become a smaller one: read the set again.
- */
