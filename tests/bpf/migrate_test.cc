@@ -112,7 +112,7 @@ TEST_F(Migrate, AFlowKeepsEveryFieldAndNewOnesAreZero) {
   const int from = bpf_map__fd(old_->maps.mesh_flow), to = programs_->map(MESH_FLOW_MAP_NAME);
   ASSERT_EQ(bpf_map_update_elem(from, &key, &flow, 0), 0);
 
-  const absl::StatusOr<Carried> carried = CarryFlows(from, to);
+  const absl::StatusOr<Carried> carried = CarryFlows<V4>(from, to);
 
   ASSERT_TRUE(carried.ok()) << carried.status();
   EXPECT_EQ(carried->rows, 1u);
@@ -142,7 +142,7 @@ TEST_F(Migrate, AFlowThatItsClientBeganAnewIsNotOverwritten) {
   ASSERT_EQ(bpf_map_update_elem(from, &key, &flow, 0), 0);
   ASSERT_EQ(bpf_map_update_elem(to, &key, &anew, 0), 0);
 
-  ASSERT_TRUE(CarryFlows(from, to).ok());
+  ASSERT_TRUE(CarryFlows<V4>(from, to).ok());
 
   mesh_flow_value row;
   ASSERT_EQ(bpf_map_lookup_elem(to, &key, &row), 0);
