@@ -107,9 +107,9 @@ void Agent::CheckHealth() {
     conditions.push_back(
         MakeCondition("Ready", true, "KubeletReady", "mesh-agent is posting ready status"));
   }
-  conditions.push_back(network
-                           ? MakeCondition("NetworkReady", true, "DataplaneProgrammed", "")
-                           : MakeCondition("NetworkReady", false, "DataplaneNotProgrammed", ""));
+  conditions.push_back(
+      network ? MakeCondition("NetworkReady", true, "DataplaneProgrammed", network_->Shortfall())
+              : MakeCondition("NetworkReady", false, "DataplaneNotProgrammed", ""));
   sync_->SetConditions(std::move(conditions));
 }
 

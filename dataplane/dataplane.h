@@ -134,6 +134,9 @@ class Dataplane {
   };
   virtual absl::StatusOr<MapUsage> Usage(Table table) const = 0;
 
+  // What this node cannot do, in a sentence for people; empty: nothing. Fixed from the beginning.
+  virtual std::string Shortfall() const { return {}; }
+
   // Ends flows whose time is over; call it every second. Returns how many went.
   virtual absl::StatusOr<int> CollectGarbage() = 0;
 };

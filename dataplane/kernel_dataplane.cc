@@ -21,6 +21,7 @@
 #include "dataplane/net/host_routes.h"
 #include "dataplane/net/netlink.h"
 #include "dataplane/net/node_links.h"
+#include "dataplane/net/node_sockets.h"
 #include "dataplane/net/pod_link.h"
 #include "dataplane/net/tc.h"
 #include "dataplane/net/uplink.h"
@@ -42,6 +43,11 @@ namespace {
 std::string PinDir(const KernelDataplane::Options& options) {
   const uint32_t version = options.abi_version != 0 ? options.abi_version : MESH_ABI_VERSION;
   return fmt::format("{}/mesh/v{}", options.bpf_root, version);
+}
+
+// Of no version: sockets outlive builds.
+std::string SocketsDir(const KernelDataplane::Options& options) {
+  return options.bpf_root + "/mesh/sockets";
 }
 
 absl::Status MakeFolder(const std::string& path) {
@@ -136,6 +142,9 @@ class KernelDataplane::Impl {
   absl::StatusOr<FlowUsage> FlowOwners() const;
   absl::StatusOr<int> CollectGarbage();
   absl::Status BeginCollecting();
+  // For what they dial at the node's own addresses; see Shortfall().
+  void ServeOwnProcesses(const NodeSockets& sockets);
+  std::string Shortfall() const { return shortfall_; }
 
  private:
   absl::Status RemoveFlows(const Endpoint& endpoint);
@@ -162,8 +171,18 @@ class KernelDataplane::Impl {
   std::optional<Observed> observed_;
   Planner planner_;
   bool judge_due_ = false;
+  std::string shortfall_;
   std::map<std::string, Peer> peers_;  // of the last Apply, for their names
 };
+
+void KernelDataplane::Impl::ServeOwnProcesses(const NodeSockets& sockets) {
+  const absl::Status attached = AttachNodeSockets(sockets);
+  if (attached.ok()) return;
+  shortfall_ = fmt::format(
+      "processes of this node do not reach NodePorts and host ports at its own addresses: {}",
+      std::string(attached.message()));
+  spdlog::warn("{}", shortfall_);
+}
 
 absl::Status KernelDataplane::Impl::BeginCollecting() {
   RETURN_IF_ERROR(collector_.Begin());
@@ -531,6 +550,8 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   RETURN_IF_ERROR(impl->AdoptEndpoints());
   RETURN_IF_ERROR(take_over.Finish(impl->programs()));
   if (!ipv6) RETURN_IF_ERROR(RemoveIpv6Pins(PinDir(options)));
+  impl->ServeOwnProcesses(
+      {encoded, impl->programs().map(MESH_SERVICE_MAP_NAME), SocketsDir(options)});
   RETURN_IF_ERROR(impl->Observe());
   return std::unique_ptr<KernelDataplane>(new KernelDataplane(std::move(impl)));
 }
@@ -544,6 +565,7 @@ absl::Status KernelDataplane::Remove(const Options& options) {
     if (!status.ok() && !absl::IsNotFound(status)) return status;
   }
   RETURN_IF_ERROR(DetachUplinks(netlink, 0));
+  RETURN_IF_ERROR(DetachNodeSockets(SocketsDir(options)));
   RETURN_IF_ERROR(RemoveNodeLinks(netlink));
   std::error_code error;
   std::filesystem::remove_all(options.bpf_root + "/mesh", error);
@@ -575,6 +597,7 @@ absl::StatusOr<std::vector<Peer>> KernelDataplane::Tunnels() const { return impl
 absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Metrics() const { return impl_->Metrics(); }
 absl::StatusOr<MapUsage> KernelDataplane::Usage(Table table) const { return impl_->Usage(table); }
 absl::StatusOr<FlowUsage> KernelDataplane::FlowOwners() const { return impl_->FlowOwners(); }
+std::string KernelDataplane::Shortfall() const { return impl_->Shortfall(); }
 absl::StatusOr<int> KernelDataplane::CollectGarbage() { return impl_->CollectGarbage(); }
 
 }  // namespace mesh::dataplane

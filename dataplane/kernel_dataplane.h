@@ -58,6 +58,7 @@ class KernelDataplane : public Dataplane {
   absl::StatusOr<std::vector<MetricRow>> Metrics() const override;
   absl::StatusOr<MapUsage> Usage(Table table) const override;
   absl::StatusOr<FlowUsage> FlowOwners() const override;
+  std::string Shortfall() const override;
   absl::StatusOr<int> CollectGarbage() override;
 
  private:

@@ -94,6 +94,11 @@ class NetworkImpl : public Network {
 
   bool Ready() const override { return ready_; }
 
+  std::string Shortfall() const override {
+    absl::MutexLock lock(&mutex_);
+    return shortfall_;
+  }
+
   v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest& request) override {
     v1::DataplaneNode out;
     out.set_node(options_.node_name);
@@ -221,6 +226,10 @@ class NetworkImpl : public Network {
   absl::Status SetUp() {
     absl::Status status = SetUpSteps();
     handler_->SetNotReady(std::string(status.message()));
+    if (dataplane_ != nullptr) {
+      absl::MutexLock lock(&mutex_);
+      shortfall_ = dataplane_->Shortfall();
+    }
     ready_ = status.ok();
     return status;
   }
@@ -343,6 +352,7 @@ class NetworkImpl : public Network {
   NodeStatePtr arrived_state_ ABSL_GUARDED_BY(mutex_);
   std::vector<Done> arrived_done_ ABSL_GUARDED_BY(mutex_);
   std::string name_server_ ABSL_GUARDED_BY(mutex_);
+  std::string shortfall_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 
   RealLoop loop_;

@@ -53,6 +53,8 @@ class Network {
   virtual std::string PodNameServer() const = 0;
   // True when CNI ADD can be served.
   virtual bool Ready() const = 0;
+  // What the node cannot do for want of something on this machine, for people; empty: nothing.
+  virtual std::string Shortfall() const { return {}; }
   // Rows of the kernel maps, with the names known from the state. Blocks up to some milliseconds.
   virtual v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest& request) = 0;
 };

@@ -289,7 +289,8 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	MESH_ROOM(struct mesh_selection, selection, scratch);
 	__builtin_memset(selection, 0, sizeof(*selection));
 	if (source->origin != MESH_ORIGIN_OVERLAY &&
-	    mesh_dials(key, source->origin == MESH_ORIGIN_UPLINK, dial)) {
+	    mesh_dials(key, source->origin == MESH_ORIGIN_UPLINK,
+		       source->origin == MESH_ORIGIN_NODE, dial)) {
 		reason = mesh_service_select(dial, selection);
 		if (reason && reason != MESH_REASON_NO_SERVICE)
 			return reason;

@@ -22,7 +22,7 @@
 #define MESH_SELECT_TRIES 3
 
 /* Fills `out` when `key` may dial a frontend; pods' own addresses are none. */
-static __always_inline int mesh_dials(const struct mesh_flow_key *key, int outside,
+static __always_inline int mesh_dials(const struct mesh_flow_key *key, int outside, int of_node,
 				      struct mesh_dial *out)
 {
 	int own_address = mesh_is_own(&key->daddr, gateway) || mesh_is_own(&key->daddr, node_ip);
@@ -39,6 +39,13 @@ static __always_inline int mesh_dials(const struct mesh_flow_key *key, int outsi
 	out->own_address = own_address;
 	out->outside = outside;
 	out->pad0 = 0;
+#ifndef MESH_IPV6
+	/* An address of its own node, as progs/sock.bpf.c writes it. */
+	if (of_node && key->daddr == bpf_htonl(MESH_OWN_ADDRESS)) {
+		out->vip = mesh_config.node_ip;
+		out->own_address = 1;
+	}
+#endif
 	return 1;
 }
 

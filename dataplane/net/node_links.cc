@@ -115,6 +115,10 @@ absl::Status EnsureNodeRoutes(Netlink& netlink, const NodeConfig& config, const 
   // length 31, because those of length 32 are addresses of Services.
   static_assert(MESH_HAIRPIN_ADDRESS == 0xa9fe4001);
   netlink.AddRoute({*IpPrefix::Parse("169.254.64.0/31"), host, next_hop, {}}).IgnoreError();
+  // And what processes of the node dial in place of its own address.
+  static_assert(MESH_OWN_ADDRESS == 0xa9fe4004);
+  netlink.AddRoute({*IpPrefix::Parse("169.254.64.4/31"), host, next_hop, config.gateway})
+      .IgnoreError();
   if (config.has_ipv6()) {
     const IpAddress next_hop6 = NextHop(Family::kV6);
     netlink.AddAddress(host, config.gateway6).IgnoreError();

@@ -152,13 +152,26 @@ absl::Status Socket::Send(const std::string& data) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> Socket::Receive(absl::Duration limit) {
+absl::StatusOr<std::string> Socket::Receive(absl::Duration limit, std::string* from) {
   RETURN_IF_ERROR(Wait(POLLIN, limit));
   std::string out(65536, '\0');
-  const ssize_t count = recv(fd_.get(), out.data(), out.size(), 0);
+  sockaddr_in sender{};
+  socklen_t size = sizeof(sender);
+  const ssize_t count =
+      recvfrom(fd_.get(), out.data(), out.size(), 0, reinterpret_cast<sockaddr*>(&sender), &size);
   if (count < 0) return ErrnoStatus(errno, "receive");
+  if (from != nullptr) *from = Text(sender);
   out.resize(static_cast<size_t>(count));
   return out;
+}
+
+absl::Status Socket::SendTo(const IpAddress& ip, uint16_t port, const std::string& data) {
+  const sockaddr_in to = Address(ip, port);
+  if (sendto(fd_.get(), data.data(), data.size(), 0, reinterpret_cast<const sockaddr*>(&to),
+             sizeof(to)) >= 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, fmt::format("send to {}", Text(to)));
 }
 
 absl::StatusOr<std::string> Socket::Answer(const std::string& answer, absl::Duration limit) {

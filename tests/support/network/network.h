@@ -45,7 +45,11 @@ class Socket {
   absl::Status Connect(const IpAddress& ip, uint16_t port, absl::Duration limit = absl::Seconds(5));
   absl::StatusOr<Socket> Accept(absl::Duration limit = absl::Seconds(5));
   absl::Status Send(const std::string& data);
-  absl::StatusOr<std::string> Receive(absl::Duration limit = absl::Seconds(5));
+  // `from`: filled with the sender's "address:port", as recvmsg() names it.
+  absl::StatusOr<std::string> Receive(absl::Duration limit = absl::Seconds(5),
+                                      std::string* from = nullptr);
+  // UDP that is not connected.
+  absl::Status SendTo(const IpAddress& ip, uint16_t port, const std::string& data);
   // UDP: receives one datagram and sends `answer` back to where it came from.
   absl::StatusOr<std::string> Answer(const std::string& answer,
                                      absl::Duration limit = absl::Seconds(5));

@@ -60,3 +60,8 @@ MESH_SHARED_ASSERT(sizeof(struct mesh_in6) == 16, "ABI");
 /* Next hop of the node's routes into the pod network (169.254.64.2, host order); never on a wire.
  */
 #define MESH_NEXT_HOP 0xa9fe4002
+/*
+ * What a process of the node dials in place of an address of its own node (169.254.64.4, host
+ * order); see progs/sock.bpf.c.
+ */
+#define MESH_OWN_ADDRESS 0xa9fe4004
