@@ -246,6 +246,23 @@ TEST_F(EdgeTest, AHostPortLeadsToItsPod) {
   EXPECT_EQ(cluster().LoadOutside("tcp", At(0, 8088), 3).failures, 3) << "only on its own node";
 }
 
+TEST_F(EdgeTest, ProcessesOfANodeReachItsOwnPorts) {
+  const int port = MakeNodePort("ownport", "echo", "", "", 3);
+  for (const char* protocol : kProtocols) {
+    EXPECT_TRUE(Eventually([&] {
+      const LoadResult result = cluster().LoadOnNode("n1", protocol, At(0, port), 30);
+      return result.failures == 0 && result.answers.size() == 3;
+    })) << protocol
+        << " " << cluster().LoadOnNode("n1", protocol, At(0, port), 3).text;
+  }
+  cluster().Apply(ServerPod("ownhost", "ownhost", "n2", "ownhost", "", "      hostPort: 8089\n"));
+  ASSERT_TRUE(cluster().WaitForPods("app=ownhost", 1));
+  EXPECT_TRUE(Eventually([&] {
+    const LoadResult result = cluster().LoadOnNode("n2", "tcp", At(1, 8089), 10);
+    return result.failures == 0 && result.answers.count("ownhost") == 1;
+  })) << cluster().LoadOnNode("n2", "tcp", At(1, 8089), 3).text;
+}
+
 TEST_F(EdgeTest, APodReachesTheOutsideAsItsNode) {
   const auto server = cluster().ServeOutside(7000, "@");
   const std::string target = cli::local::Layout::OutsideAddress() + ":7000";

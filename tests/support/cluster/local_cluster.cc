@@ -254,6 +254,13 @@ LoadResult LocalCluster::Load(pid_t where, const std::string& mode, const std::s
   return LoadIn(NetnsOf(where), mode, target, count);
 }
 
+LoadResult LocalCluster::LoadOnNode(const std::string& node, const std::string& mode,
+                                    const std::string& target, int count) const {
+  return ParseLoad(Meshctl({"local", "exec", "--name", layout_.cluster(), node, "--", kLoad, mode,
+                            target, std::to_string(count)})
+                       .text);
+}
+
 LoadResult LocalCluster::LoadOutside(const std::string& mode, const std::string& target,
                                      int count) const {
   return LoadIn(OutsideNetns(), mode, target, count);
