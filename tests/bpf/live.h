@@ -20,6 +20,7 @@
 #include <string>
 
 #include "absl/time/clock.h"
+#include "common/socket_address.h"
 #include "dataplane/kernel_dataplane.h"
 #include "dataplane/net/netlink.h"
 #include "dataplane/net/netns.h"
@@ -75,6 +76,41 @@ inline void ExpectCleanWire(std::unique_ptr<Capture> wire) {
   EXPECT_TRUE(judged.ok()) << std::string(judged.message());
 }
 
+// How packets of a test travel.
+struct Way {
+  Family family = Family::kV4;
+  Routing routing = Routing::kVxlan;
+};
+inline std::string NameOf(const ::testing::TestParamInfo<Way>& info) {
+  return std::string(info.param.family == Family::kV4 ? "Ipv4" : "Ipv6") +
+         (info.param.routing == Routing::kNative ? "Native" : "Vxlan");
+}
+inline auto EveryWay() {
+  return ::testing::Values(Way{Family::kV4, Routing::kVxlan}, Way{Family::kV6, Routing::kVxlan});
+}
+
+// The address of a socket before its port.
+inline auto From(const IpAddress& ip) {
+  const std::string text = FormatHostPort(ip, 0);
+  return ::testing::StartsWith(text.substr(0, text.size() - 1));
+}
+
+// The IPv6 of the nodes: one has fd00:10:244:1::/64, and a pod the place of its IPv4 address.
+inline void AddIpv6(NodeConfig& config, int number) {
+  config.node_ip6 = Ip(fmt::format("2001:db8::{}", number));
+  config.pod_cidr6 = Range(fmt::format("fd00:10:244:{}::/64", number));
+  config.cluster_cidr6 = Range("fd00:10:244::/48");
+  config.service_cidr6 = Range("fd00:10:96::/112");
+  config.gateway6 = Ip(fmt::format("fd00:10:244:{}::1", number));
+}
+inline IpAddress SecondAddress(const NodeConfig& config, const IpAddress& ip) {
+  return *config.pod_cidr6.At(*config.pod_cidr.IndexOf(ip));
+}
+inline Peer PeerOf(const Node& node) {
+  return {node.name, node.config.node_ip, node.config.pod_cidr, node.config.node_ip6,
+          node.config.pod_cidr6};
+}
+
 class Live : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -93,12 +129,14 @@ class Live : public ::testing::Test {
                       .service_cidr = Range("10.96.0.0/16"),
                       .gateway = Ip(fmt::format("10.244.{}.1", number)),
                       .uplink_mtu = 1500};
+      if (way_.family == Family::kV6) AddIpv6(node->config, number);
       absl::StatusOr<Netns> netns = Netns::Make();
       ASSERT_TRUE(netns.ok()) << netns.status();
       node->netns = *std::move(netns);
       node->bpf_root = fmt::format("{}/t{}n{}", *root, test, number);
       ASSERT_EQ(mkdir(node->bpf_root.c_str(), 0700), 0);
     }
+    if (way_.family == Family::kV6) vip_ = Ip("fd00:10:96::a");
     ASSERT_STATUS(Join());
     ASSERT_STATUS(Listen());
     for (Node* node : {&one_, &two_}) ASSERT_STATUS(OpenNode(*node));
@@ -163,6 +201,12 @@ class Live : public ::testing::Test {
       netlink->AddRoute({Range(other->config.node_ip.ToString() + "/32"), link->ifindex, {}, {}})
           .IgnoreError();
       netlink->AddNeighbour(link->ifindex, other->config.node_ip, mac).IgnoreError();
+      if (way_.family == Family::kV6) {
+        netlink->AddAddress(link->ifindex, self->config.node_ip6).IgnoreError();
+        netlink->AddRoute({IpPrefix::Of(other->config.node_ip6), link->ifindex, {}, {}})
+            .IgnoreError();
+        netlink->AddNeighbour(link->ifindex, other->config.node_ip6, mac).IgnoreError();
+      }
       if (status = netlink->Commit(); !status.ok()) return status;
     }
     // Until the kernel's link watcher has run, the first end drops what it should send.
@@ -194,13 +238,23 @@ class Live : public ::testing::Test {
     pod.request = {
         pod.netns->path(),   "eth0", pod.ip, identity, identity == kShop ? "shop" : "bank", name,
         "container-" + name, egress, ingress};
+    if (way_.family == Family::kV6) {
+      pod.ip = pod.request.ip6 = SecondAddress(node.config, pod.request.ip);
+    }
     return InNetns(node.netns->fd(), [&] { return node.dataplane->Attach(pod.request).status(); });
   }
 
-  // The Service shop/web: 10.96.0.10, TCP and UDP port 80 to 8080 of the given pods.
+  const IpAddress& Gateway(const Node& node) const {
+    return way_.family == Family::kV4 ? node.config.gateway : node.config.gateway6;
+  }
+  absl::StatusOr<Socket> Tcp(const Netns& netns) const { return Socket::Tcp(netns, way_.family); }
+  absl::StatusOr<Socket> Udp(const Netns& netns) const { return Socket::Udp(netns, way_.family); }
+
+  // The Service shop/web: vip_, TCP and UDP port 80 to 8080 of the given pods.
   void Serve(std::vector<IpAddress> pods) {
     Service& service = desired_.services["shop/web"];
     service = {"shop", "web", vip_, kShop, {}};
+    service.family = way_.family;
     for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
       ServicePort port{"", protocol, 80, {}};
       for (const IpAddress& pod : pods) {
@@ -214,28 +268,27 @@ class Live : public ::testing::Test {
   void Apply() {
     for (Node* node : {&one_, &two_}) {
       Node* other = node == &one_ ? &two_ : &one_;
-      desired_.peers = {
-          {other->name, {other->name, other->config.node_ip, other->config.pod_cidr}}};
+      desired_.peers = {{other->name, PeerOf(*other)}};
       ASSERT_STATUS(InNetns(node->netns->fd(), [&] { return node->dataplane->Apply(desired_); }));
     }
   }
 
   static Socket Listener(const Pod& pod) {
-    Socket out = *Socket::Tcp(*pod.netns);
-    EXPECT_TRUE(out.Bind(IpAddress::V4(0), 8080).ok());
+    Socket out = *Socket::Tcp(*pod.netns, FamilyOf(pod.ip));
+    EXPECT_TRUE(out.Bind(AnyAddress(FamilyOf(pod.ip)), 8080).ok());
     EXPECT_TRUE(out.Listen().ok());
     return out;
   }
   static Socket Receiver(const Pod& pod) {
-    Socket out = *Socket::Udp(*pod.netns);
-    EXPECT_TRUE(out.Bind(IpAddress::V4(0), 8080).ok());
+    Socket out = *Socket::Udp(*pod.netns, FamilyOf(pod.ip));
+    EXPECT_TRUE(out.Bind(AnyAddress(FamilyOf(pod.ip)), 8080).ok());
     return out;
   }
 
   // A connection from `from` to ip:port that arrives at `listener`, with both directions checked.
   static void ExpectTalk(const Netns& from, const IpAddress& ip, uint16_t port, Socket& listener,
                          std::string* source = nullptr) {
-    Socket client = *Socket::Tcp(from);
+    Socket client = *Socket::Tcp(from, FamilyOf(ip));
     ASSERT_STATUS(client.Connect(ip, port));
     absl::StatusOr<Socket> server = listener.Accept();
     ASSERT_TRUE(server.ok()) << server.status();
@@ -259,7 +312,7 @@ class Live : public ::testing::Test {
 
   static void ExpectDatagrams(const Netns& from, const IpAddress& ip, uint16_t port,
                               Socket& receiver) {
-    Socket client = *Socket::Udp(from);
+    Socket client = *Socket::Udp(from, FamilyOf(ip));
     ASSERT_STATUS(client.Connect(ip, port));
     ASSERT_STATUS(client.Send("question"));
     const absl::StatusOr<std::string> question = receiver.Answer("answer");
@@ -279,11 +332,18 @@ class Live : public ::testing::Test {
     return packets;
   }
 
-  const IpAddress vip_ = Ip("10.96.0.10");
+  Way way_;
+  IpAddress vip_ = Ip("10.96.0.10");
   std::unique_ptr<Capture> wire_;
   Node one_, two_;
   Pod client_, near_, clerk_, far_;
   DesiredState desired_;
+};
+
+// The same, once for each way.
+class LiveWays : public Live, public ::testing::WithParamInterface<Way> {
+ protected:
+  LiveWays() { way_ = GetParam(); }
 };
 
 }  // namespace mesh::dataplane::testing

@@ -59,7 +59,13 @@ class Edge : public ::testing::Test {
     static int test = 0;
     ++test;
     ASSERT_STATUS(MakeSwitch());
-    ASSERT_STATUS(Plug(outside_, "192.0.2.100"));
+    if (way_.family == Family::kV6) {
+      balancer_ = Ip("2001:db8::50");
+      outside_ip_ = Ip("2001:db8::100");
+      any_ = AnyAddress(Family::kV6);
+      vip_ = Ip("fd00:10:96::a");
+    }
+    ASSERT_STATUS(Plug(outside_, "192.0.2.100", "2001:db8::100"));
     int number = 0;
     for (Node* node : {&one_, &two_}) {
       ++number;
@@ -72,7 +78,9 @@ class Edge : public ::testing::Test {
                       .gateway = Ip(fmt::format("10.244.{}.1", number)),
                       .uplink_mtu = 1500,
                       .uplink = "uplink"};
-      ASSERT_STATUS(Plug(node->netns, node->config.node_ip.ToString()));
+      if (way_.family == Family::kV6) AddIpv6(node->config, number);
+      ASSERT_STATUS(
+          Plug(node->netns, node->config.node_ip.ToString(), fmt::format("2001:db8::{}", number)));
       node->bpf_root = fmt::format("{}/e{}n{}", *root, test, number);
       ASSERT_EQ(mkdir(node->bpf_root.c_str(), 0700), 0);
     }
@@ -123,7 +131,8 @@ class Edge : public ::testing::Test {
   }
 
   // A machine with one interface at the switch.
-  absl::Status Plug(std::optional<Netns>& machine, const std::string& ip) {
+  absl::Status Plug(std::optional<Netns>& machine, const std::string& ip,
+                    const std::string& ip6 = "") {
     ++ports_;
     ASSIGN_OR_RETURN(machine, Netns::Make());
     ASSIGN_OR_RETURN(Netlink at_switch, Netlink::OpenIn(switch_->fd()));
@@ -140,6 +149,10 @@ class Edge : public ::testing::Test {
     netlink.AddAddress(uplink.ifindex, Ip(ip)).IgnoreError();  // queued: Commit() tells
     netlink.SetUp(uplink.ifindex).IgnoreError();
     netlink.AddRoute({Range("192.0.2.0/24"), uplink.ifindex, {}, {}}).IgnoreError();
+    if (way_.family == Family::kV6 && !ip6.empty()) {
+      netlink.AddAddress(uplink.ifindex, Ip(ip6)).IgnoreError();
+      netlink.AddRoute({Range("2001:db8::/64"), uplink.ifindex, {}, {}}).IgnoreError();
+    }
     return netlink.Commit();
   }
 
@@ -175,14 +188,16 @@ class Edge : public ::testing::Test {
     ASSIGN_OR_RETURN(pod.netns, Netns::Make());
     pod.ip = Ip(ip);
     pod.request = {pod.netns->path(), "eth0", pod.ip, kShop, "shop", name, "container-" + name};
+    if (way_.family == Family::kV6) {
+      pod.ip = pod.request.ip6 = SecondAddress(node.config, pod.request.ip);
+    }
     return InNetns(node.netns->fd(), [&] { return node.dataplane->Attach(pod.request).status(); });
   }
 
   void Apply() {
     for (Node* node : {&one_, &two_}) {
       Node* other = node == &one_ ? &two_ : &one_;
-      desired_.peers = {
-          {other->name, {other->name, other->config.node_ip, other->config.pod_cidr}}};
+      desired_.peers = {{other->name, PeerOf(*other)}};
       DesiredState desired = desired_;
       for (auto& [key, service] : desired.services) service.announced = node == &one_;
       ASSERT_STATUS(InNetns(node->netns->fd(), [&] { return node->dataplane->Apply(desired); }));
@@ -195,7 +210,8 @@ class Edge : public ::testing::Test {
     service = {};
     service.ns = "shop";
     service.name = "web";
-    service.cluster_ip = Ip("10.96.0.10");
+    service.cluster_ip = vip_;
+    service.family = way_.family;
     service.identity = kShop;
     service.load_balancer_ips = {balancer_};
     for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
@@ -215,13 +231,13 @@ class Edge : public ::testing::Test {
   }
 
   static Socket Listener(const Netns& netns, const IpAddress& ip, uint16_t port) {
-    Socket out = *Socket::Tcp(netns);
+    Socket out = *Socket::Tcp(netns, FamilyOf(ip));
     EXPECT_TRUE(out.Bind(ip, port).ok());
     EXPECT_TRUE(out.Listen().ok());
     return out;
   }
   static Socket Receiver(const Netns& netns, const IpAddress& ip, uint16_t port) {
-    Socket out = *Socket::Udp(netns);
+    Socket out = *Socket::Udp(netns, FamilyOf(ip));
     EXPECT_TRUE(out.Bind(ip, port).ok());
     return out;
   }
@@ -251,7 +267,7 @@ class Edge : public ::testing::Test {
                           size_t size = kLarge) {
     std::string source;
     [&] {
-      Socket client = *Socket::Tcp(from);
+      Socket client = *Socket::Tcp(from, FamilyOf(ip));
       ASSERT_STATUS(client.Connect(ip, port, absl::Seconds(20)));
       absl::StatusOr<Socket> server = listener.Accept(absl::Seconds(20));
       ASSERT_TRUE(server.ok()) << server.status();
@@ -264,7 +280,7 @@ class Edge : public ::testing::Test {
 
   static void ExpectDatagrams(const Netns& from, const IpAddress& ip, uint16_t port,
                               Socket& receiver) {
-    Socket client = *Socket::Udp(from);
+    Socket client = *Socket::Udp(from, FamilyOf(ip));
     ASSERT_STATUS(client.Connect(ip, port));
     ASSERT_STATUS(client.Send("question"));
     const absl::StatusOr<std::string> question = receiver.Answer("answer", absl::Seconds(20));
@@ -275,8 +291,16 @@ class Edge : public ::testing::Test {
     EXPECT_EQ(*answer, "answer");
   }
 
-  const IpAddress balancer_ = Ip("192.0.2.50"), outside_ip_ = Ip("192.0.2.100"),
-                  any_ = IpAddress::V4(0);
+  const IpAddress& NodeIp(const Node& node) const {
+    return way_.family == Family::kV4 ? node.config.node_ip : node.config.node_ip6;
+  }
+  const IpAddress& Gateway(const Node& node) const {
+    return way_.family == Family::kV4 ? node.config.gateway : node.config.gateway6;
+  }
+
+  Way way_;
+  IpAddress balancer_ = Ip("192.0.2.50"), outside_ip_ = Ip("192.0.2.100"), any_ = IpAddress::V4(0),
+            vip_ = Ip("10.96.0.10");
   uint8_t ports_ = 0;
   bool xdp_on_veth_ = false;
   std::optional<Netns> switch_, outside_;
@@ -284,6 +308,12 @@ class Edge : public ::testing::Test {
   Node one_, two_;
   Pod near_, far_;
   DesiredState desired_;
+};
+
+// The same, once for each way.
+class EdgeWays : public Edge, public ::testing::WithParamInterface<Way> {
+ protected:
+  EdgeWays() { way_ = GetParam(); }
 };
 
 }  // namespace mesh::dataplane::testing

@@ -13,14 +13,14 @@
 namespace mesh::dataplane::testing {
 namespace {
 
-TEST_F(Live, RefusesAtOnceWhenNobodyIsThere) {
+TEST_P(LiveWays, RefusesAtOnceWhenNobodyIsThere) {
   Serve({});
   for (const Netns* from : {&*client_.netns, &*one_.netns}) {
     const absl::Time begun = absl::Now();
-    Socket connection = *Socket::Tcp(*from);
+    Socket connection = *Tcp(*from);
     const absl::Status refused = connection.Connect(vip_, 80);
     EXPECT_THAT(std::string(refused.message()), ::testing::HasSubstr("Connection refused"));
-    Socket datagrams = *Socket::Udp(*from);
+    Socket datagrams = *Udp(*from);
     ASSERT_STATUS(datagrams.Connect(vip_, 80));
     ASSERT_STATUS(datagrams.Send("anybody?"));
     EXPECT_THAT(std::string(datagrams.Receive().status().message()),
@@ -29,10 +29,10 @@ TEST_F(Live, RefusesAtOnceWhenNobodyIsThere) {
   }
 }
 
-TEST_F(Live, ResetsAConnectionWhoseBackendIsGone) {
+TEST_P(LiveWays, ResetsAConnectionWhoseBackendIsGone) {
   Serve({far_.ip});
   Socket listener = Listener(far_);
-  Socket client = *Socket::Tcp(*client_.netns);
+  Socket client = *Tcp(*client_.netns);
   ASSERT_STATUS(client.Connect(vip_, 80));
   absl::StatusOr<Socket> server = listener.Accept();
   ASSERT_TRUE(server.ok());
@@ -45,12 +45,12 @@ TEST_F(Live, ResetsAConnectionWhoseBackendIsGone) {
               ::testing::HasSubstr("Connection reset"));
 }
 
-TEST_F(Live, CarriesDatagramsThatAreLongerThanTheLink) {
+TEST_P(LiveWays, CarriesDatagramsThatAreLongerThanTheLink) {
   const std::string question(5000, 'q'), answer(7001, 'a');
   for (const Pod* pod : {&near_, &far_}) {
     Serve({pod->ip});
     Socket receiver = Receiver(*pod);
-    Socket client = *Socket::Udp(*client_.netns);
+    Socket client = *Udp(*client_.netns);
     ASSERT_STATUS(client.Connect(vip_, 80));
     ASSERT_STATUS(client.Send(question));
     EXPECT_EQ(receiver.Answer(answer).value_or(""), question);
@@ -58,15 +58,17 @@ TEST_F(Live, CarriesDatagramsThatAreLongerThanTheLink) {
   }
 }
 
-TEST_F(Live, ShowsWhoHasHowManyFlows) {
+TEST_P(LiveWays, ShowsWhoHasHowManyFlows) {
   Serve({far_.ip});
   Socket listener = Listener(far_);
   for (int i = 0; i < 3; ++i) ExpectTalk(*client_.netns, vip_, 80, listener);
 
   const absl::StatusOr<FlowUsage> usage = one_.dataplane->FlowOwners();
   ASSERT_TRUE(usage.ok()) << usage.status();
-  EXPECT_EQ(usage->capacity, 262144u);
-  EXPECT_EQ(usage->flows, 3u);
+  const bool ipv6 = way_.family == Family::kV6;
+  EXPECT_EQ(ipv6 ? usage->capacity6 : usage->capacity, 262144u);
+  EXPECT_EQ(ipv6 ? usage->flows6 : usage->flows, 3u);
+  EXPECT_EQ(ipv6 ? usage->flows : usage->flows6, 0u);
   ASSERT_EQ(usage->owners.size(), 1u);
   EXPECT_EQ(usage->owners[0].ip, client_.ip);
   EXPECT_EQ(usage->owners[0].pod, "client");
@@ -74,14 +76,14 @@ TEST_F(Live, ShowsWhoHasHowManyFlows) {
   EXPECT_EQ(two_.dataplane->FlowOwners()->owners.at(0).ip, far_.ip);
 }
 
-TEST_F(Live, LimitsWhatAPodSendsAndReceives) {
+TEST_P(LiveWays, LimitsWhatAPodSendsAndReceives) {
   constexpr uint64_t kBitsPerSecond = 40'000'000;
   Pod sender, receiver;
   ASSERT_STATUS(Attach(sender, one_, "10.244.1.20", kShop, "sender", kBitsPerSecond, 0));
   ASSERT_STATUS(Attach(receiver, one_, "10.244.1.21", kShop, "receiver", 0, kBitsPerSecond));
   const auto measure = [&](const Pod& from, const Pod& to, double* bits_per_second) {
     Socket listener = Listener(to);
-    Socket client = *Socket::Tcp(*from.netns);
+    Socket client = *Tcp(*from.netns);
     ASSERT_STATUS(client.Connect(to.ip, 8080));
     absl::StatusOr<Socket> server = listener.Accept();
     ASSERT_TRUE(server.ok()) << server.status();

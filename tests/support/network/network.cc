@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "common/socket_address.h"
 #include "common/status.h"
 #include "dataplane/net/netns.h"
 #include "fmt/format.h"
@@ -23,23 +24,12 @@
 namespace mesh::testing {
 namespace {
 
-sockaddr_in Address(const IpAddress& ip, uint16_t port) {
-  sockaddr_in out{};
-  out.sin_family = AF_INET;
-  out.sin_addr.s_addr = htonl(ip.v4());
-  out.sin_port = htons(port);
-  return out;
-}
-
-std::string Text(const sockaddr_in& address) {
-  return fmt::format("{}:{}", IpAddress::V4(ntohl(address.sin_addr.s_addr)).ToString(),
-                     ntohs(address.sin_port));
-}
-
-absl::StatusOr<UniqueFd> OpenSocket(const Netns& netns, int type, int protocol = 0) {
+absl::StatusOr<UniqueFd> OpenSocket(const Netns& netns, Socket::Family family, int type,
+                                    int protocol = 0) {
   UniqueFd fd;
   RETURN_IF_ERROR(dataplane::InNetns(netns.fd(), [&] {
-    fd.reset(socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
+    fd.reset(socket(family == Socket::Family::kV4 ? AF_INET : AF_INET6,
+                    type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
     return fd ? absl::OkStatus() : ErrnoStatus(errno, "open a socket");
   }));
   const int one = 1;
@@ -81,21 +71,21 @@ absl::StatusOr<Netns> Netns::Make() {
 
 std::string Netns::path() const { return fmt::format("/proc/self/fd/{}", fd_.get()); }
 
-absl::StatusOr<Socket> Socket::Tcp(const Netns& netns) {
+absl::StatusOr<Socket> Socket::Tcp(const Netns& netns, Family family) {
   Socket out;
-  ASSIGN_OR_RETURN(out.fd_, OpenSocket(netns, SOCK_STREAM));
+  ASSIGN_OR_RETURN(out.fd_, OpenSocket(netns, family, SOCK_STREAM));
   return out;
 }
 
-absl::StatusOr<Socket> Socket::Udp(const Netns& netns) {
+absl::StatusOr<Socket> Socket::Udp(const Netns& netns, Family family) {
   Socket out;
-  ASSIGN_OR_RETURN(out.fd_, OpenSocket(netns, SOCK_DGRAM));
+  ASSIGN_OR_RETURN(out.fd_, OpenSocket(netns, family, SOCK_DGRAM));
   return out;
 }
 
 absl::StatusOr<Socket> Socket::Raw(const Netns& netns, int protocol) {
   Socket out;
-  ASSIGN_OR_RETURN(out.fd_, OpenSocket(netns, SOCK_RAW, protocol));
+  ASSIGN_OR_RETURN(out.fd_, OpenSocket(netns, Family::kV4, SOCK_RAW, protocol));
   return out;
 }
 
@@ -108,11 +98,11 @@ absl::Status Socket::Wait(short events, absl::Duration limit) const {
 }
 
 absl::Status Socket::Bind(const IpAddress& ip, uint16_t port) {
-  const sockaddr_in address = Address(ip, port);
-  if (bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+  const SocketAddress address(ip, port);
+  if (bind(fd_.get(), address.get(), address.length()) == 0) {
     return absl::OkStatus();
   }
-  return ErrnoStatus(errno, fmt::format("bind {}", Text(address)));
+  return ErrnoStatus(errno, fmt::format("bind {}", address.ToString()));
 }
 
 absl::Status Socket::Listen() {
@@ -120,17 +110,18 @@ absl::Status Socket::Listen() {
 }
 
 absl::Status Socket::Connect(const IpAddress& ip, uint16_t port, absl::Duration limit) {
-  const sockaddr_in address = Address(ip, port);
-  if (connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+  const SocketAddress address(ip, port);
+  if (connect(fd_.get(), address.get(), address.length()) == 0) {
     return absl::OkStatus();
   }
-  if (errno != EINPROGRESS) return ErrnoStatus(errno, fmt::format("connect {}", Text(address)));
+  if (errno != EINPROGRESS)
+    return ErrnoStatus(errno, fmt::format("connect {}", address.ToString()));
   RETURN_IF_ERROR(Wait(POLLOUT, limit));
   int error = 0;
   socklen_t size = sizeof(error);
   getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &size);
   return error == 0 ? absl::OkStatus()
-                    : ErrnoStatus(error, fmt::format("connect {}", Text(address)));
+                    : ErrnoStatus(error, fmt::format("connect {}", address.ToString()));
 }
 
 absl::StatusOr<Socket> Socket::Accept(absl::Duration limit) {
@@ -155,36 +146,30 @@ absl::Status Socket::Send(const std::string& data) {
 absl::StatusOr<std::string> Socket::Receive(absl::Duration limit, std::string* from) {
   RETURN_IF_ERROR(Wait(POLLIN, limit));
   std::string out(65536, '\0');
-  sockaddr_in sender{};
-  socklen_t size = sizeof(sender);
-  const ssize_t count =
-      recvfrom(fd_.get(), out.data(), out.size(), 0, reinterpret_cast<sockaddr*>(&sender), &size);
+  SocketAddress sender;
+  const ssize_t count = recvfrom(fd_.get(), out.data(), out.size(), 0, sender.get(), sender.room());
   if (count < 0) return ErrnoStatus(errno, "receive");
-  if (from != nullptr) *from = Text(sender);
+  if (from != nullptr) *from = sender.ToString();
   out.resize(static_cast<size_t>(count));
   return out;
 }
 
 absl::Status Socket::SendTo(const IpAddress& ip, uint16_t port, const std::string& data) {
-  const sockaddr_in to = Address(ip, port);
-  if (sendto(fd_.get(), data.data(), data.size(), 0, reinterpret_cast<const sockaddr*>(&to),
-             sizeof(to)) >= 0) {
+  const SocketAddress to(ip, port);
+  if (sendto(fd_.get(), data.data(), data.size(), 0, to.get(), to.length()) >= 0) {
     return absl::OkStatus();
   }
-  return ErrnoStatus(errno, fmt::format("send to {}", Text(to)));
+  return ErrnoStatus(errno, fmt::format("send to {}", to.ToString()));
 }
 
 absl::StatusOr<std::string> Socket::Answer(const std::string& answer, absl::Duration limit) {
   RETURN_IF_ERROR(Wait(POLLIN, limit));
   std::string out(65536, '\0');
-  sockaddr_in from{};
-  socklen_t size = sizeof(from);
-  const ssize_t count =
-      recvfrom(fd_.get(), out.data(), out.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
+  SocketAddress from;
+  const ssize_t count = recvfrom(fd_.get(), out.data(), out.size(), 0, from.get(), from.room());
   if (count < 0) return ErrnoStatus(errno, "receive");
   out.resize(static_cast<size_t>(count));
-  if (sendto(fd_.get(), answer.data(), answer.size(), 0, reinterpret_cast<sockaddr*>(&from), size) <
-      0) {
+  if (sendto(fd_.get(), answer.data(), answer.size(), 0, from.get(), from.length()) < 0) {
     return ErrnoStatus(errno, "answer");
   }
   return out;
@@ -242,24 +227,21 @@ absl::StatusOr<Socket::IcmpError> Socket::ReceiveError(absl::Duration limit) {
 }
 
 std::string Socket::local() const {
-  sockaddr_in address{};
-  socklen_t size = sizeof(address);
-  getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size);
-  return Text(address);
+  SocketAddress address;
+  getsockname(fd_.get(), address.get(), address.room());
+  return address.ToString();
 }
 
 std::string Socket::peer() const {
-  sockaddr_in address{};
-  socklen_t size = sizeof(address);
-  getpeername(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size);
-  return Text(address);
+  SocketAddress address;
+  getpeername(fd_.get(), address.get(), address.room());
+  return address.ToString();
 }
 
 uint16_t Socket::local_port() const {
-  sockaddr_in address{};
-  socklen_t size = sizeof(address);
-  getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size);
-  return ntohs(address.sin_port);
+  SocketAddress address;
+  getsockname(fd_.get(), address.get(), address.room());
+  return address.port();
 }
 
 void Socket::ResetOnClose() {

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "common/ip_address.h"
 #include "common/unique_fd.h"
+#include "dataplane/model/state.h"
 
 namespace mesh::testing {
 
@@ -35,8 +36,9 @@ class Netns {
 // Sockets with timeouts: a call that would wait longer than 5 s fails with DEADLINE_EXCEEDED.
 class Socket {
  public:
-  static absl::StatusOr<Socket> Tcp(const Netns& netns);
-  static absl::StatusOr<Socket> Udp(const Netns& netns);
+  using Family = dataplane::Family;
+  static absl::StatusOr<Socket> Tcp(const Netns& netns, Family family = Family::kV4);
+  static absl::StatusOr<Socket> Udp(const Netns& netns, Family family = Family::kV4);
   // IP packets of `protocol` that are neither.
   static absl::StatusOr<Socket> Raw(const Netns& netns, int protocol);
 
@@ -71,7 +73,7 @@ class Socket {
   absl::Status WantErrors();
   absl::StatusOr<IcmpError> ReceiveError(absl::Duration limit = absl::Seconds(5));
 
-  // "address:port".
+  // "address:port", "[address]:port".
   std::string local() const;
   std::string peer() const;
   uint16_t local_port() const;
