@@ -7,6 +7,7 @@
 
 #include "agent/node_info.h"
 #include "common/log.h"
+#include "google/protobuf/util/message_differencer.h"
 
 namespace mesh::agent {
 namespace {
@@ -141,9 +142,12 @@ void Agent::OnConnection(const std::string& server, const absl::Status& status) 
 }
 
 void Agent::OnWelcome(const v1::Welcome& welcome) {
+  const bool same = google::protobuf::util::MessageDifferencer::Equals(state_->config, welcome);
   auto next = std::make_shared<NodeState>(*state_);
   next->config = welcome;
   state_ = std::move(next);
+  // Of a node that has its state nothing else may come for long.
+  if (!same && state_->complete) Program();
 }
 
 void Agent::OnUpdate(const v1::NodeUpdate& update) {
@@ -154,6 +158,10 @@ void Agent::OnUpdate(const v1::NodeUpdate& update) {
     return sync_->Reconnect();
   }
   state_ = std::move(next);
+  Program();
+}
+
+void Agent::Program() {
   checkpoint_->Save(state_);
   applying_.push_back(state_);
   network_->Apply(state_, [this](int64_t revision, absl::Status status) {

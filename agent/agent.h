@@ -47,6 +47,8 @@ class Agent {
  private:
   void OnWelcome(const v1::Welcome& welcome);
   void OnUpdate(const v1::NodeUpdate& update);
+  // Gives the network the present state.
+  void Program();
   void OnApplied(int64_t revision, const absl::Status& status);
   void OnConnection(const std::string& server, const absl::Status& status);
   void OnRuntime(const absl::StatusOr<std::string>& version);

@@ -135,6 +135,12 @@ const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
   desired.complete = state->complete;
   desired.changed_services.emplace();
   desired.changed_pod_identities.emplace();
+  desired.non_masquerade.emplace();
+  for (const std::string& text : state->config.non_masquerade_cidrs()) {
+    // One that is none was told when the config was read.
+    if (const auto range = IpPrefix::Parse(text); range.ok())
+      desired.non_masquerade->push_back(*range);
+  }
   UpdateServices(before, *state, node);
   UpdateHostPorts(*state, node);
   skipped_others_.clear();
@@ -165,7 +171,9 @@ void DesiredStateBuilder::Change(const std::string& key, Translated translated,
     skipped_[key] = std::move(skipped);
   }
   ChangeOne(key, std::move(translated.v4));
+  ChangeOne(OutsideKey(key), std::move(translated.v4_outside));
   ChangeOne(Ipv6Key(key), std::move(translated.v6));
+  ChangeOne(OutsideKey(Ipv6Key(key)), std::move(translated.v6_outside));
 }
 
 void DesiredStateBuilder::ChangeOne(const std::string& key,

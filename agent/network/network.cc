@@ -243,17 +243,11 @@ class NetworkImpl : public Network {
                      BuildNodeConfig(state_->config, options_.node_name, options_.node_ip,
                                      options_.node_ip6, uplink));
     if (dataplane_ != nullptr) RETURN_IF_ERROR(CheckFixed(config));
-    if (dataplane_ != nullptr && config.non_masquerade != told_non_masquerade_) {
-      told_non_masquerade_ = config.non_masquerade;
-      if (config.non_masquerade != config_.non_masquerade)
-        spdlog::warn("network: the ranges without masquerade have changed: restart the agent");
-    }
     if (dataplane_ == nullptr) {
       ASSIGN_OR_RETURN(std::unique_ptr<dataplane::Dataplane> opened, source_.open(config));
       RETURN_IF_ERROR(handler_->SetDataplane(opened.get(), config));
       dataplane_ = std::move(opened);
       config_ = config;
-      told_non_masquerade_ = config.non_masquerade;
       builder_ = std::make_unique<DesiredStateBuilder>(config);
       std::vector<IpAddress> addresses = {config.node_ip};
       if (config.node_ip6 != IpAddress()) addresses.push_back(config.node_ip6);
@@ -366,7 +360,6 @@ class NetworkImpl : public Network {
   TimerId retry_ = 0;
   bool installed_ = false;
   dataplane::NodeConfig config_;
-  std::vector<IpPrefix> told_non_masquerade_;
   std::string waiting_;  // what meshd has changed and the next agent will see; empty: nothing
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   std::unique_ptr<DesiredStateBuilder> builder_;  // what it says goes to `dataplane_` only

@@ -48,15 +48,25 @@ struct Candidate {
 
 using Predicate = std::function<bool(const Candidate&)>;
 
+// Which frontends of a Service.
+enum class Part : uint8_t { kAll, kClusterIp, kOutside };
+
+bool HasOutside(const v1::ServiceState& service) {
+  return service.load_balancer_ips_size() > 0 || service.external_ips_size() > 0 ||
+         std::any_of(service.ports().begin(), service.ports().end(),
+                     [](const v1::ServicePortState& port) { return port.node_port() != 0; });
+}
+
 // One family of a Service.
 class Translator {
  public:
   Translator(const std::string& key, const v1::ServiceState& from, const std::set<Family>& families,
-             Family family, const NodeView& node, std::vector<std::string>* skipped)
+             Family family, Part part, const NodeView& node, std::vector<std::string>* skipped)
       : key_(key),
         from_(from),
         families_(families),
         family_(family),
+        part_(part),
         node_(node),
         skipped_(skipped) {}
 
@@ -66,16 +76,25 @@ class Translator {
     out_.name = from_.name();
     out_.identity = from_.identity();
     if (!AddClusterIp()) return std::nullopt;
-    AddAddresses("load balancer address", from_.load_balancer_ips(), &out_.load_balancer_ips);
-    AddAddresses("external address", from_.external_ips(), &out_.external_ips);
-    AddSourceRanges();
+    if (part_ == Part::kOutside) {
+      out_.cluster_ip = IpAddress();
+      out_.outside = true;
+    }
+    if (part_ != Part::kClusterIp) {
+      AddAddresses("load balancer address", from_.load_balancer_ips(), &out_.load_balancer_ips);
+      AddAddresses("external address", from_.external_ips(), &out_.external_ips);
+      AddSourceRanges();
+    }
     AddAlgorithms();
     AddReturnPath();
     AddAffinity();
     out_.announced = !out_.load_balancer_ips.empty() && !from_.announcing_node().empty() &&
                      from_.announcing_node() == node_.name;
     CheckDistribution();
-    for (const v1::ServicePortState& port : from_.ports()) AddPort(port);
+    const bool addressed = !out_.load_balancer_ips.empty() || !out_.external_ips.empty();
+    for (const v1::ServicePortState& port : from_.ports()) {
+      if (part_ != Part::kOutside || addressed || port.node_port() != 0) AddPort(port);
+    }
     return std::move(out_);
   }
 
@@ -209,7 +228,9 @@ class Translator {
     port.protocol = static_cast<Protocol>(from.protocol());
     if (!IsPort(from.port())) return Skip("port {} is not in 1..65535", from.port());
     port.port = static_cast<uint16_t>(from.port());
-    if (from.node_port() > 65535)
+    if (part_ == Part::kClusterIp)
+      port.node_port = 0;
+    else if (from.node_port() > 65535)
       Skip("port {}: node port {} is not in 1..65535", from.port(), from.node_port());
     else
       port.node_port = static_cast<uint16_t>(from.node_port());
@@ -266,9 +287,9 @@ class Translator {
     const Predicate nearest = Nearest(*candidates);
     for (Candidate& c : *candidates) {
       if (c.backend.state != BackendState::kActive) continue;
-      if ((from_.internal_traffic_local() ? local : nearest)(c))
+      if (part_ != Part::kOutside && (from_.internal_traffic_local() ? local : nearest)(c))
         c.backend.scopes |= dataplane::kScopeInternal;
-      if ((from_.external_traffic_local() ? local : nearest)(c))
+      if (part_ != Part::kClusterIp && (from_.external_traffic_local() ? local : nearest)(c))
         c.backend.scopes |= dataplane::kScopeExternal;
     }
   }
@@ -291,6 +312,7 @@ class Translator {
   const v1::ServiceState& from_;
   const std::set<Family>& families_;
   const Family family_;
+  const Part part_;
   const NodeView& node_;
   std::vector<std::string>* skipped_;
   bool prefer_node_ = false, prefer_zone_ = false;
@@ -404,17 +426,28 @@ class HostPortTranslator {
 }  // namespace
 
 std::string Ipv6Key(const std::string& key) { return key + "#6"; }
+std::string OutsideKey(const std::string& key) { return key + "#out"; }
 
 Translated TranslateService(const std::string& key, const v1::ServiceState& from,
                             const NodeView& node, std::vector<std::string>* skipped) {
   Translated out;
   if (from.cluster_ip().empty() || from.cluster_ip() == "None") return out;
   const std::set<Family> families = FamiliesOf(from);
-  if (families.contains(Family::kV4))
-    out.v4 = Translator(key, from, families, Family::kV4, node, skipped).Run();
+  const bool apart = from.internal_traffic_local() && HasOutside(from);
+  const auto translate = [&](Family family, std::optional<dataplane::Service>* whole,
+                             std::optional<dataplane::Service>* outside) {
+    const auto run = [&](Part part) {
+      return Translator(key, from, families, family, part, node, skipped).Run();
+    };
+    *whole = run(apart ? Part::kClusterIp : Part::kAll);
+    if (!apart) return;
+    *outside = run(Part::kOutside);
+    if (outside->has_value() && (*outside)->ports.empty()) outside->reset();
+  };
+  if (families.contains(Family::kV4)) translate(Family::kV4, &out.v4, &out.v4_outside);
   if (families.contains(Family::kV6)) {
     if (node.ipv6) {
-      out.v6 = Translator(key, from, families, Family::kV6, node, skipped).Run();
+      translate(Family::kV6, &out.v6, &out.v6_outside);
     } else {
       skipped->push_back(
           fmt::format("service {}: IPv6 is left out: this node was not given ranges of it", key));

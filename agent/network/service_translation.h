@@ -26,14 +26,18 @@ struct NodeView {
 };
 
 // What becomes of one thing of the control plane: one Service per family that has something to
-// program.
+// program. Of one with internalTrafficPolicy Local the frontends for clients outside stand apart:
+// the policy is about the ClusterIP alone, and pods may dial the other addresses too.
 struct Translated {
   std::optional<dataplane::Service> v4, v6;
+  std::optional<dataplane::Service> v4_outside, v6_outside;
 };
 
 // The key of the IPv6 half in DesiredState::services; the IPv4 one has `key` itself. No namespace
 // or name holds a '#'.
 std::string Ipv6Key(const std::string& key);
+// That of the frontends that stand apart.
+std::string OutsideKey(const std::string& key);
 
 // Nothing for what has nothing to program (headless, ExternalName) and what cannot be programmed at
 // all. Each thing left out gets a line in `skipped`, with its reason; what a line takes away never

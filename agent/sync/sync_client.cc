@@ -158,11 +158,13 @@ void SyncClient::OnMessage(const v1::ControlMessage& message) {
     if (message.welcome().heartbeat_interval_ms() > 0) {
       heartbeat_ = absl::Milliseconds(message.welcome().heartbeat_interval_ms());
     }
-    welcomed_ = true;
-    // The server may be another one: it learns everything again.
-    heartbeat_due_ = true;
-    for (const auto& [uid, report] : reports_) reports_due_.insert(uid);
-    hooks_.connection(server_, absl::OkStatus());
+    // It comes again when what it says of the node has changed.
+    if (!std::exchange(welcomed_, true)) {
+      // The server may be another one: it learns everything again.
+      heartbeat_due_ = true;
+      for (const auto& [uid, report] : reports_) reports_due_.insert(uid);
+      hooks_.connection(server_, absl::OkStatus());
+    }
     hooks_.welcome(message.welcome());
   } else if (message.has_update()) {
     hooks_.update(message.update());

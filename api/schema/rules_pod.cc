@@ -77,13 +77,6 @@ void CheckHostPorts(const v1::PodSpec& spec, const std::string& path, Problems* 
     for (int j = 0; j < container.ports_size(); ++j) {
       const v1::ContainerPort& port = container.ports(j);
       const std::string here = fmt::format("{}.containers[{}].ports[{}]", path, i, j);
-      if (!port.host_ip().empty()) {
-        const auto address = IpAddress::Parse(port.host_ip());
-        if (address.ok() && !address->is_v4()) {
-          Add(problems, here + ".hostIP", "{}",
-              InvalidText(port.host_ip(), "IPv6 is not supported yet"));
-        }
-      }
       if (port.host_port() == 0) continue;
       const std::string protocol = port.protocol().empty() ? "TCP" : port.protocol();
       std::string text = fmt::format("{}/{}/{}", protocol, port.host_ip(), port.host_port());

@@ -8,9 +8,12 @@
 #include "common/log.h"
 #include "controlplane/state/object_rules.h"
 #include "fmt/format.h"
+#include "google/protobuf/util/message_differencer.h"
 
 namespace mesh::controlplane {
 namespace {
+
+using google::protobuf::util::MessageDifferencer;
 
 constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
 
@@ -231,8 +234,19 @@ void NodeSessions::GoLive(Session& session, const v1::Node& node) {
   spdlog::info("node {}: registered, pods {}, agent at {}", session.node, node.spec().pod_cidr(),
                node.status().agent_endpoint());
   Flush();
+  session.welcomed = WelcomeOf(node);
+  session.welcome = session.welcomed;
+  session.pods = PodPart(session.node);
+  session.pending = view_.Full(session.node);
+  *session.pending->mutable_pods() = session.pods.pods();
+  session.live = true;
+  session.status_written = loop_.Now();
+  SendNext(session);
+}
+
+v1::Welcome NodeSessions::WelcomeOf(const v1::Node& node) const {
   v1::Welcome welcome;
-  welcome.set_node_name(session.node);
+  welcome.set_node_name(node.metadata().name());
   welcome.set_pod_cidr(node.spec().pod_cidr());
   welcome.set_cluster_cidr(ranges_.pods.v4.ToString());
   welcome.set_service_cidr(ranges_.services.v4.ToString());
@@ -252,12 +266,19 @@ void NodeSessions::GoLive(Session& session, const v1::Node& node) {
   welcome.set_return_path(options_.return_path);
   if (auto zone = node.metadata().labels().find(kZoneLabel); zone != node.metadata().labels().end())
     welcome.set_zone(zone->second);
-  session.welcome = std::move(welcome);
-  session.pods = PodPart(session.node);
-  session.pending = view_.Full(session.node);
-  *session.pending->mutable_pods() = session.pods.pods();
-  session.live = true;
-  session.status_written = loop_.Now();
+  return welcome;
+}
+
+void NodeSessions::NoteNode(const Change& change) {
+  if (change.after == nullptr || !change.after->has_node()) return;
+  auto it = by_node_.find(KeyOf(*change.after).name);
+  if (it == by_node_.end()) return;
+  Session& session = sessions_[it->second];
+  if (!session.live) return;
+  v1::Welcome welcome = WelcomeOf(change.after->node());
+  if (MessageDifferencer::Equals(welcome, session.welcomed)) return;
+  session.welcomed = std::move(welcome);
+  session.welcome = session.welcomed;
   SendNext(session);
 }
 
@@ -396,6 +417,7 @@ void NodeSessions::OnChanges(const ChangeBatch& batch) {
   for (const Change& change : batch.changes) {
     view_.Note(change);
     NotePod(change);
+    NoteNode(change);
   }
   if (view_.dirty() || !dirty_nodes_.empty()) PostFlush();
 }

@@ -87,6 +87,7 @@ class NodeSessions {
     bool live = false;  // registered and welcomed
     bool sending = false;
     std::optional<v1::Welcome> welcome;  // to send
+    v1::Welcome welcomed;                // the last one
     std::optional<v1::NodeUpdate> pending;
     v1::NodeUpdate pods;  // as of the last flush
     Revision sent = 0;
@@ -102,6 +103,9 @@ class NodeSessions {
 
   void OnHello(Session& session, const v1::Hello& hello);
   void GoLive(Session& session, const v1::Node& node);
+  v1::Welcome WelcomeOf(const v1::Node& node) const;
+  // Welcomes the node of the change anew when what it was told of itself is no longer so.
+  void NoteNode(const Change& change);
   void OnAck(Session& session, const v1::Ack& ack);
   void OnReport(const Session& session, const v1::PodReport& report);
   void OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartbeat);

@@ -114,6 +114,9 @@ struct Service {
   uint32_t affinity_seconds = 0;  // 0: none
   bool announced = false;  // this node answers ARP, neighbour solicitations for load_balancer_ips
   Family family = Family::kV4;
+  // The frontends for clients outside of a Service whose cluster_ip is another one's here: with an
+  // internalTrafficPolicy of its own.
+  bool outside = false;
   friend auto operator<=>(const Service&, const Service&) = default;
 };
 
@@ -176,6 +179,8 @@ struct DesiredState {
   std::map<IpAddress, uint32_t> pod_identities;
   // As changed_services: those whose row may differ from the last Apply().
   std::optional<std::vector<IpAddress>> changed_pod_identities;
+  // Instead of NodeConfig::non_masquerade, when set.
+  std::optional<std::vector<IpPrefix>> non_masquerade;
 };
 
 }  // namespace mesh::dataplane

@@ -99,6 +99,7 @@ class Planner::Impl {
   std::map<std::pair<Outside, IpPrefix>, std::set<std::string>> outside_;
   std::set<std::string> troubled_;  // keys of records with problems
   std::map<std::string, Peer> peers_;
+  std::optional<std::vector<IpPrefix>> non_masquerade_;
   std::map<uint32_t, NamespacePolicy> namespaces_;
   std::set<IpPrefix> nodes_;      // addresses of all nodes
   std::set<IpAddress> gateways_;  // of the other nodes: what their processes send with
@@ -134,7 +135,8 @@ Plan Planner::Impl::Compute(const DesiredState& desired, const Observed& observe
   planned_complete_ = desired.complete;
 
   if (everything || desired.namespaces != namespaces_) PlanNamespaces();
-  const bool peers_changed = everything || desired.peers != peers_;
+  const bool peers_changed =
+      everything || desired.peers != peers_ || desired.non_masquerade != non_masquerade_;
   if (peers_changed) PlanPeers();
   if (peers_changed || !desired.changed_pod_identities.has_value()) {
     PlanIdentities();
@@ -259,7 +261,8 @@ void Planner::Impl::PlanPeers() {
   if (node_.node_ip6 != IpAddress()) nodes_.insert(IpPrefix::Of(node_.node_ip6));
   for (const auto& [place, keys] : outside_) touched_outside_.insert(place);
   std::set<IpPrefix> no_masquerade;
-  for (const IpPrefix& range : node_.non_masquerade) {
+  non_masquerade_ = desired_->non_masquerade;
+  for (const IpPrefix& range : non_masquerade_.value_or(node_.non_masquerade)) {
     if (FamilyOf(range) == Family::kV4 || node_.has_ipv6()) {
       no_masquerade.insert(range);
     } else {

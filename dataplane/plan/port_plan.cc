@@ -27,8 +27,9 @@ std::vector<Claim> ClaimsOf(const std::string& key, const Service& service, cons
   };
   if (has_cluster_ip) claim(service.cluster_ip, FrontendKind::kClusterIp);
   if (port.node_port != 0) {
-    out.push_back({{AnyAddress(service.family), port.node_port, port.protocol},
-                   has_cluster_ip ? FrontendKind::kNodePort : FrontendKind::kHostPort});
+    out.push_back(
+        {{AnyAddress(service.family), port.node_port, port.protocol},
+         has_cluster_ip || service.outside ? FrontendKind::kNodePort : FrontendKind::kHostPort});
   }
   for (const IpAddress& ip : service.load_balancer_ips) claim(ip, FrontendKind::kLoadBalancer);
   for (const IpAddress& ip : service.external_ips) claim(ip, FrontendKind::kExternalIp);

@@ -18,11 +18,20 @@ namespace mesh::sim {
 namespace {
 
 constexpr absl::Duration kHeartbeat = absl::Seconds(1);
+constexpr char kRanges6[] = "10.244.0.0/16,fd00:10:244::/56";
+constexpr char kServices6[] = "10.96.0.0/16,fd00:10:96::/108";
 constexpr char kSilentImage[] = "broken";  // never becomes ready
 
 bool IsMeaningful(const cp::Change& change) {
   const v1::Resource& any = change.after != nullptr ? *change.after : *change.before;
   return !any.has_node() && !any.has_event();
+}
+
+// 10.244.3.17 and fd00:10:244:3::11.
+bool HaveOneNumber(const std::string& ip, const std::string& ip6) {
+  const auto a = IpPrefix::Parse("10.244.0.0/16")->IndexOf(*IpAddress::Parse(ip));
+  const IpPrefix pods6 = *IpPrefix::Parse("fd00:10:244::/56");
+  return a && pods6.Subrange(64, *a >> 8)->At(*a & 0xff) == *IpAddress::Parse(ip6);
 }
 
 v1::IntOrString Amount(const std::string& text) {
@@ -119,6 +128,7 @@ struct SimCluster::Agent {
   std::shared_ptr<Stream> stream;
   std::map<std::string, LocalPod> pods;              // by uid
   std::map<std::string, v1::ServiceState> services;  // what the datapath would do
+  std::map<std::string, uint32_t> identities;        // of other nodes' pods, by address
 };
 
 void SimCluster::Stream::Send(v1::ControlMessage message) {
@@ -144,7 +154,10 @@ void SimCluster::Stream::Close(const absl::Status&) {
 }
 
 SimCluster::SimCluster(uint64_t seed, int nodes)
-    : random_(seed), seed_(seed), store_(cp::MemoryStore::Options{.loop = &loop_}) {
+    : random_(seed),
+      seed_(seed),
+      dual_stack_(seed % 2 == 0),
+      store_(cp::MemoryStore::Options{.loop = &loop_}) {
   // A life of minutes logs more than anybody reads; MESH_SIM_SEED is for looking closer.
   if (std::getenv("MESH_SIM_SEED") == nullptr) spdlog::set_level(spdlog::level::off);
   observer_ = std::make_unique<cp::WatchCache>(loop_, store_);
@@ -168,11 +181,17 @@ void SimCluster::StartControl() {
   control_->cache = std::make_unique<cp::WatchCache>(loop_, store_);
   MESH_CHECK(control_->cache->Start().ok());
   control_->commits = std::make_unique<CrashingCommitQueue>(loop_, store_);
-  control_->writer =
-      std::make_unique<cp::Writer>(loop_, *control_->cache, *control_->commits,
-                                   Random(seed_ * 1000 + incarnation_), cp::Writer::Options());
-  control_->sessions = std::make_unique<cp::NodeSessions>(
-      loop_, *control_->cache, *control_->writer, cp::NodeSessions::Options());
+  cp::Writer::Options writing;
+  cp::NodeSessions::Options sessions;
+  if (dual_stack_) {
+    writing.admission.cluster_cidr = sessions.cluster_cidr = kRanges6;
+    writing.admission.service_cidr = sessions.service_cidr = kServices6;
+    sessions.routing = v1::Welcome::NATIVE;
+  }
+  control_->writer = std::make_unique<cp::Writer>(loop_, *control_->cache, *control_->commits,
+                                                  Random(seed_ * 1000 + incarnation_), writing);
+  control_->sessions = std::make_unique<cp::NodeSessions>(loop_, *control_->cache,
+                                                          *control_->writer, std::move(sessions));
   control_->writer->EnsureBaseObjects({});
   control_->runtime = cp::StartControllers(&loop_, control_->cache.get(), control_->writer.get(),
                                            {.seed = seed_ + incarnation_});
@@ -249,6 +268,7 @@ void SimCluster::CreateService(const std::string& name) {
   service->mutable_metadata()->set_name(name);
   service->mutable_metadata()->set_namespace_("default");
   (*service->mutable_spec()->mutable_selector())["app"] = name;
+  service->mutable_spec()->set_ip_family_policy("PreferDualStack");
   v1::ServicePort* port = service->mutable_spec()->add_ports();
   port->set_port(80);
   port->mutable_target_port()->set_string_value("http");
@@ -371,6 +391,11 @@ void SimCluster::OnUpdate(Agent* agent, const v1::NodeUpdate& update) {
     for (const v1::Pod& pod : update.pods()) listed.insert(pod.metadata().uid());
     std::erase_if(agent->pods, [&](const auto& pod) { return !listed.contains(pod.first); });
     agent->services.clear();
+    agent->identities.clear();
+  }
+  for (const std::string& ip : update.removed_pod_ips()) agent->identities.erase(ip);
+  for (const v1::PodIdentity& row : update.pod_identities()) {
+    agent->identities[row.ip()] = row.identity();
   }
   for (const v1::Pod& pod : update.pods()) OnPod(agent, pod);
   for (const std::string& uid : update.removed_pod_uids()) agent->pods.erase(uid);
@@ -477,6 +502,7 @@ void SimCluster::KillNode(int node) {
   Die(agent);
   agent->pods.clear();
   agent->services.clear();
+  agent->identities.clear();
 }
 
 void SimCluster::ReviveNode(int node) { Wake(agents_[node].get()); }
@@ -532,6 +558,11 @@ void SimCluster::CheckPods(const cp::ChangeBatch& batch) {
   for (const auto& [key, pod] : state().pods) {
     const std::string& ip = pod->status().pod_ip();
     if (ip.empty()) continue;
+    if (dual_stack_ != (pod->status().pod_ips_size() == 2) ||
+        (dual_stack_ &&
+         !HaveOneNumber(pod->status().pod_ips(0).ip(), pod->status().pod_ips(1).ip())))
+      Violate(
+          fmt::format("pod {} has the addresses {}", key.name, pod->status().ShortDebugString()));
     auto [it, fresh] = by_ip.emplace(ip, key.name);
     if (!fresh) Violate(fmt::format("{} is the address of {} and {}", ip, it->second, key.name));
   }
@@ -590,7 +621,8 @@ std::string SimCluster::Explain() const {
     if (!cp::IsPodReady(s, *pod)) return fmt::format("pod {} is not ready", key.name);
     if (owner == nullptr || !s.replica_sets.contains({key.ns, owner->name()}))
       return fmt::format("pod {} has no owner", key.name);
-    ready_ips[pod->metadata().labels().at("app")].insert(pod->status().pod_ip());
+    for (const v1::PodIP& ip : pod->status().pod_ips())
+      ready_ips[pod->metadata().labels().at("app")].insert(ip.ip());
   }
   std::map<std::string, std::set<std::string>> endpoint_ips;
   for (const auto& [key, slice] : s.endpoint_slices) {
@@ -609,6 +641,14 @@ std::string SimCluster::Explain() const {
                          endpoint_ips[key.name].size(), ready_ips[key.name].size());
   // Every node's datapath has heard of it.
   for (const auto& agent : agents_) {
+    std::map<std::string, uint32_t> others;
+    for (const auto& [key, pod] : s.pods) {
+      if (dual_stack_ && pod->spec().node_name() != agent->name)
+        others[pod->status().pod_ip()] = pod->status().identity();
+    }
+    if (agent->alive && agent->identities != others)
+      return fmt::format("{} knows the identities of {} pods, there are {} on other nodes",
+                         agent->name, agent->identities.size(), others.size());
     for (const auto& [key, service] : s.services) {
       std::set<std::string> backends;
       for (const v1::ServicePortState& port : agent->services[key.ToString()].ports())

@@ -3,7 +3,8 @@
 // node sessions, controllers and scheduler on a SimLoop, with simulated agents behind streams that
 // delay and break. Control plane, agents and nodes can die at any moment; the control plane also
 // between any two of its writes. Invariants are checked after every commit, by an observer of its
-// own that never dies; the first breach is kept in violation().
+// own that never dies; the first breach is kept in violation(). With an even seed the cluster is
+// dual stack, and its nodes are told the identities of each other's pods.
 #pragma once
 
 #include <deque>
@@ -114,6 +115,7 @@ class SimCluster {
   SimLoop loop_;
   Random random_;
   const uint64_t seed_;
+  const bool dual_stack_;
   cp::MemoryStore store_;
   std::unique_ptr<cp::WatchCache> observer_;
   cp::WatchCache::Subscription observation_;

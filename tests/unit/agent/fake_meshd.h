@@ -45,6 +45,13 @@ class FakeMeshd : public v1::NodeSync::Service {
     first_update_ = update;
   }
 
+  // On the stream that is open. REQUIRES: a Hello was heard on it.
+  void Send(const v1::ControlMessage& message) {
+    absl::MutexLock lock(&stream_mutex_);
+    ASSERT_NE(stream_, nullptr);
+    stream_->Write(message);
+  }
+
   // "hello n1", "ack 7", "pod u1 Running", "event Started", "ready True", in order of arrival.
   bool Heard(const std::string& what, int times = 1) {
     absl::MutexLock lock(&mutex_);
@@ -79,7 +86,11 @@ class FakeMeshd : public v1::NodeSync::Service {
         *update.mutable_update() = first_update_;
       }
       stream->Write(update);
+      absl::MutexLock lock(&stream_mutex_);
+      stream_ = stream;
     }
+    absl::MutexLock lock(&stream_mutex_);
+    if (stream_ == stream) stream_ = nullptr;
     return grpc::Status::OK;
   }
 
@@ -102,6 +113,9 @@ class FakeMeshd : public v1::NodeSync::Service {
 
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
+  absl::Mutex stream_mutex_;
+  grpc::ServerReaderWriter<v1::ControlMessage, v1::AgentMessage>* stream_
+      ABSL_GUARDED_BY(stream_mutex_) = nullptr;
   absl::Mutex mutex_;
   std::vector<std::string> heard_ ABSL_GUARDED_BY(mutex_);
   v1::NodeUpdate first_update_ ABSL_GUARDED_BY(mutex_);

@@ -354,6 +354,32 @@ TEST(ComputePlan, TellsOthersThatTheyAreNodesAndWhomNotToMasquerade) {
                           std::pair(Outside::kNoMasquerade, Range("10.0.0.0/8"))));
 }
 
+TEST(Planner, FollowsRangesWithoutMasqueradeThatChange) {
+  NodeConfig node = ThisNode();
+  node.non_masquerade = {Range("10.0.0.0/8")};
+  Planner planner(node);
+  Observed observed;
+  DesiredState desired;
+  desired.complete = true;
+  const auto run = [&](std::vector<IpPrefix> ranges) {
+    desired.non_masquerade = std::move(ranges);
+    for (const Action& action : planner.Compute(desired, observed).actions) {
+      Perform(action, observed);
+    }
+    desired.changed_services.emplace();
+    desired.changed_pod_identities.emplace();
+  };
+
+  run({Range("10.0.0.0/8")});
+  EXPECT_THAT(observed.outside,
+              ElementsAre(std::pair(Outside::kNoMasquerade, Range("10.0.0.0/8"))));
+  run({Range("172.16.0.0/12")});
+  EXPECT_THAT(observed.outside,
+              ElementsAre(std::pair(Outside::kNoMasquerade, Range("172.16.0.0/12"))));
+  run({});
+  EXPECT_TRUE(observed.outside.empty());
+}
+
 TEST(Planner, TellsWhosePodsThoseOfOtherNodesAreWhenPacketsDoNot) {
   NodeConfig node = ThisNode();
   node.routing = Routing::kNative;

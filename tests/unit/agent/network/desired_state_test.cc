@@ -41,6 +41,19 @@ Translation Translate(NodeStatePtr state, const dataplane::NodeConfig& config = 
   return DesiredStateBuilder(config).Build(std::move(state));
 }
 
+TEST(BuildDesiredState, TakesRangesWithoutMasqueradeAsTheyAreNow) {
+  auto state = std::make_shared<NodeState>(*NamedState());
+  state->config.clear_non_masquerade_cidrs();
+  state->config.add_non_masquerade_cidrs("192.168.0.0/16");
+  DesiredStateBuilder builder(Ipv4Config());
+  EXPECT_THAT(*builder.Build(state).desired.non_masquerade,
+              ElementsAre(*IpPrefix::Parse("192.168.0.0/16")));
+
+  auto next = std::make_shared<NodeState>(*state);
+  next->config.clear_non_masquerade_cidrs();
+  EXPECT_THAT(*builder.Build(next).desired.non_masquerade, IsEmpty());
+}
+
 TEST(BuildDesiredState, TranslatesServicesWithSortedBackends) {
   const Translation out = Translate(NamedState());
 

@@ -138,6 +138,44 @@ TEST(TranslateService, ChoosesTheBackendsOfEachKindOfClient) {
   }
 }
 
+TEST(TranslateService, InternalPolicyIsAboutTheClusterIpAlone) {
+  v1::ServiceState web = Web({"n1/east", "n2/east"});
+  web.set_internal_traffic_local(true);
+  web.add_load_balancer_ips("10.89.0.200");
+  web.mutable_ports(0)->set_node_port(30080);
+  auto* bare = web.add_ports();
+  bare->set_name("metrics");
+  bare->set_protocol(6);
+  bare->set_port(9090);
+
+  std::vector<std::string> skipped;
+  Translated out = TranslateService("shop/web", web, kNode, &skipped);
+
+  ASSERT_TRUE(out.v4 && out.v4_outside);
+  EXPECT_EQ(Scopes({out.v4, {}}), "i-");
+  EXPECT_EQ(out.v4->cluster_ip.ToString(), "10.96.0.10");
+  EXPECT_EQ(out.v4->ports[0].node_port, 0);
+  EXPECT_THAT(out.v4->load_balancer_ips, IsEmpty());
+  EXPECT_FALSE(out.v4->outside);
+  // Pods dial the other addresses as everybody does.
+  EXPECT_EQ(Scopes({out.v4_outside, {}}), "ee");
+  EXPECT_TRUE(out.v4_outside->outside);
+  EXPECT_EQ(out.v4_outside->cluster_ip, IpAddress());
+  EXPECT_EQ(out.v4_outside->ports[0].node_port, 30080);
+  EXPECT_EQ(out.v4_outside->ports.size(), 2u);
+  EXPECT_EQ(out.v4_outside->load_balancer_ips.size(), 1u);
+  EXPECT_EQ(out.v4_outside->name, "web");
+
+  web.clear_load_balancer_ips();  // the second port has no frontend outside any more
+  out = TranslateService("shop/web", web, kNode, &skipped);
+  EXPECT_EQ(out.v4_outside->ports.size(), 1u);
+  web.mutable_ports(0)->set_node_port(0);
+  out = TranslateService("shop/web", web, kNode, &skipped);
+  EXPECT_EQ(out.v4_outside, std::nullopt);
+  EXPECT_EQ(out.v4->ports.size(), 2u);
+  EXPECT_THAT(skipped, IsEmpty());
+}
+
 TEST(TranslateService, ANodeWithoutAZonePrefersNoZone) {
   v1::ServiceState web = Web({"n2/", "n3/west"});
   web.set_traffic_distribution("PreferSameZone");

@@ -39,7 +39,10 @@ class SyncClientTest : public ::testing::Test {
         hello.set_node_name("n1");
         return hello;
       };
-      hooks.welcome = [](const v1::Welcome&) {};
+      hooks.welcome = [this](const v1::Welcome& welcome) {
+        absl::MutexLock lock(&mutex_);
+        zone_ = welcome.zone();
+      };
       hooks.update = [this](const v1::NodeUpdate& update) {
         absl::MutexLock lock(&mutex_);
         updates_.push_back(update.revision());
@@ -73,6 +76,11 @@ class SyncClientTest : public ::testing::Test {
     };
     return mutex_.AwaitWithTimeout(absl::Condition(&enough), kDeadline);
   }
+  bool Zone(const std::string& zone) {
+    absl::MutexLock lock(&mutex_);
+    const auto there = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return zone_ == zone; };
+    return mutex_.AwaitWithTimeout(absl::Condition(&there), kDeadline);
+  }
   bool Breaks(int count) {
     absl::MutexLock lock(&mutex_);
     const auto enough = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return breaks_ >= count; };
@@ -91,6 +99,7 @@ class SyncClientTest : public ::testing::Test {
   absl::Mutex mutex_;
   std::vector<int64_t> updates_ ABSL_GUARDED_BY(mutex_);
   int breaks_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string zone_ ABSL_GUARDED_BY(mutex_);
   int greetings_ = 0;  // loop only
 };
 
@@ -161,6 +170,25 @@ TEST_F(SyncClientTest, RepeatsReportsToANewServerUntilThePodIsForgotten) {
   ASSERT_TRUE(next.Heard("heartbeat", 3));
   EXPECT_EQ(next.Count("pod u2 Running"), 0);
   EXPECT_TRUE(Updates(2));
+}
+
+TEST_F(SyncClientTest, HandsOnASecondWelcomeWithoutTellingEverythingAgain) {
+  FakeMeshd meshd;
+  Start({meshd.address()});
+  OnLoop([&] { client_->ReportPod(Report("u1", "Running")); });
+  ASSERT_TRUE(meshd.Heard("pod u1 Running"));
+  ASSERT_TRUE(Updates(1));
+
+  v1::ControlMessage again;
+  again.mutable_welcome()->set_node_name("n1");
+  again.mutable_welcome()->set_heartbeat_interval_ms(20);
+  again.mutable_welcome()->set_zone("b");
+  meshd.Send(again);
+
+  ASSERT_TRUE(Zone("b"));
+  OnLoop([&] { client_->ReportPod(Report("u2", "Running")); });
+  ASSERT_TRUE(meshd.Heard("pod u2 Running"));
+  EXPECT_EQ(meshd.Count("pod u1 Running"), 1);
 }
 
 TEST_F(SyncClientTest, TriesTheServersInTurn) {
