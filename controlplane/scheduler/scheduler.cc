@@ -12,6 +12,11 @@
 namespace mesh::controlplane {
 namespace {
 
+bool HasNodePorts(const v1::ServiceSpec& spec) {
+  return spec.health_check_node_port() != 0 ||
+         std::ranges::any_of(spec.ports(), [](const auto& port) { return port.node_port() != 0; });
+}
+
 // What pods of one owner (with one set of labels) share: computed once per pass.
 struct Group {
   std::vector<uint8_t> eligible;      // by node: ready, schedulable, selected
@@ -38,7 +43,7 @@ class Pass {
     const Request request = RequestOf(pod.spec());
     Group& group = GroupOf(pod);
     const std::vector<HostPort> ports = HostPortsOf(pod.spec());
-    const int node = Choose(pod, request, ports, group);
+    const int node = NodePortAmong(ports).empty() ? Choose(pod, request, ports, group) : -1;
     if (node < 0) {
       rejected_.push_back(&pod);
       return;
@@ -108,6 +113,24 @@ class Pass {
     return out;
   }
 
+  // A host port that every node already serves, for a Service, in words; empty: none.
+  std::string NodePortAmong(const std::vector<HostPort>& ports) const {
+    if (ports.empty()) return "";
+    for (const auto& [key, service] : state_.services) {
+      const auto clashes = [&](const HostPort& wanted) {
+        return wanted.port == service->spec().health_check_node_port() ||
+               std::ranges::any_of(service->spec().ports(), [&](const v1::ServicePort& port) {
+                 return port.node_port() == wanted.port;
+               });
+      };
+      const auto it = std::ranges::find_if(ports, clashes);
+      if (it == ports.end()) continue;
+      return fmt::format("hostPort {} is a node port of Service {} on every node", it->port,
+                         key.ToString());
+    }
+    return "";
+  }
+
   bool HasRoom(size_t i, const Request& request) const {
     return table_.cpu_used[i] + request.cpu_milli <= table_.cpu_allocatable[i] &&
            table_.memory_used[i] + request.memory_bytes <= table_.memory_allocatable[i] &&
@@ -174,7 +197,10 @@ class Pass {
   }
 
   void Reject(const v1::Pod& pod) {
-    const std::string message = Explain(table_, addresses_, pod.spec()).ToString();
+    const std::string taken = NodePortAmong(HostPortsOf(pod.spec()));
+    const std::string message =
+        taken.empty() ? Explain(table_, addresses_, pod.spec()).ToString()
+                      : fmt::format("0/{} nodes are available: {}.", table_.size(), taken);
     v1::Pod rejected = pod;
     if (!SetCondition(rejected.mutable_status()->mutable_conditions(), "PodScheduled", "False",
                       "Unschedulable", message, now_))
@@ -281,6 +307,8 @@ bool Scheduler::Concerns(const Change& change) {
     if (AwaitsScheduling(after->pod())) return true;
     return before != nullptr && IsFinished(after->pod()) != IsFinished(before->pod());
   }
+  // A node port may be free for a pod that waits for it.
+  if (any.has_service()) return before != nullptr && HasNodePorts(before->service().spec());
   if (!any.has_node()) return false;
   if (before == nullptr || after == nullptr) return true;
   // Heartbeats change nothing here.

@@ -211,6 +211,14 @@ absl::Status ServiceAdmission::TakeNodePort(const Request& request, const std::s
                                         "allocated, to Service {}",
                                         wanted, other->ToString()));
     }
+    // Pods that wait for the number will be told; those that run would lose it.
+    const auto& pods = request.state.index().host_ports;
+    if (const auto it = pods.find(wanted); !has_it && it != pods.end()) {
+      return InvalidService(request.key, path,
+                            fmt::format("Invalid value: {}: provided port is already in use, as "
+                                        "hostPort of pod {}",
+                                        wanted, it->second.begin()->ToString()));
+    }
     held_node_ports_[wanted] = {request.holder, request.key};
     *port = wanted;
     return absl::OkStatus();
@@ -222,7 +230,10 @@ absl::Status ServiceAdmission::TakeNodePort(const Request& request, const std::s
     const int32_t upper = ranges_.node_port_last - dynamic + 1;
     const int32_t candidate = tried < upper ? dynamic + (next_node_port_ - dynamic + tried) % upper
                                             : ranges_.node_port_first + (tried - upper);
-    if (stored.contains(candidate) || held_node_ports_.contains(candidate)) continue;
+    if (stored.contains(candidate) || held_node_ports_.contains(candidate) ||
+        request.state.index().host_ports.contains(candidate)) {
+      continue;
+    }
     if (candidate >= dynamic) {
       next_node_port_ = candidate == ranges_.node_port_last ? dynamic : candidate + 1;
     }

@@ -69,6 +69,14 @@ void StateIndex::Note(const ObjectKey& key, const v1::Pod& pod, bool add) {
   for (const auto& [name, value] : pod.metadata().labels()) {
     File(&pods, {key.ns, name, value}, key.name, add);
   }
+  for (const v1::Container& container : pod.spec().containers()) {
+    for (const v1::ContainerPort& port : container.ports()) {
+      if (port.host_port() == 0) continue;
+      std::set<ObjectKey>& holders = host_ports[port.host_port()];
+      add ? static_cast<void>(holders.insert(key)) : static_cast<void>(holders.erase(key));
+      if (holders.empty()) host_ports.erase(port.host_port());
+    }
+  }
 }
 
 void StateIndex::Note(const ObjectKey& key, const v1::EndpointSlice& slice, bool add) {

@@ -33,6 +33,8 @@ struct StateIndex {
   std::map<std::string, ObjectKey> cluster_ips;
   std::map<int32_t, ObjectKey> node_ports;  // health check ports too
   std::map<std::string, ObjectKey> balancer_ips;
+  // Pods by their host ports.
+  std::map<int32_t, std::set<ObjectKey>> host_ports;
   // Services of type LoadBalancer without an address of one of their families.
   std::set<ObjectKey> waiting_balancers;
   // Names: Services by the first label of their selector, pods by each of their labels.

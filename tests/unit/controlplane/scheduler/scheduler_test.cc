@@ -76,6 +76,32 @@ TEST_F(SchedulerTest, GivesAPortOfANodeToOnePod) {
       "0/2 nodes are available: 2 node(s) didn't have free ports for the requested pod ports.");
 }
 
+TEST_F(SchedulerTest, RefusesAHostPortThatIsANodePortAndNamesTheService) {
+  world.AddNode("a");
+  world.AddService("shop", "shop").mutable_spec()->mutable_ports(0)->set_node_port(30080);
+  world.AddPod("p", "web").mutable_spec()->mutable_containers(0)->add_ports()->set_host_port(30080);
+
+  const ReconcileResult result = Schedule();
+
+  ASSERT_EQ(result.events.size(), 1u);
+  EXPECT_EQ(result.events[0].reason, "FailedScheduling");
+  EXPECT_EQ(result.events[0].message,
+            "0/1 nodes are available: hostPort 30080 is a node port of Service default/shop on "
+            "every node.");
+}
+
+TEST_F(SchedulerTest, LooksAgainWhenANodePortGoes) {
+  const auto with = [](int32_t node_port) {
+    auto out = std::make_shared<v1::Resource>();
+    out->mutable_service()->mutable_spec()->add_ports()->set_node_port(node_port);
+    return out;
+  };
+  EXPECT_TRUE(Scheduler::Concerns({.before = with(30080), .after = nullptr}));
+  EXPECT_TRUE(Scheduler::Concerns({.before = with(30080), .after = with(0)}));
+  EXPECT_FALSE(Scheduler::Concerns({.before = nullptr, .after = with(30080)}));
+  EXPECT_FALSE(Scheduler::Concerns({.before = with(0), .after = nullptr}));
+}
+
 TEST(HostPort, ConflictsByAddressProtocolAndNumber) {
   const HostPort any{"", "TCP", 80};
   EXPECT_TRUE(any.Conflicts({"10.0.0.1", "TCP", 80}));

@@ -95,6 +95,24 @@ TEST(ServiceAdmission, GivesOneNumberToBothProtocolsOfAPort) {
   EXPECT_EQ(spec.ports(0).node_port(), spec.ports(1).node_port());
 }
 
+TEST(ServiceAdmission, LeavesHostPortsOfPodsAlone) {
+  World world;
+  v1::Resource pod = APod("db");
+  pod.mutable_pod()->mutable_spec()->mutable_containers(0)->add_ports()->set_host_port(30080);
+  // Where the search begins.
+  pod.mutable_pod()->mutable_spec()->mutable_containers(0)->add_ports()->set_host_port(30086);
+  ASSERT_TRUE(world.Create(pod).ok());
+
+  EXPECT_EQ(Message(world.Create(Of("NodePort", "web", 30080))),
+            "Service \"web\" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided "
+            "port is already in use, as hostPort of pod default/db");
+  ASSERT_TRUE(world.Create(Of("NodePort", "other")).ok());
+  EXPECT_EQ(world.cache.state().services.at({"default", "other"})->spec().ports(0).node_port(),
+            30087);
+  ASSERT_TRUE(world.Delete(v1::KIND_POD, {"default", "db"}).ok());
+  EXPECT_TRUE(world.Create(Of("NodePort", "web", 30080)).ok());
+}
+
 TEST(ServiceAdmission, SaysWhenTheNodePortsAreUsedUp) {
   World world({.admission = {.node_port_first = 31000, .node_port_last = 31003}});
   absl::Status last;
