@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "api/schema/image.h"
+#include "api/schema/rules.h"
 #include "api/schema/schema.h"
 #include "common/check.h"
 #include "common/quantity.h"
@@ -122,6 +123,7 @@ void FillService(v1::ServiceSpec* spec) {
     v1::ClientIPConfig* client_ip = spec->mutable_session_affinity_config()->mutable_client_ip();
     if (!client_ip->has_timeout_seconds()) client_ip->set_timeout_seconds(kAffinitySeconds);
   }
+  internal::CanonicalizeClusterIps(spec);
   if (spec->cluster_ips().empty() && !spec->cluster_ip().empty()) {
     spec->add_cluster_ips(spec->cluster_ip());
   } else if (spec->cluster_ip().empty() && !spec->cluster_ips().empty()) {

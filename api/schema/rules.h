@@ -41,6 +41,8 @@ void CheckWeight(const google::protobuf::Map<std::string, std::string>& annotati
 // Annotations kubernetes.io/ingress-bandwidth and egress-bandwidth: bits a second.
 void CheckBandwidth(const google::protobuf::Map<std::string, std::string>& annotations,
                     const std::string& path, Problems* problems);
+// Cluster IPs in the one way that they are stored: "fd00::7" for "fd00:0::7".
+void CanonicalizeClusterIps(v1::ServiceSpec* spec);
 // `["a", "b"]`
 std::string ListText(const google::protobuf::RepeatedPtrField<std::string>& items);
 // Why traffic cannot be sent to the address; empty when it can.

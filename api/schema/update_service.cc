@@ -135,11 +135,22 @@ void PrepareUpdate(const v1::Resource& live, v1::Resource* next) {
   if (!live.has_service() || !next->has_service()) return;
   v1::ServiceSpec* spec = next->mutable_service()->mutable_spec();
   if (spec->type().empty()) spec->set_type("ClusterIP");
+  internal::CanonicalizeClusterIps(spec);
   DropWhatTheTypeHasNoUseFor(live.service().spec(), spec);
   KeepWhatIsAssigned(live.service().spec(), spec);
 }
 
 namespace internal {
+
+void CanonicalizeClusterIps(v1::ServiceSpec* spec) {
+  const auto canonical = [](std::string* text) {
+    const auto address = IpAddress::Parse(*text);
+    if (address.ok()) *text = address->ToString();
+  };
+  canonical(spec->mutable_cluster_ip());
+  for (std::string& text : *spec->mutable_cluster_ips()) canonical(&text);
+}
+
 namespace {
 
 bool IsForeignHeadless(const v1::ServiceSpec& spec) {

@@ -240,10 +240,10 @@ void EndpointsController::NoteForeign(const ClusterState& state, const v1::Servi
                                       const std::vector<const v1::EndpointSlice*>& slices,
                                       ReconcileResult* result) const {
   if (!cluster_range_) return;
-  std::set<std::string> nodes;
+  std::set<IpAddress> nodes;
   for (const auto& [key, node] : state.nodes)
     for (const v1::NodeAddress& address : node->status().addresses())
-      nodes.insert(address.address());
+      if (const auto ip = IpAddress::Parse(address.address()); ip.ok()) nodes.insert(*ip);
   const std::vector<std::string> families = FamiliesOf(service);
   for (const v1::EndpointSlice* slice : slices) {
     const std::string family = AddressFamilyOf(*slice);
@@ -261,7 +261,8 @@ void EndpointsController::NoteForeign(const ClusterState& state, const v1::Servi
     for (const v1::Endpoint& endpoint : slice->endpoints()) {
       for (const std::string& text : endpoint.addresses()) {
         const auto address = IpAddress::Parse(text);
-        if (!address.ok() || cluster_range_->Contains(*address) || nodes.contains(text)) continue;
+        if (!address.ok() || cluster_range_->Contains(*address) || nodes.contains(*address))
+          continue;
         if (count++ < kNamed) list += fmt::format("{}{}", list.empty() ? "" : ", ", text);
       }
     }

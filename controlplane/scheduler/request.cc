@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "common/ip_address.h"
 #include "common/quantity.h"
 
 namespace mesh::controlplane {
@@ -15,7 +16,19 @@ const v1::Quantity* Find(const v1::ResourceRequirements& resources, const std::s
   return it == resources.limits().end() ? nullptr : &it->second;
 }
 
+// Every address of `b` is one of `a`.
+bool Covers(const std::string& a, const std::string& b) {
+  const bool is_v6 = b.find(':') != std::string::npos;
+  if (a.empty() || a == b) return true;
+  return !b.empty() && a == (is_v6 ? "::" : "0.0.0.0");
+}
+
 }  // namespace
+
+bool HostPort::Conflicts(const HostPort& other) const {
+  return port == other.port && protocol == other.protocol &&
+         (Covers(ip, other.ip) || Covers(other.ip, ip));
+}
 
 Request RequestOf(const v1::PodSpec& spec) {
   Request out;
@@ -33,8 +46,9 @@ std::vector<HostPort> HostPortsOf(const v1::PodSpec& spec) {
   for (const v1::Container& container : spec.containers()) {
     for (const v1::ContainerPort& port : container.ports()) {
       if (port.host_port() == 0) continue;
-      const std::string ip = port.host_ip() == "0.0.0.0" ? "" : port.host_ip();
-      out.push_back({ip, port.protocol().empty() ? "TCP" : port.protocol(), port.host_port()});
+      const auto ip = IpAddress::Parse(port.host_ip());
+      out.push_back({ip.ok() ? ip->ToString() : port.host_ip(),
+                     port.protocol().empty() ? "TCP" : port.protocol(), port.host_port()});
     }
   }
   return out;

@@ -21,13 +21,11 @@ Request RequestOf(const v1::PodSpec& spec);
 
 // A port of the node that a pod takes. An empty address is every address.
 struct HostPort {
+  // Empty: all addresses of the node; "0.0.0.0", "::": all of one family.
   std::string ip;
   std::string protocol;
   int32_t port = 0;
-  bool Conflicts(const HostPort& other) const {
-    return port == other.port && protocol == other.protocol &&
-           (ip.empty() || other.ip.empty() || ip == other.ip);
-  }
+  bool Conflicts(const HostPort& other) const;
 };
 
 std::vector<HostPort> HostPortsOf(const v1::PodSpec& spec);

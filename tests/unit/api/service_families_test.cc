@@ -134,6 +134,16 @@ TEST(ServiceFamilies, LoseTheSecondOneWithSingleStack) {
   }
 }
 
+TEST(ServiceFamilies, AreTheSameHoweverAnAddressIsWritten) {
+  std::string problem;
+  const v1::ServiceSpec next =
+      Changed({{"fd00::7"}, {"IPv6"}, "SingleStack"}, {{"FD00:0:0::7"}, {}, ""}, &problem);
+
+  EXPECT_EQ(problem, "");
+  EXPECT_THAT(next.cluster_ips(), ElementsAre("fd00::7"));
+  EXPECT_EQ(next.cluster_ip(), "fd00::7");
+}
+
 TEST(ServiceFamilies, GetASecondOne) {
   std::string problem;
   const v1::ServiceSpec next = Changed(kSingle, {{}, {}, "RequireDualStack"}, &problem);

@@ -108,6 +108,15 @@ TEST(HostPort, ConflictsByAddressProtocolAndNumber) {
   EXPECT_FALSE(any.Conflicts({"", "UDP", 80}));
   EXPECT_FALSE(any.Conflicts({"", "TCP", 81}));
   EXPECT_FALSE((HostPort{"10.0.0.1", "TCP", 80}).Conflicts({"10.0.0.2", "TCP", 80}));
+
+  const HostPort any4{"0.0.0.0", "TCP", 80};
+  const HostPort any6{"::", "TCP", 80};
+  EXPECT_FALSE(any4.Conflicts(any6));
+  EXPECT_TRUE(any4.Conflicts({"10.0.0.1", "TCP", 80}));
+  EXPECT_FALSE(any4.Conflicts({"fd00::1", "TCP", 80}));
+  EXPECT_TRUE((HostPort{"fd00::1", "TCP", 80}).Conflicts(any6));
+  EXPECT_TRUE(any6.Conflicts(any));
+  EXPECT_TRUE(any.Conflicts(any4));
 }
 
 TEST_F(SchedulerTest, BindsWithAddressIdentityAndEvent) {
