@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/local/cluster.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/file.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,14 +15,15 @@
 #include <sstream>
 #include <thread>
 
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "cli/local/cgroups.h"
 #include "cli/local/containerd_config.h"
 #include "cli/local/image_archive.h"
+#include "cli/local/network.h"
 #include "cli/local/node.h"
 #include "cli/local/process.h"
 #include "cli/local/requirements.h"
-#include "common/cluster_ranges.h"
 #include "common/status.h"
 #include "common/unique_fd.h"
 #include "fmt/format.h"
@@ -32,7 +31,6 @@
 namespace mesh::cli::local {
 namespace {
 
-constexpr char kNetnsDir[] = "/run/netns";
 constexpr char kShimMountPoint[] = "/run/containerd";
 constexpr char kSandboxImage[] = "localhost/mesh-pause:1";
 constexpr char kImageNamespace[] = "k8s.io";  // the CRI's
@@ -74,29 +72,6 @@ absl::StatusOr<UniqueFd> Lock(const Layout& layout) {
   }
 }
 
-std::vector<std::string> ListDirectory(const std::string& path) {
-  std::vector<std::string> names;
-  DIR* directory = ::opendir(path.c_str());
-  if (directory == nullptr) return names;
-  while (const dirent* entry = ::readdir(directory)) {
-    const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
-  }
-  ::closedir(directory);
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-std::vector<std::string> OwnNetns(const Layout& layout) {
-  std::vector<std::string> own;
-  for (const std::string& name : ListDirectory(kNetnsDir)) {
-    if (layout.OwnsNetns(name)) own.push_back(name);
-  }
-  return own;
-}
-
-std::string NetnsPath(const std::string& name) { return fmt::format("{}/{}", kNetnsDir, name); }
-
 bool Exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
 // Nodes that have a description, in their order: n1, n2, ..., n10.
@@ -128,63 +103,6 @@ pid_t NodeInitPid(const Layout& layout, const std::string& node) {
   return pid;
 }
 
-// --- network ------------------------------------------------------------------------------------
-
-// Says that `ip netns add` is about to mount /run/netns over itself for us: see RemoveNetnsMount.
-constexpr char kNetnsMountMark[] = "/run/mesh/netns-mount";
-
-absl::Status MarkNetnsMount() {
-  ASSIGN_OR_RETURN(const std::string mounts, ReadFile("/proc/self/mountinfo"));
-  if (mounts.find(fmt::format(" {} ", kNetnsDir)) != std::string::npos) return absl::OkStatus();
-  return WriteFile(kNetnsMountMark, "");
-}
-
-// The last cluster takes the mount away again, unless somebody else uses it now.
-void RemoveNetnsMount() {
-  if (!Exists(kNetnsMountMark) || !ListDirectory(kNetnsDir).empty()) return;
-  ::umount2(kNetnsDir, 0);
-  ::rmdir(kNetnsDir);
-  ::unlink(kNetnsMountMark);
-}
-
-absl::Status CreateNetwork(const Layout& layout, int nodes) {
-  const std::string fabric = layout.FabricNetns();
-  std::string outside = fmt::format("netns add {}\n", fabric);
-  // With an address the bridge is a host on the link as well: the world outside the cluster.
-  std::string inside = fmt::format(
-      "link set lo up\nlink add br0 type bridge forward_delay 0\naddr add {}/24 dev br0\n"
-      "link set br0 up\n",
-      Layout::OutsideAddress());
-  for (int i = 0; i < nodes; ++i) {
-    const std::string node = Layout::NodeName(i);
-    outside +=
-        fmt::format("netns add {0}\nlink add eth0 netns {0} type veth peer name {1} netns {2}\n",
-                    layout.NetnsName(node), node, fabric);
-    inside += fmt::format("link set {0} master br0 up\n", node);
-  }
-  // Fails here, with a clear word, on a kernel that cannot carry traffic between nodes.
-  inside += "link add vxlan-check type vxlan external dstport 4789\nlink del vxlan-check\n";
-  RETURN_IF_ERROR(MarkNetnsMount());
-  RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "-batch", "-"}, outside).status(),
-                           "create the nodes' network namespaces"));
-  RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "-netns", fabric, "-batch", "-"}, inside).status(),
-                           "create the network between the nodes"));
-  // A gateway that forwards says by ICMP what it has no route to.
-  RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "netns", "exec", fabric, "sh", "-c",
-                                      "echo 1 > /proc/sys/net/ipv4/ip_forward"})
-                               .status(),
-                           "set up the nodes' gateway"));
-  for (int i = 0; i < nodes; ++i) {
-    const std::string commands = fmt::format(
-        "link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\nroute add default via {}\n",
-        Layout::NodeAddress(i), Layout::OutsideAddress());
-    const std::string netns = layout.NetnsName(Layout::NodeName(i));
-    RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "-netns", netns, "-batch", "-"}, commands).status(),
-                             "set up node " + Layout::NodeName(i)));
-  }
-  return absl::OkStatus();
-}
-
 // --- nodes --------------------------------------------------------------------------------------
 
 NodeSpec DescribeNode(const Layout& layout, const UpOptions& options, const Build& build,
@@ -199,6 +117,7 @@ NodeSpec DescribeNode(const Layout& layout, const UpOptions& options, const Buil
                 .run_dir = run,
                 .log_file = log + "/node-init.log",
                 .shim_dir = run + "/shims",
+                .address6 = options.dual() ? Layout::NodeAddress6(index) : "",
                 .services = {}};
   if (index == 0) {
     spec.services.push_back(
@@ -208,44 +127,47 @@ NodeSpec DescribeNode(const Layout& layout, const UpOptions& options, const Buil
           "--service-cidr", options.service_cidr, "--cluster-domain", options.cluster_domain,
           "--log-level", options.log_level},
          log + "/meshd.log"});
-    if (!options.load_balancer_pool.empty()) {
-      std::vector<std::string>& argv = spec.services.back().argv;
-      argv.insert(argv.end(), {"--load-balancer-pool", options.load_balancer_pool});
-    }
+    std::vector<std::string>& argv = spec.services.back().argv;
+    for (const absl::string_view pool :
+         absl::StrSplit(*options.load_balancer_pool, ',', absl::SkipEmpty()))
+      argv.insert(argv.end(), {"--load-balancer-pool", std::string(pool)});
+    argv.insert(argv.end(), {"--routing", options.routing});
   }
   spec.services.push_back({"containerd",
                            {FindProgram("containerd").value_or("containerd"), "--config",
                             run + "/containerd.toml", "--log-level", "warn"},
                            log + "/containerd.log"});
-  spec.services.push_back({"agent",
-                           {build.Program("mesh-agent"),
-                            "--node-name",
-                            node,
-                            "--node-ip",
-                            Layout::NodeAddress(index),
-                            "--server",
-                            server,
-                            "--listen",
-                            fmt::format("{}:{}", Layout::NodeAddress(index), kAgentPort),
-                            "--containerd-socket",
-                            layout.ContainerdSocket(node),
-                            "--run-dir",
-                            run,
-                            "--state-dir",
-                            data + "/agent",
-                            "--log-dir",
-                            data + "/pods",
-                            "--bpf-root",
-                            "/sys/fs/bpf",
-                            "--cni-bin-dir",
-                            data + "/cni/bin",
-                            "--cni-conf-dir",
-                            data + "/cni/conf",
-                            "--xdp",
-                            options.xdp,
-                            "--log-level",
-                            options.log_level},
-                           log + "/agent.log"});
+  spec.services.push_back(
+      {"agent",
+       {build.Program("mesh-agent"),
+        "--node-name",
+        node,
+        "--node-ip",
+        spec.address6.empty() ? Layout::NodeAddress(index)
+                              : Layout::NodeAddress(index) + "," + spec.address6,
+        "--server",
+        server,
+        "--listen",
+        fmt::format("{}:{}", Layout::NodeAddress(index), kAgentPort),
+        "--containerd-socket",
+        layout.ContainerdSocket(node),
+        "--run-dir",
+        run,
+        "--state-dir",
+        data + "/agent",
+        "--log-dir",
+        data + "/pods",
+        "--bpf-root",
+        "/sys/fs/bpf",
+        "--cni-bin-dir",
+        data + "/cni/bin",
+        "--cni-conf-dir",
+        data + "/cni/conf",
+        "--xdp",
+        options.xdp,
+        "--log-level",
+        options.log_level},
+       log + "/agent.log"});
   return spec;
 }
 
@@ -409,12 +331,11 @@ bool AnythingLeft(const Layout& layout) {
 
 absl::Status Up(const Layout& layout, const UpOptions& given, const ReadyNodes& ready,
                 std::ostream& out) {
-  UpOptions options = given;
+  ASSIGN_OR_RETURN(UpOptions options, Resolve(given, KernelHasIpv6()));
   if (options.nodes < 1 || options.nodes > kMaxNodes) {
     return absl::InvalidArgumentError(
         fmt::format("--nodes {}: give a number from 1 to {}", options.nodes, kMaxNodes));
   }
-  RETURN_IF_ERROR(CheckClusterRanges(options.cluster_cidr, options.service_cidr));
   ASSIGN_OR_RETURN(const Build build, FindBuild());
   RETURN_IF_ERROR(CheckRequirements(ReadMachineFacts(build.Files())));
   if (options.runtime.empty()) options.runtime = FindProgram("runc") ? "runc" : "crun";
@@ -463,7 +384,7 @@ absl::Status Up(const Layout& layout, const UpOptions& given, const ReadyNodes& 
   for (int i = 0; i < options.nodes; ++i) {
     RETURN_IF_ERROR(PrepareNode(layout, options, build, i));
   }
-  RETURN_IF_ERROR(CreateNetwork(layout, options.nodes));
+  RETURN_IF_ERROR(CreateNetwork(layout, options.nodes, options.dual()));
   RETURN_IF_ERROR(ForAll(
       nodes, [&](const std::string& node) { return StartNodeProcess(layout, node, deadline); }));
   out << fmt::format("containerd runs on every node ({})", options.runtime) << std::endl;
@@ -508,6 +429,7 @@ absl::StatusOr<ClusterStatus> GetStatus(const Layout& layout) {
     NodeStatus& row = status.nodes.emplace_back();
     row.name = node;
     row.address = Layout::NodeAddress(i);
+    row.address6 = spec.address6;
     row.netns = layout.NetnsName(node);
     row.containerd_socket = layout.ContainerdSocket(node);
     const pid_t init = NodeInitPid(layout, node);

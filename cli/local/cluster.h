@@ -22,7 +22,8 @@ namespace mesh::cli::local {
 struct NodeStatus {
   std::string name;
   std::string address;
-  std::string netns;  // as `ip netns` lists it
+  std::string address6;  // empty: none
+  std::string netns;     // as `ip netns` lists it
   std::string containerd_socket;
   // Host view: "node-init", "containerd", "agent", "meshd" (first node). Only what runs.
   std::map<std::string, pid_t> pids;
@@ -41,6 +42,12 @@ struct ClusterStatus {
 using ReadyNodes =
     std::function<absl::StatusOr<std::vector<std::string>>(const std::string& server)>;
 
+enum class IpFamilies : uint8_t {
+  kAsGiven,  // as the ranges have it; without ranges dual where the kernel has IPv6
+  kIpv4,
+  kDual,
+};
+
 struct UpOptions {
   int nodes = 3;
   bool wait = true;
@@ -48,15 +55,25 @@ struct UpOptions {
   // "runc", "crun"; empty: runc when it is there, else crun.
   std::string runtime;
   std::string log_level = "info";
-  std::string cluster_cidr = "10.244.0.0/16";
-  std::string service_cidr = "10.96.0.0/16";
+  IpFamilies families = IpFamilies::kAsGiven;
+  // One range, or one of each family ("A,B"). Empty: the default of the families.
+  std::string cluster_cidr, service_cidr;
+  // "vxlan", "native"
+  std::string routing = "vxlan";
   std::string cluster_domain = "cluster.local";
   // Addresses for Services of type LoadBalancer; on the nodes' link, so that the outside finds them
-  // by ARP. Empty: none.
-  std::string load_balancer_pool = "10.89.0.200-10.89.0.250";
+  // by ARP and neighbour discovery. Unset: the default of the families; empty: none.
+  std::optional<std::string> load_balancer_pool;
   // "auto", "on", "off"; see mesh-agent --xdp.
   std::string xdp = "auto";
+
+  // REQUIRES: resolved.
+  bool dual() const { return cluster_cidr.find(',') != std::string::npos; }
 };
+
+// The options with every default filled in. INVALID_ARGUMENT when families and ranges contradict
+// each other. Pure.
+absl::StatusOr<UpOptions> Resolve(const UpOptions& options, bool kernel_has_ipv6);
 
 // Starts the cluster and, with `wait`, returns when all nodes are Ready. Progress goes to `out`. OK
 // when a cluster of the same size runs already, after what an interrupted start of it left undone.

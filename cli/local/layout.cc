@@ -33,6 +33,10 @@ std::string Layout::NodeAddress(int index) { return fmt::format("10.89.0.{}", 11
 
 std::string Layout::OutsideAddress() { return "10.89.0.1"; }
 
+// The last number reads as in the IPv4 address.
+std::string Layout::NodeAddress6(int index) { return fmt::format("fd00:10:89::{}", 11 + index); }
+std::string Layout::OutsideAddress6() { return "fd00:10:89::1"; }
+
 std::string Layout::NetnsName(std::string_view node) const {
   return cluster_ == kDefaultCluster ? fmt::format("mesh-{}", node)
                                      : fmt::format("mesh-{}-{}", cluster_, node);

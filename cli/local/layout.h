@@ -30,6 +30,9 @@ class Layout {
   // Of the world outside the cluster, on the nodes' link: the namespace FabricNetns(). The nodes'
   // default gateway.
   static std::string OutsideAddress();
+  // The same in IPv6, in a dual-stack cluster: fd00:10:89::11 for index 0.
+  static std::string NodeAddress6(int index);
+  static std::string OutsideAddress6();
 
   // The network namespaces, as `ip netns` lists them: mesh-n1, mesh-fabric; for a cluster of
   // another name mesh-NAME-n1, mesh-NAME-fabric.

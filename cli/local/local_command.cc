@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // meshctl local: {up,down,status,exec,outside,load-image}.
 #include <CLI/CLI.hpp>
+#include <map>
 #include <memory>
 #include <ostream>
 
@@ -53,7 +54,8 @@ Command UpCommand() {
       .usage = "[--nodes N] [--wait=false]",
       .examples =
           "  # Three nodes\n  meshctl local up\n\n  # One, without waiting for it\n"
-          "  meshctl local up --nodes 1 --wait=false\n",
+          "  meshctl local up --nodes 1 --wait=false\n\n  # IPv4 only, without a tunnel\n"
+          "  meshctl local up --ip-family ipv4 --routing native\n",
       .define = [](CLI::App& app, Context& context) -> Action {
         struct Flags {
           local::UpOptions options;
@@ -66,13 +68,23 @@ Command UpCommand() {
         app.add_flag("--wait,!--no-wait", o.wait, "Return when every node is Ready (default true)");
         app.add_option("--timeout", flags->timeout, "How long to wait (default 60s)");
         app.add_option("--runtime", o.runtime, "runc or crun (default: runc when it is installed)");
+        const std::map<std::string, local::IpFamilies> families = {
+            {"ipv4", local::IpFamilies::kIpv4}, {"dual", local::IpFamilies::kDual}};
+        app.add_option("--ip-family", o.families,
+                       "ipv4 or dual: also IPv6 (default dual where the kernel has IPv6)")
+            ->transform(CLI::CheckedTransformer(families).description(""))
+            ->type_name("FAMILY");
+        app.add_option("--routing", o.routing,
+                       "vxlan, or native: packets between pods go as they are (default vxlan)")
+            ->check(CLI::IsMember({"vxlan", "native"}));
         app.add_option("--cluster-cidr", o.cluster_cidr,
-                       "Range of pod addresses (default 10.244.0.0/16)");
+                       "Ranges of pod addresses (default 10.244.0.0/16,fd00:10:244::/48)");
         app.add_option("--service-cidr", o.service_cidr,
-                       "Range of Service addresses (default 10.96.0.0/16)");
+                       "Ranges of Service addresses (default 10.96.0.0/16,fd00:10:96::/112)");
         app.add_option("--load-balancer-pool", o.load_balancer_pool,
-                       "Addresses for Services of type LoadBalancer, in 10.89.0.0/24 (default "
-                       "10.89.0.200-10.89.0.250)");
+                       "Addresses for Services of type LoadBalancer, in 10.89.0.0/24 and "
+                       "fd00:10:89::/64 (default "
+                       "10.89.0.200-10.89.0.250,fd00:10:89::200-fd00:10:89::250)");
         app.add_option("--xdp", o.xdp, "Of the agents: XDP on the uplink (default auto)")
             ->check(CLI::IsMember({"auto", "on", "off"}));
         app.add_option("--log-level", o.log_level, "Of meshd and the agents (default info)")
@@ -202,7 +214,8 @@ Command OutsideCommand() {
       .usage = "-- COMMAND [ARG...]",
       .examples =
           "  # A node port, from outside\n"
-          "  meshctl local outside -- curl http://10.89.0.11:30080/\n",
+          "  meshctl local outside -- curl http://10.89.0.11:30080/\n"
+          "  meshctl local outside -- curl http://[fd00:10:89::11]:30080/\n",
       .define = [](CLI::App& app, Context& context) -> Action {
         auto name = AddName(app);
         auto words = std::make_shared<std::vector<std::string>>();

@@ -34,6 +34,7 @@ struct NodeSpec {
   std::string log_file;  // of node-init
   // Bound over /run/containerd inside, where containerd's shims keep their sockets.
   std::string shim_dir;
+  std::string address6;  // empty: none
   std::vector<ServiceSpec> services;
   friend bool operator==(const NodeSpec&, const NodeSpec&) = default;
 };

@@ -12,9 +12,9 @@ std::string NodeSpecToJson(const NodeSpec& spec) {
         {{"name", service.name}, {"argv", service.argv}, {"logFile", service.log_file}});
   }
   const nlohmann::ordered_json json = {
-      {"name", spec.name},      {"netns", spec.netns},      {"cgroup", spec.cgroup},
-      {"runDir", spec.run_dir}, {"logFile", spec.log_file}, {"shimDir", spec.shim_dir},
-      {"services", services},
+      {"name", spec.name},         {"netns", spec.netns},      {"cgroup", spec.cgroup},
+      {"runDir", spec.run_dir},    {"logFile", spec.log_file}, {"shimDir", spec.shim_dir},
+      {"address6", spec.address6}, {"services", services},
   };
   return json.dump(2) + "\n";
 }
@@ -29,6 +29,7 @@ absl::StatusOr<NodeSpec> NodeSpecFromJson(const std::string& text) {
     json.at("runDir").get_to(spec.run_dir);
     json.at("logFile").get_to(spec.log_file);
     json.at("shimDir").get_to(spec.shim_dir);
+    spec.address6 = json.value("address6", "");
     for (const nlohmann::json& service : json.at("services")) {
       spec.services.push_back({service.at("name").get<std::string>(),
                                service.at("argv").get<std::vector<std::string>>(),

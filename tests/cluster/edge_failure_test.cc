@@ -41,12 +41,16 @@ TEST_F(EdgeFailureTest, AnAgentThatIsKilledCostsNoRequestFromOutside) {
   cluster().Apply(EdgeService("np", "echo", "  type: NodePort\n"));
   int port = 0;
   ASSERT_TRUE(Eventually([&] { return (port = NodePort(cluster(), "np")) != 0; }));
-  const std::string target = fmt::format("{}:{}", NodeAddress(1), port);
-  ASSERT_TRUE(
-      Eventually([&] { return cluster().LoadOutside("tcp", target, 30).answers.size() == 3; }));
+  std::vector<std::unique_ptr<RunningLoad>> loads, helds;  // one of each family
+  for (const int family : kFamilies) {
+    const std::string target = HostPort(NodeAddress(1, family), port);
+    ASSERT_TRUE(Eventually([&] {
+      return cluster().LoadOutside("tcp", target, 30).answers.size() == 3;
+    })) << target;
+    loads.push_back(cluster().StartLoadOutside("tcp", target));
+    helds.push_back(cluster().StartLoadOutside("hold", target));
+  }
 
-  const auto load = cluster().StartLoadOutside("tcp", target);
-  const auto held = cluster().StartLoadOutside("hold", target);
   for (const char* node : {"n1", "n2", "n3"}) {
     const pid_t before = cluster().Pid(node, "agent");
     ASSERT_EQ(::kill(before, SIGKILL), 0);
@@ -65,22 +69,30 @@ TEST_F(EdgeFailureTest, AnAgentThatIsKilledCostsNoRequestFromOutside) {
     return true;
   }));
 
-  const LoadResult result = load->Stop();
-  EXPECT_EQ(result.failures, 0) << result.text;
-  EXPECT_THAT(result.answers, SizeIs(3)) << result.text;
-  EXPECT_EQ(held->Stop().failures, 0);
+  for (const auto& load : loads) {
+    const LoadResult result = load->Stop();
+    EXPECT_EQ(result.failures, 0) << result.text;
+    EXPECT_THAT(result.answers, SizeIs(3)) << result.text;
+  }
+  for (const auto& held : helds) EXPECT_EQ(held->Stop().failures, 0);
 }
 
 TEST_F(EdgeFailureTest, ABalancerAddressMovesWhenItsNodeDies) {
   // Services are spread over the nodes: one of them is announced by another node than meshd's.
-  std::string address, announcer;
+  std::string address, address6, announcer;
   for (int i = 0; announcer.empty() && i < 8; ++i) {
     const std::string name = fmt::format("lb{}", i);
     cluster().Apply(EdgeService(name, "echo", "  type: LoadBalancer\n"));
     ASSERT_TRUE(Eventually([&] { return !(address = BalancerAddress(cluster(), name)).empty(); }));
-    ASSERT_TRUE(Eventually(
-        [&] { return cluster().LoadOutside("tcp", address + ":80", 10).failures == 0; }));
+    ASSERT_TRUE(
+        Eventually([&] { return !(address6 = BalancerAddress(cluster(), name, 6)).empty(); }));
+    for (const std::string& ip : {address, address6}) {
+      ASSERT_TRUE(Eventually([&] {
+        return cluster().LoadOutside("tcp", HostPort(ip, 80), 10).failures == 0;
+      })) << ip;
+    }
     const std::string mac = NeighborMac(address);
+    EXPECT_EQ(NeighborMac(address6), mac) << "one node announces both";
     for (const char* node : {"n2", "n3"}) {
       if (MacOf(node) == mac) announcer = node;
     }
@@ -93,10 +105,12 @@ TEST_F(EdgeFailureTest, ABalancerAddressMovesWhenItsNodeDies) {
                                       "--", "ip", "link", "set", announcer, "down"});
   ASSERT_EQ(cut.exit_code, 0) << cut.text;
 
-  EXPECT_TRUE(Eventually([&] {
-    const LoadResult result = cluster().LoadOutside("tcp", address + ":80", 20);
-    return result.failures == 0 && result.answers.size() == 2;
-  })) << cluster().LoadOutside("tcp", address + ":80", 5).text;
+  for (const std::string& ip : {address, address6}) {
+    EXPECT_TRUE(Eventually([&] {
+      const LoadResult result = cluster().LoadOutside("tcp", HostPort(ip, 80), 20);
+      return result.failures == 0 && result.answers.size() == 2;
+    })) << cluster().LoadOutside("tcp", HostPort(ip, 80), 5).text;
+  }
 }
 
 }  // namespace

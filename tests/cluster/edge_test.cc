@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Services as the world outside meets them, and the world as pods meet it. One cluster of three
 // nodes for all tests; the client is a host on the nodes' link (Layout::OutsideAddress()).
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
-#include <netinet/in.h>
 #include <sched.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <array>
 #include <thread>
 
+#include "common/ip_address.h"
+#include "common/socket_address.h"
 #include "common/unique_fd.h"
 #include "tests/cluster/edge_world.h"
 #include "tests/unit/agent/network/dns_client.h"
@@ -67,13 +69,16 @@ class EdgeTest : public ::testing::Test {
     cluster().Apply(EdgeService(name, app, "  type: NodePort\n" + spec, annotations));
     int port = 0;
     EXPECT_TRUE(Eventually([&] { return (port = NodePort(cluster(), name)) != 0; })) << name;
-    EXPECT_TRUE(Eventually([&] {
-      return cluster().LoadOutside("tcp", At(0, port), 30).answers.size() >= answers;
-    })) << name;
+    for (const int family : kFamilies) {
+      EXPECT_TRUE(Eventually([&] {
+        return cluster().LoadOutside("tcp", At(0, port, family), 30).answers.size() >= answers;
+      })) << name
+          << " " << At(0, port, family);
+    }
     return port;
   }
-  static std::string At(int node, int port) {
-    return fmt::format("{}:{}", NodeAddress(node), port);
+  static std::string At(int node, int port, int family = 4) {
+    return HostPort(NodeAddress(node, family), port);
   }
 
   // Requests from outside to a port of a node, which must all be answered.
@@ -83,28 +88,27 @@ class EdgeTest : public ::testing::Test {
     return result;
   }
 
-  // What the resolver of the node of pod `client` answers.
-  static dns::Decoded Resolve(const std::string& name, uint16_t type = 1) {
+  // What the resolver of the node of pod `client` answers, asked over one family.
+  static dns::Decoded Resolve(const std::string& name, uint16_t type = dns::kTypeA,
+                              int family = 4) {
+    // The gateway is the first address of the node's range.
+    const IpAddress pod = *IpAddress::Parse(PodIp(cluster().Get({"pod", "client"}), family));
+    std::array<uint8_t, 16> gateway = pod.bytes();
+    std::fill(gateway.begin() + (family == 4 ? 15 : 8), gateway.end(), uint8_t{0});
+    gateway[15] = 1;
+    const SocketAddress server(IpAddress::FromBytes(gateway), 53);
     UniqueFd fd;
     std::thread([&] {
       const UniqueFd netns(::open(fmt::format("/proc/{}/ns/net", client_).c_str(), O_RDONLY));
       if (::setns(netns.get(), CLONE_NEWNET) == 0)
-        fd.reset(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+        fd.reset(::socket(server.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
     }).join();
-    const Json pod = cluster().Get({"pod", "client"});
-    in_addr address{};
-    ::inet_pton(AF_INET, pod["status"].value("podIP", "").c_str(), &address);
-    sockaddr_in server{};
-    server.sin_family = AF_INET;
-    server.sin_port = htons(53);
-    // The gateway is the first address of the node's range.
-    server.sin_addr.s_addr = htonl((ntohl(address.s_addr) & 0xffffff00U) | 1);
     const timeval deadline{.tv_sec = 5, .tv_usec = 0};
     ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline);
     const std::string query = dns::MakeQuery(name, {.type = type});
     char buffer[2048];
     ssize_t n = -1;
-    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&server), sizeof server) == 0 &&
+    if (::connect(fd.get(), server.get(), server.length()) == 0 &&
         ::send(fd.get(), query.data(), query.size(), 0) > 0)
       n = ::recv(fd.get(), buffer, sizeof buffer, 0);
     return dns::Decode(std::string_view(buffer, n < 0 ? 0 : static_cast<size_t>(n)));
@@ -118,120 +122,148 @@ pid_t EdgeTest::client_ = 0;
 
 TEST_F(EdgeTest, ANodePortOfAnyNodeReachesEveryPod) {
   const int port = MakeNodePort("np", "echo", "", "", 3);
+  // Which node port of UDP it is does not matter: both ports have their own.
+  const Json ports = cluster().Get({"service", "np"})["spec"]["ports"];
 
-  for (int node = 0; node < 3; ++node) {
-    for (const char* protocol : kProtocols) {
-      // Which node port of UDP it is does not matter: both ports have their own.
-      const Json ports = cluster().Get({"service", "np"})["spec"]["ports"];
-      const int number = protocol == std::string("udp") ? ports[1]["nodePort"].get<int>() : port;
-      const LoadResult result = Ask(At(node, number), protocol, 60);
-      EXPECT_THAT(result.answers, SizeIs(3)) << node << " " << protocol << " " << result.text;
+  for (const int family : kFamilies) {
+    for (int node = 0; node < 3; ++node) {
+      for (const char* protocol : kProtocols) {
+        const int number = protocol == std::string("udp") ? ports[1]["nodePort"].get<int>() : port;
+        const LoadResult result = Ask(At(node, number, family), protocol, 60);
+        EXPECT_THAT(result.answers, SizeIs(3))
+            << node << " " << family << " " << protocol << " " << result.text;
+      }
     }
+    // Pods and node processes dial it as well.
+    const std::string target = At(0, port, family);
+    EXPECT_EQ(cluster().Load(client_, "tcp", target, 30).failures, 0) << target;
+    EXPECT_EQ(cluster().Load(cluster().Pid("n2", "node-init"), "tcp", target, 30).failures, 0)
+        << target;
   }
-  // Pods and node processes dial it as well.
-  EXPECT_EQ(cluster().Load(client_, "tcp", At(0, port), 30).failures, 0);
-  EXPECT_EQ(cluster().Load(cluster().Pid("n2", "node-init"), "tcp", At(0, port), 30).failures, 0);
 }
 
-TEST_F(EdgeTest, ALoadBalancerAddressIsFoundByArp) {
+TEST_F(EdgeTest, ALoadBalancerAddressIsFoundByItsNeighbors) {
   cluster().Apply(EdgeService("lb", "echo", "  type: LoadBalancer\n"));
-  std::string address;
-  ASSERT_TRUE(Eventually([&] { return !(address = BalancerAddress(cluster(), "lb")).empty(); }));
-  EXPECT_THAT(address, StartsWith("10.89.0.2"));
-  ASSERT_TRUE(Eventually(
-      [&] { return cluster().LoadOutside("tcp", address + ":80", 30).answers.size() == 3; }));
+  for (const int family : kFamilies) {
+    std::string address;
+    ASSERT_TRUE(
+        Eventually([&] { return !(address = BalancerAddress(cluster(), "lb", family)).empty(); }));
+    EXPECT_THAT(address, StartsWith(family == 4 ? "10.89.0.2" : "fd00:10:89::2"));
+    const std::string target = HostPort(address, 80);
+    ASSERT_TRUE(Eventually([&] {
+      return cluster().LoadOutside("tcp", target, 30).answers.size() == 3;
+    })) << target;
 
-  for (const char* protocol : kProtocols) {
-    const LoadResult result = Ask(address + ":80", protocol, 60);
-    EXPECT_THAT(result.answers, SizeIs(3)) << result.text;
-    const LoadResult inside = cluster().Load(client_, protocol, address + ":80", 60);
-    EXPECT_EQ(inside.failures, 0) << inside.text;
+    for (const char* protocol : kProtocols) {
+      const LoadResult result = Ask(target, protocol, 60);
+      EXPECT_THAT(result.answers, SizeIs(3)) << result.text;
+      const LoadResult inside = cluster().Load(client_, protocol, target, 60);
+      EXPECT_EQ(inside.failures, 0) << target << " " << inside.text;
+    }
   }
 }
 
 TEST_F(EdgeTest, ExternalTrafficPolicyLocalKeepsTheClientsAddress) {
   const int port = MakeNodePort("local", "who", "  externalTrafficPolicy: Local\n", "", 1);
 
-  for (int node : {0, 1}) {
-    EXPECT_THAT(Ask(At(node, port)).answers, ElementsAre(Key(cli::local::Layout::OutsideAddress())))
-        << node;
+  for (const int family : kFamilies) {
+    for (int node : {0, 1}) {
+      EXPECT_THAT(Ask(At(node, port, family)).answers, ElementsAre(Key(OutsideAddress(family))))
+          << node;
+    }
+    // No pod of it is on n3: refused at once, not after a timeout.
+    const LoadResult refused = cluster().LoadOutside("tcp", At(2, port, family), 3);
+    EXPECT_EQ(refused.failures, 3);
+    EXPECT_THAT(refused.errors, ElementsAre(Pair("connect: Connection refused", 3)))
+        << refused.text;
   }
-  // No pod of it is on n3: refused at once, not after a timeout.
-  const LoadResult refused = cluster().LoadOutside("tcp", At(2, port), 3);
-  EXPECT_EQ(refused.failures, 3);
-  EXPECT_THAT(refused.errors, ElementsAre(Pair("connect: Connection refused", 3))) << refused.text;
 }
 
 TEST_F(EdgeTest, AnswersComeThroughTheNodeOrDirectly) {
   const int snat = MakeNodePort("snat", "who", "", "", 2);
   const int direct = MakeNodePort("direct", "who", "", "    mesh.io/return-path: direct\n", 1);
 
-  // n3 has no pod of it: through it the backend sees n3, or the client itself.
-  EXPECT_THAT(Ask(At(2, snat)).answers, Each(Key(StartsWith("10.244."))));
-  EXPECT_THAT(Ask(At(2, direct)).answers, ElementsAre(Key(cli::local::Layout::OutsideAddress())));
-  // The pod of the receiving node always sees the client.
-  EXPECT_THAT(
-      Ask(At(0, snat), "tcp", 60).answers,
-      UnorderedElementsAre(Key(cli::local::Layout::OutsideAddress()), Key(StartsWith("10.244."))));
+  for (const int family : kFamilies) {
+    // n3 has no pod of it: through it the backend sees n3, or the client itself.
+    EXPECT_THAT(Ask(At(2, snat, family)).answers, Each(Key(StartsWith(PodPrefix(family)))));
+    EXPECT_THAT(Ask(At(2, direct, family)).answers, ElementsAre(Key(OutsideAddress(family))));
+    // The pod of the receiving node always sees the client.
+    EXPECT_THAT(
+        Ask(At(0, snat, family), "tcp", 60).answers,
+        UnorderedElementsAre(Key(OutsideAddress(family)), Key(StartsWith(PodPrefix(family)))));
+  }
 }
 
 TEST_F(EdgeTest, SessionAffinityKeepsAClientAtItsPod) {
   const int port = MakeNodePort("sticky", "echo", "  sessionAffinity: ClientIP\n", "", 1);
 
-  EXPECT_THAT(Ask(At(0, port), "tcp", 60).answers, SizeIs(1));
-  const std::string ip = cluster().ClusterIp("sticky");
-  EXPECT_THAT(cluster().Load(client_, "tcp", ip + ":80", 60).answers, SizeIs(1));
+  for (const int family : kFamilies) {
+    EXPECT_THAT(Ask(At(0, port, family), "tcp", 60).answers, SizeIs(1));
+    const std::string target = HostPort(cluster().ClusterIp("sticky", "default", family), 80);
+    EXPECT_THAT(cluster().Load(client_, "tcp", target, 60).answers, SizeIs(1)) << target;
+  }
 }
 
 TEST_F(EdgeTest, AServiceWithoutEndpointsRefusesAtOnce) {
   cluster().Apply(EdgeService("empty", "nobody", "  type: NodePort\n"));
   int port = 0;
   ASSERT_TRUE(Eventually([&] { return (port = NodePort(cluster(), "empty")) != 0; }));
-  const std::string target = cluster().ClusterIp("empty") + ":80";
   const auto refused = [](const LoadResult& result) {
     return result.failures == 3 && result.errors.size() == 1 &&
            result.errors.begin()->first.find("refused") != std::string::npos;
   };
 
-  for (const char* protocol : kProtocols) {
-    EXPECT_TRUE(Eventually([&] { return refused(cluster().Load(client_, protocol, target, 3)); }))
-        << protocol << " " << cluster().Load(client_, protocol, target, 3).text;
+  for (const int family : kFamilies) {
+    const std::string target = HostPort(cluster().ClusterIp("empty", "default", family), 80);
+    for (const char* protocol : kProtocols) {
+      EXPECT_TRUE(Eventually([&] { return refused(cluster().Load(client_, protocol, target, 3)); }))
+          << protocol << " " << cluster().Load(client_, protocol, target, 3).text;
+    }
+    const std::string at_node = At(1, port, family);
+    EXPECT_TRUE(Eventually([&] { return refused(cluster().LoadOutside("tcp", at_node, 3)); }))
+        << cluster().LoadOutside("tcp", at_node, 3).text;
   }
-  EXPECT_TRUE(Eventually([&] { return refused(cluster().LoadOutside("tcp", At(1, port), 3)); }))
-      << cluster().LoadOutside("tcp", At(1, port), 3).text;
 }
 
 TEST_F(EdgeTest, AHandWrittenSliceLeadsToItsEndpoints) {
   const Json pod = cluster().Get({"pod", "echo-n2"});
-  cluster().Apply(fmt::format(R"(apiVersion: v1
+  std::string manifest = R"(apiVersion: v1
 kind: Service
 metadata:
   name: byhand
 spec:
+  ipFamilyPolicy: RequireDualStack
   ports:
   - port: 80
----
+)";
+  for (const int family : kFamilies) {
+    manifest += fmt::format(R"(---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata:
-  name: byhand-1
+  name: byhand-{0}
   labels:
     kubernetes.io/service-name: byhand
-addressType: IPv4
+addressType: IPv{0}
 ports:
 - name: ""
   port: 9000
   protocol: TCP
 endpoints:
-- addresses: ["{}"]
+- addresses: ["{1}"]
 )",
-                              pod["status"]["podIP"].get<std::string>()));
+                            family, PodIp(pod, family));
+  }
+  cluster().Apply(manifest);
 
-  const std::string target = cluster().ClusterIp("byhand") + ":80";
-  EXPECT_TRUE(Eventually([&] {
-    const LoadResult result = cluster().Load(client_, "tcp", target, 10);
-    return result.failures == 0 && result.answers.count("echo-n2") == 1;
-  })) << cluster().Load(client_, "tcp", target, 3).text;
+  for (const int family : kFamilies) {
+    const std::string target = HostPort(cluster().ClusterIp("byhand", "default", family), 80);
+    EXPECT_TRUE(Eventually([&] {
+      const LoadResult result = cluster().Load(client_, "tcp", target, 10);
+      return result.failures == 0 && result.answers.count("echo-n2") == 1;
+    })) << target
+        << " " << cluster().Load(client_, "tcp", target, 3).text;
+  }
 }
 
 TEST_F(EdgeTest, AHostPortLeadsToItsPod) {
@@ -239,11 +271,14 @@ TEST_F(EdgeTest, AHostPortLeadsToItsPod) {
       ServerPod("hostport", "hostport", "n2", "hostport", "", "      hostPort: 8088\n"));
   ASSERT_TRUE(cluster().WaitForPods("app=hostport", 1));
 
-  EXPECT_TRUE(Eventually([&] {
-    const LoadResult result = cluster().LoadOutside("tcp", At(1, 8088), 10);
-    return result.failures == 0 && result.answers.count("hostport") == 1;
-  })) << cluster().LoadOutside("tcp", At(1, 8088), 3).text;
-  EXPECT_EQ(cluster().LoadOutside("tcp", At(0, 8088), 3).failures, 3) << "only on its own node";
+  for (const int family : kFamilies) {
+    EXPECT_TRUE(Eventually([&] {
+      const LoadResult result = cluster().LoadOutside("tcp", At(1, 8088, family), 10);
+      return result.failures == 0 && result.answers.count("hostport") == 1;
+    })) << cluster().LoadOutside("tcp", At(1, 8088, family), 3).text;
+    EXPECT_EQ(cluster().LoadOutside("tcp", At(0, 8088, family), 3).failures, 3)
+        << "only on its own node";
+  }
 }
 
 TEST_F(EdgeTest, ProcessesOfANodeReachItsOwnPorts) {
@@ -265,15 +300,16 @@ TEST_F(EdgeTest, ProcessesOfANodeReachItsOwnPorts) {
 
 TEST_F(EdgeTest, APodReachesTheOutsideAsItsNode) {
   const auto server = cluster().ServeOutside(7000, "@");
-  const std::string target = cli::local::Layout::OutsideAddress() + ":7000";
-
-  for (const char* protocol : kProtocols) {
-    EXPECT_TRUE(Eventually([&] {
-      const LoadResult result = cluster().Load(client_, protocol, target, 10);
-      return result.failures == 0 && result.answers.size() == 1 &&
-             result.answers.begin()->first == NodeAddress(2);
-    })) << protocol
-        << " " << cluster().Load(client_, protocol, target, 3).text;
+  for (const int family : kFamilies) {
+    const std::string target = HostPort(OutsideAddress(family), 7000);
+    for (const char* protocol : kProtocols) {
+      EXPECT_TRUE(Eventually([&] {
+        const LoadResult result = cluster().Load(client_, protocol, target, 10);
+        return result.failures == 0 && result.answers.size() == 1 &&
+               result.answers.begin()->first == NodeAddress(2, family);
+      })) << protocol
+          << " " << cluster().Load(client_, protocol, target, 3).text;
+    }
   }
 }
 
@@ -285,15 +321,21 @@ TEST_F(EdgeTest, NamesOfHeadlessServicesAndAliases) {
                   "ExternalName\n  externalName: echo.default.svc.cluster.local\n---\n" +
                   EdgeService("echo", "echo", ""));
   ASSERT_TRUE(cluster().WaitForPods("app=named", 2));
-  const std::string zero = cluster().Get({"pod", "named-0"})["status"]["podIP"];
+  const Json zero = cluster().Get({"pod", "named-0"});
 
   const std::string suffix = ".default.svc.cluster.local";
   EXPECT_TRUE(Eventually([&] { return Resolve("db" + suffix).answers.size() == 2; }));
   EXPECT_THAT(Resolve("zero.db" + suffix).answers,
-              ElementsAre(fmt::format("zero.db{}. 5 A {}", suffix, zero)));
-  EXPECT_THAT(Resolve("_tcp._tcp.db" + suffix, 33).answers, SizeIs(2));
+              ElementsAre(fmt::format("zero.db{}. 5 A {}", suffix, PodIp(zero))));
+  EXPECT_THAT(Resolve("zero.db" + suffix, dns::kTypeAaaa).answers,
+              ElementsAre(fmt::format("zero.db{}. 5 AAAA {}", suffix, PodIp(zero, 6))));
+  // Two names of the one without a hostname, one of the other.
+  EXPECT_THAT(Resolve("_tcp._tcp.db" + suffix, dns::kTypeSrv).answers, SizeIs(3));
   EXPECT_TRUE(Eventually([&] { return Resolve("alias" + suffix).answers.size() == 2; }));
   EXPECT_THAT(Resolve("alias" + suffix).answers[1], HasSubstr(cluster().ClusterIp("echo")));
+  EXPECT_THAT(Resolve("alias" + suffix, dns::kTypeAaaa, 6).answers,
+              ElementsAre(HasSubstr("CNAME"),
+                          HasSubstr(" AAAA " + cluster().ClusterIp("echo", "default", 6))));
 }
 
 TEST_F(EdgeTest, TheHealthCheckPortTellsWhichNodesHaveEndpoints) {
@@ -304,12 +346,12 @@ TEST_F(EdgeTest, TheHealthCheckPortTellsWhichNodesHaveEndpoints) {
     const Json json = cluster().Get({"service", "checked"});
     return (port = json["spec"].value("healthCheckNodePort", 0)) != 0;
   }));
-  const auto answer = [&](int node) {
+  const auto answer = [&](int node, int family = 4) {
     const auto output = cluster().Meshctl(
         {"local", "outside", "--name", cluster().layout().cluster(), "--", "sh", "-c",
          fmt::format("printf 'GET / HTTP/1.1\\r\\n\\r\\n' | timeout 5 "
                      "bash -c 'exec 3<>/dev/tcp/{}/{}; cat >&3; cat <&3'",
-                     NodeAddress(node), port)});
+                     NodeAddress(node, family), port)});
     return output.text;
   };
 
@@ -317,6 +359,7 @@ TEST_F(EdgeTest, TheHealthCheckPortTellsWhichNodesHaveEndpoints) {
       << answer(0);
   EXPECT_THAT(answer(1), AllOf(HasSubstr("200 OK"), HasSubstr("\"localEndpoints\":1")));
   EXPECT_THAT(answer(2), HasSubstr("503 Service Unavailable"));
+  EXPECT_THAT(answer(1, 6), AllOf(HasSubstr("200 OK"), HasSubstr("\"localEndpoints\":1")));
 }
 
 }  // namespace

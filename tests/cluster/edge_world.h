@@ -19,6 +19,7 @@ kind: Service
 metadata:
   name: {0}
 {3}spec:
+  ipFamilyPolicy: PreferDualStack
 {2}  selector:
     app: {1}
   ports:
@@ -59,7 +60,16 @@ spec:
                      pod, app, node, name, spec, port);
 }
 
-inline std::string NodeAddress(int index) { return cli::local::Layout::NodeAddress(index); }
+inline std::string NodeAddress(int index, int family = 4) {
+  using cli::local::Layout;
+  return family == 4 ? Layout::NodeAddress(index) : Layout::NodeAddress6(index);
+}
+inline std::string OutsideAddress(int family = 4) {
+  using cli::local::Layout;
+  return family == 4 ? Layout::OutsideAddress() : Layout::OutsideAddress6();
+}
+// What the addresses of all pods begin with.
+inline std::string PodPrefix(int family) { return family == 4 ? "10.244." : "fd00:10:244:"; }
 
 // The number of a node port of a Service; 0 while it has none.
 inline int NodePort(const LocalCluster& cluster, const std::string& service) {
@@ -69,12 +79,15 @@ inline int NodePort(const LocalCluster& cluster, const std::string& service) {
 }
 
 // The load balancer address of a Service; empty while it has none.
-inline std::string BalancerAddress(const LocalCluster& cluster, const std::string& service) {
+inline std::string BalancerAddress(const LocalCluster& cluster, const std::string& service,
+                                   int family = 4) {
   const Json json = cluster.Get({"service", service});
   if (json.is_discarded() || !json.contains("status")) return "";
-  const Json ingress = json["status"].value("loadBalancer", Json::object());
-  const Json list = ingress.value("ingress", Json::array());
-  return list.empty() ? "" : list[0].value("ip", "");
+  const Json balancer = json["status"].value("loadBalancer", Json::object());
+  std::vector<std::string> ips;
+  for (const Json& ingress : balancer.value("ingress", Json::array()))
+    ips.push_back(ingress.value("ip", ""));
+  return OfFamily(ips, family);
 }
 
 }  // namespace mesh::testing

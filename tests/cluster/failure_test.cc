@@ -21,14 +21,18 @@ class FailureTest : public ClusterTest {
     ASSERT_TRUE(cluster().WaitForPods("app=echo", 3));
     ASSERT_TRUE(cluster().WaitForPods("app=client", 1));
     target_ = cluster().ClusterIp("echo") + ":80";
+    target6_ = HostPort(cluster().ClusterIp("echo", "default", 6), 80);
     client_ = cluster().PodPid("client");
     ASSERT_TRUE(Eventually([&] { return Serves(); }));
   }
 
-  // All three pods answer, none fails.
+  // All three pods answer in both families, none fails.
   bool Serves() {
-    const LoadResult result = cluster().Load(client_, "tcp", target_, 60);
-    return result.failures == 0 && result.answers.size() == 3;
+    for (const std::string& target : {target_, target6_}) {
+      const LoadResult result = cluster().Load(client_, "tcp", target, 60);
+      if (result.failures != 0 || result.answers.size() != 3) return false;
+    }
+    return true;
   }
 
   // Kills a part of a node and waits until another process stands in its place.
@@ -62,22 +66,28 @@ class FailureTest : public ClusterTest {
     }));
   }
 
-  std::string target_;
+  std::string target_, target6_;
   pid_t client_ = 0;
 };
 
 TEST_F(FailureTest, AnAgentThatIsKilledCostsNoRequest) {
   const auto load = cluster().StartLoad(client_, "tcp", target_);
   const auto held = cluster().StartLoad(client_, "hold", target_);
+  const auto load6 = cluster().StartLoad(client_, "tcp", target6_);
+  const auto held6 = cluster().StartLoad(client_, "hold", target6_);
   for (const char* node : {"n1", "n2", "n3"}) KillAndWaitForSuccessor(node, "agent");
   ASSERT_TRUE(Eventually([&] { return AllNodesReady(); }));
 
-  const LoadResult result = load->Stop();
-  EXPECT_EQ(result.failures, 0) << result.text;
-  EXPECT_THAT(result.answers, SizeIs(3)) << result.text;
-  const LoadResult connection = held->Stop();
-  EXPECT_EQ(connection.failures, 0) << connection.text;
-  EXPECT_THAT(connection.answers, SizeIs(1)) << connection.text;
+  for (RunningLoad* running : {load.get(), load6.get()}) {
+    const LoadResult result = running->Stop();
+    EXPECT_EQ(result.failures, 0) << result.text;
+    EXPECT_THAT(result.answers, SizeIs(3)) << result.text;
+  }
+  for (RunningLoad* running : {held.get(), held6.get()}) {
+    const LoadResult connection = running->Stop();
+    EXPECT_EQ(connection.failures, 0) << connection.text;
+    EXPECT_THAT(connection.answers, SizeIs(1)) << connection.text;
+  }
   ExpectWhole();
 }
 

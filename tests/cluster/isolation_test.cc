@@ -51,28 +51,35 @@ TEST_F(IsolationTest, DropsDirectConnectionsOfOtherNamespacesAndCountsThem) {
         std::pair("green-near", "green")}) {
     ASSERT_TRUE(cluster().WaitForPods(fmt::format("app={}", name), 1, ns));
   }
-  const std::string service = cluster().ClusterIp("echo", "blue") + ":80";
   const pid_t blue = cluster().PodPid("blue-client");
-  ASSERT_TRUE(
-      Eventually([&] { return cluster().Load(blue, "tcp", service, 20).answers.size() == 2; }));
+  std::vector<std::string> services, directs;
+  for (const int family : kFamilies) {
+    services.push_back(HostPort(cluster().ClusterIp("echo", "blue", family), 80));
+    ASSERT_TRUE(Eventually([&] {
+      return cluster().Load(blue, "tcp", services.back(), 20).answers.size() == 2;
+    })) << services.back();
+    for (const Json& pod : cluster().ReadyPods("app=echo", "blue"))
+      directs.push_back(HostPort(PodIp(pod, family), 9000));
+  }
 
-  for (const Json& pod : cluster().ReadyPods("app=echo", "blue")) {
-    const std::string direct = pod["status"]["podIP"].get<std::string>() + ":9000";
+  for (const std::string& direct : directs) {
     EXPECT_EQ(cluster().Load(blue, "tcp", direct, 5).failures, 0) << "own namespace, " << direct;
     for (const char* client : {"green-client", "green-near"}) {
       for (const char* protocol : {"tcp", "udp"}) {
         const long before = Drops(cluster());
         const LoadResult refused = cluster().Load(cluster().PodPid(client), protocol, direct, 2);
-        EXPECT_EQ(refused.failures, 2) << client << " " << protocol << " " << refused.text;
-        EXPECT_GE(Drops(cluster()), before + 2) << client << " " << protocol;
+        EXPECT_EQ(refused.failures, 2) << client << " " << direct << " " << refused.text;
+        EXPECT_GE(Drops(cluster()), before + 2) << client << " " << protocol << " " << direct;
       }
     }
   }
 
   for (const char* client : {"green-client", "green-near"}) {
     for (const char* protocol : {"tcp", "udp"}) {
-      const LoadResult allowed = cluster().Load(cluster().PodPid(client), protocol, service, 20);
-      EXPECT_EQ(allowed.failures, 0) << client << " " << protocol << " " << allowed.text;
+      for (const std::string& service : services) {
+        const LoadResult allowed = cluster().Load(cluster().PodPid(client), protocol, service, 20);
+        EXPECT_EQ(allowed.failures, 0) << client << " " << service << " " << allowed.text;
+      }
     }
   }
 }
@@ -83,9 +90,11 @@ TEST_F(IsolationTest, LetsANodeReachItsPodsDirectly) {
 
   for (const Json& pod : cluster().ReadyPods("app=echo", "blue")) {
     const std::string node = pod["spec"]["nodeName"];
-    const std::string direct = pod["status"]["podIP"].get<std::string>() + ":9000";
-    const LoadResult result = cluster().Load(cluster().Pid(node, "node-init"), "tcp", direct, 10);
-    EXPECT_EQ(result.failures, 0) << node << " " << result.text;
+    for (const int family : kFamilies) {
+      const std::string direct = HostPort(PodIp(pod, family), 9000);
+      const LoadResult result = cluster().Load(cluster().Pid(node, "node-init"), "tcp", direct, 10);
+      EXPECT_EQ(result.failures, 0) << node << " " << direct << " " << result.text;
+    }
   }
 }
 

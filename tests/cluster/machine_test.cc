@@ -31,6 +31,7 @@ std::map<std::string, std::string> MachineNetwork() {
           // Life times count down.
           {"addresses", TextOf({"sh", "-c", "ip -o addr | sed 's/valid_lft.*//'"})},
           {"routes", TextOf({"ip", "route", "show", "table", "all"})},
+          {"routes6", TextOf({"sh", "-c", "ip -6 -o route show table all | sed 's/expires.*//'"})},
           {"rules", TextOf({"ip", "rule"})},
           {"nftables", TextOf({"nft", "--stateless", "list", "ruleset"})}};
 }

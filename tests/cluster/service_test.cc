@@ -3,6 +3,7 @@
 // network namespace of a pod or a node; servers answer with their pod's name.
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <set>
 
 #include "fmt/format.h"
@@ -22,15 +23,18 @@ class ServiceTest : public ClusterTest {
     cluster().Apply(EchoManifest("echo", replicas) + "---\n" + ClientManifest("client", "n2"));
     ASSERT_TRUE(cluster().WaitForPods("app=echo", static_cast<size_t>(replicas)));
     ASSERT_TRUE(cluster().WaitForPods("app=client", 1));
-    target_ = cluster().ClusterIp("echo") + ":80";
     client_ = cluster().PodPid("client");
     ASSERT_NE(client_, 0);
-    ASSERT_TRUE(Eventually([&] {
-      return cluster().Load(client_, "tcp", target_, 10 * replicas).answers.size() ==
-             static_cast<size_t>(replicas);
-    }));
+    targets_.clear();
+    for (const int family : kFamilies) {
+      targets_.push_back(HostPort(cluster().ClusterIp("echo", "default", family), 80));
+      ASSERT_TRUE(Eventually([&] {
+        return cluster().Load(client_, "tcp", targets_.back(), 10 * replicas).answers.size() ==
+               static_cast<size_t>(replicas);
+      })) << targets_.back();
+    }
   }
-  std::string target_;
+  std::vector<std::string> targets_;  // one of each family
   pid_t client_ = 0;
 };
 
@@ -40,23 +44,25 @@ TEST_F(ServiceTest, SpreadsTcpAndUdpOverPodsOfAllNodes) {
   for (const Json& pod : cluster().ReadyPods("app=echo")) nodes.insert(pod["spec"]["nodeName"]);
   EXPECT_THAT(nodes, SizeIs(3));
 
-  const LoadResult tcp = cluster().Load(client_, "tcp", target_, 200);
-  EXPECT_EQ(tcp.failures, 0) << tcp.text;
-  EXPECT_THAT(tcp.answers, SizeIs(3)) << tcp.text;
-
-  const LoadResult udp = cluster().Load(client_, "udp", target_, 200);
-  EXPECT_EQ(udp.failures, 0) << udp.text;
-  EXPECT_THAT(udp.answers, SizeIs(3)) << udp.text;
+  for (const std::string& target : targets_) {
+    for (const char* protocol : {"tcp", "udp"}) {
+      const LoadResult result = cluster().Load(client_, protocol, target, 200);
+      EXPECT_EQ(result.failures, 0) << target << " " << result.text;
+      EXPECT_THAT(result.answers, SizeIs(3)) << target << " " << result.text;
+    }
+  }
 }
 
 TEST_F(ServiceTest, IsReachedByProcessesOfEveryNode) {
   StartEcho(2);
   for (const char* node : {"n1", "n2", "n3"}) {
     const pid_t init = cluster().Pid(node, "node-init");
-    for (const char* protocol : {"tcp", "udp"}) {
-      const LoadResult result = cluster().Load(init, protocol, target_, 50);
-      EXPECT_EQ(result.failures, 0) << node << " " << protocol << " " << result.text;
-      EXPECT_THAT(result.answers, SizeIs(2)) << node << " " << protocol << " " << result.text;
+    for (const std::string& target : targets_) {
+      for (const char* protocol : {"tcp", "udp"}) {
+        const LoadResult result = cluster().Load(init, protocol, target, 50);
+        EXPECT_EQ(result.failures, 0) << node << " " << target << " " << result.text;
+        EXPECT_THAT(result.answers, SizeIs(2)) << node << " " << target << " " << result.text;
+      }
     }
   }
 }
@@ -67,10 +73,13 @@ TEST_F(ServiceTest, LetsAPodReachItselfThroughItsService) {
   const pid_t server = cluster().PodPid("9000");
   ASSERT_NE(server, 0);
 
-  for (const char* protocol : {"tcp", "udp"}) {
-    const LoadResult result = cluster().Load(server, protocol, target_, 50);
-    EXPECT_EQ(result.failures, 0) << protocol << " " << result.text;
-    EXPECT_EQ(result.answers.count(pod["metadata"]["name"].get<std::string>()), 1U) << result.text;
+  for (const std::string& target : targets_) {
+    for (const char* protocol : {"tcp", "udp"}) {
+      const LoadResult result = cluster().Load(server, protocol, target, 50);
+      EXPECT_EQ(result.failures, 0) << target << " " << result.text;
+      EXPECT_EQ(result.answers.count(pod["metadata"]["name"].get<std::string>()), 1U)
+          << result.text;
+    }
   }
 }
 
@@ -99,6 +108,12 @@ spec:
         cluster().Meshctl({"exec", "tools", "--", "sh", "-c",
                            fmt::format("echo '?' | timeout 5 nc -w 3 {} 80", host)});
     EXPECT_THAT(answer.text, HasSubstr(name)) << host;
+    const auto addresses =
+        cluster().Meshctl({"exec", "tools", "--", "timeout", "10", "nslookup", host});
+    for (const int family : kFamilies) {
+      EXPECT_THAT(addresses.text, HasSubstr(cluster().ClusterIp("echo", "default", family)))
+          << host;
+    }
   }
   const auto absent = cluster().Meshctl(
       {"exec", "tools", "--", "timeout", "10", "nslookup", "absent.default.svc.cluster.local"});
@@ -107,9 +122,10 @@ spec:
 
 TEST_F(ServiceTest, LeavesNoMapEntryWhenItsDeploymentAndItselfAreDeleted) {
   StartEcho(2);
-  std::vector<std::string> addresses = {cluster().ClusterIp("echo")};
-  for (const Json& pod : cluster().ReadyPods("app=echo")) {
-    addresses.push_back(pod["status"]["podIP"]);
+  std::vector<std::string> services, pods;
+  for (const int family : kFamilies) {
+    services.push_back(cluster().ClusterIp("echo", "default", family));
+    for (const Json& pod : cluster().ReadyPods("app=echo")) pods.push_back(PodIp(pod, family));
   }
   // Neither a backend nor an endpoint nor a flow may name the pods.
   const auto found = [&](const std::vector<std::string>& wanted) {
@@ -124,14 +140,14 @@ TEST_F(ServiceTest, LeavesNoMapEntryWhenItsDeploymentAndItselfAreDeleted) {
     }
     return where;
   };
-  EXPECT_NE(found(addresses), "");
+  EXPECT_NE(found(pods), "");
+  for (const std::string& service : services) EXPECT_NE(found({service}), "") << service;
 
   cluster().MustMeshctl({"delete", "deployment", "echo"});
-  const std::vector<std::string> pods(addresses.begin() + 1, addresses.end());
   EXPECT_TRUE(Eventually([&] { return found(pods).empty(); })) << found(pods);
 
   cluster().MustMeshctl({"delete", "service", "echo"});
-  EXPECT_TRUE(Eventually([&] { return found(addresses).empty(); })) << found(addresses);
+  EXPECT_TRUE(Eventually([&] { return found(services).empty(); })) << found(services);
 }
 
 TEST_F(ServiceTest, GetsAReplacementThatServesWhenAPodIsDeleted) {
@@ -142,9 +158,11 @@ TEST_F(ServiceTest, GetsAReplacementThatServesWhenAPodIsDeleted) {
   cluster().MustMeshctl({"delete", "pod", old_name, "--wait=false"});
 
   EXPECT_TRUE(Eventually([&] {
-    const LoadResult result = cluster().Load(client_, "tcp", target_, 5);
-    return result.failures == 0 && result.answers.size() == 1 &&
-           result.answers.begin()->first != old_name;
+    return std::all_of(targets_.begin(), targets_.end(), [&](const std::string& target) {
+      const LoadResult result = cluster().Load(client_, "tcp", target, 5);
+      return result.failures == 0 && result.answers.size() == 1 &&
+             result.answers.begin()->first != old_name;
+    });
   }));
 }
 

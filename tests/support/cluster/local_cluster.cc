@@ -85,6 +85,26 @@ bool IsReady(const Json& pod) {
 
 }  // namespace
 
+std::string HostPort(const std::string& ip, int port) {
+  const bool ipv6 = ip.find(':') != std::string::npos;
+  return ipv6 ? fmt::format("[{}]:{}", ip, port) : fmt::format("{}:{}", ip, port);
+}
+
+std::string OfFamily(const std::vector<std::string>& ips, int family) {
+  for (const std::string& ip : ips) {
+    if ((ip.find(':') != std::string::npos) == (family == 6)) return ip;
+  }
+  return "";
+}
+
+std::string PodIp(const Json& pod, int family) {
+  std::vector<std::string> ips;
+  if (pod.contains("status")) {
+    for (const Json& ip : pod["status"].value("podIPs", Json::array())) ips.push_back(ip["ip"]);
+  }
+  return OfFamily(ips, family);
+}
+
 RunningLoad::~RunningLoad() {
   if (pid_ == 0) return;
   ::kill(pid_, SIGKILL);
@@ -113,8 +133,10 @@ LocalCluster::LocalCluster(int nodes) : layout_(TestLayout()) {
     return;
   }
   Meshctl({"local", "down", "--name", layout_.cluster()});
+  const char* routing = std::getenv("MESH_TEST_ROUTING");
   const Output up =
-      Meshctl({"local", "up", "--name", layout_.cluster(), "--nodes", std::to_string(nodes)});
+      Meshctl({"local", "up", "--name", layout_.cluster(), "--nodes", std::to_string(nodes),
+               "--ip-family", "dual", "--routing", routing == nullptr ? "vxlan" : routing});
   running_ = up.exit_code == 0;
   if (!running_) ADD_FAILURE() << "the cluster does not start: " << up.text;
   if (running_) LoadImage(kLoadArchive);
@@ -206,9 +228,11 @@ bool LocalCluster::WaitForPods(const std::string& selector, size_t count,
   return Eventually([&] { return ReadyPods(selector, ns).size() == count; });
 }
 
-std::string LocalCluster::ClusterIp(const std::string& service, const std::string& ns) const {
+std::string LocalCluster::ClusterIp(const std::string& service, const std::string& ns,
+                                    int family) const {
   const Json json = Get({"service", service, "-n", ns});
-  return json.is_discarded() ? "" : json["spec"].value("clusterIP", "");
+  if (json.is_discarded() || !json.contains("spec")) return "";
+  return OfFamily(json["spec"].value("clusterIPs", std::vector<std::string>()), family);
 }
 
 Json LocalCluster::Status() const {
@@ -287,6 +311,7 @@ metadata:
   name: {name}
   namespace: {ns}
 spec:
+  ipFamilyPolicy: PreferDualStack
   selector:
     app: {name}
   ports:

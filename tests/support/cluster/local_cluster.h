@@ -31,6 +31,15 @@ bool Eventually(Condition&& condition, absl::Duration patience = kPatience) {
   return cli::local::WaitUntil(absl::Now() + patience, condition);
 }
 
+inline constexpr int kFamilies[] = {4, 6};
+
+// "10.0.0.1:80", "[fd00::1]:80"
+std::string HostPort(const std::string& ip, int port);
+// That of `family` among texts such as a status lists; empty when none is.
+std::string OfFamily(const std::vector<std::string>& ips, int family);
+// Of a pod as JSON.
+std::string PodIp(const Json& pod, int family = 4);
+
 // What mesh-load printed.
 struct LoadResult {
   long requests = 0, failures = 0;
@@ -57,6 +66,7 @@ class RunningLoad {
 class LocalCluster {
  public:
   // Starts it (after removing what an earlier run left) and loads the image localhost/mesh-load:v1.
+  // Dual stack, with the routing that MESH_TEST_ROUTING says, VXLAN without it.
   explicit LocalCluster(int nodes = 3);
   // Removes it. After a failure the ends of the logs are printed first.
   ~LocalCluster();
@@ -80,7 +90,9 @@ class LocalCluster {
   // Waits for exactly `count` of them.
   bool WaitForPods(const std::string& selector, size_t count,
                    const std::string& ns = "default") const;
-  std::string ClusterIp(const std::string& service, const std::string& ns = "default") const;
+  // Of one family (4 or 6); empty while it has none.
+  std::string ClusterIp(const std::string& service, const std::string& ns = "default",
+                        int family = 4) const;
 
   // `local status -o json`.
   Json Status() const;

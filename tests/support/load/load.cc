@@ -7,6 +7,7 @@
 //   line mesh-load {tcp|udp|hold} IP:PORT COUNT    so many requests mesh-load idle [WORD] waits;
 //   WORD tells one from another
 //
+// An IPv6 address stands in brackets; `serve` answers in both families.
 // NAME "-" is the host name, "@" the client's address, as the server sees it. `tcp` opens a
 // connection for each request, `hold` keeps one; a request that has no answer after a second has
 // failed.
@@ -46,6 +47,46 @@ int Fail(const char* what) {
 
 // --- server -------------------------------------------------------------------------------------
 
+// IPv4 addresses come mapped to the socket of both families.
+std::string AddressOf(const sockaddr_storage& peer) {
+  char text[INET6_ADDRSTRLEN] = {};
+  if (peer.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer);
+    inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
+    return text;
+  }
+  const auto& v6 = reinterpret_cast<const sockaddr_in6&>(peer);
+  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+    inet_ntop(AF_INET, &v6.sin6_addr.s6_addr[12], text, sizeof text);
+  } else {
+    inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
+  }
+  return text;
+}
+
+// Bound to `port` of all addresses of both families, where the kernel has both.
+int Bound(int type, int port) {
+  const int one = 1, zero = 0;
+  int fd = socket(AF_INET6, type | SOCK_NONBLOCK, 0);
+  sockaddr_storage any{};
+  socklen_t size = 0;
+  if (fd >= 0) {
+    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
+    auto& v6 = reinterpret_cast<sockaddr_in6&>(any);
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons(static_cast<uint16_t>(port));
+    size = sizeof v6;
+  } else {
+    fd = socket(AF_INET, type | SOCK_NONBLOCK, 0);
+    auto& v4 = reinterpret_cast<sockaddr_in&>(any);
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(static_cast<uint16_t>(port));
+    size = sizeof v4;
+  }
+  if (type == SOCK_STREAM) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  return bind(fd, reinterpret_cast<const sockaddr*>(&any), size) == 0 ? fd : -1;
+}
+
 int Serve(int port, std::string name) {
   if (name == "-") {
     char host[256] = {};
@@ -54,25 +95,19 @@ int Serve(int port, std::string name) {
   }
   const bool echo_address = name == "@";
   const std::string named = name + "\n";
-  const auto answer_to = [&](const sockaddr_in& peer) {
-    return echo_address ? std::string(inet_ntoa(peer.sin_addr)) + "\n" : named;
+  const auto answer_to = [&](const sockaddr_storage& peer) {
+    return echo_address ? AddressOf(peer) + "\n" : named;
   };
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  const auto* any = reinterpret_cast<const sockaddr*>(&address);
-  const int one = 1;
-  const int tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-  setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  const int udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-  if (bind(tcp, any, sizeof address) != 0 || listen(tcp, 1024) != 0) return Fail("listen on TCP");
-  if (bind(udp, any, sizeof address) != 0) return Fail("bind UDP");
+  const int tcp = Bound(SOCK_STREAM, port);
+  if (tcp < 0 || listen(tcp, 1024) != 0) return Fail("listen on TCP");
+  const int udp = Bound(SOCK_DGRAM, port);
+  if (udp < 0) return Fail("bind UDP");
   std::vector<pollfd> fds = {{tcp, POLLIN, 0}, {udp, POLLIN, 0}};
   while (true) {
     if (poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return Fail("poll");
     char buffer[2048];
     if (fds[1].revents != 0) {
-      sockaddr_in peer{};
+      sockaddr_storage peer{};
       socklen_t size = sizeof peer;
       while (recvfrom(udp, buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&peer), &size) >=
              0) {
@@ -83,7 +118,7 @@ int Serve(int port, std::string name) {
     for (size_t i = 2; i < fds.size();) {
       if (fds[i].revents != 0) {
         const ssize_t got = read(fds[i].fd, buffer, sizeof buffer);
-        sockaddr_in peer{};
+        sockaddr_storage peer{};
         socklen_t size = sizeof peer;
         getpeername(fds[i].fd, reinterpret_cast<sockaddr*>(&peer), &size);
         const std::string answer = answer_to(peer);
@@ -116,12 +151,37 @@ bool Wait(int fd, short events) {
   return poll(&poll_fd, 1, kTimeoutMs) == 1;
 }
 
+struct Target {
+  sockaddr_storage address{};
+  socklen_t size = 0;
+};
+
+// "10.0.0.1:80" or "[fd00::1]:80"; false for anything else.
+bool ParseTarget(const std::string& text, Target* out) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0) return false;
+  const auto port = htons(static_cast<uint16_t>(std::atoi(text.c_str() + colon + 1)));
+  if (text[0] == '[' && text[colon - 1] == ']') {
+    auto& v6 = reinterpret_cast<sockaddr_in6&>(out->address);
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = port;
+    out->size = sizeof v6;
+    return inet_pton(AF_INET6, text.substr(1, colon - 2).c_str(), &v6.sin6_addr) == 1;
+  }
+  auto& v4 = reinterpret_cast<sockaddr_in&>(out->address);
+  v4.sin_family = AF_INET;
+  v4.sin_port = port;
+  out->size = sizeof v4;
+  return inet_pton(AF_INET, text.substr(0, colon).c_str(), &v4.sin_addr) == 1;
+}
+
 // A connected socket; -1 with `error` set.
-int Connect(bool udp, const sockaddr_in& target, std::string* error) {
-  const int fd = socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK, 0);
+int Connect(bool udp, const Target& target, std::string* error) {
+  const int fd =
+      socket(target.address.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK, 0);
   const int one = 1;
   if (!udp) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&target), sizeof target) != 0) {
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&target.address), target.size) != 0) {
     int problem = errno;
     socklen_t size = sizeof problem;
     if (problem == EINPROGRESS) {
@@ -176,15 +236,12 @@ void Print(const Result& result) {
 }
 
 int Load(const std::string& mode, const std::string& target_text, long count) {
-  const size_t colon = target_text.find(':');
-  sockaddr_in target{};
-  target.sin_family = AF_INET;
-  if (colon == std::string::npos ||
-      inet_pton(AF_INET, target_text.substr(0, colon).c_str(), &target.sin_addr) != 1) {
-    std::fprintf(stderr, "mesh-load: \"%s\" is not IP:PORT\n", target_text.c_str());
+  Target target;
+  if (!ParseTarget(target_text, &target)) {
+    std::fprintf(stderr, "mesh-load: \"%s\" is neither IP:PORT nor [IPV6]:PORT\n",
+                 target_text.c_str());
     return 2;
   }
-  target.sin_port = htons(static_cast<uint16_t>(std::atoi(target_text.c_str() + colon + 1)));
   const bool udp = mode == "udp", hold = mode == "hold";
   Result result;
   int held = -1;

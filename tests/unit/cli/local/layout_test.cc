@@ -46,6 +46,8 @@ TEST(Layout, RefusesNamesThatAreNoPathPart) {
 TEST(Layout, GivesEachNodeAnAddressOfItsOwn) {
   EXPECT_EQ(Layout::NodeAddress(0), "10.89.0.11");
   EXPECT_EQ(Layout::NodeAddress(kMaxNodes - 1), "10.89.0.74");
+  EXPECT_EQ(Layout::NodeAddress6(0), "fd00:10:89::11");
+  EXPECT_EQ(Layout::NodeAddress6(kMaxNodes - 1), "fd00:10:89::74");
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ TEST(NodeSpec, SurvivesItsFile) {
                       .run_dir = "/run/mesh/local/n1",
                       .log_file = "/log",
                       .shim_dir = "/shims",
+                      .address6 = "fd00:10:89::11",
                       .services = {{"agent", {"/bin/a", "--x", "a b"}, "/agent.log"}}};
 
   const auto read = NodeSpecFromJson(NodeSpecToJson(spec));

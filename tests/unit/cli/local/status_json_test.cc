@@ -12,6 +12,7 @@ TEST(StatusToJson, ListsNodesWithAddressesNamespacesAndProcesses) {
   status.running = true;
   status.nodes.push_back({.name = "n1",
                           .address = "10.89.0.11",
+                          .address6 = "fd00:10:89::11",
                           .netns = "mesh-n1",
                           .containerd_socket = "/run/mesh/local/n1/containerd.sock",
                           .pids = {{"agent", 12}, {"containerd", 11}, {"meshd", 13}},
@@ -24,6 +25,8 @@ TEST(StatusToJson, ListsNodesWithAddressesNamespacesAndProcesses) {
   const auto& node = json["nodes"][0];
   EXPECT_EQ(node["name"], "n1");
   EXPECT_EQ(node["address"], "10.89.0.11");
+  EXPECT_EQ(node["address6"], "fd00:10:89::11");
+  EXPECT_EQ(json["outsideAddress6"], "fd00:10:89::1");
   EXPECT_EQ(node["namespace"], "mesh-n1");
   EXPECT_EQ(node["namespacePath"], "/run/netns/mesh-n1");
   EXPECT_EQ(node["ready"], true);

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/local/cluster.h"
+#include "common/cluster_ranges.h"
+#include "common/status.h"
+#include "fmt/format.h"
+
+namespace mesh::cli::local {
+namespace {
+
+constexpr char kPods[] = "10.244.0.0/16", kPods6[] = "fd00:10:244::/48";
+constexpr char kServices[] = "10.96.0.0/16", kServices6[] = "fd00:10:96::/112";
+// Of the nodes' link; see Layout.
+constexpr char kPool[] = "10.89.0.200-10.89.0.250";
+constexpr char kPool6[] = "fd00:10:89::200-fd00:10:89::250";
+
+bool HasTwo(const std::string& ranges) { return ranges.find(',') != std::string::npos; }
+
+std::string Default(const char* v4, const char* v6, bool dual) {
+  return dual ? fmt::format("{},{}", v4, v6) : v4;
+}
+
+}  // namespace
+
+absl::StatusOr<UpOptions> Resolve(const UpOptions& given, bool kernel_has_ipv6) {
+  UpOptions out = given;
+  const std::string& told = given.cluster_cidr.empty() ? given.service_cidr : given.cluster_cidr;
+  bool dual = told.empty() ? kernel_has_ipv6 : HasTwo(told);
+  if (given.families != IpFamilies::kAsGiven) {
+    const bool wanted = given.families == IpFamilies::kDual;
+    if (!told.empty() && dual != wanted) {
+      return absl::InvalidArgumentError(
+          fmt::format("--ip-family {} and the range {} do not go together: give {} in "
+                      "--cluster-cidr and in --service-cidr, or none",
+                      wanted ? "dual" : "ipv4", told,
+                      wanted ? "an IPv4 range, a comma and an IPv6 range" : "one IPv4 range"));
+    }
+    dual = wanted;
+  }
+  if (dual && !kernel_has_ipv6) {
+    return absl::FailedPreconditionError(
+        "this kernel has no IPv6: boot it without ipv6.disable=1, or give --ip-family ipv4");
+  }
+  if (out.cluster_cidr.empty()) out.cluster_cidr = Default(kPods, kPods6, dual);
+  if (out.service_cidr.empty()) out.service_cidr = Default(kServices, kServices6, dual);
+  if (!out.load_balancer_pool) out.load_balancer_pool = Default(kPool, kPool6, dual);
+  RETURN_IF_ERROR(CheckClusterRanges(out.cluster_cidr, out.service_cidr));
+  return out;
+}
+
+}  // namespace mesh::cli::local

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cli/local/cluster.h"
+
+namespace mesh::cli::local {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(Resolve, IsDualStackWhereTheKernelIs) {
+  const auto dual = Resolve({}, true);
+  ASSERT_TRUE(dual.ok()) << dual.status();
+  EXPECT_TRUE(dual->dual());
+  EXPECT_EQ(dual->cluster_cidr, "10.244.0.0/16,fd00:10:244::/48");
+  EXPECT_EQ(dual->service_cidr, "10.96.0.0/16,fd00:10:96::/112");
+  EXPECT_EQ(dual->load_balancer_pool, "10.89.0.200-10.89.0.250,fd00:10:89::200-fd00:10:89::250");
+
+  const auto single = Resolve({}, false);
+  ASSERT_TRUE(single.ok()) << single.status();
+  EXPECT_FALSE(single->dual());
+  EXPECT_EQ(single->cluster_cidr, "10.244.0.0/16");
+  EXPECT_EQ(single->load_balancer_pool, "10.89.0.200-10.89.0.250");
+}
+
+TEST(Resolve, TheRangesSayTheFamiliesToo) {
+  const auto single = Resolve({.cluster_cidr = "10.1.0.0/16"}, true);
+  ASSERT_TRUE(single.ok()) << single.status();
+  EXPECT_EQ(single->service_cidr, "10.96.0.0/16");
+
+  const auto dual = Resolve({.service_cidr = "10.2.0.0/16,fd00:2::/112"}, true);
+  ASSERT_TRUE(dual.ok()) << dual.status();
+  EXPECT_EQ(dual->cluster_cidr, "10.244.0.0/16,fd00:10:244::/48");
+}
+
+TEST(Resolve, KeepsWhatIsAskedFor) {
+  const auto out =
+      Resolve({.families = IpFamilies::kIpv4, .routing = "native", .load_balancer_pool = ""}, true);
+
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_FALSE(out->dual());
+  EXPECT_EQ(out->routing, "native");
+  EXPECT_EQ(out->load_balancer_pool, "") << "none";
+}
+
+TEST(Resolve, NamesWhatDoesNotGoTogether) {
+  const struct {
+    UpOptions options;
+    bool kernel_has_ipv6;
+    const char* want;
+  } cases[] = {
+      {{.families = IpFamilies::kDual, .cluster_cidr = "10.1.0.0/16"},
+       true,
+       "--ip-family dual and the range 10.1.0.0/16 do not go together"},
+      {{.families = IpFamilies::kIpv4, .cluster_cidr = "10.1.0.0/16,fd00::/48"},
+       true,
+       "--ip-family ipv4 and the range 10.1.0.0/16,fd00::/48"},
+      {{.families = IpFamilies::kDual}, false, "this kernel has no IPv6"},
+      {{.cluster_cidr = "10.1.0.0/16,fd00::/48", .service_cidr = "10.2.0.0/16"},
+       true,
+       "--service-cidr"},
+      {{.cluster_cidr = "10.96.0.0/12"}, true, "overlap"},
+  };
+  for (const auto& c : cases) {
+    const auto out = Resolve(c.options, c.kernel_has_ipv6);
+    EXPECT_FALSE(out.ok()) << c.want;
+    EXPECT_THAT(std::string(out.status().message()), HasSubstr(c.want));
+  }
+}
+
+}  // namespace
+}  // namespace mesh::cli::local
