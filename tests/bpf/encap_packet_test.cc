@@ -70,7 +70,8 @@ TEST_F(EncapTest, LeavesAPacketItsOwnAddressesWhenItKnowsNoBetter) {
 
 TEST_F(EncapTest, TheFirstPacketAndThoseToUnknownNeighboursAreLeftToTheKernel) {
   EXPECT_FALSE(FromPod(client_, Udp(kClient, kWeb)).tunnel.has_value());
-  ASSERT_TRUE(maps_->v4.tunnel.Upsert({24, inet_addr("10.244.3.0")}, {inet_addr("192.0.2.3")}).ok());
+  ASSERT_TRUE(
+      maps_->v4.tunnel.Upsert({24, inet_addr("10.244.3.0")}, {inet_addr("192.0.2.3")}).ok());
   const Packet packet = Udp(kClient, At("10.244.3.10:53"));
   for (int i = 0; i < 5; ++i) {
     const Outcome out = FromPod(client_, packet);
