@@ -106,7 +106,7 @@ TEST_F(FrontendTest, ARemoteBackendIsSentTheNodesAddress) {
   EXPECT_EQ(self.ip.ToString(), "10.244.1.1");
   EXPECT_GE(self.port, MESH_MASQUERADE_PORT_FIRST);
   EXPECT_EQ(*out.packet, Tcp(self, kFar, kSyn));
-  const mesh_flow_value flow = Flow(Tcp(kUser, kNodePort, kSyn));
+  const F::FlowValue flow = Flow(Tcp(kUser, kNodePort, kSyn));
   EXPECT_EQ(flow.target, MESH_TARGET_TUNNEL);
   EXPECT_EQ(flow.vni, MESH_IDENTITY_WORLD | MESH_VNI_SERVICE);
 
@@ -130,7 +130,7 @@ TEST_F(FrontendTest, DirectReturnSendsThePacketAsItIsAndNamesTheBackend) {
     EXPECT_THAT(out, Sends(packet));
     EXPECT_EQ(out.frame.substr(0, 6), std::string("\x0a\xf4\x02\x0a\x1f\x90", 6));
   }
-  const mesh_flow_value flow = Flow(Tcp(kUser, kBalancer, kSyn));
+  const F::FlowValue flow = Flow(Tcp(kUser, kBalancer, kSyn));
   EXPECT_EQ(flow.target, MESH_TARGET_DIRECT);
   EXPECT_EQ(flow.vni, MESH_IDENTITY_WORLD_DIRECT | MESH_VNI_SERVICE);
   EXPECT_EQ(flows_->Dump()->size(), 1u) << "one way, one entry";

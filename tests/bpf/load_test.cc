@@ -28,13 +28,24 @@ mesh_config Config() {
   return config;
 }
 
+// Of both families.
+Programs::Options Both() {
+  Programs::Options options;
+  std::memset(&options.ipv6.emplace(), 1, sizeof(mesh_config6));
+  return options;
+}
+
 TEST(Load, EveryProgramPassesTheVerifier) {
-  const absl::StatusOr<std::unique_ptr<Programs>> programs = Programs::Load(Config(), {});
+  const absl::StatusOr<std::unique_ptr<Programs>> programs = Programs::Load(Config(), Both());
 
   ASSERT_TRUE(programs.ok()) << programs.status();
   EXPECT_GE((*programs)->from_pod(), 0);
   EXPECT_GE((*programs)->node(), 0);
   EXPECT_GE((*programs)->overlay(), 0);
+  EXPECT_GE((*programs)->from_pod6(), 0);
+  EXPECT_GE((*programs)->node6(), 0);
+  EXPECT_GE((*programs)->overlay6(), 0);
+  EXPECT_GE((*programs)->uplink6(), 0);
 }
 
 // While an agent takes over a node they are loaded with two maps more.
@@ -72,7 +83,7 @@ TEST(Load, NoProgramGrowsUnnoticed) {
     ASSERT_NE(last, std::string::npos) << line;
     golden[line.substr(0, last)] = static_cast<uint32_t>(std::stoul(line.substr(last + 1)));
   }
-  const absl::StatusOr<std::unique_ptr<Programs>> programs = Programs::Load(Config(), {});
+  const absl::StatusOr<std::unique_ptr<Programs>> programs = Programs::Load(Config(), Both());
   ASSERT_TRUE(programs.ok()) << programs.status();
 
   for (const Programs::Size& size : (*programs)->Sizes()) {
@@ -92,12 +103,13 @@ TEST(Load, NoProgramGrowsUnnoticed) {
 }
 
 TEST(Load, ProgramsShareTheirMaps) {
-  const absl::StatusOr<std::unique_ptr<Programs>> programs = Programs::Load(Config(), {});
+  const absl::StatusOr<std::unique_ptr<Programs>> programs = Programs::Load(Config(), Both());
   ASSERT_TRUE(programs.ok()) << programs.status();
 
-  for (const char* name : {"mesh_service", "mesh_svc_set", "mesh_svc_slot", "mesh_backend",
-                           "mesh_endpoint", "mesh_ep_name", "mesh_tunnel", "mesh_namespace",
-                           "mesh_flow", "mesh_metrics", "mesh_state"}) {
+  for (const char* name :
+       {"mesh_service", "mesh_svc_set", "mesh_svc_slot", "mesh_backend", "mesh_endpoint",
+        "mesh_ep_name", "mesh_tunnel", "mesh_namespace", "mesh_flow", "mesh_metrics", "mesh_state",
+        "mesh_service6", "mesh_backend6", "mesh_endpoint6", "mesh_tunnel6", "mesh_flow6"}) {
     EXPECT_GE((*programs)->map(name), 0) << name;
   }
 }

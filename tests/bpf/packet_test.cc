@@ -99,7 +99,7 @@ TEST_F(FromPodTest, SendsToTheOtherNodeWithTheIdentityAndTheServiceBit) {
   EXPECT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kFar, kSyn)));
   EXPECT_THAT(FromPod(client_, Udp(kClient, kFar)), Sends(Udp(kClient, kFar)));
 
-  const mesh_flow_value through = Flow(Tcp(kClient, kWeb, kSyn));
+  const F::FlowValue through = Flow(Tcp(kClient, kWeb, kSyn));
   EXPECT_EQ(through.target, MESH_TARGET_TUNNEL);
   EXPECT_EQ(through.out_peer, htonl(0xc0000202));
   EXPECT_EQ(through.vni, kShop | MESH_VNI_SERVICE);
@@ -398,17 +398,17 @@ TEST_F(FlowTest, IsRefusedWhenTheTableIsFullAndTheOthersStay) {
 TEST_F(FlowTest, CountsBothDirectionsAndItsState) {
   FromPod(client_, Tcp(kClient, kNear, kSyn));
   FromPod(near_, Tcp(kNear, kClient, kSyn | kAck));
-  EXPECT_EQ(FlowTable<V4>(*flows_).Rows(0)->at(0).state, "new");
+  EXPECT_EQ(FlowTable<F>(*flows_).Rows(0)->at(0).state, "new");
   FromPod(client_, Tcp(kClient, kNear, kAck));
 
-  const std::vector<ConntrackRow> rows = *FlowTable<V4>(*flows_).Rows(0);
+  const std::vector<ConntrackRow> rows = *FlowTable<F>(*flows_).Rows(0);
 
   ASSERT_EQ(rows.size(), 1u);
   EXPECT_EQ(rows[0].state, "established");
   EXPECT_EQ(rows[0].packets, 3u);
-  EXPECT_EQ(rows[0].bytes, 3 * 54u);
+  EXPECT_EQ(rows[0].bytes, 3 * (kIpv6 ? 74u : 54u));
   FromPod(client_, Tcp(kClient, kNear, kRst));
-  EXPECT_EQ(FlowTable<V4>(*flows_).Rows(0)->at(0).state, "closing");
+  EXPECT_EQ(FlowTable<F>(*flows_).Rows(0)->at(0).state, "closing");
 }
 
 TEST_F(FlowTest, OfAPodThatLeftIsNotItsSuccessors) {

@@ -14,6 +14,8 @@ using mesh::testing::kSyn;
 using mesh::testing::Place;
 using mesh::testing::Tcp;
 
+using AffinityKey = std::conditional_t<kIpv6, mesh_affinity6_key, mesh_affinity_key>;
+
 template <typename K, typename V>
 KernelMap<K, V> Adopt(const Programs& programs, const char* name) {
   return *KernelMap<K, V>::Adopt(programs.map(name));
@@ -29,25 +31,28 @@ void EraseAll(Map<K, V>& map) {
 
 struct SelectWorld::Rows {
   explicit Rows(const Programs& programs)
-      : service(Adopt<mesh_service_key, mesh_service_value>(programs, MESH_SERVICE_MAP_NAME)),
+      : service(Adopt<F::ServiceKey, mesh_service_value>(
+            programs, kIpv6 ? MESH_SERVICE6_MAP_NAME : MESH_SERVICE_MAP_NAME)),
         set(Adopt<mesh_set_key, mesh_set_value>(programs, MESH_SET_MAP_NAME)),
         slot(Adopt<mesh_slot_key, mesh_slot_value>(programs, MESH_SLOT_MAP_NAME)),
-        backend(Adopt<mesh_backend_key, mesh_backend_value>(programs, MESH_BACKEND_MAP_NAME)),
+        backend(Adopt<mesh_backend_key, F::BackendValue>(
+            programs, kIpv6 ? MESH_BACKEND6_MAP_NAME : MESH_BACKEND_MAP_NAME)),
         load(
             Adopt<mesh_backend_key, mesh_backend_load_value>(programs, MESH_BACKEND_LOAD_MAP_NAME)),
-        affinity(Adopt<mesh_affinity_key, mesh_affinity_value>(programs, MESH_AFFINITY_MAP_NAME)),
-        range(Adopt<mesh_source_range_key, mesh_source_range_value>(programs,
-                                                                    MESH_SOURCE_RANGE_MAP_NAME)),
+        affinity(Adopt<AffinityKey, mesh_affinity_value>(
+            programs, kIpv6 ? MESH_AFFINITY6_MAP_NAME : MESH_AFFINITY_MAP_NAME)),
+        range(Adopt<F::SourceRangeKey, mesh_source_range_value>(
+            programs, kIpv6 ? MESH_SOURCE_RANGE6_MAP_NAME : MESH_SOURCE_RANGE_MAP_NAME)),
         state(Adopt<uint32_t, mesh_state_value>(programs, MESH_STATE_MAP_NAME)),
         maglev(Adopt<mesh_maglev_key, mesh_maglev_value>(programs, MESH_MAGLEV_MAP_NAME)) {}
 
-  KernelMap<mesh_service_key, mesh_service_value> service;
+  KernelMap<F::ServiceKey, mesh_service_value> service;
   KernelMap<mesh_set_key, mesh_set_value> set;
   KernelMap<mesh_slot_key, mesh_slot_value> slot;
-  KernelMap<mesh_backend_key, mesh_backend_value> backend;
+  KernelMap<mesh_backend_key, F::BackendValue> backend;
   KernelMap<mesh_backend_key, mesh_backend_load_value> load;
-  KernelMap<mesh_affinity_key, mesh_affinity_value> affinity;
-  KernelMap<mesh_source_range_key, mesh_source_range_value> range;
+  KernelMap<AffinityKey, mesh_affinity_value> affinity;
+  KernelMap<F::SourceRangeKey, mesh_source_range_value> range;
   KernelMap<uint32_t, mesh_state_value> state;
   KernelMap<mesh_maglev_key, mesh_maglev_value> maglev;
   std::map<uint32_t, mesh_set_value> sets;  // as last written
@@ -75,7 +80,7 @@ void SelectWorld::Clear() {
 void SelectWorld::Put(const FrontendRow& row) {
   const Place place = At(row.place);
   ASSERT_TRUE(rows_->service
-                  .Upsert({.vip = EncodeIp(place.ip),
+                  .Upsert({.vip = Row(place.ip),
                            .port = EncodePort(place.port),
                            .proto = static_cast<uint8_t>(row.protocol),
                            .pad0 = 0},
@@ -90,7 +95,7 @@ void SelectWorld::Put(const FrontendRow& row) {
 void SelectWorld::Put(const BackendRow& row) {
   const Place place = At(row.place);
   ASSERT_TRUE(rows_->backend
-                  .Upsert({.backend_id = row.id}, {.ip = EncodeIp(place.ip),
+                  .Upsert({.backend_id = row.id}, {.ip = Row(place.ip),
                                                    .port = EncodePort(place.port),
                                                    .proto = 6,
                                                    .state = static_cast<uint8_t>(row.state),
@@ -159,7 +164,7 @@ void SelectWorld::PutRange(uint32_t service_id, const std::string& range) {
   ASSERT_TRUE(rows_->range
                   .Upsert({.prefix_length = 32 + static_cast<uint32_t>(prefix.length()),
                            .service_id = service_id,
-                           .ip = EncodeIp(prefix.base())},
+                           .ip = Row(prefix.base())},
                           {.allowed = 1})
                   .ok());
 }

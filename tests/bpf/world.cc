@@ -16,17 +16,26 @@
 #include "dataplane/net/netlink.h"
 #include "dataplane/net/node_links.h"
 #include "dataplane/net/uplink.h"
+#include "dataplane/node_config.h"
 #include "dataplane/tables/encode.h"
 #include "dataplane/tables/metrics_table.h"
 #include "fmt/format.h"
+#ifdef MESH_TEST_IPV6
+#include "overlay_driver6.skel.h"
+#else
 #include "overlay_driver.skel.h"
+#endif
 
 namespace mesh::dataplane::testing {
 namespace {
 
 using mesh::testing::Decode;
 using mesh::testing::Encode;
+using mesh::testing::FrameToIpv4;
+using mesh::testing::FrameToIpv6;
 using mesh::testing::Packet;
+using mesh::testing::ToIpv4;
+using mesh::testing::ToIpv6;
 
 IpAddress Ip(const std::string& text) { return *IpAddress::Parse(text); }
 IpPrefix Range(const std::string& text) { return *IpPrefix::Parse(text); }
@@ -54,6 +63,13 @@ LinkInfo MakeUplink(Netlink& netlink, const NodeConfig& config) {
   check(netlink.AddRoute({Range("192.0.2.0/24"), uplink.ifindex, {}, {}}));
   check(netlink.AddRoute({Range("0.0.0.0/0"), uplink.ifindex, Ip("192.0.2.254"), {}}));
   check(netlink.AddRoute({Range("203.0.113.0/24"), vxlan, {}, {}}));
+  if (!kIpv6) return uplink;
+  check(netlink.AddAddress(uplink.ifindex, ToIpv6(config.node_ip)));
+  check(netlink.AddNeighbour(uplink.ifindex, ToIpv6(Ip("192.0.2.2")), kPeerMac));
+  check(netlink.AddRoute({ToIpv6(Range("192.0.2.0/24")), uplink.ifindex, {}, {}}));
+  check(netlink.AddRoute(
+      {ToIpv6(Range("0.0.0.0/0")), uplink.ifindex, ToIpv6(Ip("192.0.2.254")), {}}));
+  check(netlink.AddRoute({ToIpv6(Range("203.0.113.0/24")), vxlan, {}, {}}));
   return uplink;
 }
 
@@ -85,26 +101,36 @@ const Links& TheLinks(const NodeConfig& config) {
 }  // namespace
 
 struct World::Loaded {
-  ~Loaded() { overlay_driver_bpf__destroy(driver); }
+#ifdef MESH_TEST_IPV6
+  using Driver = overlay_driver6_bpf;
+#else
+  using Driver = overlay_driver_bpf;
+#endif
+  ~Loaded() { Driver::destroy(driver); }
   std::unique_ptr<Programs> programs;
-  overlay_driver_bpf* driver = nullptr;
+  Driver* driver = nullptr;
 };
 
-absl::StatusOr<std::shared_ptr<World::Loaded>> World::LoadPrograms(const mesh_config& config,
+absl::StatusOr<std::shared_ptr<World::Loaded>> World::LoadPrograms(const NodeConfig& node,
+                                                                   const mesh_config& config,
                                                                    uint32_t flow_max_entries,
                                                                    bool use_kernel_functions) {
   auto out = std::make_shared<Loaded>();
   Programs::Options options;
   options.flow_max_entries = flow_max_entries;
   options.use_kernel_functions = use_kernel_functions;
+  if (kIpv6) options.ipv6 = EncodeIpv6(node);
   absl::StatusOr<std::unique_ptr<Programs>> programs = Programs::Load(config, options);
   if (!programs.ok()) return programs.status();
   out->programs = *std::move(programs);
 
   // The driver shares the programs' maps.
-  out->driver = overlay_driver_bpf__open();
+  out->driver = Loaded::Driver::open();
   if (out->driver == nullptr) return absl::InternalError("open the driver");
   std::memcpy(&out->driver->rodata->mesh_config, &config, sizeof(config));
+#ifdef MESH_TEST_IPV6
+  std::memcpy(&out->driver->rodata->mesh_config6, &*options.ipv6, sizeof(*options.ipv6));
+#endif
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, out->driver->obj) {
     const std::string name = bpf_map__name(map);
@@ -123,7 +149,7 @@ absl::StatusOr<std::shared_ptr<World::Loaded>> World::LoadPrograms(const mesh_co
     if (words.size() > 4096) words.erase(0, words.size() - 4096);
     return 0;
   });
-  const int loaded = overlay_driver_bpf__load(out->driver);
+  const int loaded = Loaded::Driver::load(out->driver);
   LogLibbpf();
   if (loaded != 0) return absl::InternalError("load the driver: " + words);
   return out;
@@ -143,6 +169,13 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
              Range("10.96.0.0/16"),
              Ip("10.244.1.1"),
              1500};
+  if (kIpv6) {
+    config_.node_ip6 = ToIpv6(config_.node_ip);
+    config_.pod_cidr6 = ToIpv6(config_.pod_cidr);
+    config_.cluster_cidr6 = ToIpv6(config_.cluster_cidr);
+    config_.service_cidr6 = ToIpv6(config_.service_cidr);
+    config_.gateway6 = ToIpv6(config_.gateway);
+  }
   const Links& links = TheLinks(config_);
   mesh_config config{};
   config.node_ip = EncodeIp(config_.node_ip);
@@ -167,7 +200,7 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
   std::shared_ptr<Loaded>& shared = of_uplink[has_uplink_];
   if (flow_max_entries != 0 || !use_kernel_functions || shared == nullptr) {
     absl::StatusOr<std::shared_ptr<Loaded>> loaded =
-        LoadPrograms(config, flow_max_entries, use_kernel_functions);
+        LoadPrograms(config_, config, flow_max_entries, use_kernel_functions);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     loaded_ = *std::move(loaded);
     if (flow_max_entries == 0 && use_kernel_functions) shared = loaded_;
@@ -183,28 +216,32 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
   absl::StatusOr<std::unique_ptr<KernelMaps>> maps = KernelMaps::Adopt(*programs_);
   ASSERT_TRUE(maps.ok()) << maps.status();
   maps_ = *std::move(maps);
-  flows_ = &maps_->v4.flow;
-  owners_ = &maps_->v4.owner;
+  flows_ = &Maps().flow;
+  owners_ = &Maps().owner;
   routes_ = FakeHostRoutes();
 
   const auto clear = [](auto& map) {
     const auto rows = *map.Dump();
     for (const auto& [key, value] : rows) ASSERT_TRUE(map.Erase(key).ok());
   };
-  clear(maps_->v4.service);
+  const auto clear_family = [&](auto& family) {
+    clear(family.service);
+    clear(family.backend);
+    clear(family.source_range);
+    clear(family.tunnel);
+    clear(family.node);
+    clear(family.no_masquerade);
+    clear(family.announce);
+    clear(family.endpoint);
+    clear(family.flow);
+    clear(family.owner);
+  };
+  clear_family(maps_->v4);
+  if (maps_->v6.has_value()) clear_family(*maps_->v6);
   clear(maps_->set);
   clear(maps_->slot);
-  clear(maps_->v4.backend);
   clear(maps_->load);
-  clear(maps_->v4.source_range);
-  clear(maps_->v4.tunnel);
   clear(maps_->ns);
-  clear(maps_->v4.node);
-  clear(maps_->v4.no_masquerade);
-  clear(maps_->v4.announce);
-  clear(maps_->v4.endpoint);
-  clear(maps_->v4.flow);
-  clear(maps_->v4.owner);
   clear(maps_->maglev);
 
   const auto pod = [&](const char* name, const char* ip, uint32_t identity) {
@@ -221,6 +258,10 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
   desired_ = {};
   desired_.complete = true;
   desired_.peers["node2"] = {"node2", Ip("192.0.2.2"), Range("10.244.2.0/24")};
+  if (kIpv6) {
+    desired_.peers["node2"].ip6 = ToIpv6(Ip("192.0.2.2"));
+    desired_.peers["node2"].pod_cidr6 = ToIpv6(Range("10.244.2.0/24"));
+  }
   Apply();
 }
 
@@ -239,16 +280,17 @@ void World::Apply() {
 void World::Serve(const std::vector<std::string>& active,
                   const std::vector<std::string>& draining) {
   Service& service = desired_.services["shop/web"];
-  service = {"shop", "web", Ip("10.96.0.10"), kShop, {}};
+  service = {"shop", "web", Own(Ip("10.96.0.10")), kShop, {}};
+  service.family = F::kFamily;
   for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
     ServicePort port{"", protocol, 80, {}};
     for (const std::string& text : active) {
       const mesh::testing::Place place = mesh::testing::At(text);
-      port.backends.push_back({place.ip, place.port, BackendState::kActive, "", ""});
+      port.backends.push_back({Own(place.ip), place.port, BackendState::kActive, "", ""});
     }
     for (const std::string& text : draining) {
       const mesh::testing::Place place = mesh::testing::At(text);
-      port.backends.push_back({place.ip, place.port, BackendState::kDraining, "", ""});
+      port.backends.push_back({Own(place.ip), place.port, BackendState::kDraining, "", ""});
     }
     service.ports.push_back(std::move(port));
   }
@@ -271,11 +313,11 @@ void World::AddPod(const Pod& pod) {
   value.identity = pod.identity;
   value.flags = pod.shaped ? MESH_ENDPOINT_SHAPED : 0;
   std::memcpy(value.pod_mac, pod.mac.data(), 6);
-  ASSERT_TRUE(maps_->v4.endpoint.Upsert({EncodeIp(Ip(pod.ip))}, value).ok());
+  ASSERT_TRUE(Maps().endpoint.Upsert({Row(Ip(pod.ip))}, value).ok());
 }
 
 void World::RemovePod(const Pod& pod) {
-  ASSERT_TRUE(maps_->v4.endpoint.Erase({EncodeIp(Ip(pod.ip))}).ok());
+  ASSERT_TRUE(Maps().endpoint.Erase({Row(Ip(pod.ip))}).ok());
 }
 
 std::map<std::string, uint64_t> World::Counters() {
@@ -335,14 +377,20 @@ Outcome World::Run(int program_fd, int ifindex, const std::string& frame,
                    std::array<uint32_t, 2> cb, bool xdp) {
   const std::map<std::string, uint64_t> before = Counters();
   Outcome out;
-  const absl::StatusOr<ProgRunResult> result = ProgRun(program_fd, {frame, ifindex, cb, 1, xdp});
+  const std::string sent = kIpv6 && !xdp ? FrameToIpv6(frame) : frame;
+  const absl::StatusOr<ProgRunResult> result = ProgRun(program_fd, {sent, ifindex, cb, 1, xdp});
   EXPECT_TRUE(result.ok()) << result.status();
   if (!result.ok()) return out;
   out.verdict = result->verdict;
   out.frame = result->packet;
-  if (absl::StatusOr<Packet> decoded = Decode(result->packet); decoded.ok()) {
+  if (absl::StatusOr<Packet> decoded = Decode(out.frame); decoded.ok()) {
     out.packet = *std::move(decoded);
-    if (has_uplink_ && frame.size() + kOuterSize == out.frame.size()) Unpack(out);
+    if (has_uplink_ && sent.size() + kOuterSize == out.frame.size()) Unpack(out);
+  }
+  if (kIpv6) {
+    out.frame = out.frame == sent ? frame : FrameToIpv4(out.frame);
+    const absl::StatusOr<Packet> decoded = Decode(out.frame);
+    out.packet = decoded.ok() ? std::optional<Packet>(*decoded) : std::nullopt;
   }
   for (const auto& [reason, packets] : Counters()) {
     if (packets == before.at(reason)) continue;
@@ -358,13 +406,14 @@ Outcome World::FromPod(const Pod& pod, const Packet& packet) {
 }
 
 Outcome World::FromPod(const Pod& pod, const std::string& frame) {
-  return Run(programs_->from_pod(), pod.ifindex, frame, {});
+  return Run(kIpv6 ? programs_->from_pod6() : programs_->from_pod(), pod.ifindex, frame, {});
 }
 
 Outcome World::FromUplink(const Packet& packet) { return FromUplink(Encode(packet)); }
 
 Outcome World::FromUplink(const std::string& frame) {
-  return Run(programs_->uplink(), TheLinks(config_).uplink.ifindex, frame, {});
+  return Run(kIpv6 ? programs_->uplink6() : programs_->uplink(), TheLinks(config_).uplink.ifindex,
+             frame, {});
 }
 
 Outcome World::FromXdp(const Packet& packet) { return FromXdp(Encode(packet)); }
@@ -374,7 +423,8 @@ Outcome World::FromXdp(const std::string& frame) {
 }
 
 Outcome World::FromNode(const Packet& packet) {
-  return Run(programs_->node(), TheLinks(config_).node.net.ifindex, Encode(packet), {});
+  return Run(kIpv6 ? programs_->node6() : programs_->node(), TheLinks(config_).node.net.ifindex,
+             Encode(packet), {});
 }
 
 Outcome World::FromPeer(uint32_t vni, const Packet& packet, const std::string& peer,
@@ -409,16 +459,16 @@ Outcome World::FromPeerDirect(const Packet& packet, const mesh::testing::Place& 
              {MESH_IDENTITY_WORLD_DIRECT | MESH_VNI_SERVICE, Ip(peer).v4()});
 }
 
-mesh_flow_value World::Flow(const Packet& packet) {
-  mesh_flow_key key{};
-  key.saddr = EncodeIp(packet.source);
-  key.daddr = EncodeIp(packet.destination);
+F::FlowValue World::Flow(const Packet& packet) {
+  F::FlowKey key{};
+  key.saddr = Row(packet.source);
+  key.daddr = Row(packet.destination);
   key.sport = EncodePort(packet.source_port);
   key.dport = EncodePort(packet.destination_port);
-  key.proto = packet.protocol;
-  const absl::StatusOr<mesh_flow_value> value = flows_->Lookup(key);
+  key.proto = packet.protocol == IPPROTO_ICMP ? F::kIcmp : packet.protocol;
+  const absl::StatusOr<F::FlowValue> value = flows_->Lookup(key);
   EXPECT_TRUE(value.ok()) << "no flow for " << packet;
-  return value.value_or(mesh_flow_value{});
+  return value.value_or(F::FlowValue{});
 }
 
 size_t World::Flows() { return flows_->Dump()->size() / 2; }

@@ -21,15 +21,35 @@
 #include "dataplane/bpf/programs.h"
 #include "dataplane/kernel_maps.h"
 #include "dataplane/tables/fake_host_routes.h"
+#include "dataplane/tables/family.h"
 #include "dataplane/tables/flow_table.h"
 #include "dataplane/tables/service_tables.h"
 #include "mesh/shared/endpoint_map.h"
 #include "mesh/shared/metrics_map.h"
 #include "mesh/shared/owner_map.h"
 #include "mesh/shared/state_map.h"
+#include "tests/support/packet/family.h"
 #include "tests/support/packet/packet.h"
 
 namespace mesh::dataplane::testing {
+
+// The tests are written down for IPv4. Compiled with MESH_TEST_IPV6 the world has both families: it
+// gives the frames to the programs of IPv6 as IPv6 and tells what comes out as IPv4, with the
+// address that each stands for (tests/support/packet/family.h).
+#ifdef MESH_TEST_IPV6
+inline constexpr bool kIpv6 = true;
+using F = V6;
+#else
+inline constexpr bool kIpv6 = false;
+using F = V4;
+#endif
+
+// What stands in the maps and on the links for an address or a range of the tests.
+template <typename T>
+T Own(const T& of_ipv4) {
+  return kIpv6 ? mesh::testing::ToIpv6(of_ipv4) : of_ipv4;
+}
+inline F::Address Row(const IpAddress& of_ipv4) { return F::Encode(Own(of_ipv4)); }
 
 inline constexpr uint32_t kShop = 256, kBank = 257;
 inline constexpr MacAddress kUplinkMac = {2, 0, 0, 0, 3, 1};
@@ -99,7 +119,7 @@ class World : public ::testing::Test {
   Outcome FromPeer(uint32_t vni, const std::string& frame);
 
   // Of the direction of `packet`; fails the test when it is not there.
-  mesh_flow_value Flow(const mesh::testing::Packet& packet);
+  F::FlowValue Flow(const mesh::testing::Packet& packet);
   size_t Flows();
   // Makes every flow `seconds` older.
   void Age(int seconds);
@@ -108,13 +128,22 @@ class World : public ::testing::Test {
   bool has_uplink_ = false;
   Pod client_, near_, clerk_;
   Programs* programs_ = nullptr;
-  KernelMap<mesh_flow_key, mesh_flow_value>* flows_ = nullptr;
-  KernelMap<mesh_owner_key, mesh_owner_value>* owners_ = nullptr;
+  KernelMap<F::FlowKey, F::FlowValue>* flows_ = nullptr;
+  KernelMap<F::OwnerKey, mesh_owner_value>* owners_ = nullptr;
   std::unique_ptr<KernelMaps> maps_;
+  // Those of the family that is tested.
+  auto& Maps() {
+    if constexpr (kIpv6) {
+      return *maps_->v6;
+    } else {
+      return maps_->v4;
+    }
+  }
 
  private:
   struct Loaded;
-  static absl::StatusOr<std::shared_ptr<Loaded>> LoadPrograms(const mesh_config& config,
+  static absl::StatusOr<std::shared_ptr<Loaded>> LoadPrograms(const NodeConfig& node,
+                                                              const mesh_config& config,
                                                               uint32_t flow_max_entries,
                                                               bool use_kernel_functions);
   Outcome Run(int program_fd, int ifindex, const std::string& frame, std::array<uint32_t, 2> cb,
