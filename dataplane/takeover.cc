@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <set>
 
 #include "common/log.h"
@@ -26,6 +27,7 @@
 #include "mesh/shared/metrics_map.h"
 #include "mesh/shared/moving.h"
 #include "turnout.skel.h"
+#include "turnout6.skel.h"
 
 namespace mesh::dataplane {
 namespace {
@@ -34,6 +36,55 @@ constexpr int kAside = 1'000'000;
 
 struct Deleter {
   void operator()(turnout_bpf* skeleton) const { turnout_bpf__destroy(skeleton); }
+  void operator()(turnout6_bpf* skeleton) const { turnout6_bpf__destroy(skeleton); }
+};
+
+// What is each family's own while a node is taken over.
+struct Ways4 {
+  using Rows = V4;
+  using Turnout = turnout_bpf;
+  static constexpr uint32_t kPriority = kPriority4;
+  static constexpr const char* kFlowMap = MESH_FLOW_MAP_NAME;
+  static constexpr const char* kTurnoutMap = MESH_TURNOUT_MAP_NAME;
+  static Turnout* Open() { return turnout_bpf__open(); }
+  static int Load(Turnout* turnout) { return turnout_bpf__load(turnout); }
+  static bpf_map* TurnoutMap(Turnout& turnout) { return turnout.maps.mesh_turnout; }
+  static bpf_map* FlowWas(Turnout& turnout) { return turnout.maps.mesh_flow_was; }
+  static std::map<uint32_t, int> Finals(const Programs& programs) {
+    return {{MESH_HOOK_FROM_POD, programs.from_pod()},
+            {MESH_HOOK_NODE, programs.node()},
+            {MESH_HOOK_OVERLAY, programs.overlay()},
+            {MESH_HOOK_UPLINK, programs.uplink()}};
+  }
+};
+struct Ways6 {
+  using Rows = V6;
+  using Turnout = turnout6_bpf;
+  static constexpr uint32_t kPriority = kPriority6;
+  static constexpr const char* kFlowMap = MESH_FLOW6_MAP_NAME;
+  static constexpr const char* kTurnoutMap = MESH_TURNOUT_MAP_NAME "6";
+  static Turnout* Open() { return turnout6_bpf__open(); }
+  static int Load(Turnout* turnout) { return turnout6_bpf__load(turnout); }
+  static bpf_map* TurnoutMap(Turnout& turnout) { return turnout.maps.mesh_turnout6; }
+  static bpf_map* FlowWas(Turnout& turnout) { return turnout.maps.mesh_flow_was6; }
+  static std::map<uint32_t, int> Finals(const Programs& programs) {
+    return {{MESH_HOOK_FROM_POD, programs.from_pod6()},
+            {MESH_HOOK_NODE, programs.node6()},
+            {MESH_HOOK_OVERLAY, programs.overlay6()},
+            {MESH_HOOK_UPLINK, programs.uplink6()}};
+  }
+};
+
+bool IsFlowTable(const std::string& name) {
+  return name == MESH_FLOW_MAP_NAME || name == MESH_FLOW6_MAP_NAME;
+}
+
+// The loaded turnout of one family.
+template <typename W>
+struct Loaded {
+  std::unique_ptr<typename W::Turnout, Deleter> turnout;
+  UniqueFd flow_was;
+  Programs::Before before() const { return {bpf_map__fd(W::TurnoutMap(*turnout)), flow_was.get()}; }
 };
 
 UniqueFd OpenPin(const std::string& folder, const std::string& name) {
@@ -117,9 +168,11 @@ absl::StatusOr<TakeOver> TakeOver::Begin(const mesh_config& config, Options opti
 
 absl::Status TakeOver::FindBefore() {
   for (const Hook& hook : options_.hooks) {
-    const absl::StatusOr<uint32_t> program = IngressProgramId(hook.ifindex);
-    if (!program.ok()) continue;
-    for (const uint32_t map : MapsOfProgram(*program)) live_maps_.push_back(map);
+    for (const uint32_t priority : {kPriority4, kPriority6}) {
+      const absl::StatusOr<uint32_t> program = IngressProgramId(hook.ifindex, priority);
+      if (!program.ok()) continue;
+      for (const uint32_t map : MapsOfProgram(*program)) live_maps_.push_back(map);
+    }
   }
   for (const std::string& name : Names(options_.mesh_dir)) {
     const std::string folder = options_.mesh_dir + "/" + name;
@@ -142,8 +195,10 @@ absl::Status TakeOver::DropUnused() {
     return map && std::ranges::find(live_maps_, MapId(map.get())) != live_maps_.end();
   };
   // Programs of this version stand at the hooks already, behind a turnout.
-  if (live(OpenPin(options_.pin_dir, MESH_TURNOUT_MAP_NAME))) return absl::OkStatus();
-  std::set<std::string> unused = {MESH_TURNOUT_MAP_NAME, MESH_MOVING_MAP_NAME};
+  for (const char* turnout : {Ways4::kTurnoutMap, Ways6::kTurnoutMap}) {
+    if (live(OpenPin(options_.pin_dir, turnout))) return absl::OkStatus();
+  }
+  std::set<std::string> unused = {Ways4::kTurnoutMap, Ways6::kTurnoutMap, MESH_MOVING_MAP_NAME};
   const std::vector<std::string> ours = Names(options_.pin_dir);
   for (const std::string& folder : before_) {
     const std::vector<std::string> theirs = Names(folder);
@@ -200,76 +255,108 @@ absl::Status TakeOver::SetAside() {
   return absl::OkStatus();
 }
 
-absl::Status TakeOver::Turn(const mesh_config& config) {
-  Step("make maps");
-  UniqueFd flow_was;
-  for (const std::string& folder : before_) {
-    flow_was = OpenPin(folder, MESH_FLOW_MAP_NAME);
-    if (flow_was) break;
+// Null when nothing of the family is taken over: nobody stood at its hooks.
+template <typename W>
+absl::StatusOr<Loaded<W>> LoadTurnout(const std::vector<std::string>& before,
+                                      const std::string& pin_dir) {
+  Loaded<W> out;
+  for (const std::string& folder : before) {
+    out.flow_was = OpenPin(folder, W::kFlowMap);
+    if (out.flow_was) break;
   }
   bpf_map_info info{};
   uint32_t length = sizeof(info);
-  const bool turns = flow_was && bpf_obj_get_info_by_fd(flow_was.get(), &info, &length) == 0 &&
-                     info.key_size == sizeof(mesh_flow_key);
-  Programs::Options load = options_.programs;
-  const std::unique_ptr<turnout_bpf, Deleter> turnout(turns ? turnout_bpf__open() : nullptr);
-  if (turns) {
-    if (turnout == nullptr) return BpfErrnoStatus(errno, "open BPF object turnout");
-    if (mkdir(options_.pin_dir.c_str(), 0700) != 0 && errno != EEXIST) {
-      return ErrnoStatus(errno, fmt::format("make folder {}", options_.pin_dir));
-    }
-    const auto pin = [&](bpf_map* map) {
-      bpf_map__set_pin_path(map,
-                            fmt::format("{}/{}", options_.pin_dir, bpf_map__name(map)).c_str());
-    };
-    pin(turnout->maps.mesh_turnout);
-    pin(turnout->maps.mesh_moving);
-    bpf_map__set_autocreate(turnout->maps.mesh_flow_was, false);
-    if (const int result = turnout_bpf__load(turnout.get()); result != 0) {
-      return BpfErrnoStatus(-result, "load BPF object turnout");
-    }
-    load.before = Programs::Before{bpf_map__fd(turnout->maps.mesh_turnout), flow_was.get()};
+  if (!out.flow_was || bpf_obj_get_info_by_fd(out.flow_was.get(), &info, &length) != 0 ||
+      info.key_size != sizeof(typename W::Rows::FlowKey)) {
+    return out;
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Programs> programs, Programs::Load(config, load));
-  Step("carry tables");
-  RETURN_IF_ERROR(CarryTables(*programs));
-  if (!turns) return CarryFlows(*programs);
+  out.turnout.reset(W::Open());
+  if (out.turnout == nullptr) return BpfErrnoStatus(errno, "open BPF object turnout");
+  if (mkdir(pin_dir.c_str(), 0700) != 0 && errno != EEXIST) {
+    return ErrnoStatus(errno, fmt::format("make folder {}", pin_dir));
+  }
+  // Both families have one mesh_moving: one write turns all hooks.
+  for (bpf_map* map : {W::TurnoutMap(*out.turnout), out.turnout->maps.mesh_moving}) {
+    bpf_map__set_pin_path(map, fmt::format("{}/{}", pin_dir, bpf_map__name(map)).c_str());
+  }
+  bpf_map__set_autocreate(W::FlowWas(*out.turnout), false);
+  if (const int result = W::Load(out.turnout.get()); result != 0) {
+    return BpfErrnoStatus(-result, "load BPF object turnout");
+  }
+  return out;
+}
 
-  Step("fill the turnout");
-  const int turnout_fd = load.before->turnout;
-  const auto fill = [&](uint32_t number, int program_fd) {
-    return SetSlot(turnout_fd, MESH_HOOK_COUNT + number, program_fd);
-  };
-  RETURN_IF_ERROR(fill(MESH_HOOK_FROM_POD, programs->from_pod()));
-  RETURN_IF_ERROR(fill(MESH_HOOK_NODE, programs->node()));
-  RETURN_IF_ERROR(fill(MESH_HOOK_OVERLAY, programs->overlay()));
-  RETURN_IF_ERROR(fill(MESH_HOOK_UPLINK, programs->uplink()));
-  const std::map<uint32_t, bpf_program*> turnouts = {
-      {MESH_HOOK_FROM_POD, turnout->progs.mesh_turn_pod},
-      {MESH_HOOK_NODE, turnout->progs.mesh_turn_node},
-      {MESH_HOOK_OVERLAY, turnout->progs.mesh_turn_over},
-      {MESH_HOOK_UPLINK, turnout->progs.mesh_turn_uplink},
-  };
-  for (const Hook& hook : options_.hooks) {
-    if (!turnouts.contains(hook.number) || SlotIsFilled(turnout_fd, hook.number)) continue;
-    const absl::StatusOr<uint32_t> id = IngressProgramId(hook.ifindex);
+template <typename W>
+absl::Status FillTurnout(const Loaded<W>& loaded, const std::vector<TakeOver::Hook>& hooks,
+                         const Programs& programs) {
+  const int turnout = loaded.before().turnout;
+  const std::map<uint32_t, int> finals = W::Finals(programs);
+  for (const auto& [number, program_fd] : finals) {
+    RETURN_IF_ERROR(SetSlot(turnout, MESH_HOOK_COUNT + number, program_fd));
+  }
+  for (const TakeOver::Hook& hook : hooks) {
+    if (!finals.contains(hook.number) || SlotIsFilled(turnout, hook.number)) continue;
+    const absl::StatusOr<uint32_t> id = IngressProgramId(hook.ifindex, W::kPriority);
     if (!id.ok()) continue;  // a hook that nobody stood at gets its program at the end
     const UniqueFd program(bpf_prog_get_fd_by_id(*id));
     if (!program) return BpfErrnoStatus(errno, fmt::format("open program {}", *id));
-    RETURN_IF_ERROR(SetSlot(turnout_fd, hook.number, program.get()));
+    RETURN_IF_ERROR(SetSlot(turnout, hook.number, program.get()));
   }
+  return absl::OkStatus();
+}
+
+template <typename W>
+absl::Status PlaceTurnout(const Loaded<W>& loaded, const std::vector<TakeOver::Hook>& hooks,
+                          const std::function<void()>& placed) {
+  const auto& progs = loaded.turnout->progs;
+  const std::map<uint32_t, bpf_program*> turnouts = {
+      {MESH_HOOK_FROM_POD, progs.mesh_turn_pod},
+      {MESH_HOOK_NODE, progs.mesh_turn_node},
+      {MESH_HOOK_OVERLAY, progs.mesh_turn_over},
+      {MESH_HOOK_UPLINK, progs.mesh_turn_uplink},
+  };
+  for (const TakeOver::Hook& hook : hooks) {
+    if (!turnouts.contains(hook.number)) continue;
+    if (!IngressProgramId(hook.ifindex, W::kPriority).ok()) continue;
+    RETURN_IF_ERROR(
+        AttachIngress(hook.ifindex, bpf_program__fd(turnouts.at(hook.number)), W::kPriority));
+    placed();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TakeOver::Turn(const mesh_config& config) {
+  Step("make maps");
+  Programs::Options load = options_.programs;
+  ASSIGN_OR_RETURN(const Loaded<Ways4> turnout4, LoadTurnout<Ways4>(before_, options_.pin_dir));
+  Loaded<Ways6> turnout6;
+  if (load.ipv6.has_value()) {
+    ASSIGN_OR_RETURN(turnout6, LoadTurnout<Ways6>(before_, options_.pin_dir));
+  }
+  const bool turns4 = turnout4.turnout != nullptr, turns6 = turnout6.turnout != nullptr;
+  if (turns4) load.before = turnout4.before();
+  if (turns6) load.before6 = turnout6.before();
+  ASSIGN_OR_RETURN(const std::unique_ptr<Programs> programs, Programs::Load(config, load));
+  Step("carry tables");
+  RETURN_IF_ERROR(CarryTables(*programs));
+  if (!turns4 && !turns6) return CarryFlows(*programs);
+
+  Step("fill the turnout");
+  if (turns4) RETURN_IF_ERROR(FillTurnout(turnout4, options_.hooks, *programs));
+  if (turns6) RETURN_IF_ERROR(FillTurnout(turnout6, options_.hooks, *programs));
   Step("place the turnout");
-  for (const Hook& hook : options_.hooks) {
-    if (!turnouts.contains(hook.number) || !IngressProgramId(hook.ifindex).ok()) continue;
-    RETURN_IF_ERROR(AttachIngress(hook.ifindex, bpf_program__fd(turnouts.at(hook.number))));
-    Step("next hook");
-  }
+  const auto placed = [&] { Step("next hook"); };
+  // What stands behind first: those before it may be newer, and leave packets to it.
+  if (turns6) RETURN_IF_ERROR(PlaceTurnout(turnout6, options_.hooks, placed));
+  if (turns4) RETURN_IF_ERROR(PlaceTurnout(turnout4, options_.hooks, placed));
   const uint32_t zero = 0, after = MESH_MOVING_AFTER;
-  if (bpf_map_update_elem(bpf_map__fd(turnout->maps.mesh_moving), &zero, &after, BPF_ANY) != 0) {
+  const int moving =
+      bpf_map__fd(turns4 ? turnout4.turnout->maps.mesh_moving : turnout6.turnout->maps.mesh_moving);
+  if (bpf_map_update_elem(moving, &zero, &after, BPF_ANY) != 0) {
     return BpfErrnoStatus(errno, "turn the hooks");
   }
   Step("carry flows");
-  turned_ = true;
+  turned_ = turns4 && (turns6 || !load.ipv6.has_value());
   AwaitPackets();
   return CarryFlows(*programs);
 }
@@ -302,7 +389,7 @@ absl::StatusOr<uint64_t> TakeOver::Carry(const Programs& programs, const std::st
 absl::Status TakeOver::CarryTables(const Programs& programs) {
   for (const std::string& folder : before_) {
     for (const std::string& name : Names(folder)) {
-      if (name == MESH_FLOW_MAP_NAME || name == MESH_METRICS_MAP_NAME) continue;
+      if (IsFlowTable(name) || name == MESH_METRICS_MAP_NAME) continue;
       if (!programs.has_map(name)) continue;
       RETURN_IF_ERROR(Carry(programs, folder, name).status());
     }
@@ -310,21 +397,28 @@ absl::Status TakeOver::CarryTables(const Programs& programs) {
   return absl::OkStatus();
 }
 
+template <typename W>
+absl::Status CarryFlowsFrom(const std::string& folder, const Programs& programs) {
+  const UniqueFd from = OpenPin(folder, W::kFlowMap);
+  if (!from || !programs.has_map(W::kFlowMap)) return absl::OkStatus();
+  const absl::StatusOr<Carried> carried =
+      CarryFlows<typename W::Rows>(from.get(), programs.map(W::kFlowMap));
+  if (absl::IsNotFound(carried.status()) || absl::IsFailedPrecondition(carried.status())) {
+    spdlog::warn("connections begin anew: {}", std::string(carried.status().message()));
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(Annotate(carried.status(), "carry connections over"));
+  spdlog::info("map {}: {} rows carried over", W::kFlowMap, carried->rows);
+  if (carried->refused > 0) {
+    spdlog::warn("map {}: {} rows do not fit and are lost", W::kFlowMap, carried->refused);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status TakeOver::CarryFlows(const Programs& programs) {
   for (const std::string& folder : before_) {
-    const UniqueFd from = OpenPin(folder, MESH_FLOW_MAP_NAME);
-    if (!from) continue;
-    const absl::StatusOr<Carried> carried =
-        dataplane::CarryFlows<V4>(from.get(), programs.map(MESH_FLOW_MAP_NAME));
-    if (absl::IsNotFound(carried.status()) || absl::IsFailedPrecondition(carried.status())) {
-      spdlog::warn("connections begin anew: {}", std::string(carried.status().message()));
-      continue;
-    }
-    RETURN_IF_ERROR(Annotate(carried.status(), "carry connections over"));
-    spdlog::info("map {}: {} rows carried over", MESH_FLOW_MAP_NAME, carried->rows);
-    if (carried->refused > 0) {
-      spdlog::warn("map {}: {} rows do not fit and are lost", MESH_FLOW_MAP_NAME, carried->refused);
-    }
+    RETURN_IF_ERROR(CarryFlowsFrom<Ways4>(folder, programs));
+    RETURN_IF_ERROR(CarryFlowsFrom<Ways6>(folder, programs));
   }
   return absl::OkStatus();
 }
@@ -338,8 +432,7 @@ absl::Status TakeOver::Finish(const Programs& programs) {
     RETURN_IF_ERROR(Carry(programs, folder, MESH_METRICS_MAP_NAME).status());
     std::vector<std::string> names = Names(folder);
     // Without a connection table there is nothing to turn for, should this be interrupted.
-    std::ranges::stable_partition(
-        names, [](const std::string& name) { return name == MESH_FLOW_MAP_NAME; });
+    std::ranges::stable_partition(names, IsFlowTable);
     for (const std::string& name : names) {
       const std::string path = folder + "/" + name;
       if (unlink(path.c_str()) != 0) return ErrnoStatus(errno, fmt::format("remove {}", path));
@@ -348,7 +441,7 @@ absl::Status TakeOver::Finish(const Programs& programs) {
     Step("next folder");
   }
   before_.clear();
-  for (const char* name : {MESH_MOVING_MAP_NAME, MESH_TURNOUT_MAP_NAME}) {
+  for (const char* name : {MESH_MOVING_MAP_NAME, Ways4::kTurnoutMap, Ways6::kTurnoutMap}) {
     const std::string path = options_.pin_dir + "/" + name;
     if (unlink(path.c_str()) != 0 && errno != ENOENT) {
       return ErrnoStatus(errno, fmt::format("remove {}", path));

@@ -16,6 +16,7 @@
 
 #include "absl/time/clock.h"
 #include "common/check.h"
+#include "common/socket_address.h"
 #include "fmt/format.h"
 
 namespace mesh::testing {
@@ -28,11 +29,11 @@ constexpr int kPatienceMs = 10'000;
 constexpr uint64_t kMaxOutstanding = 20'000;
 
 // A socket of the namespace, made by a thread that may stay there.
-UniqueFd SocketIn(const Netns& netns, int type) {
+UniqueFd SocketIn(const Netns& netns, int family, int type) {
   UniqueFd fd;
   std::thread maker([&] {
     MESH_CHECK(setns(netns.fd(), CLONE_NEWNET) == 0) << std::strerror(errno);
-    fd = UniqueFd(socket(AF_INET, type | SOCK_CLOEXEC, 0));
+    fd = UniqueFd(socket(family, type | SOCK_CLOEXEC, 0));
   });
   maker.join();
   MESH_CHECK(fd.get() >= 0) << std::strerror(errno);
@@ -40,33 +41,27 @@ UniqueFd SocketIn(const Netns& netns, int type) {
   return fd;
 }
 
-sockaddr_in Address(const IpAddress& ip, uint16_t port) {
-  sockaddr_in out{};
-  out.sin_family = AF_INET;
-  out.sin_port = htons(port);
-  MESH_CHECK(inet_pton(AF_INET, ip.ToString().c_str(), &out.sin_addr) == 1);
-  return out;
-}
+int KernelFamily(const IpAddress& ip) { return ip.is_v4() ? AF_INET : AF_INET6; }
 
 bool Readable(int fd, int timeout_ms) {
   pollfd entry{fd, POLLIN, 0};
   return poll(&entry, 1, timeout_ms) > 0;
 }
 
-void BindAny(int fd, uint16_t port) {
+void BindAny(int fd, const IpAddress& any_ip, uint16_t port) {
   const int one = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-  const sockaddr_in any = Address(IpAddress::V4(0), port);
-  MESH_CHECK(bind(fd, reinterpret_cast<const sockaddr*>(&any), sizeof(any)) == 0)
-      << std::strerror(errno);
+  const SocketAddress any(any_ip, port);
+  MESH_CHECK(bind(fd, any.get(), any.length()) == 0) << std::strerror(errno);
 }
 
 }  // namespace
 
-Echo::Echo(const Netns& netns, uint16_t port)
-    : udp_(SocketIn(netns, SOCK_DGRAM)), tcp_(SocketIn(netns, SOCK_STREAM)) {
-  BindAny(udp_.get(), port);
-  BindAny(tcp_.get(), port);
+Echo::Echo(const Netns& netns, uint16_t port, const IpAddress& any)
+    : udp_(SocketIn(netns, KernelFamily(any), SOCK_DGRAM)),
+      tcp_(SocketIn(netns, KernelFamily(any), SOCK_STREAM)) {
+  BindAny(udp_.get(), any, port);
+  BindAny(tcp_.get(), any, port);
   MESH_CHECK(listen(tcp_.get(), 4096) == 0);
   datagrams_ = std::thread([this] { Datagrams(); });
   connections_ = std::thread([this] { Connections(); });
@@ -82,14 +77,12 @@ void Echo::Datagrams() {
   char buffer[2048];
   while (!stop_) {
     if (!Readable(udp_.get(), 20)) continue;
-    sockaddr_in from{};
-    socklen_t length = sizeof(from);
+    SocketAddress from;
     while (true) {
-      const ssize_t bytes = recvfrom(udp_.get(), buffer, sizeof(buffer), MSG_DONTWAIT,
-                                     reinterpret_cast<sockaddr*>(&from), &length);
+      const ssize_t bytes =
+          recvfrom(udp_.get(), buffer, sizeof(buffer), MSG_DONTWAIT, from.get(), from.room());
       if (bytes < 0) break;
-      sendto(udp_.get(), buffer, static_cast<size_t>(bytes), 0, reinterpret_cast<sockaddr*>(&from),
-             length);
+      sendto(udp_.get(), buffer, static_cast<size_t>(bytes), 0, from.get(), from.length());
     }
   }
 }
@@ -124,9 +117,9 @@ void Echo::Connections() {
 
 DatagramStream::DatagramStream(const Netns& netns, const IpAddress& ip, uint16_t port,
                                int per_second)
-    : fd_(SocketIn(netns, SOCK_DGRAM)) {
-  const sockaddr_in to = Address(ip, port);
-  MESH_CHECK(connect(fd_.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0);
+    : fd_(SocketIn(netns, KernelFamily(ip), SOCK_DGRAM)) {
+  const SocketAddress to(ip, port);
+  MESH_CHECK(connect(fd_.get(), to.get(), to.length()) == 0);
   receiver_ = std::thread([this] { Receive(); });
   sender_ = std::thread([this, per_second] { Send(per_second); });
 }
@@ -185,10 +178,12 @@ DatagramStream::Result DatagramStream::Stop() {
 }
 
 Connections::Connections(const Netns& netns, const IpAddress& ip, uint16_t port)
-    : netns_(netns), ip_(ip), port_(port), staying_(SocketIn(netns, SOCK_STREAM)) {
-  const sockaddr_in to = Address(ip_, port_);
-  MESH_CHECK(connect(staying_.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0)
-      << std::strerror(errno);
+    : netns_(netns),
+      ip_(ip),
+      port_(port),
+      staying_(SocketIn(netns, KernelFamily(ip), SOCK_STREAM)) {
+  const SocketAddress to(ip_, port_);
+  MESH_CHECK(connect(staying_.get(), to.get(), to.length()) == 0) << std::strerror(errno);
   stay_ = std::thread([this] { Stay(staying_.get()); });
   come_ = std::thread([this] { Come(); });
 }
@@ -238,16 +233,16 @@ void Connections::Stay(int fd) {
 
 void Connections::Come() {
   MESH_CHECK(setns(netns_.fd(), CLONE_NEWNET) == 0);
-  const sockaddr_in to = Address(ip_, port_);
+  const SocketAddress to(ip_, port_);
   while (!stop_) {
-    const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const UniqueFd fd(socket(to.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
     // Ends with RST: thousands of ports in TIME_WAIT would run out.
     const linger reset{1, 0};
     setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     const timeval patience{kPatienceMs / 1000, 0};
     setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     std::string problem;
-    if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)) != 0) {
+    if (connect(fd.get(), to.get(), to.length()) != 0) {
       problem = fmt::format("connect: {}", std::strerror(errno));
     } else {
       problem = Exchange(fd.get(), "hello");

@@ -18,7 +18,8 @@ namespace mesh::testing {
 // Answers every datagram and every TCP byte at a port, until it is destroyed.
 class Echo {
  public:
-  Echo(const Netns& netns, uint16_t port);
+  // `any`: of the family in which it listens.
+  Echo(const Netns& netns, uint16_t port, const IpAddress& any = IpAddress::V4(0));
   ~Echo();
 
  private:

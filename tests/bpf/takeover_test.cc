@@ -23,13 +23,14 @@ using mesh::testing::Echo;
 
 constexpr int kFast = 20'000, kSlow = 2'000;  // datagrams per second
 
-class TakeOverTest : public Live {
+class TakeOverTest : public LiveWays {
  protected:
   // Runs `change` in the middle of traffic of a pod, and of the node, to a Service with a backend
   // on each node.
   void UnderTraffic(int datagrams_per_second, const std::function<void()>& change) {
     Serve({near_.ip, far_.ip});
-    const Echo near(*near_.netns, 8080), far(*far_.netns, 8080);
+    const IpAddress any = AnyAddress(way_.family);
+    const Echo near(*near_.netns, 8080, any), far(*far_.netns, 8080, any);
     DatagramStream datagrams(*client_.netns, vip_, 80, datagrams_per_second);
     // Straight to the other node's pod.
     DatagramStream direct(*client_.netns, far_.ip, 8080, 1000);
@@ -89,16 +90,18 @@ class TakeOverTest : public Live {
     return WIFSIGNALED(status);
   }
 
+  // Of maps.
   static std::vector<std::string> Folders(const Node& node) {
     std::vector<std::string> out;
     for (const auto& entry : std::filesystem::directory_iterator(node.bpf_root + "/mesh")) {
-      out.push_back(entry.path().filename());
+      // Beside the maps: what the node's sockets have.
+      if (entry.path().filename() != "sockets") out.push_back(entry.path().filename());
     }
     return out;
   }
 };
 
-TEST_F(TakeOverTest, AnAgentStopsAndStarts) {
+TEST_P(TakeOverTest, AnAgentStopsAndStarts) {
   UnderTraffic(kFast, [&] {
     for (int i = 0; i < 3; ++i) {
       for (Node* node : {&one_, &two_}) {
@@ -112,7 +115,7 @@ TEST_F(TakeOverTest, AnAgentStopsAndStarts) {
   });
 }
 
-TEST_F(TakeOverTest, ANewerBuildReplacesTheAgent) {
+TEST_P(TakeOverTest, ANewerBuildReplacesTheAgent) {
   UnderTraffic(kFast, [&] {
     for (uint32_t version = MESH_ABI_VERSION + 1; version < MESH_ABI_VERSION + 3; ++version) {
       for (Node* node : {&one_, &two_}) {
@@ -127,7 +130,7 @@ TEST_F(TakeOverTest, ANewerBuildReplacesTheAgent) {
   EXPECT_GT(Drops(one_, "forwarded"), 0u);
 }
 
-TEST_F(TakeOverTest, AnOlderBuildReplacesTheAgentAndTheNewerComesAgain) {
+TEST_P(TakeOverTest, AnOlderBuildReplacesTheAgentAndTheNewerComesAgain) {
   UnderTraffic(kFast, [&] {
     for (const uint32_t version : {MESH_ABI_VERSION + 1, MESH_ABI_VERSION, MESH_ABI_VERSION + 1}) {
       ASSERT_STATUS(OpenNode(one_, {.bpf_root = one_.bpf_root, .abi_version = version}));
@@ -135,17 +138,19 @@ TEST_F(TakeOverTest, AnOlderBuildReplacesTheAgentAndTheNewerComesAgain) {
   });
 }
 
-TEST_F(TakeOverTest, TheConnectionTableGetsAnotherSize) {
+TEST_P(TakeOverTest, TheConnectionTableGetsAnotherSize) {
   UnderTraffic(kFast, [&] {
     for (Node* node : {&one_, &two_}) {
       ASSERT_STATUS(OpenNode(*node, {.bpf_root = node->bpf_root, .flow_max_entries = 300'000}));
-      EXPECT_EQ(node->dataplane->Usage(Dataplane::Table::kConntrack)->max_entries, 300'000u);
+      const Dataplane::Table table =
+          way_.family == Family::kV4 ? Dataplane::Table::kConntrack : Dataplane::Table::kConntrack6;
+      EXPECT_EQ(node->dataplane->Usage(table)->max_entries, 300'000u);
       EXPECT_THAT(Folders(*node), ::testing::ElementsAre(fmt::format("v{}", MESH_ABI_VERSION)));
     }
   });
 }
 
-TEST_F(TakeOverTest, AnAgentDiesBeforeAnyStepOfItsStart) {
+TEST_P(TakeOverTest, AnAgentDiesBeforeAnyStepOfItsStart) {
   UnderTraffic(kSlow, [&] {
     one_.dataplane.reset();
     int number = 0;
@@ -156,7 +161,7 @@ TEST_F(TakeOverTest, AnAgentDiesBeforeAnyStepOfItsStart) {
 }
 
 // Every start runs the verifier: the even steps here, the odd ones below.
-TEST_F(TakeOverTest, ANewerBuildDiesBeforeAnEvenStepAndItsSuccessorGoesOn) {
+TEST_P(TakeOverTest, ANewerBuildDiesBeforeAnEvenStepAndItsSuccessorGoesOn) {
   UnderTraffic(kSlow, [&] {
     one_.dataplane.reset();
     uint32_t version = MESH_ABI_VERSION;
@@ -175,7 +180,7 @@ TEST_F(TakeOverTest, ANewerBuildDiesBeforeAnEvenStepAndItsSuccessorGoesOn) {
   });
 }
 
-TEST_F(TakeOverTest, ANewerBuildDiesBeforeAnOddStepAndTheOlderOneComesBack) {
+TEST_P(TakeOverTest, ANewerBuildDiesBeforeAnOddStepAndTheOlderOneComesBack) {
   UnderTraffic(kSlow, [&] {
     one_.dataplane.reset();
     for (int number = 1;; number += 2) {
@@ -188,6 +193,8 @@ TEST_F(TakeOverTest, ANewerBuildDiesBeforeAnOddStepAndTheOlderOneComesBack) {
     }
   });
 }
+
+INSTANTIATE_TEST_SUITE_P(, TakeOverTest, EveryWay(), NameOf);
 
 }  // namespace
 }  // namespace mesh::dataplane::testing
