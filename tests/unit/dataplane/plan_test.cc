@@ -277,6 +277,27 @@ TEST(ComputePlan, ServesAHostPortThatHasNoClusterIp) {
   EXPECT_EQ(put->entry.scope, Scope::kExternal);
 }
 
+TEST(Planner, KnowsANodePortWhoseClusterIpStandsApart) {
+  Service service{
+      "shop", "web", IpAddress(), 0, {{"http", Protocol::kTcp, 80, {At("10.244.1.10")}}}};
+  service.ports[0].node_port = 30080;
+  service.outside = true;
+  DesiredState desired;
+  desired.complete = true;
+  desired.services["shop/web#out"] = service;
+  desired.services["shop/web"] = Web({At("10.244.1.10")});
+  Planner planner(ThisNode());
+  Observed observed;
+
+  const Plan plan = planner.Compute(desired, observed);
+
+  EXPECT_TRUE(plan.problem.ok()) << plan.problem;
+  EXPECT_EQ(planner.Kind({IpAddress::V4(0), 30080, Protocol::kTcp}), FrontendKind::kNodePort);
+  for (const Action& action : plan.actions) Perform(action, observed);
+  EXPECT_NE(observed.frontends.at(kWeb).service_id,
+            observed.frontends.at({IpAddress::V4(0), 30080, Protocol::kTcp}).service_id);
+}
+
 TEST(ComputePlan, RepeatsABackendInItsSetAsOftenAsItsShare) {
   NextIds next;
   Backend heavy = At("10.244.1.10"), light = At("10.244.1.11");
