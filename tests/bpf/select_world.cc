@@ -162,9 +162,9 @@ void SelectWorld::PutService(const FrontendRow& frontend, const std::vector<std:
 void SelectWorld::PutRange(uint32_t service_id, const std::string& range) {
   const IpPrefix prefix = *IpPrefix::Parse(range);
   ASSERT_TRUE(rows_->range
-                  .Upsert({.prefix_length = 32 + static_cast<uint32_t>(prefix.length()),
+                  .Upsert({.prefix_length = 32 + static_cast<uint32_t>(Own(prefix).length()),
                            .service_id = service_id,
-                           .ip = Row(prefix.base())},
+                           .ip = F::Encode(Own(prefix).base())},
                           {.allowed = 1})
                   .ok());
 }
