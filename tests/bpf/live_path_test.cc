@@ -19,6 +19,7 @@ namespace mesh::dataplane::testing {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 constexpr int kNarrow = 1300;
 constexpr absl::Duration kPatience = absl::Seconds(20);
@@ -244,6 +245,31 @@ TEST_F(Path, SegmentsThatAreTooLongAreToldToTheirSender) {
   EXPECT_GT(after_first, 0u);
   Talk(*near_.netns, Ip("10.96.0.10"), 80, listener, 400'000);
   EXPECT_GT(refused(), after_first);
+}
+
+TEST_F(Path, ABackendOutsideTheClusterIsServedLikeAnyOther) {
+  // What a hand-written EndpointSlice may name.
+  Serve({remote_ip_});
+  Apply();
+  Socket listener = Listener(*remote_, remote_ip_, 8080);
+  Socket receiver = Receiver(*remote_, remote_ip_, 8080);
+  const IpAddress vip = Ip("10.96.0.10");
+
+  for (const Pod* pod : {&near_, &far_}) {
+    const std::string node = pod == &near_ ? "192.0.2.1:" : "192.0.2.2:";
+    EXPECT_THAT(Talk(*pod->netns, vip, 80, listener, 400'000), StartsWith(node));
+    ExpectDatagrams(*pod->netns, vip, 80, receiver);
+  }
+  for (const bool direct : {false, true}) {
+    SCOPED_TRACE(fmt::format("direct return {}", direct));
+    Serve({remote_ip_}).direct_return = direct;
+    Apply();
+    // It knows nothing of us: answers must come by the node that has received the question.
+    EXPECT_THAT(Talk(*outside_, two_.config.node_ip, kNodePort, listener, 400'000),
+                StartsWith("192.0.2.2:"));
+    ExpectDatagrams(*outside_, two_.config.node_ip, kNodePort, receiver);
+    EXPECT_THAT(Talk(*outside_, balancer_, 80, listener, 400'000), StartsWith("192.0.2.1:"));
+  }
 }
 
 TEST_F(Path, AnAnnouncedAddressRefusesSctpAloud) {
