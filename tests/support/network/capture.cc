@@ -7,18 +7,19 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <sstream>
 
 #include "common/status.h"
 #include "dataplane/net/netns.h"
@@ -79,25 +80,37 @@ bool FillIn(char* packet, size_t size, size_t start, size_t offset) {
   return true;
 }
 
-std::string Output(const std::string& command, int* result) {
-  FILE* pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) {
-    *result = -1;
-    return {};
+// Runs tshark with the settings in `settings` (empty: its own) and its output going to the file
+// `out`. Its exit status; -1: it cannot be run.
+int RunTshark(std::vector<std::string> words, const std::string& settings, const std::string& out) {
+  words.insert(words.begin(), "tshark");
+  std::vector<char*> argv, environment;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  std::string config = "XDG_CONFIG_HOME=" + settings;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    environment.push_back(*variable);
   }
-  std::string out;
-  char part[4096];
-  for (size_t size; (size = fread(part, 1, sizeof(part), pipe)) > 0;) out.append(part, size);
-  *result = pclose(pipe);
-  return out;
+  if (!settings.empty()) environment.insert(environment.begin(), config.data());
+  environment.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 1, out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+  pid_t child = 0;
+  const int error =
+      posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), environment.data());
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) return -1;
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return -1;
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
 bool Exists() {
-  static const bool exists = [] {
-    int result = 0;
-    Output("command -v tshark", &result);
-    return result == 0;
-  }();
+  static const bool exists = RunTshark({"--version"}, "", "/dev/null") == 0;
   return exists;
 }
 
@@ -106,9 +119,6 @@ bool Exists() {
 absl::StatusOr<std::string> Settings() {
   static std::string* folder = nullptr;
   if (folder != nullptr) return *folder;
-  int result = 0;
-  std::istringstream protocols(Output("tshark -G protocols 2>/dev/null", &result));
-  if (result != 0) return absl::InternalError("tshark does not tell its protocols");
   char made[] = "/tmp/mesh-tshark-XXXXXX";
   if (mkdtemp(made) == nullptr) return ErrnoStatus(errno, "make a folder");
   static struct Removal {
@@ -122,6 +132,11 @@ absl::StatusOr<std::string> Settings() {
   if (mkdir((removal.path + "/wireshark").c_str(), 0700) != 0) {
     return ErrnoStatus(errno, "make a folder");
   }
+  const std::string listed = removal.path + "/protocols";
+  const int result = RunTshark({"-G", "protocols"}, "", listed);
+  std::ifstream protocols(listed);
+  unlink(listed.c_str());
+  if (result != 0) return absl::InternalError("tshark does not tell its protocols");
   std::ofstream disabled(removal.path + "/wireshark/disabled_protos");
   for (std::string line; std::getline(protocols, line);) {
     // Long name, short name, name in filters.
@@ -260,17 +275,18 @@ absl::Status Capture::Judge(Keep keep) {
       " || (!(icmp.type in {3, 11, 12}) && !(icmpv6.type in {1..4}) && "
       "(_ws.expert.severity == error || tcp.checksum.status == 0 || udp.checksum.status == 0 || "
       "udp.checksum.status == 4))";
-  const std::string bad_path = path_ + ".bad", words_path = path_ + ".words";
-  int result = 0;
-  const std::string bad = Output(
-      fmt::format("XDG_CONFIG_HOME={} timeout 240 tshark -n -r {} -o ip.check_checksum:TRUE "
-                  "-o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE -Y '{}' -V >{} 2>{} || "
-                  "{{ echo tshark ended with $?; cat {}; }}; head -c 8000 {}",
-                  settings, path_, filter, bad_path, words_path, words_path, bad_path),
-      &result);
+  const std::string bad_path = path_ + ".bad";
+  const int result =
+      RunTshark({"-n", "-r", path_, "-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE",
+                 "-o", "udp.check_checksum:TRUE", "-Y", filter, "-V"},
+                settings, bad_path);
+  std::string bad(8000, '\0');
+  std::ifstream file(bad_path);
+  file.read(bad.data(), static_cast<std::streamsize>(bad.size()));
+  bad.resize(static_cast<size_t>(file.gcount()));
   unlink(bad_path.c_str());
-  unlink(words_path.c_str());
-  if (bad.empty() && result == 0) return absl::OkStatus();
+  if (result != 0) return absl::InternalError(fmt::format("tshark ended with {}", result));
+  if (bad.empty()) return absl::OkStatus();
   const std::string kept = path_;
   if (keep == Keep::kWhenBad) path_.clear();  // the destructor leaves it
   return absl::DataLossError(
