@@ -132,8 +132,8 @@ class CniTest : public ::testing::Test {
     EXPECT_EQ(outcome.exit_code, 0) << outcome.out;
     return Json::parse(outcome.out, nullptr, /*allow_exceptions=*/false);
   }
-  static IpAddress AddressOf(const Json& result) {
-    const std::string address = result["ips"][0]["address"];
+  static IpAddress AddressOf(const Json& result, size_t index = 0) {
+    const std::string address = result["ips"][index]["address"];
     return Ip(address.substr(0, address.find('/')));
   }
 
@@ -157,10 +157,11 @@ class CniTest : public ::testing::Test {
   }
 
   static void ExpectConnection(const Netns& from, const Netns& to, const IpAddress& ip) {
-    Socket listener = *Socket::Tcp(to);
-    ASSERT_TRUE(listener.Bind(IpAddress::V4(0), 8080).ok());
+    const auto family = ip.is_v4() ? dataplane::Family::kV4 : dataplane::Family::kV6;
+    Socket listener = *Socket::Tcp(to, family);
+    ASSERT_TRUE(listener.Bind(ip.is_v4() ? IpAddress::V4(0) : IpAddress(), 8080).ok());
     ASSERT_TRUE(listener.Listen().ok());
-    Socket client = *Socket::Tcp(from);
+    Socket client = *Socket::Tcp(from, family);
     const absl::Status connected = client.Connect(ip, 8080);
     ASSERT_TRUE(connected.ok()) << connected;
     auto server = listener.Accept();
@@ -185,6 +186,34 @@ TEST_F(CniTest, TwoPodsMadeByHandTalkToEachOtherAndTheirNode) {
   ExpectConnection(one, two, AddressOf(second));
   ExpectConnection(two, one, AddressOf(first));
   ExpectConnection(*node_, one, AddressOf(first));
+}
+
+TEST_F(CniTest, PodsOfADualStackNodeTalkInBothFamiliesAndAskAtBothGateways) {
+  network_.reset();
+  auto state = NamedState();
+  state->config.set_pod_cidr6("fd00:10:244:1::/64");
+  state->config.set_cluster_cidr6("fd00:10:244::/48");
+  state->config.set_service_cidr6("fd00:10:96::/112");
+  StartAgent(state);
+  const Netns one = NewPod(), two = NewPod();
+
+  const Json first = Add("one", one), second = Add("two", two);
+
+  EXPECT_EQ(first["ips"][1]["address"], "fd00:10:244:1::f0/128");
+  EXPECT_EQ(first["ips"][1]["gateway"], "fd00:10:244:1::1");
+  EXPECT_EQ(second["ips"][1]["address"], "fd00:10:244:1::f1/128");
+  for (const size_t family : {size_t{0}, size_t{1}}) {
+    ExpectConnection(one, two, AddressOf(second, family));
+    ExpectConnection(two, one, AddressOf(first, family));
+    ExpectConnection(*node_, one, AddressOf(first, family));
+  }
+  Socket udp = *Socket::Udp(one, dataplane::Family::kV6);
+  ASSERT_TRUE(udp.Connect(Ip("fd00:10:244:1::1"), 53).ok());
+  ASSERT_TRUE(udp.Send(dns::MakeQuery("web.shop.svc.cluster.local")).ok());
+  EXPECT_THAT(dns::Decode(udp.Receive().value_or("")).answers,
+              testing::ElementsAre("web.shop.svc.cluster.local. 5 A 10.96.0.10"));
+  EXPECT_EQ(Run("CHECK", "one", PathOf(one), "", "\"prevResult\":" + first.dump()).exit_code, 0);
+  EXPECT_EQ(Run("DEL", "one", PathOf(one)).exit_code, 0);
 }
 
 TEST_F(CniTest, TheResultTellsWhatIsThere) {
