@@ -74,8 +74,10 @@ class CniTest : public ::testing::Test {
     options_.cni_conf_dir = folder_.path() + "/net.d";
     options_.cni_binary = MESH_BIN_DIR "/mesh-cni";
     options_.resolv_conf = "/nonexistent";
-    StartAgent(NamedState());
+    StartAgent(FirstState());
   }
+
+  virtual NodeStatePtr FirstState() { return NamedState(); }
 
   void TearDown() override {
     network_.reset();
@@ -188,13 +190,18 @@ TEST_F(CniTest, TwoPodsMadeByHandTalkToEachOtherAndTheirNode) {
   ExpectConnection(*node_, one, AddressOf(first));
 }
 
-TEST_F(CniTest, PodsOfADualStackNodeTalkInBothFamiliesAndAskAtBothGateways) {
-  network_.reset();
-  auto state = NamedState();
-  state->config.set_pod_cidr6("fd00:10:244:1::/64");
-  state->config.set_cluster_cidr6("fd00:10:244::/48");
-  state->config.set_service_cidr6("fd00:10:96::/112");
-  StartAgent(state);
+class DualStackCniTest : public CniTest {
+ protected:
+  NodeStatePtr FirstState() override {
+    auto state = NamedState();
+    state->config.set_pod_cidr6("fd00:10:244:1::/64");
+    state->config.set_cluster_cidr6("fd00:10:244::/48");
+    state->config.set_service_cidr6("fd00:10:96::/112");
+    return state;
+  }
+};
+
+TEST_F(DualStackCniTest, PodsTalkInBothFamiliesAndAskAtBothGateways) {
   const Netns one = NewPod(), two = NewPod();
 
   const Json first = Add("one", one), second = Add("two", two);
@@ -211,7 +218,7 @@ TEST_F(CniTest, PodsOfADualStackNodeTalkInBothFamiliesAndAskAtBothGateways) {
   ASSERT_TRUE(udp.Connect(Ip("fd00:10:244:1::1"), 53).ok());
   ASSERT_TRUE(udp.Send(dns::MakeQuery("web.shop.svc.cluster.local")).ok());
   EXPECT_THAT(dns::Decode(udp.Receive().value_or("")).answers,
-              testing::ElementsAre("web.shop.svc.cluster.local. 5 A 10.96.0.10"));
+              ::testing::ElementsAre("web.shop.svc.cluster.local. 5 A 10.96.0.10"));
   EXPECT_EQ(Run("CHECK", "one", PathOf(one), "", "\"prevResult\":" + first.dump()).exit_code, 0);
   EXPECT_EQ(Run("DEL", "one", PathOf(one)).exit_code, 0);
 }
