@@ -165,8 +165,7 @@ CniHandler::MaybeError CniHandler::AssignManual(Attachment* out) {
                  "the upper sixteenth of the node's range is reserved for them; DEL some"};
   out->ip = *ip;
   // At the same place in the other range.
-  if (config_.has_ipv6())
-    out->ip6 = *config_.pod_cidr6.At(*config_.pod_cidr.IndexOf(out->ip));
+  if (config_.has_ipv6()) out->ip6 = *config_.pod_cidr6.At(*config_.pod_cidr.IndexOf(out->ip));
   out->identity = dataplane::kIdentityUnmanaged;
   last_manual_ = ip;
   return std::nullopt;
