@@ -157,10 +157,10 @@ absl::StatusOr<std::string> Settings() {
 
 absl::StatusOr<std::unique_ptr<Capture>> Capture::Make() {
   std::unique_ptr<Capture> out(new Capture);
-  char path[] = "/tmp/mesh-wire-XXXXXX.pcap";
-  out->file_.reset(mkostemps(path, 5, O_CLOEXEC));
+  // Without a name: nothing stays of a test that is killed.
+  out->file_.reset(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (!out->file_) return ErrnoStatus(errno, "make a file for a capture");
-  out->path_ = path;
+  out->path_ = fmt::format("/proc/{}/fd/{}", getpid(), out->file_.get());
   out->end_.reset(eventfd(0, EFD_CLOEXEC));
   if (!out->end_) return ErrnoStatus(errno, "make an eventfd");
   const FileHeader header;
@@ -170,10 +170,7 @@ absl::StatusOr<std::unique_ptr<Capture>> Capture::Make() {
   return out;
 }
 
-Capture::~Capture() {
-  End();
-  if (!path_.empty()) unlink(path_.c_str());
-}
+Capture::~Capture() { End(); }
 
 absl::Status Capture::Tap(const Netns& netns, const std::string& interface) {
   UniqueFd fd;
@@ -275,22 +272,27 @@ absl::Status Capture::Judge(Keep keep) {
       " || (!(icmp.type in {3, 11, 12}) && !(icmpv6.type in {1..4}) && "
       "(_ws.expert.severity == error || tcp.checksum.status == 0 || udp.checksum.status == 0 || "
       "udp.checksum.status == 4))";
-  const std::string bad_path = path_ + ".bad";
+  const UniqueFd found(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!found) return ErrnoStatus(errno, "make a file for what tshark says");
   const int result =
       RunTshark({"-n", "-r", path_, "-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE",
                  "-o", "udp.check_checksum:TRUE", "-Y", filter, "-V"},
-                settings, bad_path);
+                settings, fmt::format("/proc/{}/fd/{}", getpid(), found.get()));
   std::string bad(8000, '\0');
-  std::ifstream file(bad_path);
-  file.read(bad.data(), static_cast<std::streamsize>(bad.size()));
-  bad.resize(static_cast<size_t>(file.gcount()));
-  unlink(bad_path.c_str());
+  const ssize_t size = pread(found.get(), bad.data(), bad.size(), 0);
+  bad.resize(size < 0 ? 0 : static_cast<size_t>(size));
   if (result != 0) return absl::InternalError(fmt::format("tshark ended with {}", result));
   if (bad.empty()) return absl::OkStatus();
-  const std::string kept = path_;
-  if (keep == Keep::kWhenBad) path_.clear();  // the destructor leaves it
+  std::string kept = "not kept";
+  if (keep == Keep::kWhenBad) {
+    kept = fmt::format("/tmp/mesh-wire-{}-{}.pcap", getpid(), file_.get());
+    unlink(kept.c_str());
+    if (linkat(AT_FDCWD, path_.c_str(), AT_FDCWD, kept.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+      kept = std::strerror(errno);
+    }
+  }
   return absl::DataLossError(
-      fmt::format("on the wire, of {} packets kept in {}:\n{}", packets(), kept, bad));
+      fmt::format("on the wire, of {} packets ({}):\n{}", packets(), kept, bad));
 }
 
 }  // namespace mesh::testing

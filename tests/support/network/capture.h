@@ -16,8 +16,8 @@
 
 namespace mesh::testing {
 
-// Thread: calls of one thread; a thread of its own writes. Owns the file, which is removed at the
-// end unless something is wrong with it.
+// Thread: calls of one thread; a thread of its own writes. The file has no name unless something
+// is wrong with it.
 class Capture {
  public:
   static absl::StatusOr<std::unique_ptr<Capture>> Make();
