@@ -36,3 +36,19 @@ struct mesh_icmp {
 #define MESH_ICMP_PARAMETER	12
 
 volatile const struct mesh_config mesh_config = {};
+
+/* All ones when `bit` is 1, and no branch, which the verifier would follow to both of its ends. */
+static __always_inline __u32 mesh_mask_of(__u32 bit)
+{
+	__u32 mask = -bit;
+
+	asm volatile("" : "+r"(mask));
+	return mask;
+}
+
+/* Whether packets to other nodes go as they are. Never those that have come through the tunnel. */
+#ifdef MESH_BY_TUNNEL
+#define MESH_IS_NATIVE 0
+#else
+#define MESH_IS_NATIVE (mesh_config.routing == MESH_ROUTING_NATIVE)
+#endif

@@ -96,20 +96,27 @@ static __always_inline int mesh_direct_forward(struct xdp_md *ctx)
 	struct mesh_inner *in;
 	void *data, *data_end;
 	__u32 frame = ctx->data_end - ctx->data, inner_length, sum;
+	int native, marked;
 
 	if (!mesh_direct_parse(ctx, &key))
 		return XDP_PASS;
 	flow = bpf_map_lookup_elem(&mesh_flow, &key);
-	if (!flow || (flow->target != MESH_TARGET_DIRECT && flow->target != MESH_TARGET_TUNNEL) ||
-	    flow->in_ifindex != mesh_config.uplink_ifindex || flow->generation != mesh_generation())
+	if (!flow)
+		return XDP_PASS;
+	native = MESH_IS_NATIVE && flow->target == MESH_TARGET_NODE;
+	if (!native &&
+	    ((flow->target != MESH_TARGET_DIRECT && flow->target != MESH_TARGET_TUNNEL) ||
+	     frame > mesh_config.tunnel_mtu + ETH_HLEN))
+		return XDP_PASS;
+	if (flow->in_ifindex != mesh_config.uplink_ifindex || flow->generation != mesh_generation())
 		return XDP_PASS;
 	if (!mesh_direct_note(ctx, flow, key.proto, frame))
 		return XDP_PASS;
-	if (bpf_xdp_adjust_head(ctx, -(int)MESH_OUTER_SIZE))
+	if (!native && bpf_xdp_adjust_head(ctx, -(int)MESH_OUTER_SIZE))
 		return XDP_PASS;
 	data = (void *)(long)ctx->data;
 	data_end = (void *)(long)ctx->data_end;
-	in = data + MESH_OUTER_SIZE;
+	in = native ? data : data + MESH_OUTER_SIZE;
 	/* It was there before. */
 	if ((void *)in + MESH_L4_OFFSET + sizeof(struct udphdr) > data_end)
 		return XDP_DROP;
@@ -121,7 +128,7 @@ static __always_inline int mesh_direct_forward(struct xdp_md *ctx)
 	in->ip.ttl--;
 	sum = (__u16)in->ip.check + (__u32)bpf_htons(0x0100);
 	in->ip.check = (__sum16)(sum + (sum >= 0xffff));
-	if (flow->target == MESH_TARGET_TUNNEL) {
+	if (flow->target != MESH_TARGET_DIRECT) {
 		if (key.proto == IPPROTO_TCP) {
 			struct tcphdr *tcp = (void *)&in->sport;
 
@@ -143,7 +150,15 @@ static __always_inline int mesh_direct_forward(struct xdp_md *ctx)
 		in->sport = flow->sport;
 		in->dport = flow->dport;
 	}
-	mesh_outer_write(data, flow, inner_length, in->ip.tos);
+	if (native) {
+		/* What begins a connection does not come by here. */
+		marked = !!(in->ip.frag_off & bpf_htons(MESH_IP_MARK));
+		if (marked != (key.proto == IPPROTO_UDP && flow->flags & MESH_FLOW_SERVICE))
+			mesh_ip_turn_mark(&in->ip);
+		mesh_outer_macs(data, flow);
+	} else {
+		mesh_outer_write(data, flow, inner_length, in->ip.tos);
+	}
 	mesh_count_bytes(MESH_REASON_FORWARDED, MESH_DIRECTION_INGRESS, frame);
 	return XDP_TX;
 }

@@ -25,28 +25,37 @@
 	 BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
 
 /*
- * Whether this program may write the headers. Asks for the next hop with the first packet of a
+ * Whether this program knows who takes packets to the flow's node. Asks with the first packet of a
  * second; that one goes by the kernel, which looks after its neighbours only when it uses them.
  */
-static __always_inline int mesh_encap_may(struct __sk_buff *skb, const struct mesh_packet *packet,
-					  struct mesh_flow_value *flow)
+static __always_inline int mesh_next_hop_known(struct __sk_buff *skb, int first_of_second,
+					       struct mesh_flow_value *flow)
 {
 	struct mesh_scratch_value *scratch;
 	__u32 zero = 0;
 
 	if (!mesh_config.uplink_ifindex)
 		return 0;
-	if (unlikely(packet->first_of_second || mesh_next_hop_unknown(flow))) {
+	if (unlikely(first_of_second || mesh_next_hop_unknown(flow))) {
 		scratch = bpf_map_lookup_elem(&mesh_scratch, &zero);
 		if (scratch)
 			mesh_next_hop_learn(skb, flow, &scratch->fib);
 		return 0;
 	}
-	if (likely(skb->len <= mesh_config.pod_mtu + ETH_HLEN))
+	return 1;
+}
+
+/* Whether this program may write the headers. */
+static __always_inline int mesh_encap_may(struct __sk_buff *skb, const struct mesh_packet *packet,
+					  struct mesh_flow_value *flow)
+{
+	if (!mesh_next_hop_known(skb, packet->first_of_second, flow))
+		return 0;
+	if (likely(skb->len <= mesh_config.tunnel_mtu + ETH_HLEN))
 		return 1;
 	/* One that may be cut, by the sender's leave, is cut by the kernel. */
 	return skb->len + MESH_OUTER_SIZE - ETH_HLEN <= 0xffff &&
-	       mesh_wire_length(skb, packet) <= mesh_config.pod_mtu;
+	       mesh_wire_length(skb, packet) <= mesh_config.tunnel_mtu;
 }
 
 /* Returns the program's verdict, or MESH_ENCAP_LEFT. */

@@ -115,10 +115,13 @@ static __always_inline int mesh_addr_is_zero(const mesh_addr *address)
 #define mesh_outside_word(address, range, i)                                                       \
 	((mesh_word(address, i) & mesh_config6.range##_mask.w[i]) ^ mesh_config6.range##_base.w[i])
 
-/* Whether the address is in that range of the configuration (pod, cluster, service). */
-#define mesh_in_own(address, range)                                                                \
-	(!(mesh_outside_word(address, range, 0) | mesh_outside_word(address, range, 1) |           \
-	   mesh_outside_word(address, range, 2) | mesh_outside_word(address, range, 3)))
+/* Not 0: the address is outside of that range of the configuration (pod, cluster, service). */
+#define mesh_outside_own(address, range)                                                           \
+	(mesh_outside_word(address, range, 0) | mesh_outside_word(address, range, 1) |             \
+	 mesh_outside_word(address, range, 2) | mesh_outside_word(address, range, 3))
+
+/* Whether the address is in it. */
+#define mesh_in_own(address, range) (!mesh_outside_own(address, range))
 
 /* Word by word: a copy of volatile data would go by way of the stack. */
 #define mesh_copy_own(to, field)                                                                   \
@@ -220,9 +223,10 @@ static __always_inline int mesh_addr_is_zero(const mesh_addr *address)
 }
 
 #define mesh_is_own(address, field) (*(address) == mesh_config.field)
-#define mesh_in_own(address, range)                                                                \
-	((*(address)&mesh_config.range##_mask) == mesh_config.range##_base)
-#define mesh_copy_own(to, field) (*(to) = mesh_config.field)
+#define mesh_outside_own(address, range)                                                           \
+	((*(address)&mesh_config.range##_mask) ^ mesh_config.range##_base)
+#define mesh_in_own(address, range) (!mesh_outside_own(address, range))
+#define mesh_copy_own(to, field)    (*(to) = mesh_config.field)
 
 static __always_inline __be32 mesh_addr_tail(const mesh_addr *address)
 {

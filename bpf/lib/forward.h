@@ -28,6 +28,24 @@ static __always_inline int mesh_write_macs(struct __sk_buff *skb,
 	return 0;
 }
 
+/* Sends a packet off to another node, as it is. Returns the program's verdict. */
+static MESH_FRAME int mesh_native_deliver(struct __sk_buff *skb, int first_of_second,
+					  struct mesh_flow_value *flow, __u32 direction)
+{
+	void *data, *data_end;
+
+	mesh_count(skb, MESH_REASON_FORWARDED, direction);
+	if (likely(mesh_next_hop_known(skb, first_of_second, flow))) {
+		data = (void *)(long)skb->data;
+		data_end = (void *)(long)skb->data_end;
+		if (data + ETH_HLEN <= data_end) {
+			mesh_outer_macs(data, flow);
+			return bpf_redirect(mesh_config.uplink_ifindex, 0);
+		}
+	}
+	return mesh_native_send(flow);
+}
+
 /* Sends the packet off and counts it. Returns the program's verdict. */
 static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh_packet *packet,
 					struct mesh_flow_value *flow, __u32 direction)
@@ -50,6 +68,8 @@ static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh
 	case MESH_TARGET_UPLINK:
 		mesh_count(skb, MESH_REASON_FORWARDED, direction);
 		return bpf_redirect_neigh(ifindex, NULL, 0, 0);
+	case MESH_TARGET_NODE:
+		return mesh_native_deliver(skb, packet->first_of_second, flow, direction);
 	case MESH_TARGET_DIRECT: /* the inner destination address names the backend */
 	case MESH_TARGET_TUNNEL:
 		/* Through a Service: the inner source address names its namespace. */
@@ -117,6 +137,8 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 	int reason;
 
 	reason = mesh_parse(skb, &packet);
+	if (source->origin == MESH_ORIGIN_UPLINK)
+		mesh_native_source(&packet, source);
 	if (unlikely(packet.fragment) && !reason)
 		reason = mesh_fragment_ports(skb, &packet);
 	if (unlikely(reason))
@@ -132,7 +154,8 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 		     flow->in_ifindex != source->ifindex || flow->in_peer != source->peer ||
 		     mesh_packet_opens(&packet))) {
 		if (!flow)
-			mesh_moving_flow(skb, &packet, source->origin);
+			mesh_moving_flow(skb, &packet,
+					 source->native ? MESH_HOOK_UPLINK : source->origin);
 		reason = mesh_flow_open(skb, &packet, source, flow);
 		if (reason == MESH_REASON_TO_STACK) {
 			if (source->origin != MESH_ORIGIN_UPLINK)
@@ -155,6 +178,9 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 			return mesh_drop(skb, reason, direction);
 	}
 	if (mesh_is_routed(source, flow) && mesh_decrement_ttl(skb))
+		return mesh_drop(skb, MESH_REASON_INVALID, direction);
+	if (MESH_IS_NATIVE && (flow->target == MESH_TARGET_NODE || source->native) &&
+	    mesh_native_marks(&packet, flow) != packet.marked && mesh_turn_mark(skb))
 		return mesh_drop(skb, MESH_REASON_INVALID, direction);
 	return mesh_deliver(skb, &packet, flow, direction);
 }

@@ -27,7 +27,8 @@
 static __always_inline int mesh_own_service(const struct mesh_source *source,
 					    __u32 service_identity, __u32 identity)
 {
-	if (!service_identity && source->origin != MESH_ORIGIN_OVERLAY)
+	if ((MESH_IS_NATIVE && source->native) ||
+	    (!service_identity && source->origin != MESH_ORIGIN_OVERLAY))
 		return 1;
 	return service_identity == identity;
 }
@@ -91,6 +92,11 @@ static __always_inline void mesh_flow_return(const struct mesh_source *source,
 	if (mesh_source_is_outside(source)) {
 		out->target = MESH_TARGET_UPLINK;
 		out->out_ifindex = mesh_config.uplink_ifindex;
+		return;
+	}
+	if (MESH_IS_NATIVE && source->native) {
+		/* Its node is known: mesh_source_check(). */
+		mesh_native_target(&out->daddr, out);
 		return;
 	}
 	if (source->origin == MESH_ORIGIN_OVERLAY) {
@@ -228,7 +234,7 @@ static __always_inline void mesh_flow_leave(const struct mesh_source *source,
 		mesh_flow_masquerade(flow, key->proto);
 		return;
 	}
-	if (flow->target != MESH_TARGET_TUNNEL)
+	if (flow->target != MESH_TARGET_TUNNEL && flow->target != MESH_TARGET_NODE)
 		return;
 	/* A node cannot be sent an answer to itself by another one. */
 	if (!(selection->flags & MESH_SERVICE_DIRECT_RETURN) || mesh_is_node(&key->saddr)) {
@@ -237,6 +243,7 @@ static __always_inline void mesh_flow_leave(const struct mesh_source *source,
 		return;
 	}
 	flow->target = MESH_TARGET_DIRECT;
+	flow->out_ifindex = mesh_config.vxlan_ifindex;
 	flow->flags |= MESH_FLOW_ONE_WAY;
 	tail = mesh_addr_tail(&flow->daddr);
 	__builtin_memcpy(flow->destination_mac, &tail, 4);
@@ -356,7 +363,8 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	if (flow->target == MESH_TARGET_POD &&
 	    !mesh_own_service(source, service_identity, identity))
 		flow->flags &= ~MESH_FLOW_SERVICE;
-	if (flow->target == MESH_TARGET_TUNNEL && flow->flags & MESH_FLOW_SERVICE)
+	if ((flow->target == MESH_TARGET_TUNNEL || flow->target == MESH_TARGET_NODE) &&
+	    flow->flags & MESH_FLOW_SERVICE)
 		mesh_service_mac(flow, service_identity);
 	reason = mesh_judge(source, flow, identity);
 	if (reason)
@@ -368,6 +376,9 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	if (reason)
 		return reason;
 	mesh_flow_leave(source, selection, key, flow);
+	reason = mesh_native_judge(flow, identity);
+	if (reason)
+		return reason;
 	flow->vni = flow->target == MESH_TARGET_DIRECT ? MESH_IDENTITY_WORLD_DIRECT
 						       : source->identity & MESH_VNI_IDENTITY_MASK;
 	if (flow->flags & MESH_FLOW_SERVICE)
@@ -501,7 +512,8 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 	if (!reason && !(flow->flags & MESH_FLOW_REPLY)) {
 		/* A SYN of the overlay says anew how it came. */
 		if (source->origin == MESH_ORIGIN_OVERLAY && mesh_packet_opens(packet) &&
-		    (!source->through_service || source->service_identity != identity))
+		    (!source->through_service ||
+		     (!(MESH_IS_NATIVE && source->native) && source->service_identity != identity)))
 			fresh.flags &= ~MESH_FLOW_SERVICE;
 		reason = mesh_judge(source, &fresh, identity);
 	}
@@ -510,12 +522,24 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 		return reason;
 	}
 	/* The place of the same address has changed: its node, or its veth. */
-	if (flow->target == MESH_TARGET_DIRECT && fresh.target == MESH_TARGET_TUNNEL)
+	if (flow->target == MESH_TARGET_DIRECT &&
+	    (fresh.target == MESH_TARGET_TUNNEL || fresh.target == MESH_TARGET_NODE)) {
 		fresh.target = MESH_TARGET_DIRECT;
+		fresh.out_ifindex = flow->out_ifindex;
+	}
 	mesh_target_shaped(&fresh);
 	if (fresh.target != flow->target || fresh.out_ifindex != flow->out_ifindex ||
 	    (fresh.out_peer && fresh.out_peer != flow->out_peer))
 		goto again;
+#ifdef MESH_IPV6
+	if (MESH_IS_NATIVE && fresh.target == MESH_TARGET_NODE)
+		flow->next_hop = fresh.next_hop;
+#endif
+	reason = mesh_native_judge(flow, identity);
+	if (reason) {
+		mesh_flow_delete(&packet->key, flow);
+		return reason;
+	}
 	flow->generation = generation;
 	return 0;
 again:

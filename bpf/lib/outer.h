@@ -32,7 +32,7 @@ static __always_inline int mesh_next_hop_learn(void *ctx, struct mesh_flow_value
 	fib->family = 2; /* AF_INET */
 	fib->ipv4_src = mesh_config.node_ip;
 	fib->ipv4_dst = flow->out_peer;
-	fib->tot_len = mesh_config.pod_mtu + MESH_OUTER_SIZE;
+	fib->tot_len = mesh_config.tunnel_mtu + MESH_OUTER_SIZE;
 	fib->ifindex = mesh_config.net_ifindex; /* see mesh_resolve_outside() */
 	if (bpf_fib_lookup(ctx, fib, sizeof(*fib), 0) != BPF_FIB_LKUP_RET_SUCCESS ||
 	    fib->ifindex != mesh_config.uplink_ifindex) {
@@ -61,6 +61,14 @@ static __always_inline __u32 mesh_flow_spread(const struct mesh_flow_value *flow
 	       18;
 }
 
+/* Destination and source of a frame to the flow's node. */
+static __always_inline void mesh_outer_macs(void *outer, const struct mesh_flow_value *flow)
+{
+	__builtin_memcpy(outer, flow->next_hop_mac, ETH_ALEN);
+	*(__u32 *)(outer + ETH_ALEN) = *(const volatile __u32 *)&mesh_config.uplink_mac[0];
+	*(__u16 *)(outer + ETH_ALEN + 4) = *(const volatile __u16 *)&mesh_config.uplink_mac[4];
+}
+
 /*
  * Writes the headers in front of an inner frame of `inner_length` bytes (with its own Ethernet
  * header). `outer` has MESH_OUTER_SIZE bytes.
@@ -82,9 +90,7 @@ static __always_inline void mesh_outer_write(void *outer, const struct mesh_flow
 	__be16 id = bpf_htons((__u16)(spread + (flow->bytes >> 10)));
 	__u64 sum;
 
-	__builtin_memcpy(outer, flow->next_hop_mac, ETH_ALEN);
-	*(__u32 *)(outer + ETH_ALEN) = *(const volatile __u32 *)&mesh_config.uplink_mac[0];
-	*(__u16 *)(outer + ETH_ALEN + 4) = *(const volatile __u16 *)&mesh_config.uplink_mac[4];
+	mesh_outer_macs(outer, flow);
 	*(__be16 *)(outer + 2 * ETH_ALEN) = bpf_htons(ETH_P_IP);
 	*(__be16 *)ip = first;
 	ip->tot_len = bpf_htons(length);

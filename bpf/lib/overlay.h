@@ -2,21 +2,13 @@
 /* The way of a packet that another node has sent; its tunnel key is at hand. */
 #pragma once
 
+#define MESH_BY_TUNNEL
 #include "lib/forward.h"
 
 struct mesh_tunnelled {
 	__be32 peer;
 	__u32 vni;
 };
-
-/* All ones when `bit` is 1, and no branch: see below. */
-static __always_inline __u32 mesh_mask_of(__u32 bit)
-{
-	__u32 mask = -bit;
-
-	asm volatile("" : "+r"(mask));
-	return mask;
-}
 
 /*
  * What the node of the client tells with the packet. Without branches: the verifier would follow

@@ -2,6 +2,7 @@
 /* What of a packet decides its way. */
 #pragma once
 
+#include "lib/checksum.h"
 #include "lib/family.h"
 
 #define MESH_TCP_FIN 0x01
@@ -28,7 +29,7 @@ struct mesh_packet {
 	__u8 fragment;	      /* MESH_FRAGMENT_* */
 	__u8 tos;	      /* of IPv6 the traffic class */
 	__u8 first_of_second; /* of its flow; set by mesh_flow_note() */
-	__u8 pad0;
+	__u8 marked;	      /* by its sender: see lib/native.h */
 	mesh_fragment_id fragment_id;
 };
 

@@ -10,6 +10,18 @@ static __always_inline int mesh_packet_is_tunnelled(const struct mesh_packet *pa
 	       packet->key.daddr == mesh_config.node_ip;
 }
 
+#define MESH_IP_MARK 0x8000 /* of frag_off: the bit that is reserved in RFC 791 */
+
+/* Turns the bit that mesh_packet.marked is read from. */
+static __always_inline void mesh_ip_turn_mark(struct iphdr *ip)
+{
+	__be16 now = ip->frag_off ^ bpf_htons(MESH_IP_MARK);
+
+	ip->check =
+		mesh_csum_apply(ip->check, mesh_csum_fold32(mesh_csum_replace(ip->frag_off, now)));
+	ip->frag_off = now;
+}
+
 /* The key of the flow that the quoted packet belongs to, swapped: the direction of the report. */
 static __always_inline int mesh_parse_icmp_error(void *data, void *data_end,
 						 struct mesh_packet *packet)
@@ -83,6 +95,7 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 	packet->ttl = ip->ttl;
 	packet->tos = ip->tos;
 	packet->dont_fragment = !!(ip->frag_off & bpf_htons(0x4000));
+	packet->marked = !!(ip->frag_off & bpf_htons(MESH_IP_MARK));
 	packet->key.saddr = ip->saddr;
 	packet->key.daddr = ip->daddr;
 	packet->key.proto = ip->protocol;

@@ -140,6 +140,7 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 	packet->ttl = ip->hop_limit;
 	packet->tos = bpf_ntohl(ip->version_flow) >> 20;
 	packet->dont_fragment = 1; /* only its sender may */
+	packet->marked = bpf_ntohl(ip->version_flow) >> 19 & 1;
 	mesh_addr_copy(&packet->key.saddr, &ip->saddr);
 	mesh_addr_copy(&packet->key.daddr, &ip->daddr);
 	if (unlikely(mesh_is_of_link(&ip->daddr) || mesh_is_of_link(&ip->saddr)))

@@ -89,12 +89,25 @@ static __always_inline __sum16 mesh_csum_finish(__u64 sum)
 #include "lib/answer4.h"
 #endif
 
+/* Sends the answer to the node that has the pod it is for. The flow in `scratch` is given up. */
+static MESH_FRAME int mesh_native_answer(struct mesh_scratch_value *scratch)
+{
+	struct mesh_answer *answer = (struct mesh_answer *)scratch->answer_frame;
+	const mesh_addr to = answer->ip.daddr;
+
+	return mesh_native_target(&to, &scratch->flow) ? TC_ACT_SHOT
+						       : mesh_native_send(&scratch->flow);
+}
+
 /* Sends the answer, which stands in `skb`, to where the packet has come from. */
-static __always_inline int mesh_answer_send(struct __sk_buff *skb, const struct mesh_source *source)
+static __always_inline int mesh_answer_send(struct __sk_buff *skb, const struct mesh_source *source,
+					    struct mesh_scratch_value *scratch)
 {
 	/* With direct return the client is answered from here, whichever node it has dialled. */
 	if (mesh_source_is_outside(source))
 		return bpf_redirect_neigh(mesh_config.uplink_ifindex, NULL, 0, 0);
+	if (MESH_IS_NATIVE && source->native)
+		return mesh_native_answer(scratch);
 	if (source->origin == MESH_ORIGIN_OVERLAY) {
 		if (mesh_tunnel_set(skb, source->peer, MESH_IDENTITY_HOST))
 			return TC_ACT_SHOT;
@@ -104,8 +117,10 @@ static __always_inline int mesh_answer_send(struct __sk_buff *skb, const struct 
 
 /* Puts the answer, of `length` bytes without the Ethernet header, in the place of the packet. */
 static __always_inline int mesh_answer_emit(struct __sk_buff *skb, const struct mesh_source *source,
-					    struct mesh_answer *answer, __u32 length)
+					    struct mesh_scratch_value *scratch, __u32 length)
 {
+	struct mesh_answer *answer = (struct mesh_answer *)scratch->answer_frame;
+
 	if (bpf_skb_load_bytes(skb, 0, answer->eth.h_source, ETH_ALEN) ||
 	    bpf_skb_load_bytes(skb, ETH_ALEN, answer->eth.h_dest, ETH_ALEN))
 		return TC_ACT_SHOT;
@@ -114,7 +129,13 @@ static __always_inline int mesh_answer_emit(struct __sk_buff *skb, const struct 
 	if (length > sizeof(*answer) || mesh_blank(skb, length) ||
 	    bpf_skb_store_bytes(skb, 0, answer, length, 0))
 		return TC_ACT_SHOT;
-	return mesh_answer_send(skb, source);
+	return mesh_answer_send(skb, source, scratch);
+}
+
+/* Of outside only what is dispatched through the tunnel can be too long. */
+static __always_inline __u32 mesh_longest_for(const struct mesh_source *source)
+{
+	return source->origin == MESH_ORIGIN_UPLINK ? mesh_config.tunnel_mtu : mesh_config.pod_mtu;
 }
 
 /* mesh_refuse(), of each family. */

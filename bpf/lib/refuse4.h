@@ -71,7 +71,7 @@ static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_sourc
 			break;
 		case MESH_ANSWER_TOO_BIG:
 			answer->icmp.code = MESH_ICMP_CODE_FRAG_NEEDED;
-			answer->icmp.sequence = bpf_htons(mesh_config.pod_mtu);
+			answer->icmp.sequence = bpf_htons(mesh_longest_for(source));
 			break;
 		}
 		/* Said by the router that this node is. To itself it is none: no host takes a
@@ -86,5 +86,5 @@ static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_sourc
 		mesh_answer_ip(answer, IPPROTO_ICMP, length, saddr, ip.saddr);
 	}
 
-	return mesh_answer_emit(skb, source, answer, length);
+	return mesh_answer_emit(skb, source, scratch, length);
 }

@@ -47,7 +47,7 @@ static __always_inline __u32 mesh_refuse_icmp(struct __sk_buff *skb,
 		break;
 	case MESH_ANSWER_TOO_BIG:
 		answer->icmp.type = MESH_ICMP6_TOO_BIG;
-		answer->icmp.sequence = bpf_htons(mesh_config.pod_mtu);
+		answer->icmp.sequence = bpf_htons(mesh_longest_for(source));
 		break;
 	}
 	/* Said by the router that this node is. To itself it is none: no host takes a packet with
@@ -114,5 +114,5 @@ static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_sourc
 		if (!length)
 			return TC_ACT_SHOT;
 	}
-	return mesh_answer_emit(skb, source, answer, length);
+	return mesh_answer_emit(skb, source, scratch, length);
 }

@@ -22,7 +22,10 @@ struct mesh_source {
 	__be32 peer; /* MESH_ORIGIN_OVERLAY */
 	__u32 identity;
 	__u8 origin;
-	__u8 through_service; /* MESH_ORIGIN_OVERLAY: told by the VNI */
+	/* MESH_ORIGIN_OVERLAY: by the uplink, as it is; no peer is known. */
+	__u8 native : 1;
+	/* MESH_ORIGIN_OVERLAY: told by the VNI, or by the mark. */
+	__u8 through_service : 1;
 	/* MESH_ORIGIN_OVERLAY: the backend that the other node has chosen for a client outside,
 	 * whom this node answers itself (direct return); else 0. Of its address the last 4 bytes.
 	 */
@@ -36,6 +39,8 @@ static __always_inline int mesh_source_is_outside(const struct mesh_source *sour
 {
 	return source->origin == MESH_ORIGIN_UPLINK || source->backend_ip;
 }
+
+#include "lib/native.h"
 
 static __always_inline int mesh_in_cluster(const mesh_addr *address)
 {
@@ -76,6 +81,12 @@ static __always_inline int mesh_source_check(struct mesh_source *source,
 		 * that the flow knows. */
 		if (packet->icmp_error)
 			address = &packet->key.saddr;
+		if (MESH_IS_NATIVE && source->native) {
+			if (!mesh_tunnel_lookup(address))
+				return MESH_REASON_UNKNOWN_PEER;
+			source->identity = mesh_identity_lookup(address);
+			return source->identity ? 0 : MESH_REASON_UNKNOWN_IDENTITY;
+		}
 		if (!source->peer || mesh_tunnel_lookup(address) != source->peer)
 			return MESH_REASON_UNKNOWN_PEER;
 		return 0;
@@ -136,6 +147,10 @@ static __always_inline int mesh_resolve(const struct mesh_source *source,
 	if (mesh_in_own(daddr, pod) || source->origin == MESH_ORIGIN_OVERLAY)
 		return MESH_REASON_NO_ENDPOINT;
 	if (mesh_in_own(daddr, cluster)) {
+		if (MESH_IS_NATIVE) {
+			*identity = mesh_identity_lookup(daddr);
+			return mesh_native_target(daddr, flow);
+		}
 		flow->target = MESH_TARGET_TUNNEL;
 		flow->out_ifindex = mesh_config.vxlan_ifindex;
 		flow->out_peer = mesh_tunnel_lookup(daddr);

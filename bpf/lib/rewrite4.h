@@ -146,6 +146,19 @@ static __always_inline int mesh_rewrite(struct __sk_buff *skb, const struct mesh
 	return 0;
 }
 
+/* Turns the bit that mesh_packet.marked was read from. */
+static __always_inline int mesh_turn_mark(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data;
+	void *data_end = (void *)(long)skb->data_end;
+	struct iphdr *ip = data + MESH_L3_OFFSET;
+
+	if ((void *)(ip + 1) > data_end)
+		return MESH_REASON_INVALID;
+	mesh_ip_turn_mark(ip);
+	return 0;
+}
+
 static __always_inline int mesh_decrement_ttl(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data;

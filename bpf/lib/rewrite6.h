@@ -165,6 +165,24 @@ static __always_inline int mesh_rewrite(struct __sk_buff *skb, const struct mesh
 	return 0;
 }
 
+/* Turns the bit that mesh_packet.marked was read from. */
+static MESH_FRAME int mesh_turn_mark(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data;
+	void *data_end = (void *)(long)skb->data_end;
+	struct mesh_ip6 *ip = data + MESH_L3_OFFSET;
+
+	__be32 was;
+
+	if ((void *)(ip + 1) > data_end)
+		return MESH_REASON_INVALID;
+	was = ip->version_flow;
+	ip->version_flow = was ^ bpf_htonl(1 << 19);
+	if (mesh_checksum_state(skb) == MESH_SUMMED_BY_HELPER)
+		bpf_csum_update(skb, mesh_csum_fold32(mesh_csum_replace(was, ip->version_flow)));
+	return 0;
+}
+
 static __always_inline int mesh_decrement_ttl(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data;

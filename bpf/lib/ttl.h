@@ -41,12 +41,15 @@ static __always_inline int mesh_road_check(struct __sk_buff *skb, const struct m
 					   const struct mesh_source *source,
 					   const struct mesh_flow_value *flow)
 {
+	__u32 longest =
+		flow->target == MESH_TARGET_DIRECT ? mesh_config.tunnel_mtu : mesh_config.pod_mtu;
+
 	if (unlikely(packet->ttl <= 1) && mesh_is_routed(source, flow))
 		return MESH_REASON_TTL;
-	if (unlikely(skb->len > mesh_config.pod_mtu + ETH_HLEN) && packet->dont_fragment &&
+	if (unlikely(skb->len > longest + ETH_HLEN) && packet->dont_fragment &&
 	    (flow->target == MESH_TARGET_TUNNEL || flow->target == MESH_TARGET_DIRECT ||
-	     flow->target == MESH_TARGET_POD_SHAPED) &&
-	    mesh_wire_length(skb, packet) > mesh_config.pod_mtu)
+	     flow->target == MESH_TARGET_NODE || flow->target == MESH_TARGET_POD_SHAPED) &&
+	    mesh_wire_length(skb, packet) > longest)
 		return MESH_REASON_TOO_BIG;
 	return 0;
 }

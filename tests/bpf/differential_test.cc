@@ -80,6 +80,7 @@ class DifferentialTest : public SelectWorld {
   void AddFrontend(const ServiceState& service, const std::string& place, bool external);
   void AddBackend(ServiceState& service);
   void WriteBackend(uint32_t id);
+  void WriteIdentity(const std::string& ip, uint32_t identity);
   void WriteSet(const ServiceState& service, int scope);
   void WriteSets(const ServiceState& service);
   void Change();
@@ -103,6 +104,7 @@ void DifferentialTest::NewWorld(uint64_t seed) {
   Clear();
   oracle_ = Oracle();
   oracle_.has_uplink = has_uplink_;
+  oracle_.native = routing_ == Routing::kNative;
   oracle_.elsewhere = *IpPrefix::Parse("203.0.113.0/24");
   services_.clear();
   oracle_.node_ip = Ip("192.0.2.1");
@@ -112,6 +114,12 @@ void DifferentialTest::NewWorld(uint64_t seed) {
   oracle_.service_cidr = *IpPrefix::Parse("10.96.0.0/16");
   for (const Pod& pod : {client_, near_, clerk_}) oracle_.pods[Ip(pod.ip)] = pod.identity;
   oracle_.peers[*IpPrefix::Parse("10.244.2.0/24")] = Ip("192.0.2.2");
+  if (oracle_.native) {
+    oracle_.identities[Ip("10.244.2.1")] = kIdentityHost;
+    for (const char* ip : {"10.244.2.10", "10.244.2.11", "10.244.2.12"}) {
+      WriteIdentity(ip, OneOf<uint32_t>({kShop, kBank, 0}));
+    }
+  }
   for (const uint32_t identity : {kShop, kBank}) {
     Isolate(identity, Isolation::kDefault);
     oracle_.namespaces[identity] = Isolation::kDefault;
@@ -182,6 +190,12 @@ void DifferentialTest::WriteBackend(uint32_t id) {
                  .scopes = backend.scopes});
 }
 
+void DifferentialTest::WriteIdentity(const std::string& ip, uint32_t identity) {
+  Identify(ip, identity);
+  oracle_.identities[Ip(ip)] = identity;
+  if (identity == 0) oracle_.identities.erase(Ip(ip));
+}
+
 void DifferentialTest::WriteSet(const ServiceState& service, int scope) {
   Oracle::Set set;
   for (const uint32_t id : service.backend_ids) {
@@ -209,7 +223,11 @@ void DifferentialTest::WriteSets(const ServiceState& service) {
 // Something happens in the cluster, or time passes.
 void DifferentialTest::Change() {
   ServiceState& service = services_[Below(services_.size())];
-  switch (Below(7)) {
+  switch (Below(oracle_.native ? 8 : 7)) {
+    case 7:
+      WriteIdentity(OneOf<std::string>({"10.244.2.10", "10.244.2.11", "10.244.2.12"}),
+                    OneOf<uint32_t>({kShop, kBank, 0}));
+      break;
     case 0:
       AddBackend(service);
       WriteSets(service);
@@ -369,6 +387,7 @@ Outcome DifferentialTest::Send(const OraclePacket& packet) {
     case Side::Kind::kUplink:
       return FromUplink(packet.packet);
     case Side::Kind::kPeer:
+      if (oracle_.native) return FromPeerNative(packet.packet, packet.through_service);
       return FromPeer(packet.identity | (packet.through_service ? MESH_VNI_SERVICE : 0),
                       packet.packet, packet.from.ip.ToString(), packet.service_identity);
     default:
@@ -429,6 +448,7 @@ std::string DifferentialTest::Mismatch(const Expectation& expected, const Oracle
 bool DifferentialTest::Step() {
   if (Chance(8)) Change();
   OraclePacket packet = Make();
+  packet.from = oracle_.SideOf(packet);
   if (packet.from.kind != Side::Kind::kPeer) {
     packet.identity = packet.service_identity = 0;
     packet.through_service = false;
@@ -478,6 +498,14 @@ TEST_F(DifferentialTest, TheProgramsAndTheOracleSendTheSamePackets) { Compare();
 
 TEST_F(DifferentialTest, AlsoAcrossTheEdgeOfTheCluster) {
   has_uplink_ = true;
+  SelectWorld::SetUp();
+
+  Compare();
+}
+
+TEST_F(DifferentialTest, AlsoWherePacketsBetweenNodesGoAsTheyAre) {
+  has_uplink_ = true;
+  routing_ = Routing::kNative;
   SelectWorld::SetUp();
 
   Compare();

@@ -86,7 +86,8 @@ inline std::string NameOf(const ::testing::TestParamInfo<Way>& info) {
          (info.param.routing == Routing::kNative ? "Native" : "Vxlan");
 }
 inline auto EveryWay() {
-  return ::testing::Values(Way{Family::kV4, Routing::kVxlan}, Way{Family::kV6, Routing::kVxlan});
+  return ::testing::Values(Way{Family::kV4, Routing::kVxlan}, Way{Family::kV6, Routing::kVxlan},
+                           Way{Family::kV4, Routing::kNative}, Way{Family::kV6, Routing::kNative});
 }
 
 // The address of a socket before its port.
@@ -128,7 +129,9 @@ class Live : public ::testing::Test {
                       .cluster_cidr = Range("10.244.0.0/16"),
                       .service_cidr = Range("10.96.0.0/16"),
                       .gateway = Ip(fmt::format("10.244.{}.1", number)),
-                      .uplink_mtu = 1500};
+                      .uplink_mtu = 1500,
+                      .uplink = way_.routing == Routing::kNative ? "uplink" : "",
+                      .routing = way_.routing};
       if (way_.family == Family::kV6) AddIpv6(node->config, number);
       absl::StatusOr<Netns> netns = Netns::Make();
       ASSERT_TRUE(netns.ok()) << netns.status();
@@ -241,6 +244,7 @@ class Live : public ::testing::Test {
     if (way_.family == Family::kV6) {
       pod.ip = pod.request.ip6 = SecondAddress(node.config, pod.request.ip);
     }
+    identities_[pod.request.ip] = identities_[pod.ip] = {&node, identity};
     return InNetns(node.netns->fd(), [&] { return node.dataplane->Attach(pod.request).status(); });
   }
 
@@ -269,6 +273,10 @@ class Live : public ::testing::Test {
     for (Node* node : {&one_, &two_}) {
       Node* other = node == &one_ ? &two_ : &one_;
       desired_.peers = {{other->name, PeerOf(*other)}};
+      desired_.pod_identities.clear();
+      for (const auto& [ip, pod] : identities_) {
+        if (pod.first == other) desired_.pod_identities[ip] = pod.second;
+      }
       ASSERT_STATUS(InNetns(node->netns->fd(), [&] { return node->dataplane->Apply(desired_); }));
     }
   }
@@ -333,6 +341,7 @@ class Live : public ::testing::Test {
   }
 
   Way way_;
+  std::map<IpAddress, std::pair<Node*, uint32_t>> identities_;  // of all pods, with their node
   IpAddress vip_ = Ip("10.96.0.10");
   std::unique_ptr<Capture> wire_;
   Node one_, two_;

@@ -77,7 +77,8 @@ class Edge : public ::testing::Test {
                       .service_cidr = Range("10.96.0.0/16"),
                       .gateway = Ip(fmt::format("10.244.{}.1", number)),
                       .uplink_mtu = 1500,
-                      .uplink = "uplink"};
+                      .uplink = "uplink",
+                      .routing = way_.routing};
       if (way_.family == Family::kV6) AddIpv6(node->config, number);
       ASSERT_STATUS(
           Plug(node->netns, node->config.node_ip.ToString(), fmt::format("2001:db8::{}", number)));
@@ -191,6 +192,7 @@ class Edge : public ::testing::Test {
     if (way_.family == Family::kV6) {
       pod.ip = pod.request.ip6 = SecondAddress(node.config, pod.request.ip);
     }
+    identities_[pod.request.ip] = identities_[pod.ip] = {&node, kShop};
     return InNetns(node.netns->fd(), [&] { return node.dataplane->Attach(pod.request).status(); });
   }
 
@@ -199,6 +201,9 @@ class Edge : public ::testing::Test {
       Node* other = node == &one_ ? &two_ : &one_;
       desired_.peers = {{other->name, PeerOf(*other)}};
       DesiredState desired = desired_;
+      for (const auto& [ip, pod] : identities_) {
+        if (pod.first == other) desired.pod_identities[ip] = pod.second;
+      }
       for (auto& [key, service] : desired.services) service.announced = node == &one_;
       ASSERT_STATUS(InNetns(node->netns->fd(), [&] { return node->dataplane->Apply(desired); }));
     }
@@ -302,6 +307,7 @@ class Edge : public ::testing::Test {
   IpAddress balancer_ = Ip("192.0.2.50"), outside_ip_ = Ip("192.0.2.100"), any_ = IpAddress::V4(0),
             vip_ = Ip("10.96.0.10");
   uint8_t ports_ = 0;
+  std::map<IpAddress, std::pair<Node*, uint32_t>> identities_;  // of all pods, with their node
   bool xdp_on_veth_ = false;
   std::optional<Netns> switch_, outside_;
   std::unique_ptr<Capture> wire_;

@@ -187,7 +187,10 @@ TEST_P(EdgeWays, XdpCarriesEstablishedFlowsPastTheKernel) {
                 From(direct ? outside_ip_ : Gateway(one_)));
     ExpectDatagrams(*outside_, balancer_, 80, receiver);
     // Of two thousand packets and more.
-    EXPECT_LT(sent() - before, 200u);
+    const bool through_tunnel = direct || way_.routing == Routing::kVxlan;
+    if (through_tunnel) {
+      EXPECT_LT(sent() - before, 200u);
+    }
   }
 }
 

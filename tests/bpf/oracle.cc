@@ -128,12 +128,55 @@ std::string Oracle::CheckSource(const OraclePacket& packet, uint32_t* identity) 
       *identity = packet.identity;
       for (const auto& [range, peer] : peers) {
         // Of an error: who is reported about, which may not be who reports.
-        if (range.Contains(packet.about.has_value() ? packet.about->destination : source)) {
-          return peer == packet.from.ip ? "" : "unknown_peer";
-        }
+        const IpAddress& sender = packet.about.has_value() ? packet.about->destination : source;
+        if (!range.Contains(sender)) continue;
+        if (!native) return peer == packet.from.ip ? "" : "unknown_peer";
+        const auto it = identities.find(sender);
+        if (it == identities.end()) return "unknown_identity";
+        *identity = it->second;
+        return "";
       }
       return "unknown_peer";
   }
+}
+
+Side Oracle::SideOf(const OraclePacket& packet) const {
+  const bool error = packet.about.has_value();
+  const IpAddress& source = error ? packet.about->destination : packet.packet.source;
+  const IpAddress& destination = error ? packet.about->source : packet.packet.destination;
+  const bool by_uplink =
+      packet.from.kind == Side::Kind::kPeer || packet.from.kind == Side::Kind::kUplink;
+  if (!native || !by_uplink) return packet.from;
+  if (cluster_cidr.Contains(source) && pod_cidr.Contains(destination)) {
+    return {Side::Kind::kPeer, {}};
+  }
+  return {Side::Kind::kUplink, {}};
+}
+
+Side Oracle::NodeOf(const IpAddress& pod) const {
+  for (const auto& [range, peer] : peers) {
+    if (range.Contains(pod)) return {Side::Kind::kPeer, peer};
+  }
+  return {};
+}
+
+std::string Oracle::Vouch(Entry& entry, const Resolved& resolved) const {
+  if (!native || entry.to.kind != Side::Kind::kPeer || entry.reply || entry.service_id == 0) {
+    return "";
+  }
+  if (resolved.identity == 0) return "unknown_identity";
+  entry.through_service = entry.service_identity == resolved.identity;
+  return "";
+}
+
+// As it goes out, with the mark of those that may begin a flow through a Service at another node.
+Packet Oracle::Leaves(const Packet& packet, const Entry& entry, bool error) const {
+  Packet out = WithTuple(packet, entry.out);
+  if (native && entry.to.kind == Side::Kind::kPeer && !entry.reply && entry.through_service &&
+      !error && (packet.protocol != kTcp || Opens(packet))) {
+    out.fragment |= 0x8000;
+  }
+  return out;
 }
 
 Oracle::Resolved Oracle::Resolve(const Side& from, const IpAddress& destination) const {
@@ -148,10 +191,10 @@ Oracle::Resolved Oracle::Resolve(const Side& from, const IpAddress& destination)
     return {"no_endpoint", {}, 0};
   }
   if (cluster_cidr.Contains(destination)) {
-    for (const auto& [range, peer] : peers) {
-      if (range.Contains(destination)) return {"", {Side::Kind::kPeer, peer}, 0};
-    }
-    return {"no_tunnel", {}, 0};
+    const Side node = NodeOf(destination);
+    if (node.kind == Side::Kind::kNone) return {"no_tunnel", {}, 0};
+    const auto it = identities.find(destination);
+    return {"", node, native && it != identities.end() ? it->second : 0};
   }
   if (service_cidr.Contains(destination)) return {"no_service", {}, 0};
   return {.reason = "to_stack", .outside = true};
@@ -212,12 +255,13 @@ std::string Oracle::Review(const OraclePacket& packet, const Tuple& key, uint32_
   if (!entry.reply && resolved.to.kind == Side::Kind::kPod) {
     bool through_service = entry.through_service;
     if (packet.from.kind == Side::Kind::kPeer && opens &&
-        (!packet.through_service || packet.service_identity != resolved.identity)) {
+        (!packet.through_service || (!native && packet.service_identity != resolved.identity))) {
       through_service = false;
     }
     if (!Admits(packet.from, resolved.identity, identity, through_service)) return "isolation";
   }
   if (resolved.to != entry.to) return kAgain;
+  if (const std::string wrong = Vouch(entry, resolved); !wrong.empty()) return wrong;
   entry.generation = judged;
   return "";
 }
@@ -290,6 +334,8 @@ void Oracle::Enter(const Tuple& key, const Entry& forward, double now_s) {
   reply.out = key.Reversed();
   reply.in = forward.to;
   reply.to = forward.in;
+  if (native && reply.in.kind == Side::Kind::kPeer) reply.in.ip = IpAddress();
+  if (native && reply.to.kind == Side::Kind::kPeer) reply.to = NodeOf(key.source);
   const Tuple reply_key = forward.out.Reversed();
   Delete(reply_key);
   table_[reply_key] = reply;
@@ -326,6 +372,7 @@ std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& 
       entry.backend_id = backend_id;
       entry.through_service = true;
       service_identity = selected->frontend->identity;
+      entry.service_identity = service_identity;
       if (entry.out.destination == entry.out.source) entry.out.source = kHairpin;
     }
     if (packet.from.kind == Side::Kind::kNode && identity == kIdentityHost) {
@@ -357,8 +404,9 @@ std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& 
     }
     entry.to = resolved.to;
     if (resolved.to.kind == Side::Kind::kPod) {
-      if (service_identity != resolved.identity &&
-          (service_identity != 0 || packet.from.kind == Side::Kind::kPeer)) {
+      const bool from_peer = packet.from.kind == Side::Kind::kPeer;
+      if (service_identity != resolved.identity && (service_identity != 0 || from_peer) &&
+          !(native && from_peer)) {
         entry.through_service = false;
       }
       if (!Admits(packet.from, resolved.identity, identity, entry.through_service)) {
@@ -367,12 +415,17 @@ std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& 
       }
     }
 
+    if (const std::string wrong = Vouch(entry, resolved); !wrong.empty()) {
+      refuse(wrong);
+      continue;
+    }
+
     const bool masqueraded =
         entry.to.kind == Side::Kind::kUplink || (from_uplink && entry.to.kind == Side::Kind::kPeer);
     if (masqueraded) {
       entry.out.source = entry.to.kind == Side::Kind::kUplink ? node_ip : gateway;
     }
-    Expectation expectation{"forwarded", entry.to, WithTuple(packet.packet, entry.out), 0, 0, {}};
+    Expectation expectation{"forwarded", entry.to, Leaves(packet.packet, entry, false), 0, 0, {}};
     const auto other = table_.find(entry.out.Reversed());
     if (masqueraded) {
       expectation.first_port = key.protocol == kIcmp ? 1 : 10000;
@@ -416,7 +469,8 @@ std::vector<Expectation> Oracle::Forward(const OraclePacket& packet, const Tuple
     if (!verdict.empty()) return {{verdict, {}, {}, 0, 0, [](const Packet&) {}}};
   }
   const Entry& entry = it->second;
-  Expectation out{"forwarded", entry.to, WithTuple(packet.packet, entry.out), 0, 0, {}};
+  Expectation out{"forwarded", entry.to, Leaves(packet.packet, entry, packet.about.has_value()),
+                  0,           0,        {}};
   if (packet.about.has_value()) {
     out.packet = packet.packet;
     out.packet.destination = entry.out.destination;

@@ -47,6 +47,7 @@ struct OraclePacket {
   uint32_t identity = 0;
   bool through_service = false;
   uint32_t service_identity = 0;
+  // With native routing neither is told but by one bit, and `from` has no address.
   // An ICMP error: the packet it is about, as its sender was given it.
   std::optional<mesh::testing::Packet> about;
 };
@@ -93,7 +94,9 @@ class Oracle {
   // The world; whoever changes it calls JudgeAgain() as the agent does.
   IpAddress node_ip, gateway;
   bool has_uplink = false;
-  IpPrefix elsewhere;  // the one range that the uplink does not lead to
+  bool native = false;
+  std::map<IpAddress, uint32_t> identities;  // native: of what other nodes have
+  IpPrefix elsewhere;                        // the one range that the uplink does not lead to
   IpPrefix pod_cidr, cluster_cidr, service_cidr;
   std::map<IpAddress, uint32_t> pods;  // address -> identity
   std::map<IpPrefix, IpAddress> peers;
@@ -106,6 +109,9 @@ class Oracle {
   void Age(double seconds);
   void AgeAffinity(double seconds);
 
+  // Which side a packet counts to: with native routing its addresses say so where it came by the
+  // uplink.
+  Side SideOf(const OraclePacket& packet) const;
   // Empty: too close to the end of some time to say.
   std::vector<Expectation> Expect(const OraclePacket& packet, double now_s);
 
@@ -116,12 +122,13 @@ class Oracle {
   size_t flows() const { return table_.size() / 2; }
 
  private:
+  using Packet = mesh::testing::Packet;
   // One direction of a flow.
   struct Entry {
     Tuple out;
     Side in, to;
     bool reply = false, through_service = false;
-    uint32_t service_id = 0, backend_id = 0;
+    uint32_t service_id = 0, backend_id = 0, service_identity = 0;
     uint64_t generation = 0;
     double last_seen_s = 0;
     uint64_t packets = 0;
@@ -150,6 +157,10 @@ class Oracle {
   std::optional<Selected> Select(const OraclePacket& packet, const Tuple& key) const;
   Resolved Resolve(const Side& from, const IpAddress& destination) const;
   Resolved ResolveOutside(const Side& from, const IpAddress& destination, bool service) const;
+  // Empty, or a reason. Native: the sending node judges whose Service it was.
+  std::string Vouch(Entry& entry, const Resolved& resolved) const;
+  Packet Leaves(const Packet& packet, const Entry& entry, bool error) const;
+  Side NodeOf(const IpAddress& pod) const;
   bool Admits(const Side& from, uint32_t identity, uint32_t source, bool through_service) const;
   void Enter(const Tuple& key, const Entry& forward, double now_s);
   void Delete(const Tuple& key);

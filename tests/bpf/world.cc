@@ -176,6 +176,7 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
     config_.service_cidr6 = ToIpv6(config_.service_cidr);
     config_.gateway6 = ToIpv6(config_.gateway);
   }
+  config_.routing = routing_;
   const Links& links = TheLinks(config_);
   mesh_config config{};
   config.node_ip = EncodeIp(config_.node_ip);
@@ -190,14 +191,16 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
   config.net_ifindex = links.node.net.ifindex;
   config.vxlan_ifindex = links.node.vxlan.ifindex;
   config.pod_mtu = static_cast<uint32_t>(PodMtu(config_));
+  config.tunnel_mtu = static_cast<uint32_t>(TunnelMtu(config_));
+  config.routing = static_cast<uint8_t>(routing_);
   if (has_uplink_) config.uplink_ifindex = links.uplink.ifindex;
   std::memcpy(config.uplink_mac, kUplinkMac.data(), kUplinkMac.size());
   std::memcpy(config.host_mac, links.node.host.mac.data(), 6);
   std::memcpy(config.net_mac, links.node.net.mac.data(), 6);
 
   // The verifier is slow: tests share the programs and find empty maps.
-  static std::map<bool, std::shared_ptr<Loaded>> of_uplink;
-  std::shared_ptr<Loaded>& shared = of_uplink[has_uplink_];
+  static std::map<std::pair<bool, Routing>, std::shared_ptr<Loaded>> of_uplink;
+  std::shared_ptr<Loaded>& shared = of_uplink[{has_uplink_, routing_}];
   if (flow_max_entries != 0 || !use_kernel_functions || shared == nullptr) {
     absl::StatusOr<std::shared_ptr<Loaded>> loaded =
         LoadPrograms(config_, config, flow_max_entries, use_kernel_functions);
@@ -229,6 +232,7 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
     clear(family.backend);
     clear(family.source_range);
     clear(family.tunnel);
+    clear(family.identity);
     clear(family.node);
     clear(family.no_masquerade);
     clear(family.announce);
@@ -262,6 +266,8 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
     desired_.peers["node2"].ip6 = ToIpv6(Ip("192.0.2.2"));
     desired_.peers["node2"].pod_cidr6 = ToIpv6(Range("10.244.2.0/24"));
   }
+  desired_.pod_identities = {
+      {Ip("10.244.2.10"), kShop}, {Ip("10.244.2.11"), kShop}, {Ip("10.244.2.12"), kBank}};
   Apply();
 }
 
@@ -304,6 +310,12 @@ void World::RemoveService() {
 
 void World::Isolate(uint32_t identity, Isolation isolation) {
   desired_.namespaces[identity] = {"", isolation};
+  Apply();
+}
+
+void World::Identify(const std::string& ip, uint32_t identity) {
+  desired_.pod_identities[Ip(ip)] = identity;
+  if (identity == 0) desired_.pod_identities.erase(Ip(ip));
   Apply();
 }
 
@@ -441,6 +453,12 @@ Outcome World::FromPeer(uint32_t vni, const Packet& packet, const std::string& p
 Outcome World::FromPeer(uint32_t vni, const std::string& frame) {
   return Run(bpf_program__fd(loaded_->driver->progs.mesh_overlay_drv),
              TheLinks(config_).node.vxlan.ifindex, frame, {vni, Ip("192.0.2.2").v4()});
+}
+
+Outcome World::FromPeerNative(const Packet& packet, bool through_service) {
+  Packet marked = packet;
+  if (through_service) marked.fragment |= 0x8000;
+  return FromUplink(marked);
 }
 
 Outcome World::FromPeerDirect(const Packet& packet, const mesh::testing::Place& backend,

@@ -7,7 +7,8 @@
 //   bank/clerk   10.244.1.12
 //
 // The uplink, where a test asks for one, leads to 192.0.2.0/24 and, by 192.0.2.254, everywhere but
-// 203.0.113.0/24.
+// 203.0.113.0/24. With native routing packets of node2 come by it; node1 knows 10.244.2.10 and .11
+// as shop's and .12 as bank's.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -95,6 +96,8 @@ class World : public ::testing::Test {
   void Serve(const std::vector<std::string>& active, const std::vector<std::string>& draining = {});
   void RemoveService();
   void Isolate(uint32_t identity, Isolation isolation);
+  // Of a pod of node2; 0: none is known. Native routing.
+  void Identify(const std::string& ip, uint32_t identity);
   void AddPod(const Pod& pod);
   void RemovePod(const Pod& pod);
 
@@ -117,6 +120,9 @@ class World : public ::testing::Test {
                          const std::string& peer = "192.0.2.2", uint32_t service_identity = kShop);
   // Any bytes of another node.
   Outcome FromPeer(uint32_t vni, const std::string& frame);
+  // Of another node, with native routing. `through_service`: of the receiver's namespace, as that
+  // node has judged.
+  Outcome FromPeerNative(const mesh::testing::Packet& packet, bool through_service = false);
 
   // Of the direction of `packet`; fails the test when it is not there.
   F::FlowValue Flow(const mesh::testing::Packet& packet);
@@ -126,6 +132,7 @@ class World : public ::testing::Test {
 
   // Set before Load(). Without it the outside is left to the node.
   bool has_uplink_ = false;
+  Routing routing_ = Routing::kVxlan;  // native: with an uplink only
   Pod client_, near_, clerk_;
   Programs* programs_ = nullptr;
   KernelMap<F::FlowKey, F::FlowValue>* flows_ = nullptr;
