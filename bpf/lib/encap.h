@@ -59,8 +59,8 @@ static __always_inline int mesh_encap_may(struct __sk_buff *skb, const struct me
 }
 
 /* Returns the program's verdict, or MESH_ENCAP_LEFT. */
-static __always_inline int mesh_encap(struct __sk_buff *skb, const struct mesh_packet *packet,
-				      struct mesh_flow_value *flow, __u32 direction)
+static MESH_FRAME int mesh_encap(struct __sk_buff *skb, const struct mesh_packet *packet,
+				 struct mesh_flow_value *flow, __u32 direction)
 {
 	void *data, *data_end;
 	__u32 inner_length = skb->len;

@@ -147,7 +147,6 @@ static __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key,
 	MESH_ROOM(struct mesh_flow_key, other_key, scratch);
 	struct mesh_flow_value *answer = &scratch->answer;
 	struct mesh_flow_value *other;
-	__u64 now_ns = flow->last_seen_ns;
 	int error; /* before 6.4 only 32 bits of it are defined */
 	int i;
 
@@ -165,7 +164,7 @@ static __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key,
 		mesh_flow_partner_key(other, key->proto, other_key);
 		if (mesh_flow_key_equal(key, other_key) ||
 		    (key->proto == MESH_IPPROTO_ICMP && !(flow->flags & MESH_FLOW_MASQUERADED)) ||
-		    mesh_flow_finished(other, key->proto, now_ns)) {
+		    mesh_flow_finished(other, key->proto, flow->last_seen_ns)) {
 			mesh_owner_sub(&other->owner);
 			if (!mesh_flow_key_equal(key, other_key))
 				bpf_map_delete_elem(&mesh_flow, other_key);

@@ -5,11 +5,6 @@
 #define MESH_BY_TUNNEL
 #include "lib/forward.h"
 
-struct mesh_tunnelled {
-	__be32 peer;
-	__u32 vni;
-};
-
 /*
  * What the node of the client tells with the packet. Without branches: the verifier would follow
  * each of their ends through the whole pipeline, one after the other.
@@ -37,34 +32,33 @@ static __always_inline void mesh_overlay_source(const struct ethhdr *eth, __u32 
 	source->backend_port = backend_port & direct_mask;
 }
 
-/* Node and VNI that a packet came with. Returns 0 or nonzero. */
-static MESH_FRAME int mesh_tunnel_get(struct __sk_buff *skb, struct mesh_tunnelled *out)
+/* The VNI that a packet came with, and the node; below zero: it came by no tunnel. */
+static MESH_FRAME int mesh_tunnel_get(struct __sk_buff *skb, __be32 *peer)
 {
 	struct bpf_tunnel_key tunnel = {};
 
 	if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), 0))
 		return -1;
-	out->peer = bpf_htonl(tunnel.remote_ipv4);
-	out->vni = tunnel.tunnel_id;
-	return 0;
+	*peer = bpf_htonl(tunnel.remote_ipv4);
+	return tunnel.tunnel_id & 0xffffff;
 }
 
 static __always_inline int mesh_overlay_receive(struct __sk_buff *skb)
 {
 	struct mesh_source source = {.ifindex = skb->ifindex, .origin = MESH_ORIGIN_OVERLAY};
-	struct mesh_tunnelled tunnelled = {};
 	struct ethhdr *eth;
+	int vni;
 
 	if (mesh_is_of_other_family(skb))
 		return TC_ACT_UNSPEC;
 	if (skb->protocol != bpf_htons(MESH_ETH_P))
 		return mesh_drop(skb, MESH_REASON_UNSUPPORTED, MESH_DIRECTION_INGRESS);
-	if (mesh_tunnel_get(skb, &tunnelled))
+	vni = mesh_tunnel_get(skb, &source.peer);
+	if (vni < 0)
 		return mesh_drop(skb, MESH_REASON_UNKNOWN_PEER, MESH_DIRECTION_INGRESS);
 	eth = (void *)(long)skb->data;
 	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
 		return mesh_drop(skb, MESH_REASON_INVALID, MESH_DIRECTION_INGRESS);
-	source.peer = tunnelled.peer;
-	mesh_overlay_source(eth, tunnelled.vni, &source);
+	mesh_overlay_source(eth, vni, &source);
 	return mesh_forward(skb, &source, MESH_DIRECTION_INGRESS);
 }

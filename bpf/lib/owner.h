@@ -40,7 +40,7 @@ static __always_inline int mesh_owner_check(const mesh_addr *owner)
 	return own->flows < mesh_owner_limit(all->capacity, all->flows) ? 0 : MESH_REASON_QUOTA;
 }
 
-static __always_inline void mesh_owner_add(const mesh_addr *owner)
+static MESH_FRAME void mesh_owner_add(const mesh_addr *owner)
 {
 	struct mesh_owner_value *own = mesh_owner_lookup(owner);
 	struct mesh_owner_value *all = mesh_owner_of_all();
@@ -58,7 +58,7 @@ static __always_inline void mesh_owner_add(const mesh_addr *owner)
 }
 
 /* The collector may have put a row right in between: never below zero. */
-static __always_inline void mesh_owner_sub(const mesh_addr *owner)
+static MESH_FRAME void mesh_owner_sub(const mesh_addr *owner)
 {
 	struct mesh_owner_value *own = mesh_owner_lookup(owner);
 	struct mesh_owner_value *all = mesh_owner_of_all();

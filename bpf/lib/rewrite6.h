@@ -43,9 +43,9 @@ static __always_inline int mesh_replace_l4_checksum(struct __sk_buff *skb, int o
  * the receiver has sent. Its checksum covers all that changes: its own addresses, those quoted, the
  * quoted ports, and the quoted checksum where the quote reaches that far.
  */
-static __noinline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
-					      const struct mesh_packet *packet,
-					      const struct mesh_flow_value *flow)
+static __always_inline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
+						   const struct mesh_packet *packet,
+						   const struct mesh_flow_value *flow)
 {
 	void *data = (void *)(long)skb->data;
 	void *data_end = (void *)(long)skb->data_end;
@@ -118,8 +118,8 @@ static __always_inline int mesh_rewrite_later_fragment(struct __sk_buff *skb,
 }
 
 /* Writes the flow's addresses into the packet. */
-static __always_inline int mesh_rewrite(struct __sk_buff *skb, const struct mesh_packet *packet,
-					const struct mesh_flow_value *flow)
+static __noinline int mesh_rewrite(struct __sk_buff *skb, const struct mesh_packet *packet,
+				   const struct mesh_flow_value *flow)
 {
 	int offset = mesh_l4_offset(packet);
 	__u8 proto = packet->key.proto;

@@ -15,6 +15,7 @@
 #include "dataplane/bpf/prog_run.h"
 #include "dataplane/net/netlink.h"
 #include "dataplane/net/node_links.h"
+#include "dataplane/net/sysctl.h"
 #include "dataplane/net/uplink.h"
 #include "dataplane/node_config.h"
 #include "dataplane/tables/encode.h"
@@ -83,6 +84,7 @@ const Links& TheLinks(const NodeConfig& config) {
     MESH_CHECK(node.ok()) << std::string(node.status().message());
     out->node = *node;
     MESH_CHECK(netlink.SetForwarding(node->net.ifindex).ok());
+    if (kIpv6) MESH_CHECK(SetIpv6(kNetName, "forwarding", "1").ok());
     out->uplink = MakeUplink(netlink, config);
     uint8_t number = 0;
     for (const char* name : {"client", "near", "clerk"}) {
