@@ -134,14 +134,15 @@ TEST_F(EdgeTest, FindsAnotherPortWhenOneIsTaken) {
 }
 
 TEST_F(EdgeTest, LeavesConfiguredRangesUntranslated) {
-  mesh_no_masquerade_key key{16, inet_addr("172.16.0.0")};
-  Put(MESH_NO_MASQUERADE_MAP_NAME, &key);
+  const IpPrefix range = Own(*IpPrefix::Parse("172.16.0.0/16"));
+  const F::NoMasqueradeKey key{static_cast<uint32_t>(range.length()), F::Encode(range.base())};
+  ASSERT_TRUE(Maps().no_masquerade.Upsert(key, 1).ok());
 
   const Packet out = Out(Tcp(kClient, At("172.16.3.4:80"), kSyn));
   EXPECT_EQ(Text(From(out)), "10.244.1.10:40000");
   const Packet back = In(Tcp(At("172.16.3.4:80"), kClient, kSyn | kAck));
   EXPECT_EQ(Text(To(back)), "10.244.1.10:40000");
-  EXPECT_EQ(bpf_map_delete_elem(programs_->map(MESH_NO_MASQUERADE_MAP_NAME), &key), 0);
+  EXPECT_TRUE(Maps().no_masquerade.Erase(key).ok());
 }
 
 TEST_F(EdgeTest, LeavesWhatIsBehindOtherInterfacesToTheNode) {

@@ -70,8 +70,12 @@ TEST_F(EncapTest, LeavesAPacketItsOwnAddressesWhenItKnowsNoBetter) {
 
 TEST_F(EncapTest, TheFirstPacketAndThoseToUnknownNeighboursAreLeftToTheKernel) {
   EXPECT_FALSE(FromPod(client_, Udp(kClient, kWeb)).tunnel.has_value());
-  ASSERT_TRUE(
-      maps_->v4.tunnel.Upsert({24, inet_addr("10.244.3.0")}, {inet_addr("192.0.2.3")}).ok());
+  const IpPrefix range = Own(*IpPrefix::Parse("10.244.3.0/24"));
+  ASSERT_TRUE(Maps()
+                  .tunnel
+                  .Upsert({static_cast<uint32_t>(range.length()), F::Encode(range.base())},
+                          {inet_addr("192.0.2.3")})
+                  .ok());
   const Packet packet = Udp(kClient, At("10.244.3.10:53"));
   for (int i = 0; i < 5; ++i) {
     const Outcome out = FromPod(client_, packet);
@@ -120,6 +124,7 @@ TEST_F(EncapTest, PacketsThatARouterMayCutDifferInTheirIds) {
 }
 
 TEST_F(EncapTest, WhatMustBeCutIsLeftToTheKernel) {
+  if (kIpv6) GTEST_SKIP() << "of IPv6 only senders cut packets";
   EXPECT_TRUE(InTheTunnel(Udp(kClient, kWeb, std::string(kLongest, 'x'))).packet.has_value());
   const Packet longer = Udp(kClient, kWeb, std::string(kLongest + 1, 'x'));
   for (int i = 0; i < 5; ++i) {

@@ -205,6 +205,10 @@ TEST_F(FrontendTest, AOneWayFlowEndsByWhatTheClientSends) {
 
 class XdpTest : public FrontendTest {
  protected:
+  void SetUp() override {
+    if (kIpv6) GTEST_SKIP() << "XDP forwards IPv4 only";
+    FrontendTest::SetUp();
+  }
   static constexpr int kXdpPass = 2, kXdpTx = 3;
 
   // What leaves by XDP: the packet in the tunnel.
@@ -300,6 +304,7 @@ TEST_F(XdpTest, LeavesEverythingElseToTc) {
 }
 
 TEST_F(FrontendTest, AnswersArpForAnnouncedAddressesOnly) {
+  if (kIpv6) GTEST_SKIP() << "of IPv6: nd_packet_test.cc";
   const mesh_announce_key key{inet_addr("192.0.2.50")};
   const uint32_t one = 1;
   ASSERT_EQ(bpf_map_update_elem(programs_->map(MESH_ANNOUNCE_MAP_NAME), &key, &one, BPF_ANY), 0);
@@ -326,9 +331,8 @@ TEST_F(FrontendTest, AnswersArpForAnnouncedAddressesOnly) {
 }
 
 TEST_F(FrontendTest, SaysWhatAnnouncedAddressesDoNotTake) {
-  const mesh_announce_key key{inet_addr("192.0.2.50")};
-  const uint32_t one = 1;
-  ASSERT_EQ(bpf_map_update_elem(programs_->map(MESH_ANNOUNCE_MAP_NAME), &key, &one, BPF_ANY), 0);
+  const F::AnnounceKey key{Row(*IpAddress::Parse("192.0.2.50"))};
+  ASSERT_TRUE(Maps().announce.Upsert(key, 1).ok());
   const auto expect_told = [&](const Packet& packet, const std::string& reason, uint8_t type,
                                uint8_t code) {
     const Outcome out = FromUplink(packet);
@@ -340,7 +344,9 @@ TEST_F(FrontendTest, SaysWhatAnnouncedAddressesDoNotTake) {
     EXPECT_EQ(out.packet->source, packet.destination);
     EXPECT_EQ(out.packet->destination, packet.source);
     const size_t quoted = 20 + packet.options.size() + 8;
-    EXPECT_EQ(out.packet->payload, Encode(packet).substr(14, quoted));
+    // Of IPv6 more is quoted.
+    EXPECT_EQ(kIpv6 ? out.packet->payload.substr(0, quoted) : out.packet->payload,
+              Encode(packet).substr(14, quoted));
   };
   Packet sctp = Udp(kUser, kBalancer, "chunk chunk");
   sctp.protocol = 132;
@@ -354,10 +360,10 @@ TEST_F(FrontendTest, SaysWhatAnnouncedAddressesDoNotTake) {
   // Later fragments are nobody's to answer.
   sctp.fragment = 0x0010;
   const Outcome later = FromUplink(sctp);
-  EXPECT_EQ(later.verdict, kDrop) << later;
-  EXPECT_EQ(later.reason, "sctp");
+  EXPECT_EQ(later.verdict, kIpv6 ? kPass : kDrop) << later;
+  EXPECT_EQ(later.reason, kIpv6 ? "" : "sctp");
 
-  ASSERT_EQ(bpf_map_delete_elem(programs_->map(MESH_ANNOUNCE_MAP_NAME), &key), 0);
+  ASSERT_TRUE(Maps().announce.Erase(key).ok());
   sctp.fragment = 0;
   EXPECT_THAT(FromUplink(sctp), IsTheNodes());
   EXPECT_THAT(FromUplink(options), IsTheNodes());

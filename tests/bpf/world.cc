@@ -388,7 +388,7 @@ void Unpack(Outcome& out) {
 }  // namespace
 
 Outcome World::Run(int program_fd, int ifindex, const std::string& frame,
-                   std::array<uint32_t, 2> cb, bool xdp) {
+                   std::array<uint32_t, 2> cb, bool xdp, bool raw) {
   const std::map<std::string, uint64_t> before = Counters();
   Outcome out;
   const std::string sent = kIpv6 && !xdp ? FrameToIpv6(frame) : frame;
@@ -401,7 +401,7 @@ Outcome World::Run(int program_fd, int ifindex, const std::string& frame,
     out.packet = *std::move(decoded);
     if (has_uplink_ && sent.size() + kOuterSize == out.frame.size()) Unpack(out);
   }
-  if (kIpv6) {
+  if (kIpv6 && !raw) {
     out.frame = out.frame == sent ? frame : FrameToIpv4(out.frame);
     const absl::StatusOr<Packet> decoded = Decode(out.frame);
     out.packet = decoded.ok() ? std::optional<Packet>(*decoded) : std::nullopt;
@@ -428,6 +428,11 @@ Outcome World::FromUplink(const Packet& packet) { return FromUplink(Encode(packe
 Outcome World::FromUplink(const std::string& frame) {
   return Run(kIpv6 ? programs_->uplink6() : programs_->uplink(), TheLinks(config_).uplink.ifindex,
              frame, {});
+}
+
+Outcome World::FromUplinkRaw(const std::string& frame) {
+  return Run(kIpv6 ? programs_->uplink6() : programs_->uplink(), TheLinks(config_).uplink.ifindex,
+             frame, {}, false, true);
 }
 
 Outcome World::FromXdp(const Packet& packet) { return FromXdp(Encode(packet)); }

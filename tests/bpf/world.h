@@ -107,6 +107,8 @@ class World : public ::testing::Test {
   // From outside, at the uplink. What is left to the node has no reason.
   Outcome FromUplink(const mesh::testing::Packet& packet);
   Outcome FromUplink(const std::string& frame);
+  // With IPv6: what comes out stays what it is.
+  Outcome FromUplinkRaw(const std::string& frame);
   // From outside, before the kernel: verdicts are XDP_*.
   Outcome FromXdp(const mesh::testing::Packet& packet);
   Outcome FromXdp(const std::string& frame);
@@ -154,7 +156,7 @@ class World : public ::testing::Test {
                                                               uint32_t flow_max_entries,
                                                               bool use_kernel_functions);
   Outcome Run(int program_fd, int ifindex, const std::string& frame, std::array<uint32_t, 2> cb,
-              bool xdp = false);
+              bool xdp = false, bool raw = false);
   std::map<std::string, uint64_t> Counters();
   void Apply();
 
