@@ -2,8 +2,11 @@
 #include "tests/bpf/oracle.h"
 
 #include <algorithm>
+#include <array>
 
 #include "mesh/shared/flow_hash.h"
+#include "tests/bpf/world.h"
+#include "tests/support/packet/family.h"
 
 namespace mesh::dataplane::testing {
 namespace {
@@ -46,6 +49,25 @@ Packet WithTuple(Packet packet, const Tuple& tuple) {
     packet.destination_port = tuple.destination_port;
   }
   return packet;
+}
+
+// Where a flow, or all of its client, stands in a Maglev table.
+uint32_t MaglevHash(const Tuple& key, const IpAddress& vip, bool of_client) {
+  if (!kIpv6) {
+    return of_client ? mesh_client_hash(key.source.v4())
+                     : mesh_flow_hash(key.source.v4(), vip.v4(), key.source_port,
+                                      key.destination_port, key.protocol);
+  }
+  const auto words = [](const IpAddress& address) {
+    std::array<uint32_t, 4> out{};
+    const auto bytes = mesh::testing::ToIpv6(address).bytes();
+    for (size_t i = 0; i < bytes.size(); ++i) out[i / 4] = out[i / 4] << 8 | bytes[i];
+    return out;
+  };
+  const auto client = words(key.source), dialled = words(vip);
+  return of_client ? mesh_client6_hash(client.data())
+                   : mesh_flow6_hash(client.data(), dialled.data(), key.source_port,
+                                     key.destination_port, key.protocol);
 }
 
 }  // namespace
@@ -299,10 +321,7 @@ std::optional<Oracle::Selected> Oracle::Select(const OraclePacket& packet, const
 
   std::set<uint32_t> chosen(set->second.slots.begin(), set->second.slots.end());
   if (set->second.maglev) {
-    const uint32_t hash = frontend.affinity_s != 0
-                              ? mesh_client_hash(key.source.v4())
-                              : mesh_flow_hash(key.source.v4(), it->first.vip.v4(), key.source_port,
-                                               key.destination_port, key.protocol);
+    const uint32_t hash = MaglevHash(key, it->first.vip, frontend.affinity_s != 0);
     const std::vector<uint32_t>& table = set->second.table;
     chosen = {table[mesh_hash_index(hash, static_cast<uint32_t>(table.size()))]};
   }

@@ -316,8 +316,8 @@ void World::Isolate(uint32_t identity, Isolation isolation) {
 }
 
 void World::Identify(const std::string& ip, uint32_t identity) {
-  desired_.pod_identities[Ip(ip)] = identity;
-  if (identity == 0) desired_.pod_identities.erase(Ip(ip));
+  desired_.pod_identities[Own(Ip(ip))] = identity;
+  if (identity == 0) desired_.pod_identities.erase(Own(Ip(ip)));
   Apply();
 }
 

@@ -130,8 +130,8 @@ std::string ToSix(const std::string& ip) {
     ChangeL4(l4, protocol, before, after);
   }
   std::string out(8, '\0');
-  out[0] = 0x60;
-  Put(out, 0, 2, 0x6000 | static_cast<uint32_t>(static_cast<uint8_t>(ip[1])) << 4);
+  const uint32_t tos = static_cast<uint8_t>(ip[1]);
+  Put(out, 0, 4, 6U << 28 | tos << 20 | (Get(ip, 6, 2) >> 15) << 19);
   Put(out, 4, 2,
       static_cast<uint32_t>(extension.size() + l4_length + l4.size() - (ip.size() - header)));
   out[6] = static_cast<char>(first);
@@ -189,7 +189,7 @@ std::string ToFour(const std::string& ip) {
   out[1] = static_cast<char>(Get(ip, 0, 2) >> 4);
   Put(out, 2, 2, static_cast<uint32_t>(kIp4 + options.size() + l4_length + l4.size() - l4_before));
   Put(out, 4, 2, id);
-  Put(out, 6, 2, fragment);
+  Put(out, 6, 2, fragment | (Get(ip, 0, 4) >> 19 & 1) << 15);
   out[8] = ip[7];
   out[9] = static_cast<char>(protocol == 58 ? 1 : protocol);
   out.replace(12, 4, from4);

@@ -17,7 +17,8 @@ IpPrefix ToIpv6(const IpPrefix& range);
 IpAddress ToIpv4(const IpAddress& address);
 
 // A frame of IPv4 as IPv6: IP options become an extension header, a fragment gets its header, ICMP
-// its numbers. Other frames stay as they are; one that ends within its header ends there, too.
+// its numbers; the reserved flag becomes the highest bit of the flow label. Other frames stay as
+// they are; one that ends within its header ends there, too.
 std::string FrameToIpv6(const std::string& frame);
 // The way back.
 std::string FrameToIpv4(const std::string& frame);
