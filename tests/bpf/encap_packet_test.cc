@@ -123,8 +123,8 @@ TEST_F(EncapTest, PacketsThatARouterMayCutDifferInTheirIds) {
   EXPECT_EQ(ids.size(), 100u);
 }
 
+#ifndef MESH_TEST_IPV6  // of IPv6 only senders cut packets
 TEST_F(EncapTest, WhatMustBeCutIsLeftToTheKernel) {
-  if (kIpv6) GTEST_SKIP() << "of IPv6 only senders cut packets";
   EXPECT_TRUE(InTheTunnel(Udp(kClient, kWeb, std::string(kLongest, 'x'))).packet.has_value());
   const Packet longer = Udp(kClient, kWeb, std::string(kLongest + 1, 'x'));
   for (int i = 0; i < 5; ++i) {
@@ -133,6 +133,7 @@ TEST_F(EncapTest, WhatMustBeCutIsLeftToTheKernel) {
     EXPECT_FALSE(out.tunnel.has_value()) << out;
   }
 }
+#endif
 
 }  // namespace
 }  // namespace mesh::dataplane::testing

@@ -64,8 +64,7 @@ TEST(FakeDataplane, HasIpv6WhereTheNodeHasRangesOfIt) {
   AttachRequest pod = Pod("c1", "10.244.1.10");
   pod.ip6 = *IpAddress::Parse("fd00:10:244:1::a");
   EXPECT_FALSE(FakeDataplane(config).Attach(pod).ok());
-  EXPECT_TRUE(
-      absl::IsNotFound(FakeDataplane(config).Usage(Dataplane::Table::kEndpoint6).status()));
+  EXPECT_TRUE(absl::IsNotFound(FakeDataplane(config).Usage(Dataplane::Table::kEndpoint6).status()));
 
   config.cluster_cidr6 = *IpPrefix::Parse("fd00:10:244::/48");
   FakeDataplane dataplane(config);
