@@ -3,9 +3,10 @@
 #   A static library `mesh_<x>` with the alias `mesh::<x>`. Includes are relative to the source root.
 # mesh_cc_binary(NAME <x> SRCS ... [DEPS ...])
 #   An executable in build/bin.
-# mesh_cc_test(NAME <x> LABEL unit|sim|bpf|cluster|conformance SRCS ... [DEPS ...] [TIMEOUT s] [SERIAL])
+# mesh_cc_test(NAME <x> LABEL unit|sim|bpf|cluster|conformance SRCS ... [DEPS ...] [TIMEOUT s] [SERIAL] [WHOLE])
 #   A GoogleTest program in build/tests; each TEST becomes one ctest test with the label.
 #   SERIAL keeps it from running beside other tests (load-sensitive or machine-wide).
+#   WHOLE: one ctest test, whose tests share what is costly to make (loaded programs).
 # mesh_proto_library(NAME <x> PROTOS ... [GRPC] [DEPS ...] [ROOT dir])
 #   Generated code in its own target, so that a change elsewhere never rebuilds it.
 include(GoogleTest)
@@ -33,7 +34,7 @@ function(mesh_cc_binary)
 endfunction()
 
 function(mesh_cc_test)
-  cmake_parse_arguments(A "SERIAL" "NAME;LABEL;TIMEOUT" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(A "SERIAL;WHOLE" "NAME;LABEL;TIMEOUT" "SRCS;DEPS" ${ARGN})
   if(NOT A_LABEL)
     message(FATAL_ERROR "mesh_cc_test(${A_NAME}): LABEL is required")
   endif()
@@ -49,6 +50,11 @@ function(mesh_cc_test)
   set(properties LABELS ${A_LABEL} TIMEOUT ${A_TIMEOUT})
   if(A_SERIAL)
     list(APPEND properties RUN_SERIAL TRUE)
+  endif()
+  if(A_WHOLE)
+    add_test(NAME ${A_NAME} COMMAND ${A_NAME} --gtest_brief=1)
+    set_tests_properties(${A_NAME} PROPERTIES ${properties})
+    return()
   endif()
   gtest_discover_tests(${A_NAME} TEST_PREFIX "${A_NAME}." DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 60 PROPERTIES ${properties})
