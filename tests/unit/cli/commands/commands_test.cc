@@ -602,7 +602,8 @@ TEST_F(CommandsTest, BpfPrintsTheRowsOfTheTableAsJson) {
 
   EXPECT_EQ(Run({"bpf", "metrics", "list", "-o", "yaml"}).out,
             "nodes:\n- node: n1\n  error: \"\"\n  revision: 42\n  metrics:\n  - reason: forwarded\n"
-            "    direction: \"\"\n    packets: 12\n    bytes: 0\n  entries: 0\n  maxEntries: 0\n");
+            "    direction: \"\"\n    packets: 12\n    bytes: 0\n  entries: 0\n  maxEntries: 0\n"
+            "  entries6: 0\n  maxEntries6: 0\n");
   EXPECT_NE(Run({"bpf", "service", "list", "-o", "json"}).out.find("\"services\": []"),
             std::string::npos);
 }
