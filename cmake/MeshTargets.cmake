@@ -3,7 +3,7 @@
 #   A static library `mesh_<x>` with the alias `mesh::<x>`. Includes are relative to the source root.
 # mesh_cc_binary(NAME <x> SRCS ... [DEPS ...])
 #   An executable in build/bin.
-# mesh_cc_test(NAME <x> LABEL unit|sim|bpf|cluster|conformance SRCS ... [DEPS ...] [TIMEOUT s] [SERIAL] [WHOLE])
+# mesh_cc_test(NAME <x> LABEL unit|sim|bpf|cluster|conformance SRCS ... [DEPS ...] [TIMEOUT s] [SERIAL] [WHOLE] [ENVIRONMENT X=y])
 #   A GoogleTest program in build/tests; each TEST becomes one ctest test with the label.
 #   SERIAL keeps it from running beside other tests (load-sensitive or machine-wide).
 #   WHOLE: one ctest test, whose tests share what is costly to make (loaded programs).
@@ -34,7 +34,7 @@ function(mesh_cc_binary)
 endfunction()
 
 function(mesh_cc_test)
-  cmake_parse_arguments(A "SERIAL;WHOLE" "NAME;LABEL;TIMEOUT" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(A "SERIAL;WHOLE" "NAME;LABEL;TIMEOUT;ENVIRONMENT" "SRCS;DEPS" ${ARGN})
   if(NOT A_LABEL)
     message(FATAL_ERROR "mesh_cc_test(${A_NAME}): LABEL is required")
   endif()
@@ -50,6 +50,9 @@ function(mesh_cc_test)
   set(properties LABELS ${A_LABEL} TIMEOUT ${A_TIMEOUT})
   if(A_SERIAL)
     list(APPEND properties RUN_SERIAL TRUE)
+  endif()
+  if(A_ENVIRONMENT)
+    list(APPEND properties ENVIRONMENT ${A_ENVIRONMENT})
   endif()
   if(A_WHOLE)
     add_test(NAME ${A_NAME} COMMAND ${A_NAME} --gtest_brief=1)

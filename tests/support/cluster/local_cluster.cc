@@ -134,9 +134,10 @@ LocalCluster::LocalCluster(int nodes) : layout_(TestLayout()) {
   }
   Meshctl({"local", "down", "--name", layout_.cluster()});
   const char* routing = std::getenv("MESH_TEST_ROUTING");
-  const Output up =
-      Meshctl({"local", "up", "--name", layout_.cluster(), "--nodes", std::to_string(nodes),
-               "--ip-family", "dual", "--routing", routing == nullptr ? "vxlan" : routing});
+  const char* family = std::getenv("MESH_TEST_IP_FAMILY");
+  const Output up = Meshctl(
+      {"local", "up", "--name", layout_.cluster(), "--nodes", std::to_string(nodes), "--ip-family",
+       family == nullptr ? "dual" : family, "--routing", routing == nullptr ? "vxlan" : routing});
   running_ = up.exit_code == 0;
   if (!running_) ADD_FAILURE() << "the cluster does not start: " << up.text;
   if (running_) LoadImage(kLoadArchive);

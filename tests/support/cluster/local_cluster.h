@@ -66,7 +66,8 @@ class RunningLoad {
 class LocalCluster {
  public:
   // Starts it (after removing what an earlier run left) and loads the image localhost/mesh-load:v1.
-  // Dual stack, with the routing that MESH_TEST_ROUTING says, VXLAN without it.
+  // With the families and the routing that MESH_TEST_IP_FAMILY and MESH_TEST_ROUTING say; without
+  // them dual stack and VXLAN.
   explicit LocalCluster(int nodes = 3);
   // Removes it. After a failure the ends of the logs are printed first.
   ~LocalCluster();
