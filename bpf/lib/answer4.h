@@ -19,29 +19,6 @@ struct mesh_answer {
 } __attribute__((packed));
 _Static_assert(sizeof(struct mesh_answer) <= MESH_ANSWER_MAX, "room in mesh_scratch");
 
-static __always_inline int mesh_answer_kind(int reason, const struct iphdr *ip)
-{
-	switch (reason) {
-	case MESH_REASON_NO_SERVICE:
-	case MESH_REASON_NO_BACKEND:
-	case MESH_REASON_BACKEND_GONE:
-		return ip->protocol == IPPROTO_TCP ? MESH_ANSWER_RESET : MESH_ANSWER_PORT;
-	case MESH_REASON_NO_FLOW:
-		return ip->protocol == IPPROTO_TCP ? MESH_ANSWER_RESET : MESH_ANSWER_NONE;
-	case MESH_REASON_SCTP:
-		return MESH_ANSWER_PROTOCOL;
-	case MESH_REASON_UNSUPPORTED:
-		if (ip->ihl != 5)
-			return MESH_ANSWER_OPTIONS;
-		return ip->protocol == IPPROTO_ICMP ? MESH_ANSWER_NONE : MESH_ANSWER_PROTOCOL;
-	case MESH_REASON_TTL:
-		return MESH_ANSWER_TTL;
-	case MESH_REASON_TOO_BIG:
-		return MESH_ANSWER_TOO_BIG;
-	}
-	return MESH_ANSWER_NONE;
-}
-
 /* Addresses that cannot be answered, or that are not one receiver's: RFC 1122, 3.2.2. */
 static __always_inline int mesh_answerable(const struct iphdr *ip)
 {

@@ -18,28 +18,6 @@ struct mesh_answer {
 } __attribute__((packed));
 _Static_assert(sizeof(struct mesh_answer) <= MESH_ANSWER_MAX, "room in mesh_scratch");
 
-/* `proto`: of the fourth layer, or of the extension header that is not carried. */
-static __always_inline int mesh_answer_kind(int reason, __u8 proto)
-{
-	switch (reason) {
-	case MESH_REASON_NO_SERVICE:
-	case MESH_REASON_NO_BACKEND:
-	case MESH_REASON_BACKEND_GONE:
-		return proto == IPPROTO_TCP ? MESH_ANSWER_RESET : MESH_ANSWER_PORT;
-	case MESH_REASON_NO_FLOW:
-		return proto == IPPROTO_TCP ? MESH_ANSWER_RESET : MESH_ANSWER_NONE;
-	case MESH_REASON_SCTP:
-		return MESH_ANSWER_PROTOCOL;
-	case MESH_REASON_UNSUPPORTED:
-		return proto == IPPROTO_ICMPV6 ? MESH_ANSWER_NONE : MESH_ANSWER_PROTOCOL;
-	case MESH_REASON_TTL:
-		return MESH_ANSWER_TTL;
-	case MESH_REASON_TOO_BIG:
-		return MESH_ANSWER_TOO_BIG;
-	}
-	return MESH_ANSWER_NONE;
-}
-
 /* Addresses that cannot be answered, or that are not one receiver's: RFC 4443, 2.4 (e). */
 static __always_inline int mesh_answerable(const struct mesh_ip6 *ip)
 {

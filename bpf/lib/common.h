@@ -29,9 +29,7 @@ struct mesh_icmp {
 	__be16 sequence;
 };
 
-#define MESH_ICMP_ECHO_REPLY	0
 #define MESH_ICMP_UNREACHABLE	3
-#define MESH_ICMP_ECHO		8
 #define MESH_ICMP_TIME_EXCEEDED 11
 #define MESH_ICMP_PARAMETER	12
 

@@ -32,6 +32,8 @@ volatile const struct mesh_config6 mesh_config6 = {};
 #define MESH_ADDRESS_BITS   128
 #define MESH_IP_HEADER_SIZE 40
 #define MESH_IPPROTO_ICMP   IPPROTO_ICMPV6
+#define MESH_ECHO	    128 /* of ICMP */
+#define MESH_ECHO_REPLY	    129
 
 /* A frame of its own, gone before the way down: the addresses take the room on the stack. */
 #define MESH_FRAME __noinline
@@ -207,6 +209,8 @@ typedef __be32 mesh_addr;
 #define MESH_ADDRESS_BITS   32
 #define MESH_IP_HEADER_SIZE 20
 #define MESH_IPPROTO_ICMP   IPPROTO_ICMP
+#define MESH_ECHO	    8
+#define MESH_ECHO_REPLY	    0
 
 #define MESH_FRAME __always_inline
 

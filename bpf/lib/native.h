@@ -31,8 +31,7 @@ static MESH_FRAME void mesh_native_source(const struct mesh_packet *packet,
 /* Writes that packets go to the node that has the pod `ip`. Returns 0 or a reason. */
 static __always_inline int mesh_native_target(const mesh_addr *ip, struct mesh_flow_value *flow)
 {
-	struct mesh_tunnel_key key = {.prefix_length = MESH_ADDRESS_BITS, .ip = *ip};
-	struct mesh_tunnel_value *hop = bpf_map_lookup_elem(&mesh_tunnel, &key);
+	struct mesh_tunnel_value *hop = mesh_tunnel_find(ip);
 
 	if (!hop)
 		return MESH_REASON_NO_TUNNEL;

@@ -42,6 +42,49 @@ static __always_inline int mesh_packet_opens(const struct mesh_packet *packet)
 	return (packet->tcp_flags & (MESH_TCP_SYN | MESH_TCP_ACK)) == MESH_TCP_SYN;
 }
 
+/* Of TCP and UDP, at `l4`, where 8 bytes are there. Returns 0 or a reason. */
+static __always_inline int mesh_read_tcp(const struct tcphdr *tcp, const void *data_end,
+					 struct mesh_packet *packet)
+{
+	if ((const void *)(tcp + 1) > data_end)
+		return MESH_REASON_INVALID;
+	packet->key.sport = tcp->source;
+	packet->key.dport = tcp->dest;
+	packet->tcp_flags = ((const __u8 *)tcp)[13];
+	return 0;
+}
+
+static __always_inline int mesh_read_udp(const struct udphdr *udp, struct mesh_packet *packet)
+{
+	packet->key.sport = udp->source;
+	packet->key.dport = udp->dest;
+	return 0;
+}
+
+/*
+ * Of a quoted packet, 8 bytes of whose fourth layer stand at `ports`: those of the other direction.
+ * The id of a quoted echo is the port of the asking side. Returns 0 or a reason.
+ */
+static __always_inline int mesh_read_quoted(const __be16 *ports, struct mesh_packet *packet)
+{
+	__u8 proto = packet->key.proto;
+
+	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP) {
+		packet->key.sport = ports[1];
+		packet->key.dport = ports[0];
+		return 0;
+	}
+	if (proto == MESH_IPPROTO_ICMP && *(__u8 *)ports == MESH_ECHO) {
+		packet->key.dport = ports[2];
+		return 0;
+	}
+	if (proto == MESH_IPPROTO_ICMP && *(__u8 *)ports == MESH_ECHO_REPLY) {
+		packet->key.sport = ports[2];
+		return 0;
+	}
+	return MESH_REASON_UNSUPPORTED;
+}
+
 /*
  * The reader of each family:
  *   mesh_parse()               fills a mesh_packet

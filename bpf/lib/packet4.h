@@ -40,23 +40,7 @@ static __always_inline int mesh_parse_icmp_error(void *data, void *data_end,
 	packet->key.daddr = inner->saddr;
 	packet->key.proto = inner->protocol;
 	packet->icmp_error = 1;
-	if (inner->protocol == IPPROTO_TCP || inner->protocol == IPPROTO_UDP) {
-		packet->key.sport = ports[1];
-		packet->key.dport = ports[0];
-		return 0;
-	}
-	/* The id of a quoted echo is the port of the asking side. */
-	if (inner->protocol == IPPROTO_ICMP && *(__u8 *)ports == MESH_ICMP_ECHO) {
-		packet->key.sport = 0;
-		packet->key.dport = ports[2];
-		return 0;
-	}
-	if (inner->protocol == IPPROTO_ICMP && *(__u8 *)ports == MESH_ICMP_ECHO_REPLY) {
-		packet->key.sport = ports[2];
-		packet->key.dport = 0;
-		return 0;
-	}
-	return MESH_REASON_UNSUPPORTED;
+	return mesh_read_quoted(ports, packet);
 }
 
 /*
@@ -109,31 +93,18 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 	}
 	if (l4 + 8 > data_end)
 		return MESH_REASON_INVALID;
-	if (likely(ip->protocol == IPPROTO_TCP)) {
-		struct tcphdr *tcp = l4;
-
-		if ((void *)(tcp + 1) > data_end)
-			return MESH_REASON_INVALID;
-		packet->key.sport = tcp->source;
-		packet->key.dport = tcp->dest;
-		packet->tcp_flags = ((__u8 *)tcp)[13];
-		return 0;
-	}
-	if (ip->protocol == IPPROTO_UDP) {
-		struct udphdr *udp = l4;
-
-		packet->key.sport = udp->source;
-		packet->key.dport = udp->dest;
-		return 0;
-	}
+	if (likely(ip->protocol == IPPROTO_TCP))
+		return mesh_read_tcp(l4, data_end, packet);
+	if (ip->protocol == IPPROTO_UDP)
+		return mesh_read_udp(l4, packet);
 	if (ip->protocol == IPPROTO_ICMP) {
 		struct mesh_icmp *icmp = l4;
 
 		switch (icmp->type) {
-		case MESH_ICMP_ECHO:
+		case MESH_ECHO:
 			packet->key.sport = icmp->id;
 			return 0;
-		case MESH_ICMP_ECHO_REPLY:
+		case MESH_ECHO_REPLY:
 			packet->key.dport = icmp->id;
 			return 0;
 		case MESH_ICMP_UNREACHABLE:

@@ -29,8 +29,6 @@ struct mesh_fragment6 {
 #define MESH_ICMP6_TOO_BIG	 2
 #define MESH_ICMP6_TIME_EXCEEDED 3
 #define MESH_ICMP6_PARAMETER	 4
-#define MESH_ICMP6_ECHO		 128
-#define MESH_ICMP6_ECHO_REPLY	 129
 
 /* The nodes talk IPv4 to each other. */
 static __always_inline int mesh_packet_is_tunnelled(const struct mesh_packet *packet)
@@ -87,23 +85,7 @@ static __always_inline int mesh_parse_icmp_error(void *data, void *data_end,
 	mesh_addr_copy(&packet->key.daddr, &inner->saddr);
 	packet->key.proto = proto;
 	packet->icmp_error = 1;
-	if (proto == IPPROTO_TCP || proto == IPPROTO_UDP) {
-		packet->key.sport = ports[1];
-		packet->key.dport = ports[0];
-		return 0;
-	}
-	/* The id of a quoted echo is the port of the asking side. */
-	if (proto == IPPROTO_ICMPV6 && *(__u8 *)ports == MESH_ICMP6_ECHO) {
-		packet->key.sport = 0;
-		packet->key.dport = ports[2];
-		return 0;
-	}
-	if (proto == IPPROTO_ICMPV6 && *(__u8 *)ports == MESH_ICMP6_ECHO_REPLY) {
-		packet->key.sport = ports[2];
-		packet->key.dport = 0;
-		return 0;
-	}
-	return MESH_REASON_UNSUPPORTED;
+	return mesh_read_quoted(ports, packet);
 }
 
 /*
@@ -161,31 +143,18 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 			return MESH_REASON_INVALID;
 	}
 	packet->key.proto = proto;
-	if (likely(proto == IPPROTO_TCP)) {
-		struct tcphdr *tcp = l4;
-
-		if ((void *)(tcp + 1) > data_end)
-			return MESH_REASON_INVALID;
-		packet->key.sport = tcp->source;
-		packet->key.dport = tcp->dest;
-		packet->tcp_flags = ((__u8 *)tcp)[13];
-		return 0;
-	}
-	if (proto == IPPROTO_UDP) {
-		struct udphdr *udp = l4;
-
-		packet->key.sport = udp->source;
-		packet->key.dport = udp->dest;
-		return 0;
-	}
+	if (likely(proto == IPPROTO_TCP))
+		return mesh_read_tcp(l4, data_end, packet);
+	if (proto == IPPROTO_UDP)
+		return mesh_read_udp(l4, packet);
 	if (proto == IPPROTO_ICMPV6) {
 		struct mesh_icmp *icmp = l4;
 
 		switch (icmp->type) {
-		case MESH_ICMP6_ECHO:
+		case MESH_ECHO:
 			packet->key.sport = icmp->id;
 			return 0;
-		case MESH_ICMP6_ECHO_REPLY:
+		case MESH_ECHO_REPLY:
 			packet->key.dport = icmp->id;
 			return 0;
 		case MESH_ICMP6_UNREACHABLE:

@@ -19,7 +19,9 @@ static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_sourc
 	scratch = bpf_map_lookup_elem(&mesh_scratch, &zero);
 	if (!scratch || bpf_skb_load_bytes(skb, MESH_L3_OFFSET, &ip, sizeof(ip)))
 		return TC_ACT_SHOT;
-	kind = mesh_answer_kind(reason, &ip);
+	kind = reason == MESH_REASON_UNSUPPORTED && ip.ihl != 5
+		       ? MESH_ANSWER_OPTIONS
+		       : mesh_answer_kind(reason, ip.protocol);
 	if (kind == MESH_ANSWER_NONE || !mesh_answerable(&ip))
 		return TC_ACT_SHOT;
 	answer = (struct mesh_answer *)scratch->answer_frame;
@@ -50,7 +52,7 @@ static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_sourc
 		if (ip.protocol == IPPROTO_ICMP) {
 			/* Of ICMP only questions are answered, errors never. */
 			if (bpf_skb_load_bytes(skb, MESH_L3_OFFSET + ip.ihl * 4, &code, 1) ||
-			    code != MESH_ICMP_ECHO)
+			    code != MESH_ECHO)
 				return TC_ACT_SHOT;
 		}
 		saddr = ip.daddr;

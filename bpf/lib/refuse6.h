@@ -24,7 +24,7 @@ static __always_inline __u32 mesh_refuse_icmp(struct __sk_buff *skb,
 		return 0;
 	/* Of ICMP only questions are answered, errors never. */
 	if (proto == IPPROTO_ICMPV6 &&
-	    (bpf_skb_load_bytes(skb, offset, &type, 1) || type != MESH_ICMP6_ECHO))
+	    (bpf_skb_load_bytes(skb, offset, &type, 1) || type != MESH_ECHO))
 		return 0;
 	__builtin_memset(&answer->icmp, 0, sizeof(answer->icmp));
 	if (bpf_skb_load_bytes(skb, MESH_L3_OFFSET, answer->quote, quote))

@@ -25,11 +25,18 @@ static MESH_FRAME int mesh_tunnel_set(struct __sk_buff *skb, __be32 peer, __u32 
 	return (int)bpf_skb_set_tunnel_key(skb, &tunnel, sizeof(tunnel), BPF_F_ZERO_CSUM_TX);
 }
 
-/* Address of the node that has the pod `ip`, 0 when no known node does. */
-static __always_inline __be32 mesh_tunnel_lookup(const mesh_addr *ip)
+/* The node that has the pod `ip`; null: no known one. */
+static __always_inline struct mesh_tunnel_value *mesh_tunnel_find(const mesh_addr *ip)
 {
 	struct mesh_tunnel_key key = {.prefix_length = MESH_ADDRESS_BITS, .ip = *ip};
-	struct mesh_tunnel_value *value = bpf_map_lookup_elem(&mesh_tunnel, &key);
+
+	return bpf_map_lookup_elem(&mesh_tunnel, &key);
+}
+
+/* Its address, 0 when no known node does. */
+static __always_inline __be32 mesh_tunnel_lookup(const mesh_addr *ip)
+{
+	struct mesh_tunnel_value *value = mesh_tunnel_find(ip);
 
 	return value ? value->node_ip : 0;
 }

@@ -85,14 +85,17 @@ inline std::string NameOf(const ::testing::TestParamInfo<Way>& info) {
   return std::string(info.param.family == Family::kV4 ? "Ipv4" : "Ipv6") +
          (info.param.routing == Routing::kNative ? "Native" : "Vxlan");
 }
+inline std::vector<Way> AllWays() {
+  return {{Family::kV4, Routing::kVxlan},
+          {Family::kV6, Routing::kNative},
+          {Family::kV6, Routing::kVxlan},
+          {Family::kV4, Routing::kNative}};
+}
 // Each family and each routing once; their every combination with MESH_EVERY_WAY=1.
 inline bool IsEveryWayWanted() { return getenv("MESH_EVERY_WAY") != nullptr; }
 inline auto EveryWay() {
-  std::vector<Way> ways = {{Family::kV4, Routing::kVxlan}, {Family::kV6, Routing::kNative}};
-  if (IsEveryWayWanted()) {
-    ways.push_back({Family::kV6, Routing::kVxlan});
-    ways.push_back({Family::kV4, Routing::kNative});
-  }
+  std::vector<Way> ways = AllWays();
+  if (!IsEveryWayWanted()) ways.resize(2);
   return ::testing::ValuesIn(ways);
 }
 

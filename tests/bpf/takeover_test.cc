@@ -107,16 +107,7 @@ class TakeOverTest : public LiveWays {
   }
 };
 
-// What starts many times over takes minutes for each way.
-std::vector<Way> LongWays() {
-  if (!IsEveryWayWanted()) return {};
-  return {{Family::kV4, Routing::kVxlan},
-          {Family::kV6, Routing::kVxlan},
-          {Family::kV4, Routing::kNative},
-          {Family::kV6, Routing::kNative}};
-}
-
-// In every run.
+// In every run; what starts many times over takes minutes for each way.
 class RestartTest : public TakeOverTest {};
 
 TEST_P(RestartTest, AnAgentStopsAndStarts) {
@@ -214,7 +205,9 @@ TEST_P(TakeOverTest, ANewerBuildDiesBeforeAnOddStepAndTheOlderOneComesBack) {
 
 INSTANTIATE_TEST_SUITE_P(, RestartTest, EveryWay(), NameOf);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(TakeOverTest);
-INSTANTIATE_TEST_SUITE_P(, TakeOverTest, ::testing::ValuesIn(LongWays()), NameOf);
+INSTANTIATE_TEST_SUITE_P(, TakeOverTest,
+                         ::testing::ValuesIn(IsEveryWayWanted() ? AllWays() : std::vector<Way>{}),
+                         NameOf);
 
 }  // namespace
 }  // namespace mesh::dataplane::testing
