@@ -65,8 +65,8 @@ absl::StatusOr<BenchNode> StartNode(const std::string& netns, const std::string&
                                     const dataplane::NodeConfig& config,
                                     const dataplane::DesiredState& desired);
 
-// Gives the pod in `pod_netns` its eth0 with `ip`.
+// Gives the pod in `pod_netns` its eth0 with `ip`, and `ip6` when that is not empty.
 absl::StatusOr<dataplane::Endpoint> AddPod(BenchNode& node, const std::string& pod_netns,
-                                           const std::string& ip);
+                                           const std::string& ip, const std::string& ip6 = "");
 
 }  // namespace mesh::bench

@@ -17,6 +17,7 @@
 #include "fmt/format.h"
 #include "front.skel.h"
 #include "primitives.skel.h"
+#include "tests/bench/figures.h"
 
 namespace mesh::bench {
 
@@ -154,6 +155,24 @@ absl::StatusOr<double> PacketRun::Time(const Arrival& arrival,
   ASSIGN_OR_RETURN(const RunResult result,
                    TestRun(arrival, front, frames.front(), repeat, &duration_ns));
   return static_cast<double>(duration_ns);
+}
+
+absl::StatusOr<PacketRun::EachTime> PacketRun::TimeEach(const Arrival& arrival,
+                                                        const std::string& frame, int runs,
+                                                        const Counts& counts) {
+  RETURN_IF_ERROR(Prepare(arrival, {frame}));
+  const int front =
+      bpf_program__fd(arrival.hook == Hook::kTc ? skeletons_->front->progs.mesh_front_tc
+                                                : skeletons_->front->progs.mesh_front_xdp);
+  std::vector<double> costs;
+  for (int run = 0; run < runs; ++run) {
+    uint32_t duration_ns = 0;
+    ASSIGN_OR_RETURN(const RunResult result, TestRun(arrival, front, frame, 1, &duration_ns));
+    if (counts(result)) costs.push_back(duration_ns);
+  }
+  EachTime out{.median_ns = 0, .runs = runs, .counted = static_cast<int>(costs.size())};
+  if (!costs.empty()) out.median_ns = Median(std::move(costs));
+  return out;
 }
 
 absl::StatusOr<int> PacketRun::Step(const std::string& name) const {
