@@ -114,7 +114,7 @@ int main(int argc, char** argv) {
   if (!mesh::bench::ParseOptions(argc, argv, &options)) {
     std::fprintf(stderr,
                  "usage: cross_node_bench [--rounds 1..1000] [--seconds S] [--cpu N] "
-                 "[--uplink on|off]\n");
+                 "[--uplink on|off] [--only WAY,...] [--loads LOAD,...]\n");
     return 2;
   }
   const absl::Status status = mesh::bench::Measure(options);

@@ -27,11 +27,12 @@
 namespace mesh::bench {
 namespace {
 
-double NowSeconds() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+double SecondsOf(clockid_t clock) {
+  timespec t{};
+  clock_gettime(clock, &t);
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
 }
+double NowSeconds() { return SecondsOf(CLOCK_MONOTONIC); }
 
 // For children: the rest of the process lives in `netns`, on `cpu`, and ends with its parent.
 void EnterOrDie(const std::string& netns, int cpu) {
@@ -164,6 +165,7 @@ LoadResult Load(const sockaddr_in& address, LoadKind kind, double seconds) {
   LoadResult result;
   int fd = -1;
   const double begin = NowSeconds(), end = begin + seconds;
+  const double processor_begin = SecondsOf(CLOCK_PROCESS_CPUTIME_ID);
   while (NowSeconds() < end && result.errors < kMaxErrors) {
     double start = NowSeconds();
     if (fd < 0) {
@@ -185,6 +187,8 @@ LoadResult Load(const sockaddr_in& address, LoadKind kind, double seconds) {
   }
   if (fd >= 0) close(fd);
   if (latencies.empty()) return result;
+  result.processor_seconds = SecondsOf(CLOCK_PROCESS_CPUTIME_ID) - processor_begin;
+  result.operations = static_cast<int64_t>(latencies.size());
   result.operations_per_second = static_cast<double>(latencies.size()) / (NowSeconds() - begin);
   std::sort(latencies.begin(), latencies.end());
   result.p50_us = latencies[latencies.size() / 2];
@@ -218,6 +222,11 @@ EchoServer::~EchoServer() {
   if (pid_ < 0) return;
   kill(pid_, SIGKILL);
   waitpid(pid_, nullptr, 0);
+}
+
+double EchoServer::processor_seconds() const {
+  clockid_t clock{};
+  return clock_getcpuclockid(pid_, &clock) == 0 ? SecondsOf(clock) : 0;
 }
 
 absl::StatusOr<LoadResult> RunLoad(const std::string& netns, const std::string& address,

@@ -26,6 +26,8 @@ struct LoadResult {
   double gigabits_per_second = 0;  // kStream, as the receiver has read them
   double p50_us = 0;
   double p99_us = 0;
+  int64_t operations = 0;
+  double processor_seconds = 0;  // of the client; what the kernel does for both is where it falls
   int64_t errors = 0;
 };
 
@@ -38,6 +40,9 @@ class EchoServer {
   EchoServer(EchoServer&& other) noexcept;
   EchoServer& operator=(EchoServer&&) = delete;
   ~EchoServer();
+
+  // Processor time that it has taken until now.
+  double processor_seconds() const;
 
  private:
   explicit EchoServer(pid_t pid) : pid_(pid) {}

@@ -168,8 +168,8 @@ int main(int argc, char** argv) {
   if (!mesh::bench::ParseOptions(argc, argv, &options)) {
     std::fprintf(stderr,
                  "usage: service_rr_bench [--services 1..20000] [--many 0..20000] [--endpoints "
-                 "0..100] [--rounds 1..100] [--seconds S] "
-                 "[--cpu N]\n");
+                 "0..100] [--rounds 1..1000] [--seconds S] "
+                 "[--cpu N] [--only WAY,...] [--loads LOAD,...]\n");
     return 2;
   }
   const absl::Status status = mesh::bench::Measure(options);
