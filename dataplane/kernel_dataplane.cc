@@ -7,10 +7,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "common/log.h"
@@ -22,13 +20,12 @@
 #include "dataplane/net/netlink.h"
 #include "dataplane/net/node_links.h"
 #include "dataplane/net/node_sockets.h"
-#include "dataplane/net/pod_link.h"
 #include "dataplane/net/tc.h"
 #include "dataplane/net/uplink.h"
 #include "dataplane/node_config.h"
 #include "dataplane/plan/plan.h"
+#include "dataplane/pod_endpoints.h"
 #include "dataplane/service_rows.h"
-#include "dataplane/tables/endpoint_table.h"
 #include "dataplane/tables/flow_collector.h"
 #include "dataplane/tables/flow_table.h"
 #include "dataplane/tables/metrics_table.h"
@@ -53,14 +50,6 @@ std::string SocketsDir(const KernelDataplane::Options& options) {
 absl::Status MakeFolder(const std::string& path) {
   if (mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return absl::OkStatus();
   return ErrnoStatus(errno, fmt::format("make folder {}", path));
-}
-
-// Puts the programs of both families at an interface of ours. Those of IPv6 first: what stands
-// before them leaves packets to them.
-absl::Status AttachBoth(int ifindex, int program4, std::optional<int> program6) {
-  if (program6.has_value()) RETURN_IF_ERROR(AttachIngress(ifindex, *program6, kPriority6));
-  RETURN_IF_ERROR(AttachIngress(ifindex, program4, kPriority4));
-  return program6.has_value() ? absl::OkStatus() : DetachIngress(ifindex, kPriority6);
 }
 
 // Of a node that had IPv6 before: rows that nobody keeps would come back with it.
@@ -114,8 +103,7 @@ class KernelDataplane::Impl {
         maps_(*kept_maps_),
         routes_(netlink_, links.host.ifindex, config_.gateway, config_.gateway6),
         services_(maps_.ForServices(routes_)),
-        endpoints_(maps_.v4.endpoint, maps_.endpoint_name,
-                   maps_.v6.has_value() ? &maps_.v6->endpoint : nullptr),
+        pods_(config_, netlink_, *programs_, maps_),
         flows_(maps_.v4.flow),
         collector_({maps_.v4.flow, maps_.v4.owner, maps_.load}),
         planner_(config_) {
@@ -125,14 +113,9 @@ class KernelDataplane::Impl {
   }
 
   const Programs& programs() const { return *programs_; }
-  // Puts the new program on every endpoint; one whose interface is gone is no endpoint any more.
-  absl::Status AdoptEndpoints();
   absl::Status Observe();
   absl::Status Apply(const DesiredState& desired);
-  absl::StatusOr<Endpoint> Attach(const AttachRequest& request);
-  absl::Status Detach(const std::string& container_id, const std::string& ifname);
-  absl::Status Check(const AttachRequest& request);
-  absl::StatusOr<std::vector<Endpoint>> Endpoints() const;
+  PodEndpoints& pods() { return pods_; }
   absl::StatusOr<std::vector<ServiceRow>> Services() const;
   absl::StatusOr<std::vector<BackendRow>> Backends() const;
   absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const;
@@ -147,11 +130,6 @@ class KernelDataplane::Impl {
   std::string Shortfall() const { return shortfall_; }
 
  private:
-  absl::Status RemoveFlows(const Endpoint& endpoint);
-  absl::Status AttachPod(int ifindex) const {
-    return AttachBoth(ifindex, programs_->from_pod(),
-                      programs_->has_ipv6() ? std::optional(programs_->from_pod6()) : std::nullopt);
-  }
   absl::Status JudgeFlowsAgain();
 
   NodeConfig config_;
@@ -161,7 +139,7 @@ class KernelDataplane::Impl {
   KernelMaps& maps_;
   KernelHostRoutes routes_;
   ServiceTables services_;
-  EndpointTable endpoints_;
+  PodEndpoints pods_;
   FlowTable<V4> flows_;
   FlowCollector<V4> collector_;
   std::optional<FlowTable<V6>> flows6_;
@@ -189,30 +167,6 @@ absl::Status KernelDataplane::Impl::BeginCollecting() {
   return collector6_.has_value() ? collector6_->Begin() : absl::OkStatus();
 }
 
-absl::Status KernelDataplane::Impl::RemoveFlows(const Endpoint& endpoint) {
-  RETURN_IF_ERROR(flows_.RemoveAddress(endpoint.ip));
-  if (!flows6_.has_value() || endpoint.ip6 == IpAddress()) return absl::OkStatus();
-  return flows6_->RemoveAddress(endpoint.ip6);
-}
-
-absl::Status KernelDataplane::Impl::AdoptEndpoints() {
-  RETURN_IF_ERROR(endpoints_.RemoveOrphans());
-  ASSIGN_OR_RETURN(const std::vector<EndpointRecord> records, endpoints_.Dump());
-  for (const EndpointRecord& record : records) {
-    const absl::StatusOr<LinkInfo> link = netlink_.Link(record.endpoint.interface);
-    if (link.ok() && link->ifindex == record.endpoint.ifindex) {
-      RETURN_IF_ERROR(AttachPod(link->ifindex));
-      continue;
-    }
-    if (!link.ok() && !absl::IsNotFound(link.status())) return link.status();
-    spdlog::info("endpoint {} of {}/{}: its interface is gone, removed",
-                 record.endpoint.ip.ToString(), record.endpoint.ns, record.endpoint.pod);
-    RETURN_IF_ERROR(endpoints_.Remove(record.endpoint));
-    RETURN_IF_ERROR(RemoveFlows(record.endpoint));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status KernelDataplane::Impl::Observe() {
   RETURN_IF_ERROR(services_.RemoveOrphans());
   ASSIGN_OR_RETURN(observed_, services_.Load());
@@ -238,123 +192,6 @@ absl::Status KernelDataplane::Impl::Apply(const DesiredState& desired) {
   if (judged.ok()) judge_due_ = false;
   if (!written.ok()) return written;
   return judged.ok() ? plan.problem : judged;
-}
-
-absl::StatusOr<Endpoint> KernelDataplane::Impl::Attach(const AttachRequest& request) {
-  if (!config_.pod_cidr.Contains(request.ip) || request.ip == config_.gateway) {
-    return absl::InvalidArgumentError(
-        fmt::format("container {}: address {} is not one for pods of this node ({})",
-                    request.container_id, request.ip.ToString(), config_.pod_cidr.ToString()));
-  }
-  if (request.ip6 != IpAddress() && (!config_.has_ipv6() || !IsForPods(config_, request.ip6))) {
-    return absl::InvalidArgumentError(fmt::format(
-        "container {}: address {} is not one for pods of this node ({})", request.container_id,
-        request.ip6.ToString(),
-        config_.has_ipv6() ? config_.pod_cidr6.ToString() : "it has no ranges of IPv6"));
-  }
-  if (request.identity == 0 || request.identity > MESH_VNI_IDENTITY_MASK) {
-    return absl::InvalidArgumentError(fmt::format("container {}: identity {}, range 1 to {}",
-                                                  request.container_id, request.identity,
-                                                  MESH_VNI_IDENTITY_MASK));
-  }
-  const std::string host_ifname = HostInterfaceName(request.container_id, request.ifname);
-  ASSIGN_OR_RETURN(const std::vector<EndpointRecord> records, endpoints_.Dump());
-  for (const EndpointRecord& record : records) {
-    const bool same =
-        record.endpoint.container_id == request.container_id && record.ifname == request.ifname;
-    const bool same_ip = record.endpoint.ip == request.ip;
-    const bool same_ip6 = request.ip6 != IpAddress() && record.endpoint.ip6 == request.ip6;
-    if (!same && (same_ip || same_ip6)) {
-      return absl::AlreadyExistsError(fmt::format("address {} belongs to container {} ({}/{})",
-                                                  (same_ip ? request.ip : request.ip6).ToString(),
-                                                  record.endpoint.container_id, record.endpoint.ns,
-                                                  record.endpoint.pod));
-    }
-    if (!same) continue;
-    // A repeated request: nothing to do when all of it still stands.
-    if (Check(request).ok()) return record.endpoint;
-    RETURN_IF_ERROR(Detach(request.container_id, request.ifname));
-  }
-  // Left by an attempt that did not reach its map entry.
-  if (const absl::StatusOr<LinkInfo> old = netlink_.Link(host_ifname); old.ok()) {
-    RETURN_IF_ERROR(netlink_.DeleteLink(old->ifindex));
-  }
-
-  EndpointRecord record;
-  record.ifname = request.ifname;
-  Endpoint& endpoint = record.endpoint;
-  endpoint.ip = request.ip;
-  endpoint.ip6 = request.ip6;
-  endpoint.interface = host_ifname;
-  endpoint.pod_mac = PodMac(request.ip);
-  endpoint.host_mac = HostMac(request.ip);
-  endpoint.identity = request.identity;
-  endpoint.ns = request.ns;
-  endpoint.pod = request.pod;
-  endpoint.container_id = request.container_id;
-  endpoint.shaped = request.ingress_bandwidth != 0;
-  ASSIGN_OR_RETURN(endpoint.ifindex, MakePodLink(netlink_, request, host_ifname, config_,
-                                                 [&](int ifindex) { return AttachPod(ifindex); }));
-  if (absl::Status status = endpoints_.Put(record); !status.ok()) {
-    netlink_.DeleteLink(endpoint.ifindex).IgnoreError();  // the first error is the one to tell
-    return status;
-  }
-  return endpoint;
-}
-
-absl::Status KernelDataplane::Impl::Detach(const std::string& container_id,
-                                           const std::string& ifname) {
-  const absl::StatusOr<EndpointRecord> record = endpoints_.Find(container_id, ifname);
-  if (!record.ok() && !absl::IsNotFound(record.status())) return record.status();
-  absl::Status first;
-  if (record.ok()) {
-    first = endpoints_.Remove(record->endpoint);
-    if (absl::Status status = RemoveFlows(record->endpoint); first.ok()) first = status;
-  }
-  const absl::StatusOr<LinkInfo> link = netlink_.Link(HostInterfaceName(container_id, ifname));
-  if (!link.ok()) return absl::IsNotFound(link.status()) ? first : link.status();
-  const absl::Status deleted = netlink_.DeleteLink(link->ifindex);
-  if (!deleted.ok() && !absl::IsNotFound(deleted) && first.ok()) first = deleted;
-  return first;
-}
-
-absl::Status KernelDataplane::Impl::Check(const AttachRequest& request) {
-  const std::string host_ifname = HostInterfaceName(request.container_id, request.ifname);
-  ASSIGN_OR_RETURN(const EndpointRecord record,
-                   endpoints_.Find(request.container_id, request.ifname));
-  const auto broken = [&](const std::string& what) {
-    return absl::FailedPreconditionError(
-        fmt::format("container {} interface {}: {}", request.container_id, request.ifname, what));
-  };
-  for (const auto& [has, want] :
-       {std::pair(record.endpoint.ip, request.ip), std::pair(record.endpoint.ip6, request.ip6)}) {
-    if (has != want) {
-      return broken(fmt::format("has address {}, not {}", has.ToString(), want.ToString()));
-    }
-  }
-  if (request.identity != 0 && record.endpoint.identity != request.identity) {
-    return broken(
-        fmt::format("has identity {}, not {}", record.endpoint.identity, request.identity));
-  }
-  RETURN_IF_ERROR(CheckPodLink(netlink_, request, host_ifname, config_));
-  ASSIGN_OR_RETURN(const LinkInfo link, netlink_.Link(host_ifname));
-  if (link.ifindex != record.endpoint.ifindex) return broken("its host side was replaced");
-  const auto stands = [&](int program_fd, uint32_t priority) -> absl::Status {
-    const absl::StatusOr<uint32_t> attached = IngressProgramId(link.ifindex, priority);
-    ASSIGN_OR_RETURN(const uint32_t ours, ProgramId(program_fd));
-    if (attached.ok() && *attached == ours) return absl::OkStatus();
-    return broken(fmt::format("no program of ours at {} with priority {}", host_ifname, priority));
-  };
-  RETURN_IF_ERROR(stands(programs_->from_pod(), kPriority4));
-  if (!programs_->has_ipv6()) return absl::OkStatus();
-  return stands(programs_->from_pod6(), kPriority6);
-}
-
-absl::StatusOr<std::vector<Endpoint>> KernelDataplane::Impl::Endpoints() const {
-  ASSIGN_OR_RETURN(std::vector<EndpointRecord> records, endpoints_.Dump());
-  std::vector<Endpoint> out;
-  for (EndpointRecord& record : records) out.push_back(std::move(record.endpoint));
-  return out;
 }
 
 absl::StatusOr<std::vector<ServiceRow>> KernelDataplane::Impl::Services() const {
@@ -464,13 +301,13 @@ absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {
     out.owners.insert(out.owners.end(), out6.owners.begin(), out6.owners.end());
     std::ranges::stable_sort(out.owners, std::greater<>(), &FlowOwner::flows);
   }
-  ASSIGN_OR_RETURN(const std::vector<EndpointRecord> records, endpoints_.Dump());
-  for (const EndpointRecord& record : records) {
+  ASSIGN_OR_RETURN(const std::vector<Endpoint> endpoints, pods_.Endpoints());
+  for (const Endpoint& endpoint : endpoints) {
     for (FlowOwner& owner : out.owners) {
       if (owner.ip == IpAddress()) continue;
-      if (owner.ip != record.endpoint.ip && owner.ip != record.endpoint.ip6) continue;
-      owner.ns = record.endpoint.ns;
-      owner.pod = record.endpoint.pod;
+      if (owner.ip != endpoint.ip && owner.ip != endpoint.ip6) continue;
+      owner.ns = endpoint.ns;
+      owner.pod = endpoint.pod;
     }
   }
   return out;
@@ -530,10 +367,10 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   step("attach programs");
   const bool ipv6 = programs->has_ipv6();
   using Second = std::optional<int>;
-  RETURN_IF_ERROR(AttachBoth(links.net.ifindex, programs->node(),
-                             ipv6 ? Second(programs->node6()) : std::nullopt));
-  RETURN_IF_ERROR(AttachBoth(links.vxlan.ifindex, programs->overlay(),
-                             ipv6 ? Second(programs->overlay6()) : std::nullopt));
+  RETURN_IF_ERROR(AttachBothFamilies(links.net.ifindex, programs->node(),
+                                     ipv6 ? Second(programs->node6()) : std::nullopt));
+  RETURN_IF_ERROR(AttachBothFamilies(links.vxlan.ifindex, programs->overlay(),
+                                     ipv6 ? Second(programs->overlay6()) : std::nullopt));
   RETURN_IF_ERROR(DetachUplinks(netlink, uplink.has_value() ? uplink->ifindex : 0));
   if (uplink.has_value()) {
     if (ipv6) RETURN_IF_ERROR(AttachUplink(*uplink, programs->uplink6(), kPriority6));
@@ -547,7 +384,7 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   auto impl = std::make_unique<Impl>(config, std::move(netlink), links, std::move(programs),
                                      std::move(maps));
   RETURN_IF_ERROR(impl->BeginCollecting());
-  RETURN_IF_ERROR(impl->AdoptEndpoints());
+  RETURN_IF_ERROR(impl->pods().Adopt());
   RETURN_IF_ERROR(take_over.Finish(impl->programs()));
   if (!ipv6) RETURN_IF_ERROR(RemoveIpv6Pins(PinDir(options)));
   impl->ServeOwnProcesses(
@@ -575,14 +412,16 @@ absl::Status KernelDataplane::Remove(const Options& options) {
 
 absl::Status KernelDataplane::Apply(const DesiredState& desired) { return impl_->Apply(desired); }
 absl::StatusOr<Endpoint> KernelDataplane::Attach(const AttachRequest& request) {
-  return impl_->Attach(request);
+  return impl_->pods().Attach(request);
 }
 absl::Status KernelDataplane::Detach(const std::string& container_id, const std::string& ifname) {
-  return impl_->Detach(container_id, ifname);
+  return impl_->pods().Detach(container_id, ifname);
 }
-absl::Status KernelDataplane::Check(const AttachRequest& request) { return impl_->Check(request); }
+absl::Status KernelDataplane::Check(const AttachRequest& request) {
+  return impl_->pods().Check(request);
+}
 absl::StatusOr<std::vector<Endpoint>> KernelDataplane::Endpoints() const {
-  return impl_->Endpoints();
+  return impl_->pods().Endpoints();
 }
 absl::StatusOr<std::vector<ServiceRow>> KernelDataplane::Services() const {
   return impl_->Services();

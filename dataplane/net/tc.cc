@@ -46,6 +46,12 @@ absl::Status AttachIngress(int ifindex, int program_fd, uint32_t priority) {
   return absl::OkStatus();
 }
 
+absl::Status AttachBothFamilies(int ifindex, int program4, std::optional<int> program6) {
+  if (program6.has_value()) RETURN_IF_ERROR(AttachIngress(ifindex, *program6, kPriority6));
+  RETURN_IF_ERROR(AttachIngress(ifindex, program4, kPriority4));
+  return program6.has_value() ? absl::OkStatus() : DetachIngress(ifindex, kPriority6);
+}
+
 absl::StatusOr<uint32_t> IngressProgramId(int ifindex, uint32_t priority) {
   bpf_tc_hook hook = Hook(ifindex);
   bpf_tc_opts options = Place(priority);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -16,6 +17,10 @@ inline constexpr uint32_t kPriority4 = 1, kPriority6 = 2;
 // Puts `program_fd` at the ingress of an interface (its clsact), in the place of what this project
 // had there: no packet goes past unseen in between.
 absl::Status AttachIngress(int ifindex, int program_fd, uint32_t priority = kPriority4);
+
+// Programs of both families. Those of IPv6 first: what stands before them leaves packets to them.
+// Without `program6` that of a node that had IPv6 before is taken off.
+absl::Status AttachBothFamilies(int ifindex, int program4, std::optional<int> program6);
 
 // Kernel's id of our program at the ingress; NOT_FOUND when there is none.
 absl::StatusOr<uint32_t> IngressProgramId(int ifindex, uint32_t priority = kPriority4);

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dataplane/dataplane.h"
+#include "dataplane/kernel_maps.h"
+#include "dataplane/net/netlink.h"
+#include "dataplane/tables/endpoint_table.h"
+#include "dataplane/tables/flow_table.h"
+
+namespace mesh::dataplane {
+
+// Pods of this node: their links, the programs there and their rows. A part of KernelDataplane,
+// whose calls of the same name lead here; everything given outlives it.
+class PodEndpoints {
+ public:
+  PodEndpoints(const NodeConfig& config, Netlink& netlink, const Programs& programs,
+               KernelMaps& maps);
+
+  // Puts the new program on every endpoint; one whose interface is gone is no endpoint any more.
+  absl::Status Adopt();
+  absl::StatusOr<Endpoint> Attach(const AttachRequest& request);
+  absl::Status Detach(const std::string& container_id, const std::string& ifname);
+  absl::Status Check(const AttachRequest& request);
+  absl::StatusOr<std::vector<Endpoint>> Endpoints() const;
+
+ private:
+  absl::Status CheckAddresses(const AttachRequest& request) const;
+  absl::Status AttachPrograms(int ifindex) const;
+  absl::Status RemoveFlows(const Endpoint& endpoint);
+
+  const NodeConfig& config_;
+  Netlink& netlink_;
+  const Programs& programs_;
+  EndpointTable endpoints_;
+  FlowTable<V4> flows_;
+  std::optional<FlowTable<V6>> flows6_;
+};
+
+}  // namespace mesh::dataplane
