@@ -44,9 +44,17 @@ static __always_inline __u32 mesh_mask_of(__u32 bit)
 	return mask;
 }
 
+/*
+ * Where a program's packets come from. Each has one origin, MESH_ORIGIN, which stands before the
+ * first include; but for those at the uplink, which with native routing may be another node's.
+ */
+enum mesh_origin {
+	MESH_ORIGIN_POD,     /* a pod of this node */
+	MESH_ORIGIN_NODE,    /* a process of this node */
+	MESH_ORIGIN_OVERLAY, /* another node */
+	MESH_ORIGIN_UPLINK,  /* outside the cluster */
+};
+
 /* Whether packets to other nodes go as they are. Never those that have come through the tunnel. */
-#ifdef MESH_BY_TUNNEL
-#define MESH_IS_NATIVE 0
-#else
-#define MESH_IS_NATIVE (mesh_config.routing == MESH_ROUTING_NATIVE)
-#endif
+#define MESH_IS_NATIVE                                                                             \
+	(MESH_ORIGIN != MESH_ORIGIN_OVERLAY && mesh_config.routing == MESH_ROUTING_NATIVE)

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#define MESH_ORIGIN MESH_ORIGIN_UPLINK
 #include "lib/checksum.h"
 #include "lib/family.h"
 #include "lib/flow.h"

@@ -137,28 +137,27 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 	int reason;
 
 	reason = mesh_parse(skb, &packet);
-	if (source->origin == MESH_ORIGIN_UPLINK)
+	if (MESH_ORIGIN == MESH_ORIGIN_UPLINK)
 		mesh_native_source(&packet, source);
 	if (unlikely(packet.fragment) && !reason)
 		reason = mesh_fragment_ports(skb, &packet);
 	if (unlikely(reason))
 		/* What comes by the uplink is the node's until a flow or a frontend says otherwise.
 		 */
-		return source->origin == MESH_ORIGIN_UPLINK
+		return mesh_origin(source) == MESH_ORIGIN_UPLINK
 			       ? TC_ACT_OK
 			       : mesh_refuse(skb, source, reason, direction);
-	if (source->origin == MESH_ORIGIN_UPLINK && mesh_packet_is_tunnelled(&packet))
+	if (mesh_origin(source) == MESH_ORIGIN_UPLINK && mesh_packet_is_tunnelled(&packet))
 		return TC_ACT_OK;
 	flow = bpf_map_lookup_elem(&mesh_flow, &packet.key);
 	if (unlikely(!flow || flow->generation != mesh_generation() ||
 		     flow->in_ifindex != source->ifindex || flow->in_peer != source->peer ||
 		     mesh_packet_opens(&packet))) {
 		if (!flow)
-			mesh_moving_flow(skb, &packet,
-					 source->native ? MESH_HOOK_UPLINK : source->origin);
-		reason = mesh_flow_open(skb, &packet, source, flow);
+			mesh_moving_flow(skb, &packet, MESH_ORIGIN);
+		reason = mesh_flow_open(skb, &packet, source, flow != NULL);
 		if (reason == MESH_REASON_TO_STACK) {
-			if (source->origin != MESH_ORIGIN_UPLINK)
+			if (mesh_origin(source) != MESH_ORIGIN_UPLINK)
 				mesh_count(skb, MESH_REASON_TO_STACK, direction);
 			return TC_ACT_OK;
 		}

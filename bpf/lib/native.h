@@ -24,7 +24,6 @@ static MESH_FRAME void mesh_native_source(const struct mesh_packet *packet,
 	native = ((__u64)elsewhere - 1) >> 63;
 	mask = mesh_mask_of(native);
 	source->native = native;
-	source->origin = MESH_ORIGIN_UPLINK ^ ((MESH_ORIGIN_UPLINK ^ MESH_ORIGIN_OVERLAY) & mask);
 	source->through_service = packet->marked & mask;
 }
 

@@ -28,7 +28,7 @@ static __always_inline int mesh_own_service(const struct mesh_source *source,
 					    __u32 service_identity, __u32 identity)
 {
 	if ((MESH_IS_NATIVE && source->native) ||
-	    (!service_identity && source->origin != MESH_ORIGIN_OVERLAY))
+	    (!service_identity && mesh_origin(source) != MESH_ORIGIN_OVERLAY))
 		return 1;
 	return service_identity == identity;
 }
@@ -37,7 +37,8 @@ static __always_inline int mesh_own_service(const struct mesh_source *source,
 static __always_inline int mesh_judge(const struct mesh_source *source,
 				      const struct mesh_flow_value *flow, __u32 identity)
 {
-	int own_node = source->origin == MESH_ORIGIN_NODE && source->identity == MESH_IDENTITY_HOST;
+	int own_node =
+		mesh_origin(source) == MESH_ORIGIN_NODE && source->identity == MESH_IDENTITY_HOST;
 
 	if (flow->target != MESH_TARGET_POD)
 		return 0;
@@ -99,13 +100,13 @@ static __always_inline void mesh_flow_return(const struct mesh_source *source,
 		mesh_native_target(&out->daddr, out);
 		return;
 	}
-	if (source->origin == MESH_ORIGIN_OVERLAY) {
+	if (mesh_origin(source) == MESH_ORIGIN_OVERLAY) {
 		out->target = MESH_TARGET_TUNNEL;
 		out->out_ifindex = mesh_config.vxlan_ifindex;
 		out->out_peer = source->peer;
 		return;
 	}
-	if (source->origin == MESH_ORIGIN_NODE) {
+	if (mesh_origin(source) == MESH_ORIGIN_NODE) {
 		mesh_target_host(out);
 		return;
 	}
@@ -134,47 +135,48 @@ static __always_inline void mesh_flow_draw_port(struct mesh_flow_value *flow, __
 	flow->sport = bpf_htons(first + bpf_get_prandom_u32() % count);
 }
 
+#define MESH_PORT_TAKEN -1
+
 /*
- * Enters the answers' entry. Its key may belong to another flow: the same client port to the
- * Service and straight to the pod look alike to the pod. A flow that is closing or over gives way;
- * beside a living one the new flow gets another source port.
+ * Enters the answers' entry (`answer` of mesh_scratch) to the flow that comes with `key` (`flow`
+ * there). Its key may belong to another flow: the same client port to the Service and straight to
+ * the pod look alike to the pod. A flow that is closing or over gives way; beside a living one the
+ * new flow gets another source port, with which to try again (MESH_PORT_TAKEN).
  */
-static __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key,
-					     struct mesh_flow_value *flow,
-					     struct mesh_scratch_value *scratch)
+__noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key)
 {
+	struct mesh_scratch_value *scratch = mesh_scratch_get();
+	struct mesh_flow_value *flow, *other;
+	int error; /* before 6.4 only 32 bits of it are defined */
+
+	if (!key || !scratch)
+		return MESH_REASON_KERNEL;
 	MESH_ROOM(struct mesh_flow_key, answer_key, scratch);
 	MESH_ROOM(struct mesh_flow_key, other_key, scratch);
-	struct mesh_flow_value *answer = &scratch->answer;
-	struct mesh_flow_value *other;
-	int error; /* before 6.4 only 32 bits of it are defined */
-	int i;
-
-	for (i = 0; i < MESH_PORT_TRIES; i++) {
-		mesh_flow_partner_key(flow, key->proto, answer_key);
-		mesh_flow_set_diffs(answer_key, answer);
-		error = bpf_map_update_elem(&mesh_flow, answer_key, answer, BPF_NOEXIST);
-		if (!error)
-			return 0;
-		if (error != -17 /* EEXIST */)
+	flow = &scratch->flow;
+	mesh_flow_partner_key(flow, key->proto, answer_key);
+	mesh_flow_set_diffs(answer_key, &scratch->answer);
+	error = bpf_map_update_elem(&mesh_flow, answer_key, &scratch->answer, BPF_NOEXIST);
+	if (!error)
+		return 0;
+	if (error != -17 /* EEXIST */)
+		return MESH_REASON_FLOWS_FULL;
+	other = bpf_map_lookup_elem(&mesh_flow, answer_key);
+	if (!other)
+		return MESH_PORT_TAKEN;
+	mesh_flow_partner_key(other, key->proto, other_key);
+	if (mesh_flow_key_equal(key, other_key) ||
+	    (key->proto == MESH_IPPROTO_ICMP && !(flow->flags & MESH_FLOW_MASQUERADED)) ||
+	    mesh_flow_finished(other, key->proto, flow->last_seen_ns)) {
+		mesh_owner_sub(&other->owner);
+		if (!mesh_flow_key_equal(key, other_key))
+			bpf_map_delete_elem(&mesh_flow, other_key);
+		if (bpf_map_update_elem(&mesh_flow, answer_key, &scratch->answer, BPF_ANY))
 			return MESH_REASON_FLOWS_FULL;
-		other = bpf_map_lookup_elem(&mesh_flow, answer_key);
-		if (!other)
-			continue;
-		mesh_flow_partner_key(other, key->proto, other_key);
-		if (mesh_flow_key_equal(key, other_key) ||
-		    (key->proto == MESH_IPPROTO_ICMP && !(flow->flags & MESH_FLOW_MASQUERADED)) ||
-		    mesh_flow_finished(other, key->proto, flow->last_seen_ns)) {
-			mesh_owner_sub(&other->owner);
-			if (!mesh_flow_key_equal(key, other_key))
-				bpf_map_delete_elem(&mesh_flow, other_key);
-			if (bpf_map_update_elem(&mesh_flow, answer_key, answer, BPF_ANY))
-				return MESH_REASON_FLOWS_FULL;
-			return 0;
-		}
-		mesh_flow_draw_port(flow, key->proto);
+		return 0;
 	}
-	return MESH_REASON_NO_PORT;
+	mesh_flow_draw_port(flow, key->proto);
+	return MESH_PORT_TAKEN;
 }
 
 /*
@@ -199,7 +201,7 @@ static __always_inline void mesh_service_mac(struct mesh_flow_value *flow, __u32
 static __always_inline int mesh_may_take_up(const struct mesh_source *source,
 					    const struct mesh_selection *selection)
 {
-	return source->origin == MESH_ORIGIN_UPLINK && selection->maglev &&
+	return mesh_origin(source) == MESH_ORIGIN_UPLINK && selection->maglev &&
 	       selection->flags & MESH_SERVICE_DIRECT_RETURN;
 }
 
@@ -219,13 +221,14 @@ static __always_inline void mesh_flow_leave(const struct mesh_source *source,
 	__be32 tail;
 
 	if (flow->target == MESH_TARGET_UPLINK) {
-		if (source->origin != MESH_ORIGIN_POD || !mesh_is_not_masqueraded(&flow->daddr)) {
+		if (mesh_origin(source) != MESH_ORIGIN_POD ||
+		    !mesh_is_not_masqueraded(&flow->daddr)) {
 			mesh_copy_own(&flow->saddr, node_ip);
 			mesh_flow_masquerade(flow, key->proto);
 		}
 		return;
 	}
-	if (source->origin != MESH_ORIGIN_UPLINK)
+	if (mesh_origin(source) != MESH_ORIGIN_UPLINK)
 		return;
 	if (flow->target == MESH_TARGET_HOST) {
 		/* Its answer must come by mesh_host. */
@@ -274,35 +277,34 @@ static __always_inline int mesh_flow_enter_one_way(const struct mesh_flow_key *k
 static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *packet,
 					   const struct mesh_source *source)
 {
-	MESH_KEY_OF(key, &packet->key);
-	struct mesh_scratch_value *scratch;
+	struct mesh_scratch_value *scratch = mesh_scratch_get();
 	struct mesh_flow_value *flow;
 	__u32 identity, service_identity = source->service_identity;
 	int error; /* before 6.4 only 32 bits of it are defined */
-	int reason, service = 0;
+	int i, reason, service = 0;
 
-	if (packet->icmp_error || (key->proto == MESH_IPPROTO_ICMP && !key->sport))
-		return source->origin == MESH_ORIGIN_UPLINK ? MESH_REASON_TO_STACK
-							    : MESH_REASON_NO_FLOW;
-	/* From outside also what opens nothing may dial a frontend: else it is the node's own. */
-	if (key->proto == IPPROTO_TCP && !mesh_packet_opens(packet) &&
-	    source->origin != MESH_ORIGIN_UPLINK)
-		return MESH_REASON_NO_FLOW;
-	scratch = mesh_scratch_get();
 	if (!scratch)
 		return MESH_REASON_KERNEL;
+	MESH_KEY_OF(key, &packet->key, scratch);
+	if (packet->icmp_error || (key->proto == MESH_IPPROTO_ICMP && !key->sport))
+		return mesh_origin(source) == MESH_ORIGIN_UPLINK ? MESH_REASON_TO_STACK
+								 : MESH_REASON_NO_FLOW;
+	/* From outside also what opens nothing may dial a frontend: else it is the node's own. */
+	if (key->proto == IPPROTO_TCP && !mesh_packet_opens(packet) &&
+	    mesh_origin(source) != MESH_ORIGIN_UPLINK)
+		return MESH_REASON_NO_FLOW;
 	MESH_ROOM(struct mesh_dial, dial, scratch);
 	MESH_ROOM(struct mesh_selection, selection, scratch);
 	__builtin_memset(selection, 0, sizeof(*selection));
-	if (source->origin != MESH_ORIGIN_OVERLAY &&
-	    mesh_dials(key, source->origin == MESH_ORIGIN_UPLINK,
-		       source->origin == MESH_ORIGIN_NODE, dial)) {
+	if (mesh_origin(source) != MESH_ORIGIN_OVERLAY &&
+	    mesh_dials(key, mesh_origin(source) == MESH_ORIGIN_UPLINK,
+		       mesh_origin(source) == MESH_ORIGIN_NODE, dial)) {
 		reason = mesh_service_select(dial, selection);
 		if (reason && reason != MESH_REASON_NO_SERVICE)
 			return reason;
 		service = !reason;
 	}
-	if (source->origin == MESH_ORIGIN_UPLINK) {
+	if (mesh_origin(source) == MESH_ORIGIN_UPLINK) {
 		if (!service)
 			return MESH_REASON_TO_STACK;
 		if (key->proto == IPPROTO_TCP && !mesh_packet_opens(packet) &&
@@ -327,8 +329,8 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	if (mesh_source_is_outside(source))
 		flow->flags |= MESH_FLOW_OUTSIDE;
 
-	if (source->backend_ip) {
-		mesh_addr_of_pod(&flow->daddr, source->backend_ip);
+	if (mesh_source_backend(source)) {
+		mesh_addr_of_pod(&flow->daddr, mesh_source_backend(source));
 		flow->dport = source->backend_port;
 	}
 	if (service) {
@@ -344,13 +346,13 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 			mesh_addr_hairpin(&flow->saddr);
 	}
 	/* Answers to the uplink's address would not come back through the overlay. */
-	if (source->origin == MESH_ORIGIN_NODE && source->identity == MESH_IDENTITY_HOST)
+	if (mesh_origin(source) == MESH_ORIGIN_NODE && source->identity == MESH_IDENTITY_HOST)
 		mesh_copy_own(&flow->saddr, gateway);
 
 	reason = mesh_resolve(source, flow, &identity);
 	if (reason == MESH_REASON_TO_STACK) {
 		/* The node's routes lead here only for addresses of Services. */
-		if (source->origin == MESH_ORIGIN_NODE && !service)
+		if (mesh_origin(source) == MESH_ORIGIN_NODE && !service)
 			return MESH_REASON_NO_SERVICE;
 		reason = mesh_resolve_outside(ctx, flow, &scratch->fib);
 		/* The node's routing would see the Service's address, not the backend's. */
@@ -368,9 +370,9 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	reason = mesh_judge(source, flow, identity);
 	if (reason)
 		return reason;
-	flow->owner = source->origin == MESH_ORIGIN_POD ? key->saddr
-		      : flow->target == MESH_TARGET_POD ? flow->daddr
-							: (mesh_addr){0};
+	flow->owner = mesh_origin(source) == MESH_ORIGIN_POD ? key->saddr
+		      : flow->target == MESH_TARGET_POD	     ? flow->daddr
+							     : (mesh_addr){0};
 	reason = mesh_owner_check(&flow->owner);
 	if (reason)
 		return reason;
@@ -389,9 +391,13 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	mesh_flow_return(source, &scratch->answer);
 	mesh_target_shaped(flow);
 	mesh_target_shaped(&scratch->answer);
-	reason = mesh_flow_enter_answer(key, flow, scratch);
+	for (i = 0; i < MESH_PORT_TRIES; i++) {
+		reason = mesh_flow_enter_answer(key);
+		if (reason != MESH_PORT_TAKEN)
+			break;
+	}
 	if (reason)
-		return reason;
+		return reason == MESH_PORT_TAKEN ? MESH_REASON_NO_PORT : reason;
 	mesh_flow_set_diffs(key, flow);
 	error = bpf_map_update_elem(&mesh_flow, key, flow, BPF_NOEXIST);
 	if (!error) {
@@ -449,24 +455,31 @@ static __always_inline int mesh_flow_may_move(const struct mesh_flow_value *flow
 {
 	return mesh_source_is_outside(source) && (flow->flags & MESH_FLOW_OUTSIDE) &&
 	       !(flow->flags & MESH_FLOW_REPLY) &&
-	       (source->origin == MESH_ORIGIN_UPLINK || flow->target == MESH_TARGET_POD ||
+	       (mesh_origin(source) == MESH_ORIGIN_UPLINK || flow->target == MESH_TARGET_POD ||
 		flow->target == MESH_TARGET_POD_SHAPED);
 }
 
+#define MESH_FLOW_ANEW -1
+
 /*
- * Decides about the entry that `packet` met: keep it (0), begin a new flow (-1), or a reason.
- * Deletes it in the last two cases.
+ * Decides about the entry that `packet` met: keep it (0), begin a new flow (MESH_FLOW_ANEW), or a
+ * reason. Deletes it in the last two cases.
  */
-static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
-					    const struct mesh_source *source,
-					    struct mesh_flow_value *flow)
+__noinline int mesh_flow_review(const struct mesh_packet *packet, const struct mesh_source *source)
 {
 	__u64 now_ns = bpf_ktime_get_coarse_ns();
 	__u32 generation = mesh_generation();
-	struct mesh_flow_value fresh = {};
+	struct mesh_flow_value fresh = {}, *flow;
 	__u32 identity;
 	int reason;
 
+	if (!packet || !source)
+		return MESH_REASON_KERNEL;
+	MESH_SCRATCH(scratch, MESH_REASON_KERNEL);
+	MESH_KEY_OF(key, &packet->key, scratch);
+	flow = bpf_map_lookup_elem(&mesh_flow, key);
+	if (!flow)
+		return MESH_FLOW_ANEW;
 	if (flow->in_ifindex != source->ifindex || flow->in_peer != source->peer) {
 		if (!mesh_flow_may_move(flow, source))
 			goto again; /* of a pod that had this address before */
@@ -475,17 +488,17 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 	}
 	if (packet->icmp_error)
 		return 0;
-	if (mesh_packet_opens(packet) && mesh_flow_finished(flow, packet->key.proto, now_ns))
+	if (mesh_packet_opens(packet) && mesh_flow_finished(flow, key->proto, now_ns))
 		goto again;
-	if (mesh_flow_over(flow, packet->key.proto, now_ns))
+	if (mesh_flow_over(flow, key->proto, now_ns))
 		goto again;
 
 	if (!(flow->flags & MESH_FLOW_REPLY) && flow->service_id) {
 		__u8 state = mesh_flow_backend_state(flow);
 
 		if (!state) {
-			if (packet->key.proto == IPPROTO_TCP && !mesh_packet_opens(packet)) {
-				mesh_flow_delete(&packet->key, flow);
+			if (key->proto == IPPROTO_TCP && !mesh_packet_opens(packet)) {
+				mesh_flow_delete(key, flow);
 				return MESH_REASON_BACKEND_GONE;
 			}
 			goto again;
@@ -494,8 +507,8 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 		 * Datagrams have no SYN: after a rest this may be another client on the same port,
 		 * and the backend is about to stop. Until then every packet comes by here.
 		 */
-		if (state == MESH_BACKEND_DRAINING && packet->key.proto == IPPROTO_UDP) {
-			if (mesh_flow_is_at_rest(flow, packet->key.proto, now_ns))
+		if (state == MESH_BACKEND_DRAINING && key->proto == IPPROTO_UDP) {
+			if (mesh_flow_is_at_rest(flow, key->proto, now_ns))
 				goto again;
 			generation = flow->generation;
 		}
@@ -510,14 +523,14 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 	}
 	if (!reason && !(flow->flags & MESH_FLOW_REPLY)) {
 		/* A SYN of the overlay says anew how it came. */
-		if (source->origin == MESH_ORIGIN_OVERLAY && mesh_packet_opens(packet) &&
+		if (mesh_origin(source) == MESH_ORIGIN_OVERLAY && mesh_packet_opens(packet) &&
 		    (!source->through_service ||
 		     (!(MESH_IS_NATIVE && source->native) && source->service_identity != identity)))
 			fresh.flags &= ~MESH_FLOW_SERVICE;
 		reason = mesh_judge(source, &fresh, identity);
 	}
 	if (reason) {
-		mesh_flow_delete(&packet->key, flow);
+		mesh_flow_delete(key, flow);
 		return reason;
 	}
 	/* The place of the same address has changed: its node, or its veth. */
@@ -536,35 +549,41 @@ static __always_inline int mesh_flow_review(const struct mesh_packet *packet,
 #endif
 	reason = mesh_native_judge(flow, identity);
 	if (reason) {
-		mesh_flow_delete(&packet->key, flow);
+		mesh_flow_delete(key, flow);
 		return reason;
 	}
 	flow->generation = generation;
 	return 0;
 again:
-	mesh_flow_delete(&packet->key, flow);
-	return -1;
+	mesh_flow_delete(key, flow);
+	return MESH_FLOW_ANEW;
 }
 
 /*
- * One frame for the whole decision: the verifier of 6.1 takes a constant that a caller has left on
- * its stack (the identity) for the same on all paths when it prunes in a callee, and removes the
- * branch of the other value.
+ * `met`: the packet met an entry. After this returns 0 the flow of `packet` is in the table and fit
+ * to be followed; entries found before may be gone. Else: a reason.
  *
- * `flow` is the entry that the packet met, NULL: none; it may be gone afterwards. After it returns
- * 0 the flow of `packet` is in the table and fit to be followed. Else: a reason.
+ * A global function, as are those that it calls and mesh_refuse(): the verifier checks each once,
+ * for all that it may be given, and knows of a call only that it returns a number. So the ways
+ * through the slow path are not multiplied with those that lead to it, and the verifier of 6.1,
+ * which takes a constant that a caller has left on its stack for the same on all paths when it
+ * prunes in a callee, sees no caller's stack. What is given to them must not be a map's key as it
+ * is (before 6.2): hence MESH_KEY_OF.
  */
-static __noinline int mesh_flow_open(void *ctx, const struct mesh_packet *packet,
-				     struct mesh_source *source, struct mesh_flow_value *flow)
+__noinline int mesh_flow_open(struct __sk_buff *skb, const struct mesh_packet *packet,
+			      struct mesh_source *source, int met)
 {
-	int answer = mesh_source_check(source, packet);
+	int answer;
 
+	if (!packet || !source)
+		return MESH_REASON_KERNEL;
+	answer = mesh_source_check(source, packet);
 	if (answer)
 		return answer;
-	if (flow) {
-		answer = mesh_flow_review(packet, source, flow);
-		if (answer >= 0)
+	if (met) {
+		answer = mesh_flow_review(packet, source);
+		if (answer != MESH_FLOW_ANEW)
 			return answer;
 	}
-	return mesh_flow_begin(ctx, packet, source);
+	return mesh_flow_begin(skb, packet, source);
 }

@@ -2,7 +2,7 @@
 /* The way of a packet that another node has sent; its tunnel key is at hand. */
 #pragma once
 
-#define MESH_BY_TUNNEL
+#define MESH_ORIGIN MESH_ORIGIN_OVERLAY
 #include "lib/forward.h"
 
 /*
@@ -45,7 +45,7 @@ static MESH_FRAME int mesh_tunnel_get(struct __sk_buff *skb, __be32 *peer)
 
 static __always_inline int mesh_overlay_receive(struct __sk_buff *skb)
 {
-	struct mesh_source source = {.ifindex = skb->ifindex, .origin = MESH_ORIGIN_OVERLAY};
+	struct mesh_source source = {.ifindex = skb->ifindex};
 	struct ethhdr *eth;
 	int vni;
 

@@ -130,7 +130,7 @@ static __always_inline int mesh_answer_send(struct __sk_buff *skb, const struct 
 		return bpf_redirect_neigh(mesh_config.uplink_ifindex, NULL, 0, 0);
 	if (MESH_IS_NATIVE && source->native)
 		return mesh_native_answer(scratch);
-	if (source->origin == MESH_ORIGIN_OVERLAY) {
+	if (mesh_origin(source) == MESH_ORIGIN_OVERLAY) {
 		if (mesh_tunnel_set(skb, source->peer, MESH_IDENTITY_HOST))
 			return TC_ACT_SHOT;
 	}
@@ -157,7 +157,8 @@ static __always_inline int mesh_answer_emit(struct __sk_buff *skb, const struct 
 /* Of outside only what is dispatched through the tunnel can be too long. */
 static __always_inline __u32 mesh_longest_for(const struct mesh_source *source)
 {
-	return source->origin == MESH_ORIGIN_UPLINK ? mesh_config.tunnel_mtu : mesh_config.pod_mtu;
+	return mesh_origin(source) == MESH_ORIGIN_UPLINK ? mesh_config.tunnel_mtu
+							 : mesh_config.pod_mtu;
 }
 
 /* mesh_refuse(), of each family. */

@@ -3,8 +3,8 @@
 #pragma once
 
 /* Counts the packet under `reason` and answers it where an answer is due. */
-static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_source *source,
-				  int reason, __u32 direction)
+__noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_source *source, int reason,
+			   __u32 direction)
 {
 	struct mesh_scratch_value *scratch;
 	struct mesh_answer *answer;
@@ -14,6 +14,8 @@ static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_sourc
 	__u8 code;
 	int kind;
 
+	if (!source)
+		return TC_ACT_SHOT;
 	mesh_count(skb, reason,
 		   reason == MESH_REASON_ISOLATION ? MESH_DIRECTION_INGRESS : direction);
 	scratch = bpf_map_lookup_elem(&mesh_scratch, &zero);
@@ -43,8 +45,8 @@ static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_sourc
 		quote = ip.ihl * 4 + 8;
 		if (quote > MESH_QUOTE_MAX)
 			return TC_ACT_SHOT;
-		if (source->origin != MESH_ORIGIN_POD && source->origin != MESH_ORIGIN_NODE &&
-		    !mesh_answer_budget(scratch))
+		if (mesh_origin(source) != MESH_ORIGIN_POD &&
+		    mesh_origin(source) != MESH_ORIGIN_NODE && !mesh_answer_budget(scratch))
 			return TC_ACT_SHOT;
 		__builtin_memset(&answer->icmp, 0, sizeof(answer->icmp));
 		if (bpf_skb_load_bytes(skb, MESH_L3_OFFSET, answer->quote, quote))
@@ -79,9 +81,9 @@ static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_sourc
 		/* Said by the router that this node is. To itself it is none: no host takes a
 		 * packet with its own source address from a link. */
 		if ((kind == MESH_ANSWER_TTL || kind == MESH_ANSWER_TOO_BIG) &&
-		    source->origin != MESH_ORIGIN_NODE)
-			saddr = source->origin == MESH_ORIGIN_POD ? mesh_config.gateway
-								  : mesh_config.node_ip;
+		    mesh_origin(source) != MESH_ORIGIN_NODE)
+			saddr = mesh_origin(source) == MESH_ORIGIN_POD ? mesh_config.gateway
+								       : mesh_config.node_ip;
 		answer->icmp.checksum = mesh_csum_finish((__u32)bpf_csum_diff(
 			NULL, 0, (__be32 *)&answer->icmp, sizeof(answer->icmp) + quote, 0));
 		length = sizeof(ip) + sizeof(answer->icmp) + quote;

@@ -53,8 +53,8 @@ static __always_inline __u32 mesh_refuse_icmp(struct __sk_buff *skb,
 	/* Said by the router that this node is. To itself it is none: no host takes a packet with
 	 * its own source address from a link. */
 	if ((kind == MESH_ANSWER_TTL || kind == MESH_ANSWER_TOO_BIG) &&
-	    source->origin != MESH_ORIGIN_NODE) {
-		if (source->origin == MESH_ORIGIN_UPLINK)
+	    mesh_origin(source) != MESH_ORIGIN_NODE) {
+		if (mesh_origin(source) == MESH_ORIGIN_UPLINK)
 			mesh_copy_own(&answer->ip.saddr, node_ip);
 		else
 			mesh_copy_own(&answer->ip.saddr, gateway);
@@ -66,8 +66,8 @@ static __always_inline __u32 mesh_refuse_icmp(struct __sk_buff *skb,
 }
 
 /* Counts the packet under `reason` and answers it where an answer is due. */
-static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_source *source,
-				  int reason, __u32 direction)
+__noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_source *source, int reason,
+			   __u32 direction)
 {
 	struct mesh_scratch_value *scratch;
 	struct mesh_fragment6 fragment;
@@ -78,6 +78,8 @@ static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_sourc
 	int kind, offset = MESH_L4_OFFSET;
 	__u8 proto;
 
+	if (!source)
+		return TC_ACT_SHOT;
 	mesh_count(skb, reason,
 		   reason == MESH_REASON_ISOLATION ? MESH_DIRECTION_INGRESS : direction);
 	scratch = bpf_map_lookup_elem(&mesh_scratch, &zero);
@@ -107,8 +109,8 @@ static __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_sourc
 		answer->tcp.check = mesh_answer_sum(answer, &answer->tcp, sizeof(tcp));
 		length = sizeof(ip) + sizeof(tcp);
 	} else {
-		if (source->origin != MESH_ORIGIN_POD && source->origin != MESH_ORIGIN_NODE &&
-		    !mesh_answer_budget(scratch))
+		if (mesh_origin(source) != MESH_ORIGIN_POD &&
+		    mesh_origin(source) != MESH_ORIGIN_NODE && !mesh_answer_budget(scratch))
 			return TC_ACT_SHOT;
 		length = mesh_refuse_icmp(skb, source, answer, &ip, proto, offset, kind);
 		if (!length)

@@ -9,23 +9,15 @@
 #include "lib/packet.h"
 #include "lib/tunnel.h"
 
-enum mesh_origin {
-	MESH_ORIGIN_POD,     /* a pod of this node */
-	MESH_ORIGIN_NODE,    /* a process of this node */
-	MESH_ORIGIN_OVERLAY, /* another node */
-	MESH_ORIGIN_UPLINK,  /* outside the cluster */
-};
-
 /* Who sends. */
 struct mesh_source {
 	__u32 ifindex;
 	__be32 peer; /* MESH_ORIGIN_OVERLAY */
 	__u32 identity;
-	__u8 origin;
-	/* MESH_ORIGIN_OVERLAY: by the uplink, as it is; no peer is known. */
-	__u8 native : 1;
+	/* Of MESH_ORIGIN_UPLINK: from another node, as it is; no peer is known. */
+	__u8 native;
 	/* MESH_ORIGIN_OVERLAY: told by the VNI, or by the mark. */
-	__u8 through_service : 1;
+	__u8 through_service;
 	/* MESH_ORIGIN_OVERLAY: the backend that the other node has chosen for a client outside,
 	 * whom this node answers itself (direct return); else 0. Of its address the last 4 bytes.
 	 */
@@ -34,10 +26,24 @@ struct mesh_source {
 	__u32 service_identity; /* of that Service's namespace: told by the inner source MAC */
 };
 
+/* Known when the program is compiled, but for native routing at the uplink. */
+static __always_inline enum mesh_origin mesh_origin(const struct mesh_source *source)
+{
+	return MESH_ORIGIN == MESH_ORIGIN_UPLINK && MESH_IS_NATIVE && source->native
+		       ? MESH_ORIGIN_OVERLAY
+		       : MESH_ORIGIN;
+}
+
+/* mesh_source.backend_ip, which packets have that come through the tunnel. */
+static __always_inline __be32 mesh_source_backend(const struct mesh_source *source)
+{
+	return MESH_ORIGIN == MESH_ORIGIN_OVERLAY ? source->backend_ip : 0;
+}
+
 /* A client outside the cluster, with its own address. */
 static __always_inline int mesh_source_is_outside(const struct mesh_source *source)
 {
-	return source->origin == MESH_ORIGIN_UPLINK || source->backend_ip;
+	return mesh_origin(source) == MESH_ORIGIN_UPLINK || mesh_source_backend(source);
 }
 
 #include "lib/native.h"
@@ -57,7 +63,7 @@ static __always_inline int mesh_source_check(struct mesh_source *source,
 	struct mesh_endpoint_value *endpoint;
 	MESH_ADDR_OF(address, &packet->source);
 
-	switch (source->origin) {
+	switch (mesh_origin(source)) {
 	case MESH_ORIGIN_POD:
 		endpoint = mesh_endpoint_lookup(address);
 		if (!endpoint || endpoint->ifindex != source->ifindex)
@@ -73,7 +79,7 @@ static __always_inline int mesh_source_check(struct mesh_source *source,
 		source->identity = MESH_IDENTITY_WORLD;
 		return mesh_in_cluster(address) ? MESH_REASON_TO_STACK : 0;
 	default:
-		if (source->backend_ip)
+		if (mesh_source_backend(source))
 			return mesh_is_peer(source->peer) && !mesh_in_cluster(address)
 				       ? 0
 				       : MESH_REASON_UNKNOWN_PEER;
@@ -139,12 +145,12 @@ static __always_inline int mesh_resolve(const struct mesh_source *source,
 		return 0;
 	}
 	if (mesh_is_own(daddr, gateway) || mesh_is_own(daddr, node_ip)) {
-		if (source->origin == MESH_ORIGIN_NODE || source->backend_ip)
+		if (mesh_origin(source) == MESH_ORIGIN_NODE || mesh_source_backend(source))
 			return MESH_REASON_NO_ENDPOINT;
 		mesh_target_host(flow);
 		return 0;
 	}
-	if (mesh_in_own(daddr, pod) || source->origin == MESH_ORIGIN_OVERLAY)
+	if (mesh_in_own(daddr, pod) || mesh_origin(source) == MESH_ORIGIN_OVERLAY)
 		return MESH_REASON_NO_ENDPOINT;
 	if (mesh_in_own(daddr, cluster)) {
 		if (MESH_IS_NATIVE) {

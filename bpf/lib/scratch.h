@@ -46,7 +46,7 @@ struct mesh_scratch_value {
 #ifdef MESH_IPV6
 	struct mesh_dial dial;
 	struct mesh_selection selection;
-	struct mesh_flow_key answer_key, other_key, partner_key;
+	struct mesh_flow_key key, answer_key, other_key, partner_key;
 	struct mesh_service_key service_key;
 	struct mesh_source_range_key range_key;
 	struct mesh_affinity_key affinity_key;
@@ -76,11 +76,13 @@ static __always_inline struct mesh_scratch_value *mesh_scratch_get(void)
 	struct mesh_scratch_value *name = mesh_scratch_get();                                      \
 	if (!name)                                                                                 \
 	return otherwise
-#define MESH_KEY_OF(name, from)	       const struct mesh_flow_key *name = (from)
+#define MESH_KEY_OF(name, from, scratch)                                                           \
+	struct mesh_flow_key *name = &(scratch)->key;                                              \
+	*name = *(from)
 #define MESH_ROOM(type, name, scratch) type *name = &(scratch)->name
 #else
 #define MESH_SCRATCH(name, otherwise)
-#define MESH_KEY_OF(name, from)                                                                    \
+#define MESH_KEY_OF(name, from, scratch)                                                           \
 	const struct mesh_flow_key name##_copy = *(from), *name = &name##_copy
 #define MESH_ROOM(type, name, scratch) type name##_room, *name = &name##_room
 #endif

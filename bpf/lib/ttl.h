@@ -16,8 +16,8 @@
 static __always_inline int mesh_is_routed(const struct mesh_source *source,
 					  const struct mesh_flow_value *flow)
 {
-	return source->origin != MESH_ORIGIN_OVERLAY && source->origin != MESH_ORIGIN_NODE &&
-	       flow->target != MESH_TARGET_HOST;
+	return mesh_origin(source) != MESH_ORIGIN_OVERLAY &&
+	       mesh_origin(source) != MESH_ORIGIN_NODE && flow->target != MESH_TARGET_HOST;
 }
 
 /* Length of the longest IP packet that `skb` becomes on the wire. */

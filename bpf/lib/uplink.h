@@ -2,6 +2,7 @@
 /* The way of a packet that comes from outside the cluster. */
 #pragma once
 
+#define MESH_ORIGIN MESH_ORIGIN_UPLINK
 #include "lib/forward.h"
 #ifdef MESH_IPV6
 #include "lib/nd.h"
@@ -46,7 +47,7 @@ static __always_inline int mesh_uplink_refusal(struct __sk_buff *skb)
 
 static __always_inline int mesh_uplink_receive(struct __sk_buff *skb)
 {
-	struct mesh_source source = {.ifindex = skb->ifindex, .origin = MESH_ORIGIN_UPLINK};
+	struct mesh_source source = {.ifindex = skb->ifindex};
 	int reason;
 
 #ifdef MESH_IPV6

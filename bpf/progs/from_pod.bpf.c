@@ -6,12 +6,13 @@
  * mesh_svc_slot, mesh_backend, mesh_endpoint, mesh_tunnel, mesh_namespace, mesh_state; writes
  * mesh_flow, mesh_metrics. Kernel 6.1.
  */
+#define MESH_ORIGIN MESH_ORIGIN_POD
 #include "lib/forward.h"
 
 SEC("tc")
 int mesh_from_pod(struct __sk_buff *skb)
 {
-	struct mesh_source source = {.ifindex = skb->ifindex, .origin = MESH_ORIGIN_POD};
+	struct mesh_source source = {.ifindex = skb->ifindex};
 
 	if (skb->protocol == bpf_htons(ETH_P_ARP))
 		return TC_ACT_OK; /* the node answers for its gateway address */

@@ -5,12 +5,13 @@
  * to a pod of this node or to the overlay; SHOT with a counted reason. Reads and writes what
  * from_pod does. Kernel 6.1.
  */
+#define MESH_ORIGIN MESH_ORIGIN_NODE
 #include "lib/forward.h"
 
 SEC("tc")
 int mesh_node(struct __sk_buff *skb)
 {
-	struct mesh_source source = {.ifindex = skb->ifindex, .origin = MESH_ORIGIN_NODE};
+	struct mesh_source source = {.ifindex = skb->ifindex};
 
 	if (mesh_is_of_other_family(skb))
 		return TC_ACT_UNSPEC;
