@@ -152,8 +152,10 @@ ClusterZone::ClusterZone(NodeStatePtr state) : state_(std::move(state)) {
   domain_ = Split(Lower(domain));
   domain_text_ = Join(domain_);
   if (state_ == nullptr) return;
-  for (const std::string& text : {state_->config.service_cidr(), state_->config.service_cidr6()}) {
-    if (auto cidr = IpPrefix::Parse(text); cidr.ok()) service_cidrs_.push_back(*cidr);
+  const v1::Welcome& config = state_->config;
+  for (const std::string& text : {config.service_cidr(), config.service_cidr6(),
+                                  config.cluster_cidr(), config.cluster_cidr6()}) {
+    if (auto cidr = IpPrefix::Parse(text); cidr.ok()) ranges_.push_back(*cidr);
   }
 }
 
@@ -304,27 +306,43 @@ dns::Answer ClusterZone::AnswerPort(const Query& query, const v1::ServiceState& 
   return Negative(dns::kNxDomain);
 }
 
-std::optional<dns::Answer> ClusterZone::AnswerReverse(const Query& query) const {
-  const auto ip = ReverseAddress(query.name);
-  const bool ours = ip && std::any_of(service_cidrs_.begin(), service_cidrs_.end(),
-                                      [&](const IpPrefix& range) { return range.Contains(*ip); });
-  if (!ours || query.qclass != dns::kClassIn) return std::nullopt;
-  if (!state_->complete)
-    return dns::Answer{.rcode = dns::kServFail, .answers = {}, .authority = {}, .additional = {}};
-  if (!by_address_.has_value()) {
-    by_address_.emplace();
-    for (const auto& [key, service] : state_->services) {
-      for (const IpAddress& address : ClusterIps(*service)) (*by_address_)[address] = &*service;
+void ClusterZone::NameAddresses() const {
+  by_address_.emplace();
+  for (const auto& [key, shared] : state_->services) {
+    const v1::ServiceState& service = *shared;
+    const std::string name = fmt::format("{}.{}.svc", service.name(), service.namespace_());
+    for (const IpAddress& address : ClusterIps(service)) (*by_address_)[address].insert(name);
+    if (service.cluster_ip() != "None") continue;
+    for (const v1::ServicePortState& port : service.ports()) {
+      for (const v1::BackendState& backend : port.backends()) {
+        if (const auto ip = ActiveAddress(backend))
+          (*by_address_)[*ip].insert(fmt::format("{}.{}", EndpointName(backend, *ip), name));
+      }
     }
   }
+}
+
+std::optional<dns::Answer> ClusterZone::AnswerReverse(const Query& query) const {
+  const auto ip = ReverseAddress(query.name);
+  if (!ip || state_ == nullptr || query.qclass != dns::kClassIn) return std::nullopt;
+  const bool ours = std::any_of(ranges_.begin(), ranges_.end(),
+                                [&](const IpPrefix& range) { return range.Contains(*ip); });
+  if (!state_->complete) {
+    if (!ours) return std::nullopt;
+    return dns::Answer{.rcode = dns::kServFail, .answers = {}, .authority = {}, .additional = {}};
+  }
+  if (!by_address_.has_value()) NameAddresses();
   const auto it = by_address_->find(*ip);
-  if (it == by_address_->end()) return Negative(dns::kNxDomain);
+  // Of a backend outside the cluster others may know a name.
+  if (it == by_address_->end())
+    return ours ? std::optional(Negative(dns::kNxDomain)) : std::nullopt;
   if (!Wants(query, dns::kPtr)) return Negative(dns::kNoError);
   dns::Answer out;
   out.authoritative = true;
-  out.answers.push_back({Join(query.name), dns::kPtr, kDnsTtlSeconds,
-                         dns::EncodeName(fmt::format("{}.{}.svc.{}", it->second->name(),
-                                                     it->second->namespace_(), domain_text_))});
+  for (const std::string& name : it->second) {
+    out.answers.push_back({Join(query.name), dns::kPtr, kDnsTtlSeconds,
+                           dns::EncodeName(fmt::format("{}.{}", name, domain_text_))});
+  }
   return out;
 }
 

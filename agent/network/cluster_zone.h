@@ -9,13 +9,16 @@
 //                                                                   or fd00--5
 //   _<port>._<protocol>.<service>.<namespace>.svc.<domain> SRV      a named port, of a headless
 //                                                                   Service one per backend
-//   <reversed ClusterIP>.in-addr.arpa, ....ip6.arpa        PTR
+//   <reversed ClusterIP>.in-addr.arpa, ....ip6.arpa        PTR      of a headless Service's active
+//                                                                   backend its names there
 // A name that exists with other types is an empty answer, one that does not is NXDOMAIN with the
-// SOA. Short names become these by the search list in a pod's resolv.conf.
+// SOA; so is an address of the cluster's ranges that has no name: nobody upstream would know it.
+// Short names become these by the search list in a pod's resolv.conf.
 #pragma once
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,6 +50,7 @@ class ClusterZone {
   std::optional<dns::Answer> AnswerReverse(const dns::Query& query) const;
   dns::Answer AnswerPort(const dns::Query& query, const v1::ServiceState& service) const;
   bool HasNamespace(const std::string& ns) const;
+  void NameAddresses() const;
   const v1::ServiceState* Find(const std::string& service, const std::string& ns) const;
   // NXDOMAIN, or an empty answer; both with the SOA.
   dns::Answer Negative(uint8_t rcode) const;
@@ -54,8 +58,10 @@ class ClusterZone {
   NodeStatePtr state_;
   std::vector<std::string> domain_;  // labels
   std::string domain_text_;
-  std::vector<IpPrefix> service_cidrs_;
-  mutable std::optional<std::map<IpAddress, const v1::ServiceState*>> by_address_;
+  // Of Services and of pods.
+  std::vector<IpPrefix> ranges_;
+  // Names without the domain; one of each headless Service that has the address as a backend.
+  mutable std::optional<std::map<IpAddress, std::set<std::string>>> by_address_;
 };
 
 }  // namespace mesh::agent

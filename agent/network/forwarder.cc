@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/network/forwarder.h"
 
+#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -131,6 +132,14 @@ bool Forwarder::Start(Flight* flight, const NameServer& server) {
   const int type = flight->over_tcp ? SOCK_STREAM : SOCK_DGRAM;
   flight->fd.reset(::socket(address.family(), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!flight->fd) return false;
+  // "No way there" by ICMP from a router, too, ends the wait: without this a socket is told only
+  // that nobody listens.
+  const int on = 1;
+  if (server.ip.is_v4()) {
+    ::setsockopt(flight->fd.get(), IPPROTO_IP, IP_RECVERR, &on, sizeof on);
+  } else {
+    ::setsockopt(flight->fd.get(), IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof on);
+  }
   const int connected = ::connect(flight->fd.get(), address.get(), address.length());
   if (!flight->over_tcp) {
     if (connected != 0 ||

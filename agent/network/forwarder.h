@@ -28,7 +28,7 @@ std::vector<NameServer> ParseResolvConf(std::string_view text, const std::vector
 
 // Each question travels from a socket of its own (a random port), connected (answers of others do
 // not reach it), under a random id; an answer counts when id and question match. A server that is
-// silent for `timeout`, refuses the connection, or says SERVFAIL or REFUSED makes the next one be
+// silent for `timeout`, cannot be reached (ICMP), or says SERVFAIL or REFUSED makes the next one be
 // asked.
 // Thread: `loop`'s, which must outlive this.
 class Forwarder {

@@ -78,6 +78,12 @@ TEST(ClusterZone, AnswersByTheTable) {
       {"10.0.96.10.in-addr.arpa", dns::kPtr,
        "NOERROR: 10.0.96.10.in-addr.arpa. 5 PTR web.shop.svc.cluster.local."},
       {"11.0.96.10.in-addr.arpa", dns::kPtr, "NXDOMAIN"},
+      // An active backend of a headless Service; a draining one, and an address nobody has.
+      {"5.1.244.10.in-addr.arpa", dns::kPtr,
+       "NOERROR: 5.1.244.10.in-addr.arpa. 5 PTR 10-244-1-5.headless.shop.svc.cluster.local."},
+      {"5.1.244.10.in-addr.arpa", dns::kTxt, "NOERROR"},
+      {"9.2.244.10.in-addr.arpa", dns::kPtr, "NXDOMAIN"},
+      {"77.3.244.10.in-addr.arpa", dns::kPtr, "NXDOMAIN"},
       {"1.1.1.1.in-addr.arpa", dns::kPtr, "upstream"},
       {"300.0.96.10.in-addr.arpa", dns::kPtr, "upstream"},
       {"example.com", dns::kA, "upstream"},
@@ -115,6 +121,7 @@ v1::ServiceState DualService(const char* name, std::vector<std::string> cluster_
 TEST(ClusterZone, AnswersInBothFamilies) {
   auto state = NamedState();
   state->config.set_service_cidr6("fd00:96::/112");
+  state->config.set_cluster_cidr6("fd00:244::/48");
   state->services["shop/dual"] = DualService("dual", {"10.96.0.20", "fd00:96::20"});
   state->services["shop/six"] = DualService("six", {"fd00:96::21"});
   state->services["shop/pods"] = DualService("pods", {"None"});
@@ -163,6 +170,18 @@ TEST(ClusterZone, AnswersInBothFamilies) {
       {"x.2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa", dns::kPtr,
        "upstream"},
       {"6.9.0.0.0.0.d.f.ip6.arpa", dns::kPtr, "upstream"},
+      // A pod in two headless Services has a name in each.
+      {"5.1.244.10.in-addr.arpa", dns::kPtr,
+       "NOERROR: 5.1.244.10.in-addr.arpa. 5 PTR 10-244-1-5.headless.shop.svc.cluster.local.; "
+       "5.1.244.10.in-addr.arpa. 5 PTR one.pods.shop.svc.cluster.local."},
+      {"5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.4.4.2.0.0.0.d.f.ip6.arpa", dns::kPtr,
+       "NOERROR: 5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.4.4.2.0.0.0.d.f.ip6.arpa. 5 PTR "
+       "one.pods.shop.svc.cluster.local."},
+      {"9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.4.4.2.0.0.0.d.f.ip6.arpa", dns::kPtr,
+       "NOERROR: 9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.4.4.2.0.0.0.d.f.ip6.arpa. 5 PTR "
+       "fd00-244-2--9.pods.shop.svc.cluster.local."},
+      {"8.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.4.4.2.0.0.0.d.f.ip6.arpa", dns::kPtr,
+       "NXDOMAIN"},
   };
   for (const auto& c : cases) EXPECT_EQ(Ask(zone, c.name, c.type), c.want) << c.name;
 }
@@ -315,6 +334,19 @@ TEST(ClusterZone, SaysItDoesNotKnowRatherThanNoBeforeTheStateIsWhole) {
   EXPECT_EQ(Ask(ClusterZone(state), "web.shop.svc.cluster.local", dns::kA), "SERVFAIL");
   EXPECT_EQ(Ask(ClusterZone(nullptr), "web.shop.svc.cluster.local", dns::kA), "SERVFAIL");
   EXPECT_EQ(Ask(ClusterZone(nullptr), "10.0.96.10.in-addr.arpa", dns::kPtr), "upstream");
+}
+
+TEST(ClusterZone, ABackendOutsideTheClusterIsNamedToo) {
+  auto state = NamedState();
+  v1::ServiceState database = DualService("database", {"None"});
+  database.mutable_ports(0)->mutable_backends(0)->set_ip("203.0.113.7");
+  state->services["shop/database"] = database;
+
+  const ClusterZone zone(state);
+
+  EXPECT_EQ(Ask(zone, "7.113.0.203.in-addr.arpa", dns::kPtr),
+            "NOERROR: 7.113.0.203.in-addr.arpa. 5 PTR one.database.shop.svc.cluster.local.");
+  EXPECT_EQ(Ask(zone, "8.113.0.203.in-addr.arpa", dns::kPtr), "upstream");
 }
 
 TEST(ClusterZone, ALabelWithASlashNamesNoOtherService) {

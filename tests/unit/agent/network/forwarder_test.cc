@@ -4,6 +4,10 @@
 // Method: fake name servers on 127.0.0.1, one real loop for all of them.
 #include "agent/network/forwarder.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
 #include <memory>
 #include <set>
 
@@ -110,6 +114,69 @@ TEST_F(ForwarderTest, GoesOnAtOnceWhenNobodyListens) {
 
   EXPECT_THAT(dns::Decode(Ask({gone, good.server()})).answers, testing::SizeIs(1));
   EXPECT_THAT(dns::Decode(Ask({gone, good.server()}, /*tcp=*/true)).answers, testing::SizeIs(1));
+}
+
+// The checksum of `bytes` as it stands in an ICMP header; their number is even.
+uint16_t Checksum(const std::string& bytes) {
+  uint32_t sum = 0;
+  for (size_t i = 0; i < bytes.size(); i += 2)
+    sum += static_cast<uint32_t>(static_cast<uint8_t>(bytes[i]) << 8 |
+                                 static_cast<uint8_t>(bytes[i + 1]));
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<uint16_t>(~sum);
+}
+
+// "Host unreachable" about a datagram between two ports of 127.0.0.1.
+std::string HostUnreachable(uint16_t source, uint16_t destination) {
+  const auto two = [](unsigned value) {
+    return std::string{static_cast<char>(value >> 8), static_cast<char>(value & 0xff)};
+  };
+  const std::string loopback("\x7f\0\0\1", 4);
+  const std::string quoted = std::string("\x45\0\0\x1c\0\0\0\0\x40\x11\0\0", 12) + loopback +
+                             loopback + two(source) + two(destination) + two(8) + two(0);
+  std::string out = std::string("\3\1\0\0\0\0\0\0", 8) + quoted;
+  out.replace(2, 2, two(Checksum(out)));
+  return out;
+}
+
+TEST_F(ForwarderTest, GivesUpAtOnceWhenARouterSaysThatThereIsNoWay) {
+  UniqueFd server(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  UniqueFd router(::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP));
+  ASSERT_TRUE(server && router) << "this test must be root";
+  const timeval limit{.tv_sec = 10, .tv_usec = 0};
+  ASSERT_EQ(::setsockopt(server.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
+  sockaddr_in here{}, client{};
+  here.sin_family = AF_INET;
+  here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof here;
+  ASSERT_EQ(::bind(server.get(), reinterpret_cast<sockaddr*>(&here), length), 0);
+  ASSERT_EQ(::getsockname(server.get(), reinterpret_cast<sockaddr*>(&here), &length), 0);
+  // Its own timeout would end it only after this test.
+  thread_.Call(
+      [this] { forwarder_ = std::make_unique<Forwarder>(thread_.loop(), absl::Hours(1)); });
+  std::string got = "no answer";
+  absl::Notification done;
+  thread_.Call([&] {
+    forwarder_->Forward({{IpAddress::V4(INADDR_LOOPBACK), ntohs(here.sin_port)}}, query_, false,
+                        [&](std::string response) {
+                          got = std::move(response);
+                          done.Notify();
+                        });
+  });
+  char buffer[512];
+  ASSERT_GT(::recvfrom(server.get(), buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&client),
+                       &length),
+            0);
+
+  const std::string error = HostUnreachable(ntohs(client.sin_port), ntohs(here.sin_port));
+  here.sin_port = 0;
+  ASSERT_EQ(::sendto(router.get(), error.data(), error.size(), 0,
+                     reinterpret_cast<sockaddr*>(&here), sizeof here),
+            static_cast<ssize_t>(error.size()));
+
+  EXPECT_TRUE(done.WaitForNotificationWithTimeout(kDeadline));
+  thread_.Call([this] { forwarder_.reset(); });
+  EXPECT_THAT(got, IsEmpty());
 }
 
 TEST_F(ForwarderTest, PrefersAnAnswerToARefusalButRelaysTheRefusalWhenThereIsNoOther) {
