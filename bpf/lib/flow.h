@@ -4,6 +4,7 @@
 
 #include "lib/checksum.h"
 #include "lib/family.h"
+#include "lib/moving.h"
 #include "lib/owner.h"
 
 struct {
@@ -59,6 +60,17 @@ static __always_inline void mesh_flow_server(const struct mesh_flow_value *flow,
 #endif
 }
 
+/* Whether the other entry, which is not there, is still to be carried over. */
+static __always_inline int mesh_flow_partner_comes(const struct mesh_flow_value *flow, __u8 proto)
+{
+	struct mesh_flow_key key;
+
+	if (!mesh_taking_over)
+		return 0;
+	mesh_flow_partner_key(flow, proto, &key);
+	return mesh_moving_has(&key);
+}
+
 /* Whether the flow's time is over. A half whose other half is gone is over. */
 static __always_inline int mesh_flow_over(const struct mesh_flow_value *flow, __u8 proto,
 					  __u64 now_ns)
@@ -66,7 +78,7 @@ static __always_inline int mesh_flow_over(const struct mesh_flow_value *flow, __
 	const struct mesh_flow_value *partner = mesh_flow_partner(flow, proto);
 
 	if (!partner)
-		return 1;
+		return !mesh_flow_partner_comes(flow, proto);
 	if (flow->flags & MESH_FLOW_REPLY)
 		return mesh_flow_expired(proto, partner, flow, now_ns);
 	return mesh_flow_expired(proto, flow, partner, now_ns);
@@ -92,7 +104,9 @@ static __always_inline int mesh_flow_finished(const struct mesh_flow_value *flow
 	if (flow->tcp_rst)
 		return 1;
 	partner = mesh_flow_partner(flow, proto);
-	if (!partner || partner->tcp_rst || (flow->tcp_fin && partner->tcp_fin))
+	if (!partner)
+		return !mesh_flow_partner_comes(flow, proto);
+	if (partner->tcp_rst || (flow->tcp_fin && partner->tcp_fin))
 		return 1;
 	return mesh_flow_over(flow, proto, now_ns);
 }

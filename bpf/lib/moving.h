@@ -25,6 +25,12 @@ struct {
 	__type(value, __u64);
 } mesh_flow_was SEC(".maps");
 
+/* Whether the connection table of before has `key`: its flow may not be carried over yet. */
+static __always_inline int mesh_moving_has(const struct mesh_flow_key *key)
+{
+	return mesh_taking_over && bpf_map_lookup_elem(&mesh_flow_was, key);
+}
+
 /*
  * For a packet that met no flow (`hook` has the number of its origin): ends with the program that
  * was at `hook` before if that one knows it.
@@ -32,6 +38,6 @@ struct {
 static __always_inline void mesh_moving_flow(struct __sk_buff *skb,
 					     const struct mesh_packet *packet, __u32 hook)
 {
-	if (mesh_taking_over && bpf_map_lookup_elem(&mesh_flow_was, &packet->key))
+	if (mesh_moving_has(&packet->key))
 		bpf_tail_call(skb, &mesh_turnout, hook);
 }

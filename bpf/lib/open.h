@@ -155,6 +155,9 @@ __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key)
 	MESH_ROOM(struct mesh_flow_key, other_key, scratch);
 	flow = &scratch->flow;
 	mesh_flow_partner_key(flow, key->proto, answer_key);
+	if (mesh_moving_has(answer_key) &&
+	    (key->proto != MESH_IPPROTO_ICMP || flow->flags & MESH_FLOW_MASQUERADED))
+		goto taken;
 	mesh_flow_set_diffs(answer_key, &scratch->answer);
 	error = bpf_map_update_elem(&mesh_flow, answer_key, &scratch->answer, BPF_NOEXIST);
 	if (!error)
@@ -175,6 +178,7 @@ __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key)
 			return MESH_REASON_FLOWS_FULL;
 		return 0;
 	}
+taken:
 	mesh_flow_draw_port(flow, key->proto);
 	return MESH_PORT_TAKEN;
 }

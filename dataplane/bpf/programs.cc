@@ -10,7 +10,10 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "common/check.h"
 #include "common/log.h"
@@ -272,6 +275,8 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& node
   }
   for (bpf_object* object : skeletons.Objects()) {
     bpf_map* map = nullptr;
+    // A map that is reused gets the name of the other one: mesh_flow_was becomes mesh_flow.
+    std::vector<std::pair<std::string, bpf_map*>> shared;
     bpf_object__for_each_map(map, object) {
       const char* name = bpf_map__name(map);
       if (OfTakeOver4(name) || OfTakeOver6(name)) {
@@ -279,6 +284,7 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& node
         continue;
       }
       if (!Shared(name)) continue;
+      shared.emplace_back(name, map);
       Resize(map, options);
       if (const auto it = programs->maps_.find(name); it != programs->maps_.end()) {
         // Shared with the object loaded before.
@@ -296,9 +302,8 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& node
           fmt::format("load BPF object {}: the kernel refused it: {}: {}", bpf_object__name(object),
                       std::strerror(-result), last_words));
     }
-    bpf_object__for_each_map(map, object) {
-      const char* name = bpf_map__name(map);
-      if (Shared(name)) programs->maps_.emplace(name, bpf_map__fd(map));
+    for (const auto& [name, of_object] : shared) {
+      programs->maps_.emplace(name, bpf_map__fd(of_object));
     }
   }
   return programs;

@@ -176,10 +176,12 @@ class Edge : public ::testing::Test {
     return absl::OkStatus();
   }
 
-  absl::Status OpenNode(Node& node) {
+  absl::Status OpenNode(Node& node) { return OpenNode(node, {.bpf_root = node.bpf_root}); }
+  absl::Status OpenNode(Node& node, KernelDataplane::Options options) {
+    options.xdp_on_veth = xdp_on_veth_;
     return InNetns(node.netns->fd(), [&] {
-      absl::StatusOr<std::unique_ptr<KernelDataplane>> opened = KernelDataplane::Open(
-          node.config, {.bpf_root = node.bpf_root, .xdp_on_veth = xdp_on_veth_});
+      absl::StatusOr<std::unique_ptr<KernelDataplane>> opened =
+          KernelDataplane::Open(node.config, std::move(options));
       if (opened.ok()) node.dataplane = *std::move(opened);
       return opened.status();
     });

@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,6 +52,7 @@ bool Readable(int fd, int timeout_ms) {
 void BindAny(int fd, const IpAddress& any_ip, uint16_t port) {
   const int one = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  if (!any_ip.is_v4()) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
   const SocketAddress any(any_ip, port);
   MESH_CHECK(bind(fd, any.get(), any.length()) == 0) << std::strerror(errno);
 }
@@ -89,7 +91,7 @@ void Echo::Datagrams() {
 
 void Echo::Connections() {
   std::vector<pollfd> sockets = {{tcp_.get(), POLLIN, 0}};
-  char buffer[2048];
+  std::vector<char> buffer(64 << 10);
   while (!stop_) {
     if (poll(sockets.data(), sockets.size(), 20) <= 0) continue;
     for (size_t i = 1; i < sockets.size();) {
@@ -97,9 +99,9 @@ void Echo::Connections() {
         ++i;
         continue;
       }
-      const ssize_t bytes = recv(sockets[i].fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+      const ssize_t bytes = recv(sockets[i].fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
       if (bytes > 0) {
-        send(sockets[i].fd, buffer, static_cast<size_t>(bytes), MSG_NOSIGNAL);
+        send(sockets[i].fd, buffer.data(), static_cast<size_t>(bytes), MSG_NOSIGNAL);
         ++i;
       } else if (bytes < 0 && errno == EAGAIN) {
         ++i;
@@ -211,6 +213,12 @@ std::string Exchange(int fd, const std::string& text) {
   return got == text ? "" : "another answer";
 }
 
+// The rate of traffic is time itself.
+void Rest(int milliseconds) {
+  const timespec pause{0, milliseconds * 1'000'000L};
+  nanosleep(&pause, nullptr);
+}
+
 uint64_t SentAgain(int fd) {
   tcp_info info{};
   socklen_t length = sizeof(info);
@@ -221,12 +229,16 @@ uint64_t SentAgain(int fd) {
 
 void Connections::Stay(int fd) {
   while (!stop_) {
-    const std::string problem = Exchange(fd, fmt::format("exchange {}", exchanges_.load()));
+    std::string text = fmt::format("exchange {}", exchanges_.load());
+    // More than one segment, so that segmentation offload takes part.
+    if (exchanges_ % 10 == 0) text.resize(40'000, 'x');
+    const std::string problem = Exchange(fd, text);
     if (!problem.empty()) {
       stay_problems_.push_back(fmt::format("exchange {}: {}", exchanges_.load(), problem));
       return;
     }
     ++exchanges_;
+    Rest(2);
   }
   sent_again_ += SentAgain(fd);
 }
@@ -252,9 +264,8 @@ void Connections::Come() {
       come_problems_.push_back(fmt::format("connection {}: {}", connections_.load(), problem));
     }
     ++connections_;
-    // Some hundred a second: no port comes again within a test.
-    const timespec pause{0, 3'000'000};
-    nanosleep(&pause, nullptr);
+    // A hundred a second: hardly a port comes again within a test.
+    Rest(10);
   }
 }
 
@@ -269,6 +280,48 @@ Connections::Result Connections::Stop() {
   out.problems = stay_problems_;
   out.problems.insert(out.problems.end(), come_problems_.begin(), come_problems_.end());
   return out;
+}
+
+void Crowd::Grow(size_t flows) {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  MESH_CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0) << std::strerror(errno);
+  const SocketAddress to(ip_, port_);
+  std::thread grower([&] {
+    MESH_CHECK(setns(netns_.fd(), CLONE_NEWNET) == 0) << std::strerror(errno);
+    for (size_t i = 0; i < flows && result_.problems.empty(); ++i) {
+      flows_.emplace_back(socket(to.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      const int fd = flows_.back().get();
+      MESH_CHECK(fd >= 0 && connect(fd, to.get(), to.length()) == 0) << std::strerror(errno);
+      Exchange(flows_.size() - 1);
+    }
+  });
+  grower.join();
+  result_.flows = flows_.size();
+}
+
+void Crowd::Ask() {
+  for (size_t flow = 0; flow < flows_.size() && result_.problems.empty(); ++flow) Exchange(flow);
+}
+
+void Crowd::Exchange(size_t flow) {
+  const int fd = flows_[flow].get();
+  const std::string text = fmt::format("flow {} exchange {}", flow, result_.exchanges++);
+  std::string problem;
+  if (send(fd, text.data(), text.size(), 0) < 0) {
+    problem = fmt::format("send: {}", std::strerror(errno));
+  } else if (!Readable(fd, kPatienceMs)) {
+    problem = "no answer";
+  } else {
+    char buffer[256];
+    const ssize_t bytes = recv(fd, buffer, sizeof(buffer), 0);
+    if (bytes < 0) problem = fmt::format("receive: {}", std::strerror(errno));
+    if (bytes >= 0 && text != std::string_view(buffer, static_cast<size_t>(bytes))) {
+      problem = fmt::format("heard {}", std::string_view(buffer, static_cast<size_t>(bytes)));
+    }
+  }
+  if (!problem.empty()) result_.problems.push_back(fmt::format("{}: {}", text, problem));
 }
 
 }  // namespace mesh::testing

@@ -45,6 +45,7 @@ class DatagramStream {
   DatagramStream(const Netns& netns, const IpAddress& ip, uint16_t port, int per_second);
   ~DatagramStream();
   uint64_t sent() const { return sent_; }
+  uint64_t answered() const { return received_; }
   // Ends the stream and waits for the last answers.
   Result Stop();
 
@@ -59,7 +60,8 @@ class DatagramStream {
   std::thread sender_, receiver_;
 };
 
-// TCP to an Echo: one connection that stays, and new ones one after the other.
+// TCP to an Echo: one connection that stays, with some hundred exchanges a second of which each
+// tenth is of many segments, and new ones one after the other.
 class Connections {
  public:
   struct Result {
@@ -74,6 +76,7 @@ class Connections {
 
   Connections(const Netns& netns, const IpAddress& ip, uint16_t port);
   ~Connections();
+  uint64_t exchanges() const { return exchanges_; }
   Result Stop();
 
  private:
@@ -88,6 +91,34 @@ class Connections {
   std::vector<std::string> stay_problems_, come_problems_;
   std::atomic<uint64_t> exchanges_ = 0, connections_ = 0, sent_again_ = 0;
   std::thread stay_, come_;
+};
+
+// Many UDP flows to one Echo; each draws a source port where it is masqueraded. One after the other
+// says something, and must hear exactly that.
+class Crowd {
+ public:
+  struct Result {
+    uint64_t flows = 0;
+    uint64_t exchanges = 0;
+    std::vector<std::string> problems;  // the first ones; empty: none
+  };
+
+  Crowd(const Netns& netns, const IpAddress& ip, uint16_t port)
+      : netns_(netns), ip_(ip), port_(port) {}
+  // Returns when so many more flows have been heard, or one has not.
+  void Grow(size_t flows);
+  // Once more with every flow.
+  void Ask();
+  const Result& result() const { return result_; }
+
+ private:
+  void Exchange(size_t flow);
+
+  const Netns& netns_;
+  const IpAddress ip_;
+  const uint16_t port_;
+  std::vector<UniqueFd> flows_;
+  Result result_;
 };
 
 }  // namespace mesh::testing

@@ -1,110 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: an agent stops, starts, dies at any moment and is replaced by one with other maps, and
-// traffic does not notice. Method: the two nodes of live.h; datagrams with numbers at a fixed rate,
-// a TCP connection that stays and many new ones go through the Service to a pod of each node, while
-// Open() runs on both nodes. Every datagram must be answered and no connection may be reset.
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
+// traffic does not notice. Method: the nodes of takeover_world.h under all their traffic, while
+// Open() runs on them. Every datagram must be answered and no connection may be reset.
+#include <algorithm>
+#include <map>
 
-#include <filesystem>
-#include <functional>
-
-#include "mesh/shared/base.h"
-#include "tests/bpf/live.h"
-#include "tests/bpf/stream.h"
+#include "tests/bpf/takeover_world.h"
 
 namespace mesh::dataplane::testing {
 namespace {
 
-using mesh::testing::Connections;
-using mesh::testing::DatagramStream;
-using mesh::testing::Echo;
+constexpr int kFast = 500, kSlow = 200;  // datagrams per second of each stream
 
-constexpr int kFast = 20'000, kSlow = 2'000;  // datagrams per second
-
-class TakeOverTest : public LiveWays {
+class TakeOverTest : public TakeOverWorld, public ::testing::WithParamInterface<Way> {
  protected:
-  // Of millions of packets the streams tell themselves what was lost; nothing is captured.
-  void SetUp() override {
-    LiveWays::SetUp();
-    wire_.reset();
-  }
-
-  // Runs `change` in the middle of traffic of a pod, and of the node, to a Service with a backend
-  // on each node.
-  void UnderTraffic(int datagrams_per_second, const std::function<void()>& change) {
-    Serve({near_.ip, far_.ip});
-    const IpAddress any = AnyAddress(way_.family);
-    const Echo near(*near_.netns, 8080, any), far(*far_.netns, 8080, any);
-    DatagramStream datagrams(*client_.netns, vip_, 80, datagrams_per_second);
-    // Straight to the other node's pod.
-    DatagramStream direct(*client_.netns, far_.ip, 8080, 1000);
-    Connections pod(*client_.netns, vip_, 80);
-    Connections node(*one_.netns, vip_, 80);
-    AwaitTraffic(datagrams);
-
-    change();
-
-    if (one_.dataplane != nullptr) AwaitTraffic(datagrams);
-    const DatagramStream::Result through_service = datagrams.Stop(), straight = direct.Stop();
-    const Connections::Result of_pod = pod.Stop(), of_node = node.Stop();
-    EXPECT_EQ(through_service.lost, 0u) << "of " << through_service.sent << ", the first "
-                                        << ::testing::PrintToString(through_service.first_lost);
-    EXPECT_EQ(straight.lost, 0u) << "of " << straight.sent << ", the first "
-                                 << ::testing::PrintToString(straight.first_lost);
-    EXPECT_THAT(of_pod.problems, ::testing::IsEmpty());
-    EXPECT_THAT(of_node.problems, ::testing::IsEmpty());
-    EXPECT_GT(of_pod.exchanges, 0u);
-    EXPECT_GT(of_pod.connections, 0u);
-    for (Node* opened : {&one_, &two_}) {
-      // Not no_flow: the last segments of a connection that is over and collected.
-      for (const char* reason : {"no_service", "no_backend", "backend_gone", "kernel",
-                                 "no_endpoint", "no_tunnel", "unknown_peer", "source_address"}) {
-        EXPECT_EQ(Drops(*opened, reason), 0u) << opened->name << " " << reason;
-      }
-    }
-    std::cerr << through_service.sent << " datagrams, " << of_pod.exchanges + of_node.exchanges
-              << " exchanges, " << of_pod.connections + of_node.connections << " connections, "
-              << of_pod.sent_again + of_node.sent_again << " segments sent again\n";
-  }
-
-  static void AwaitTraffic(const DatagramStream& stream) {
-    constexpr uint64_t kDatagrams = 1000;
-    const uint64_t before = stream.sent();
-    const absl::Time deadline = absl::Now() + absl::Seconds(30);
-    while (stream.sent() < before + kDatagrams) {
-      ASSERT_LT(absl::Now(), deadline);
-      sched_yield();
-    }
-  }
-
-  // Opens the node in a process of its own that is killed before step `number` of Open(). False
-  // when Open() ended before.
-  bool OpenAndDie(Node& node, KernelDataplane::Options options, int number) {
-    const pid_t child = fork();
-    if (child == 0) {
-      int steps = 0;
-      options.on_step = [&](std::string_view) {
-        if (steps++ == number) kill(getpid(), SIGKILL);
-      };
-      _exit(OpenNode(node, options).ok() ? 0 : 1);
-    }
-    int status = 0;
-    EXPECT_EQ(waitpid(child, &status, 0), child);
-    EXPECT_TRUE(WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
-    return WIFSIGNALED(status);
-  }
-
-  // Of maps.
-  static std::vector<std::string> Folders(const Node& node) {
-    std::vector<std::string> out;
-    for (const auto& entry : std::filesystem::directory_iterator(node.bpf_root + "/mesh")) {
-      // Beside the maps: what the node's sockets have.
-      if (entry.path().filename() != "sockets") out.push_back(entry.path().filename());
-    }
-    return out;
-  }
+  TakeOverTest() { way_ = GetParam(); }
 };
 
 // In every run; what starts many times over takes minutes for each way.
@@ -134,8 +44,7 @@ TEST_P(RestartTest, ANewerBuildReplacesTheAgent) {
       Apply();
     }
   });
-  EXPECT_EQ(one_.dataplane->Endpoints()->size(), 3u);
-  EXPECT_EQ(one_.dataplane->Services()->size(), 2u);
+  EXPECT_EQ(one_.dataplane->Endpoints()->size(), 2u);
   EXPECT_GT(Drops(one_, "forwarded"), 0u);
 }
 
@@ -155,6 +64,41 @@ TEST_P(RestartTest, TheConnectionTableGetsAnotherSize) {
           way_.family == Family::kV4 ? Dataplane::Table::kConntrack : Dataplane::Table::kConntrack6;
       EXPECT_EQ(node->dataplane->Usage(table)->max_entries, 300'000u);
       EXPECT_THAT(Folders(*node), ::testing::ElementsAre(fmt::format("v{}", MESH_ABI_VERSION)));
+    }
+  });
+}
+
+// A port at the node's address belongs to one flow, also while two tables have some of them each.
+TEST_P(RestartTest, NewFlowsDoNotTakeThePortsOfThoseThatAreNotCarriedOverYet) {
+  const Echo echo(*outside_, kOutsidePort, any_);
+  Crowd crowd(*client_.netns, outside_ip_, kOutsidePort);
+  crowd.Grow(2000);
+  ASSERT_STATUS(OpenNode(one_, {.bpf_root = one_.bpf_root,
+                                .abi_version = MESH_ABI_VERSION + 1,
+                                // Some fifty of these would draw one of the first ones' ports.
+                                .on_step = [&](std::string_view step) {
+               if (step == "carry flows") crowd.Grow(500);
+                                  if (step == "attach programs") crowd.Ask();
+                                }}));
+  crowd.Ask();
+  EXPECT_THAT(crowd.result().problems, ::testing::IsEmpty());
+  EXPECT_EQ(crowd.result().flows, 2500u);
+}
+
+// One death at each kind of step; at every single one below.
+TEST_P(RestartTest, WhoDiesAtAStepIsSucceededByTheNewerAndByTheOlder) {
+  UnderTraffic(kSlow, [&] {
+    uint32_t version = MESH_ABI_VERSION;
+    for (const std::string_view step :
+         {"fill the turnout", "next hook", "carry flows", "attach programs", "next folder"}) {
+      one_.dataplane.reset();
+      ASSERT_TRUE(OpenAndDie(one_, {.bpf_root = one_.bpf_root, .abi_version = version + 1},
+                             [&](std::string_view now) { return now == step; }))
+          << step;
+      // The older comes back from half of them.
+      if (step != "next hook" && step != "attach programs") ++version;
+      ASSERT_STATUS(OpenNode(one_, {.bpf_root = one_.bpf_root, .abi_version = version}));
+      EXPECT_THAT(Folders(one_), ::testing::ElementsAre(fmt::format("v{}", version)));
     }
   });
 }
