@@ -94,7 +94,9 @@ void Agent::OnRuntime(const absl::StatusOr<std::string>& version) {
 void Agent::CheckHealth() {
   loop_->Cancel(health_timer_);
   health_timer_ = loop_->RunAfter(kHealthInterval, [this] { CheckHealth(); });
-  const bool network = network_->Ready();
+  // In this order: what is taken over is ready before it is taken over no more.
+  const bool taking_over = network_->TakingOver();
+  const bool network = network_->Ready() || taking_over;
   std::vector<v1::Condition> conditions;
   if (!runtime_status_.ok()) {
     conditions.push_back(MakeCondition(
@@ -109,8 +111,10 @@ void Agent::CheckHealth() {
         MakeCondition("Ready", true, "KubeletReady", "mesh-agent is posting ready status"));
   }
   conditions.push_back(
-      network ? MakeCondition("NetworkReady", true, "DataplaneProgrammed", network_->Shortfall())
-              : MakeCondition("NetworkReady", false, "DataplaneNotProgrammed", ""));
+      taking_over ? MakeCondition("NetworkReady", true, "DataplaneTakenOver",
+                                  "packets are forwarded as the agent before this one was told")
+      : network ? MakeCondition("NetworkReady", true, "DataplaneProgrammed", network_->Shortfall())
+                : MakeCondition("NetworkReady", false, "DataplaneNotProgrammed", ""));
   sync_->SetConditions(std::move(conditions));
 }
 

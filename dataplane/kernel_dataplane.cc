@@ -393,6 +393,15 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   return std::unique_ptr<KernelDataplane>(new KernelDataplane(std::move(impl)));
 }
 
+bool KernelDataplane::IsLeftAt(const std::string& bpf_root) {
+  std::error_code error;
+  for (const auto& folder : std::filesystem::directory_iterator(bpf_root + "/mesh", error)) {
+    const std::string version = folder.path().filename();
+    if (version.starts_with('v') && !std::filesystem::is_empty(folder.path(), error)) return true;
+  }
+  return false;
+}
+
 absl::Status KernelDataplane::Remove(const Options& options) {
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
   ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.Links());

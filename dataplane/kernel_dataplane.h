@@ -41,6 +41,9 @@ class KernelDataplane : public Dataplane {
   static absl::StatusOr<std::unique_ptr<KernelDataplane>> Open(const NodeConfig& config) {
     return Open(config, Options());
   }
+  // Whether maps of ours are pinned there: programs forward since, also without an agent. The pins
+  // end with the machine's run.
+  static bool IsLeftAt(const std::string& bpf_root);
   // Takes everything away that Open() and Attach() made in this network namespace. Idempotent.
   static absl::Status Remove(const Options& options);
 

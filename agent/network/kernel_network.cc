@@ -38,6 +38,9 @@ absl::StatusOr<std::unique_ptr<Network>> Network::Start(NetworkOptions options,
     return FindUplink(node_ip, xdp);
   };
   source.remove_link = RemovePodLink;
+  source.left_behind = [bpf_root = options.bpf_root] {
+    return dataplane::KernelDataplane::IsLeftAt(bpf_root);
+  };
   source.announce = SendAnnouncements;
   source.open = [bpf_root = options.bpf_root](const dataplane::NodeConfig& config)
       -> absl::StatusOr<std::unique_ptr<dataplane::Dataplane>> {

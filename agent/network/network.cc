@@ -72,6 +72,14 @@ class NetworkImpl : public Network {
 
   absl::Status Begin(NodeStatePtr initial) {
     absl::Status status;
+    if (initial != nullptr && !initial->config.node_name().empty() && source_.left_behind &&
+        source_.left_behind()) {
+      // meshd hears of this node meanwhile, or it would take it for dead.
+      taking_over_ = true;
+      Call([&] { status = BeginOnLoop(nullptr); });
+      if (status.ok()) Apply(std::move(initial), nullptr);
+      return status;
+    }
     Call([&] { status = BeginOnLoop(std::move(initial)); });
     return status;
   }
@@ -93,6 +101,8 @@ class NetworkImpl : public Network {
   }
 
   bool Ready() const override { return ready_; }
+
+  bool TakingOver() const override { return taking_over_; }
 
   std::string Shortfall() const override {
     absl::MutexLock lock(&mutex_);
@@ -231,6 +241,7 @@ class NetworkImpl : public Network {
       shortfall_ = dataplane_->Shortfall();
     }
     ready_ = status.ok();
+    taking_over_ = false;
     return status;
   }
 
@@ -341,7 +352,7 @@ class NetworkImpl : public Network {
 
   const NetworkOptions options_;
   const DataplaneSource source_;
-  std::atomic<bool> ready_ = false;
+  std::atomic<bool> ready_ = false, taking_over_ = false;
   mutable absl::Mutex mutex_;
   NodeStatePtr arrived_state_ ABSL_GUARDED_BY(mutex_);
   std::vector<Done> arrived_done_ ABSL_GUARDED_BY(mutex_);

@@ -36,7 +36,8 @@ struct NetworkOptions {
 class Network {
  public:
   // Starts the thread and the CNI server at once (STATUS answers 50 until the first Apply). With a
-  // checkpointed state given, the dataplane is brought up from it before this returns.
+  // checkpointed state given, the dataplane is brought up from it before this returns; afterwards,
+  // where an agent before this one has left a network that goes on without (see TakingOver()).
   // FAILED_PRECONDITION names the missing kernel feature or privilege and the way out.
   static absl::StatusOr<std::unique_ptr<Network>> Start(NetworkOptions options,
                                                         NodeStatePtr initial);
@@ -53,6 +54,9 @@ class Network {
   virtual std::string PodNameServer() const = 0;
   // True when CNI ADD can be served.
   virtual bool Ready() const = 0;
+  // True until the network that an agent before this one has left is taken over, which takes the
+  // verifier's time, or cannot be: packets are forwarded as it was last told.
+  virtual bool TakingOver() const { return false; }
   // What the node cannot do for want of something on this machine, for people; empty: nothing.
   virtual std::string Shortfall() const { return {}; }
   // Rows of the kernel maps, with the names known from the state. Blocks up to some milliseconds.

@@ -19,6 +19,8 @@ struct DataplaneSource {
   // Called on the net thread as soon as the node's ranges are known.
   std::function<absl::StatusOr<std::unique_ptr<dataplane::Dataplane>>(const dataplane::NodeConfig&)>
       open;
+  // Whether an agent before this one has left programs that forward. Null: none ever has.
+  std::function<bool()> left_behind;
   // Of the resolver on the gateway address.
   uint16_t resolver_port = 53;
   // Deletes the pod's interface, if it is there; called on several threads. Null: the dataplane's

@@ -192,6 +192,37 @@ TEST_F(NetworkTest, StartFailsWhenTheKernelCannotHaveTheDataplane) {
   EXPECT_EQ(network.status(), open_status_);
 }
 
+TEST_F(NetworkTest, WhatAnAgentHasLeftGoesOnWhileItIsTakenOver) {
+  absl::Notification go;
+  source_.left_behind = [] { return true; };
+  source_.open = [&go, open = source_.open](const dataplane::NodeConfig& config) {
+    go.WaitForNotification();
+    return open(config);
+  };
+  const auto network = Start(state_);
+
+  EXPECT_TRUE(network->TakingOver());
+  EXPECT_FALSE(network->Ready());
+
+  go.Notify();
+  network->Apply(state_, acknowledgements_.Next());
+  EXPECT_TRUE(acknowledgements_.Await(1)[0].second.ok());
+  EXPECT_TRUE(network->Ready());
+  EXPECT_FALSE(network->TakingOver());
+}
+
+TEST_F(NetworkTest, WhatCannotBeTakenOverIsNotReady) {
+  source_.left_behind = [] { return true; };
+  open_status_ = absl::FailedPreconditionError("maps of a newer build");
+  const auto network = Start(state_);
+
+  network->Apply(state_, acknowledgements_.Next());
+
+  EXPECT_EQ(acknowledgements_.Await(1)[0].second, open_status_);
+  EXPECT_FALSE(network->TakingOver());
+  EXPECT_FALSE(network->Ready());
+}
+
 TEST_F(NetworkTest, StartFailsWithTheProbesAnswer) {
   source_.probe = [] { return absl::FailedPreconditionError("needs root"); };
 
