@@ -162,6 +162,7 @@ int Main(Flags flags) {
   options.sync.servers = flags.servers;
   options.pods.node_ip = node_ip;
   options.pods.config.log_root = flags.log_dir;
+  options.pods.config.files_root = flags.state_dir + "/pods";
   options.pods.config.cgroup_parent = flags.cgroup_parent;
   options.pods.config.memory_capacity_bytes = MemoryCapacityBytes();
   options.pods.config.oom_score_adj_min = OwnOomScoreAdj();

@@ -8,8 +8,10 @@
 #include <system_error>
 #include <utility>
 
+#include "agent/network/files.h"
 #include "agent/pods/pod_tracked.h"
 #include "common/log.h"
+#include "common/status.h"
 
 namespace mesh::agent {
 namespace {
@@ -42,6 +44,16 @@ std::string PullPolicy(const v1::Container& container) {
 
 // Of an action that starts this container, whatever step it is at.
 std::string RunKey(const std::string& container) { return "run " + container; }
+
+// A container that runs keeps the file it has: one that is not as it must be is replaced, not
+// written to. The runtime would make a folder where there is none.
+absl::Status WriteHosts(const v1::Pod& pod, const PodConfigOptions& options) {
+  const std::string path = HostsPath(options, pod.metadata().uid());
+  const std::string content = HostsFile(pod, options);
+  if (auto there = ReadWholeFile(path); there.ok() && *there == content) return absl::OkStatus();
+  RETURN_IF_ERROR(MakeDirectories(PodFilesDirectory(options, pod.metadata().uid()), 0755));
+  return ReplaceFile(path, content, 0644);
+}
 
 // What the runtime cannot do without it says better than we could.
 void MakeFolder(const std::string& path) {
@@ -291,6 +303,12 @@ void PodReconciler::CreateContainer(const std::string& uid, const RunContainer& 
       return Finish(uid, RunKey(action.name));
     }
     const PodConfigOptions config = ConfigOptions();
+    if (absl::Status written = WriteHosts(t->pod, config); !written.ok()) {
+      ReleaseSlot();
+      Emit(*t, "Warning", "Failed", fmt::format("Error: {}", Text(written)));
+      return StartFailed(uid, action.name, "CreateContainerConfigError", Text(written),
+                         kCreateDelayFirst, kPullDelayMax);
+    }
     cri::CreateContainerRequest request;
     request.set_pod_sandbox_id(action.sandbox_id);
     *request.mutable_sandbox_config() = BuildSandboxConfig(t->pod, 0, config);

@@ -72,6 +72,14 @@ void FillLabels(const v1::Pod& pod, google::protobuf::Map<std::string, std::stri
   (*labels)[kPodUidLabel] = pod.metadata().uid();
 }
 
+// The kernel keeps 64 characters with the end; Kubernetes cuts at 63.
+std::string Hostname(const v1::Pod& pod) {
+  const std::string& wanted = pod.spec().hostname();
+  std::string out = (wanted.empty() ? pod.metadata().name() : wanted).substr(0, 63);
+  while (!out.empty() && (out.back() == '-' || out.back() == '.')) out.pop_back();
+  return out;
+}
+
 bool IsNameChar(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.' || c == '-';
 }
@@ -112,6 +120,35 @@ std::string PodLogDirectory(const PodConfigOptions& options, const std::string& 
   return fmt::format("{}/{}_{}_{}", options.log_root, ns, name, uid);
 }
 
+std::string PodFilesDirectory(const PodConfigOptions& options, const std::string& uid) {
+  return fmt::format("{}/{}", options.files_root, uid);
+}
+
+std::string HostsPath(const PodConfigOptions& options, const std::string& uid) {
+  return PodFilesDirectory(options, uid) + "/hosts";
+}
+
+std::string HostsFile(const v1::Pod& pod, const PodConfigOptions& options) {
+  std::string out =
+      "# Written by mesh-agent for this pod\n"
+      "127.0.0.1\tlocalhost\n"
+      "::1\tlocalhost ip6-localhost ip6-loopback\n"
+      "fe00::0\tip6-localnet\n"
+      "fe00::0\tip6-mcastprefix\n"
+      "fe00::1\tip6-allnodes\n"
+      "fe00::2\tip6-allrouters\n";
+  std::string names = Hostname(pod);
+  if (const std::string& subdomain = pod.spec().subdomain(); !subdomain.empty()) {
+    names = fmt::format("{0}.{1}.{2}.svc.{3} {0}", names, subdomain, pod.metadata().namespace_(),
+                        options.cluster_domain);
+  }
+  const v1::PodStatus& status = pod.status();
+  for (const v1::PodIP& ip : status.pod_ips()) out += fmt::format("{}\t{}\n", ip.ip(), names);
+  if (status.pod_ips().empty() && !status.pod_ip().empty())
+    out += fmt::format("{}\t{}\n", status.pod_ip(), names);
+  return out;
+}
+
 std::string ContainerLogPath(const std::string& container, uint32_t attempt) {
   return fmt::format("{}/{}.log", container, attempt);
 }
@@ -124,13 +161,7 @@ cri::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
   out.mutable_metadata()->set_namespace_(meta.namespace_());
   out.mutable_metadata()->set_uid(meta.uid());
   out.mutable_metadata()->set_attempt(attempt);
-  // The kernel keeps 64 characters with the end; Kubernetes cuts at 63.
-  const std::string& wanted = pod.spec().hostname();
-  std::string hostname = (wanted.empty() ? meta.name() : wanted).substr(0, 63);
-  while (!hostname.empty() && (hostname.back() == '-' || hostname.back() == '.')) {
-    hostname.pop_back();
-  }
-  out.set_hostname(hostname);
+  out.set_hostname(Hostname(pod));
   out.set_log_directory(PodLogDirectory(options, meta.namespace_(), meta.name(), meta.uid()));
   if (!options.name_servers.empty()) {
     cri::DNSConfig* dns = out.mutable_dns_config();
@@ -178,6 +209,9 @@ cri::ContainerConfig BuildContainerConfig(
   for (const std::string& word : container.command()) out.add_command(ExpandVariables(word, known));
   for (const std::string& word : container.args()) out.add_args(ExpandVariables(word, known));
   out.set_working_dir(container.working_dir());
+  cri::Mount* hosts = out.add_mounts();
+  hosts->set_container_path("/etc/hosts");
+  hosts->set_host_path(HostsPath(options, pod.metadata().uid()));
   FillLabels(pod, out.mutable_labels());
   (*out.mutable_labels())[kContainerNameLabel] = container.name();
   (*out.mutable_annotations())[kSpecHashAnnotation] = SpecHash(container);

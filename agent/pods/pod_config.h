@@ -19,7 +19,8 @@ namespace mesh::agent {
 
 struct PodConfigOptions {
   std::string log_root = "/var/log/pods";
-  std::string cgroup_parent;  // empty: the runtime's default
+  std::string files_root = "/var/lib/mesh/agent/pods";  // of pods: a folder each, by uid
+  std::string cgroup_parent;                            // empty: the runtime's default
   std::string cluster_domain = "cluster.local";
   // Empty: the node's own resolv.conf. The first is asked; the others only while it does not
   // answer.
@@ -37,11 +38,18 @@ std::vector<std::string> PeerNameServers(const std::string& node_name,
 // "<root>/<namespace>_<name>_<uid>"
 std::string PodLogDirectory(const PodConfigOptions& options, const std::string& ns,
                             const std::string& name, const std::string& uid);
+// What the agent writes for the pod's containers: "<root>/<uid>".
+std::string PodFilesDirectory(const PodConfigOptions& options, const std::string& uid);
+// /etc/hosts of the pod's containers: the pod knows itself by its name, in each of its families,
+// and nothing that the node's own file has.
+std::string HostsFile(const v1::Pod& pod, const PodConfigOptions& options);
+std::string HostsPath(const PodConfigOptions& options, const std::string& uid);
 // "<container>/<attempt>.log", relative to the pod's log directory.
 std::string ContainerLogPath(const std::string& container, uint32_t attempt);
 
 runtime::v1::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
                                                  const PodConfigOptions& options);
+// REQUIRES, before the container is created: HostsFile() stands at HostsPath().
 runtime::v1::ContainerConfig BuildContainerConfig(
     const v1::Pod& pod, const v1::Container& container, uint32_t attempt,
     const std::string& image_ref, const std::vector<std::pair<std::string, std::string>>& extra_env,

@@ -251,8 +251,9 @@ void PodReconciler::Gone(Tracked& t) {
   loop_->Cancel(t.timer);
   loop_->Cancel(t.recheck_timer);
   t.timer = 0;
-  std::error_code ignored;  // a log folder that stays behind does no harm
+  std::error_code ignored;  // a folder that stays behind does no harm
   std::filesystem::remove_all(PodLogDirectory(options_.config, t.ns, t.name, t.uid), ignored);
+  std::filesystem::remove_all(PodFilesDirectory(options_.config, t.uid), ignored);
   std::erase_if(owners_, [&](const auto& owner) { return owner.second == t.uid; });
   if (t.desired) return;  // until the control plane drops it, the report may have to be repeated
   hooks_.forget(t.uid);

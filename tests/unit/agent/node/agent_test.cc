@@ -104,6 +104,7 @@ class AgentTest : public ::testing::Test {
       options.sync.servers = servers;
       options.pods.node_ip = "192.0.2.1";
       options.pods.config.log_root = folder_ + "/logs";
+      options.pods.config.files_root = folder_ + "/pods";
       agent = std::make_unique<Agent>(&loop, &network, &cri, checkpoint.get(), std::move(options),
                                       std::move(initial));
       agent->Start();

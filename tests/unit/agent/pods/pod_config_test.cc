@@ -10,6 +10,8 @@ namespace mesh::agent {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
 using ::testing::Pair;
 
 TEST(ExpandVariables, FollowsKubernetes) {
@@ -76,6 +78,26 @@ TEST(BuildContainerConfig, ExpandsVariablesInEnvironmentCommandAndArguments) {
   EXPECT_THAT(config.args(), ElementsAre("--url=http://db:80"));
   EXPECT_EQ(config.log_path(), "app/2.log");
   EXPECT_EQ(config.image().image(), "sha256:1");
+}
+
+TEST(HostsFile, NamesThePodInEachOfItsFamilies) {
+  v1::Pod pod = MakePod();
+  pod.mutable_status()->add_pod_ips()->set_ip("10.244.1.7");
+  pod.mutable_status()->add_pod_ips()->set_ip("fd00:10:244:1::7");
+
+  EXPECT_THAT(HostsFile(pod, {}), EndsWith("fe00::2\tip6-allrouters\n"
+                                           "10.244.1.7\tweb\n"
+                                           "fd00:10:244:1::7\tweb\n"));
+  EXPECT_THAT(HostsFile(pod, {}), HasSubstr("\n127.0.0.1\tlocalhost\n::1\tlocalhost "));
+}
+
+TEST(HostsFile, PutsTheLongNameFirstBelowASubdomain) {
+  v1::Pod pod = MakePod();
+  pod.mutable_spec()->set_hostname("zero");
+  pod.mutable_spec()->set_subdomain("peers");
+
+  EXPECT_THAT(HostsFile(pod, {}),
+              EndsWith("10.244.1.7\tzero.peers.default.svc.cluster.local zero\n"));
 }
 
 TEST(BuildContainerConfig, TurnsResourcesIntoCgroupValues) {

@@ -8,8 +8,10 @@
 #include <stdlib.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "agent/cri/fake_cri.h"
+#include "agent/network/files.h"
 #include "common/sim_loop.h"
 #include "tests/unit/agent/pods/pod_builder.h"
 
@@ -18,6 +20,7 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::Not;
 
 class PodReconcilerTest : public ::testing::Test {
@@ -36,6 +39,7 @@ class PodReconcilerTest : public ::testing::Test {
     PodReconcilerOptions options;
     options.node_ip = "192.0.2.1";
     options.config.log_root = folder_;
+    options.config.files_root = folder_ + "/files";
     PodReconciler::Hooks hooks;
     hooks.report = [this](const v1::PodReport& report) { reports[report.uid()] = report; };
     hooks.forget = [this](const std::string& uid) { forgotten.push_back(uid); };
@@ -98,6 +102,36 @@ TEST_F(PodReconcilerTest, BringsAPodUpAndTellsWhatItDid) {
   EXPECT_EQ(reports["uid-web"].status().phase(), "Running");
   const PodDirectory directory = *pods->Directory();
   EXPECT_TRUE(directory.at("default/web").containers[0].running);
+}
+
+TEST_F(PodReconcilerTest, GivesEachPodAHostsFileForAsLongAsItLives) {
+  const std::string path = folder_ + "/files/uid-web/hosts";
+  pods->Start();
+  Want({MakePod()});
+  ASSERT_TRUE(Eventually([&] { return Ready(); }));
+
+  const auto content = ReadWholeFile(path);
+  ASSERT_TRUE(content.ok()) << content.status();
+  EXPECT_THAT(*content, HasSubstr("10.244.1.7\tweb\n"));
+  const auto& mounts = cri.containers.begin()->second.config.mounts();
+  ASSERT_EQ(mounts.size(), 1);
+  EXPECT_EQ(mounts[0].container_path(), "/etc/hosts");
+  EXPECT_EQ(mounts[0].host_path(), path);
+
+  Want({});
+  ASSERT_TRUE(Eventually([&] { return !forgotten.empty(); }));
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/files/uid-web"));
+}
+
+TEST_F(PodReconcilerTest, SaysWhyAHostsFileCannotBeWritten) {
+  std::ofstream(folder_ + "/files") << "a file where the folder should be";
+  pods->Start();
+
+  Want({MakePod()});
+
+  ASSERT_TRUE(Eventually([&] { return Waiting() == "CreateContainerConfigError"; }));
+  EXPECT_THAT(events, Contains(HasSubstr(folder_ + "/files/uid-web")));
+  EXPECT_TRUE(cri.containers.empty());
 }
 
 TEST_F(PodReconcilerTest, WaitsForTheNodesNetwork) {
