@@ -216,10 +216,9 @@ ReconcileResult EndpointsController::Reconcile(const ClusterState& state, const 
   if (selects) {
     pods = SelectedPods(state, *service);
     NoteMissingPorts(*service, pods, &result);
-  } else if (service != nullptr) {
-    // Somebody else keeps the endpoints.
-    NoteForeign(state, *service, others, &result);
   }
+  // Endpoints that somebody else keeps count beside ours.
+  if (service != nullptr) NoteForeign(state, *service, others, &result);
   const std::vector<std::string> wanted =
       selects ? FamiliesOf(*service) : std::vector<std::string>();
   for (const std::string family : {"IPv4", "IPv6"}) {

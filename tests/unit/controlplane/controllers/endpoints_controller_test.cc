@@ -341,25 +341,35 @@ TEST_F(EndpointsControllerTest, KeepsSlicesOfEachFamily) {
   EXPECT_THAT(Lines(Slice("web-ipv6")), ElementsAre("fd00:10:244::3 ready serving"));
 }
 
-TEST_F(EndpointsControllerTest, NamesSlicesOfAFamilyThatTheServiceHasNot) {
+// With a selector, too: such slices are used beside those of the controller.
+TEST_F(EndpointsControllerTest, NamesWhatIsOddInSlicesOfOthers) {
   const EndpointsController knowing(
       DualRange{.v4 = *IpPrefix::Parse("10.244.0.0/16"), .v6 = std::nullopt});
-  world.AddService("web", "");
-  v1::EndpointSlice manual;
-  manual.mutable_metadata()->set_name("db");
-  manual.mutable_metadata()->set_namespace_("default");
-  (*manual.mutable_metadata()->mutable_labels())[kServiceNameLabel] = "web";
-  manual.set_address_type("IPv6");
-  manual.add_endpoints()->add_addresses("2001:db8::7");
-  world.Put(Wrap(manual));
+  for (const char* selector : {"", "web"}) {
+    world.AddService("web", selector);
+    v1::EndpointSlice manual;
+    manual.mutable_metadata()->set_name("db");
+    manual.mutable_metadata()->set_namespace_("default");
+    (*manual.mutable_metadata()->mutable_labels())[kServiceNameLabel] = "web";
+    manual.set_address_type("IPv6");
+    manual.add_endpoints()->add_addresses("2001:db8::7");
+    world.Put(Wrap(manual));
+    manual.mutable_metadata()->set_name("far");
+    manual.set_address_type("IPv4");
+    manual.mutable_endpoints(0)->set_addresses(0, "203.0.113.7");
+    world.Put(Wrap(manual));
 
-  const ReconcileResult result = knowing.Reconcile(world.state, InDefault("web"), world.now);
+    const ReconcileResult result = knowing.Reconcile(world.state, InDefault("web"), world.now);
 
-  ASSERT_EQ(result.events.size(), 1u);
-  EXPECT_EQ(result.events[0].reason, "AddressFamily");
-  EXPECT_EQ(result.events[0].message,
-            "EndpointSlice db is not used: its addressType is IPv6, ipFamilies of the Service is "
-            "IPv4");
+    ASSERT_EQ(result.events.size(), 2u) << selector;
+    EXPECT_EQ(result.events[0].reason, "AddressFamily");
+    EXPECT_EQ(result.events[0].message,
+              "EndpointSlice db is not used: its addressType is IPv6, ipFamilies of the Service is "
+              "IPv4");
+    EXPECT_EQ(result.events[1].reason, "EndpointsOutsideCluster");
+    EXPECT_EQ(result.events[1].message,
+              "EndpointSlice far sends to addresses outside of the cluster: 203.0.113.7");
+  }
 }
 
 }  // namespace
