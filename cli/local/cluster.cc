@@ -257,8 +257,11 @@ absl::Status WaitReady(const Layout& layout, const std::vector<std::string>& nod
   });
   if (all) return absl::OkStatus();
   if (!last.ok()) {
-    return Annotate(last, fmt::format("meshd does not answer (its log: {}/meshd.log)",
-                                      layout.LogDir(Layout::NodeName(0))));
+    const std::string log = layout.LogDir(Layout::NodeName(0)) + "/meshd.log";
+    std::string words = LastLines(log, 1);
+    while (words.ends_with('\n')) words.pop_back();
+    return Annotate(last, fmt::format("meshd does not answer (its log, {}, ends with: {})", log,
+                                      words.empty() ? "nothing" : words));
   }
   for (const std::string& node : nodes) {
     if (seen.count(node) > 0) continue;

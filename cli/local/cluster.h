@@ -72,7 +72,7 @@ struct UpOptions {
 };
 
 // The options with every default filled in. INVALID_ARGUMENT when families and ranges contradict
-// each other. Pure.
+// each other, and for a pool beside the nodes' link. Pure.
 absl::StatusOr<UpOptions> Resolve(const UpOptions& options, bool kernel_has_ipv6);
 
 // Starts the cluster and, with `wait`, returns when all nodes are Ready. Progress goes to `out`. OK

@@ -60,6 +60,7 @@ Command UpCommand() {
         struct Flags {
           local::UpOptions options;
           std::string timeout = "60s";
+          std::string family;
         };
         auto flags = std::make_shared<Flags>();
         auto name = AddName(app);
@@ -68,12 +69,9 @@ Command UpCommand() {
         app.add_flag("--wait,!--no-wait", o.wait, "Return when every node is Ready (default true)");
         app.add_option("--timeout", flags->timeout, "How long to wait (default 60s)");
         app.add_option("--runtime", o.runtime, "runc or crun (default: runc when it is installed)");
-        const std::map<std::string, local::IpFamilies> families = {
-            {"ipv4", local::IpFamilies::kIpv4}, {"dual", local::IpFamilies::kDual}};
-        app.add_option("--ip-family", o.families,
+        app.add_option("--ip-family", flags->family,
                        "ipv4 or dual: also IPv6 (default dual where the kernel has IPv6)")
-            ->transform(CLI::CheckedTransformer(families).description(""))
-            ->type_name("FAMILY");
+            ->check(CLI::IsMember({"ipv4", "dual"}));
         app.add_option("--routing", o.routing,
                        "vxlan, or native: packets between pods go as they are (default vxlan)")
             ->check(CLI::IsMember({"vxlan", "native"}));
@@ -96,6 +94,9 @@ Command UpCommand() {
                             "duration such as 60s",
                             flags->timeout));
           }
+          if (!flags->family.empty())
+            flags->options.families =
+                flags->family == "dual" ? local::IpFamilies::kDual : local::IpFamilies::kIpv4;
           ASSIGN_OR_RETURN(const Layout layout, Layout::Create(*name));
           RETURN_IF_ERROR(local::Up(layout, flags->options, ReadyNodes, context.out));
           return 0;

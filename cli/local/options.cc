@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_split.h"
 #include "cli/local/cluster.h"
 #include "common/cluster_ranges.h"
+#include "common/ip_address.h"
 #include "common/status.h"
 #include "fmt/format.h"
 
@@ -9,11 +14,37 @@ namespace {
 
 constexpr char kPods[] = "10.244.0.0/16", kPods6[] = "fd00:10:244::/48";
 constexpr char kServices[] = "10.96.0.0/16", kServices6[] = "fd00:10:96::/112";
-// Of the nodes' link; see Layout.
+// The nodes' link; see Layout.
+constexpr char kLink[] = "10.89.0.0/24", kLink6[] = "fd00:10:89::/64";
 constexpr char kPool[] = "10.89.0.200-10.89.0.250";
 constexpr char kPool6[] = "fd00:10:89::200-fd00:10:89::250";
 
 bool HasTwo(const std::string& ranges) { return ranges.find(',') != std::string::npos; }
+
+// Whether every address of "FIRST-LAST" or a range is on the link.
+bool IsOnLink(absl::string_view text) {
+  for (const char* range : {kLink, kLink6}) {
+    const IpPrefix link = *IpPrefix::Parse(range);
+    const std::vector<std::string> ends = absl::StrSplit(text, absl::MaxSplits('-', 1));
+    if (const auto whole = IpPrefix::Parse(ends[0]); whole.ok() && ends.size() == 1)
+      if (link.Contains(whole->base()) && whole->length() >= link.length()) return true;
+    const auto first = IpAddress::Parse(ends.front()), last = IpAddress::Parse(ends.back());
+    if (first.ok() && last.ok() && link.Contains(*first) && link.Contains(*last)) return true;
+  }
+  return false;
+}
+
+// Others are found by nobody; what else may be wrong with them meshd says.
+absl::Status CheckPool(const std::string& pools) {
+  for (const absl::string_view pool : absl::StrSplit(pools, ',', absl::SkipEmpty())) {
+    if (IsOnLink(pool)) continue;
+    return absl::InvalidArgumentError(
+        fmt::format("--load-balancer-pool {}: not addresses of the nodes' link: give FIRST-LAST "
+                    "or a range of {} or {}, such as {}",
+                    std::string(pool), kLink, kLink6, kPool));
+  }
+  return absl::OkStatus();
+}
 
 std::string Default(const char* v4, const char* v6, bool dual) {
   return dual ? fmt::format("{},{}", v4, v6) : v4;
@@ -44,6 +75,7 @@ absl::StatusOr<UpOptions> Resolve(const UpOptions& given, bool kernel_has_ipv6) 
   if (out.service_cidr.empty()) out.service_cidr = Default(kServices, kServices6, dual);
   if (!out.load_balancer_pool) out.load_balancer_pool = Default(kPool, kPool6, dual);
   RETURN_IF_ERROR(CheckClusterRanges(out.cluster_cidr, out.service_cidr));
+  RETURN_IF_ERROR(CheckPool(*out.load_balancer_pool));
   return out;
 }
 

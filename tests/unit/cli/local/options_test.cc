@@ -44,6 +44,13 @@ TEST(Resolve, KeepsWhatIsAskedFor) {
   EXPECT_EQ(out->load_balancer_pool, "") << "none";
 }
 
+TEST(Resolve, TakesPoolsOfTheLink) {
+  for (const char* pool : {"10.89.0.64/28,fd00:10:89::60/124", "fd00:10:89::200-fd00:10:89::250"}) {
+    const auto out = Resolve({.load_balancer_pool = pool}, true);
+    EXPECT_TRUE(out.ok()) << out.status();
+  }
+}
+
 TEST(Resolve, NamesWhatDoesNotGoTogether) {
   const struct {
     UpOptions options;
@@ -61,6 +68,12 @@ TEST(Resolve, NamesWhatDoesNotGoTogether) {
        true,
        "--service-cidr"},
       {{.cluster_cidr = "10.96.0.0/12"}, true, "overlap"},
+      {{.load_balancer_pool = "10.89.0.200/29,10.1.0.1-10.1.0.4"},
+       true,
+       "--load-balancer-pool 10.1.0.1-10.1.0.4: not addresses of the nodes' link"},
+      {{.load_balancer_pool = "10.89.0.250-10.89.1.10"}, true, "10.89.0.250-10.89.1.10: not"},
+      {{.load_balancer_pool = "10.89.0.0/16"}, true, "10.89.0.0/16: not"},
+      {{.load_balancer_pool = "many"}, true, "many: not"},
   };
   for (const auto& c : cases) {
     const auto out = Resolve(c.options, c.kernel_has_ipv6);
