@@ -33,7 +33,8 @@ struct mesh_icmp {
 #define MESH_ICMP_TIME_EXCEEDED 11
 #define MESH_ICMP_PARAMETER	12
 
-volatile const struct mesh_config mesh_config = {};
+/* Weak, as the maps without addresses: the halves of a program of both families share it. */
+volatile const struct mesh_config mesh_config __weak = {};
 
 /* All ones when `bit` is 1, and no branch, which the verifier would follow to both of its ends. */
 static __always_inline __u32 mesh_mask_of(__u32 bit)

@@ -15,46 +15,71 @@
 #include "lib/packet.h"
 #include "lib/state.h"
 
-struct mesh_inner {
-	__u8 macs[12];
-	__be16 protocol;
-	struct iphdr ip;
-	__be16 sport, dport;
-} __attribute__((packed));
+/*
+ * What each family does by itself, of a packet with MESH_IP_HEADER_SIZE + 8 bytes at `ip`:
+ *   mesh_direct_read()   addresses and protocol for the key; returns the packet's length as its
+ *                        header tells it, 0: not one for here
+ *   mesh_direct_route()  what a router takes off
+ *   mesh_direct_write()  the flow's addresses
+ *   mesh_direct_mark()   sets or takes off what mesh_packet.marked is read from
+ *   mesh_direct_tos(), mesh_direct_length()
+ */
+#ifdef MESH_IPV6
+#include "lib/direct6.h"
+#else
+#include "lib/direct4.h"
+#endif
+
+#ifndef MESH_IPV6
+/* The same of the other family: progs/uplink_xdp.bpf.c. */
+extern int mesh_direct6(struct xdp_md *ctx) __hidden;
+#endif
+
+/* What this family has no flow for. Returns the program's verdict. */
+static __always_inline int mesh_direct_leave(struct xdp_md *ctx)
+{
+#ifndef MESH_IPV6
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+
+	if (mesh_config.ipv6 && (void *)(eth + 1) <= data_end &&
+	    eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return mesh_direct6(ctx);
+#endif
+	return XDP_PASS;
+}
 
 /* Reads the tuple. Returns 0 for what the tc program has to see. */
 static __always_inline int mesh_direct_parse(struct xdp_md *ctx, struct mesh_flow_key *key)
 {
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
-	struct mesh_inner *in = data;
-	struct iphdr *ip = &in->ip;
+	__be16 *ports = data + MESH_L4_OFFSET;
+	struct ethhdr *eth = data;
 	struct tcphdr *tcp;
 	__u32 length;
 
 	if (data + MESH_L4_OFFSET + sizeof(struct udphdr) > data_end)
 		return 0;
-	if (in->protocol != bpf_htons(ETH_P_IP) || *(__u8 *)ip != 0x45 ||
-	    ip->frag_off & bpf_htons(0x3fff) || ip->ttl <= 1)
+	if (eth->h_proto != bpf_htons(MESH_ETH_P))
 		return 0;
-	length = bpf_ntohs(ip->tot_len);
+	__builtin_memset(key, 0, sizeof(*key));
+	length = mesh_direct_read(data + MESH_L3_OFFSET, key);
 	if (length > mesh_config.pod_mtu || length > (__u32)(data_end - data) - MESH_L3_OFFSET)
 		return 0;
-	if (ip->protocol == IPPROTO_TCP) {
+	if (key->proto == IPPROTO_TCP) {
 		tcp = data + MESH_L4_OFFSET;
-		if ((void *)(tcp + 1) > data_end || length < sizeof(*ip) + sizeof(*tcp))
+		if ((void *)(tcp + 1) > data_end || length < MESH_IP_HEADER_SIZE + sizeof(*tcp))
 			return 0;
 		if (((__u8 *)tcp)[13] & (MESH_TCP_SYN | MESH_TCP_FIN | MESH_TCP_RST))
 			return 0;
-	} else if (ip->protocol != IPPROTO_UDP || length < sizeof(*ip) + sizeof(struct udphdr)) {
+	} else if (key->proto != IPPROTO_UDP ||
+		   length < MESH_IP_HEADER_SIZE + sizeof(struct udphdr)) {
 		return 0;
 	}
-	__builtin_memset(key, 0, sizeof(*key));
-	key->saddr = ip->saddr;
-	key->daddr = ip->daddr;
-	key->sport = in->sport;
-	key->dport = in->dport;
-	key->proto = ip->protocol;
+	key->sport = ports[0];
+	key->dport = ports[1];
 	return 1;
 }
 
@@ -90,17 +115,43 @@ static __always_inline void mesh_direct_sum(__sum16 *check, const struct mesh_fl
 	*check = mesh_csum_apply(mesh_csum_apply(*check, flow->address_diff), flow->port_diff);
 }
 
+/* Writes the flow's addresses and ports into the packet at `ip`. Returns 0 when it is too short. */
+static __always_inline int mesh_direct_translate(void *ip, void *data_end, __u8 proto,
+						 const struct mesh_flow_value *flow)
+{
+	__be16 *ports = ip + MESH_IP_HEADER_SIZE;
+
+	if (proto == IPPROTO_TCP) {
+		struct tcphdr *tcp = (void *)ports;
+
+		if ((void *)(tcp + 1) > data_end)
+			return 0;
+		mesh_direct_sum(&tcp->check, flow);
+	} else {
+		struct udphdr *udp = (void *)ports;
+
+		if (udp->check) {
+			mesh_direct_sum(&udp->check, flow);
+			if (!udp->check)
+				udp->check = 0xffff;
+		}
+	}
+	mesh_direct_write(ip, flow);
+	ports[0] = flow->sport;
+	ports[1] = flow->dport;
+	return 1;
+}
+
 static __always_inline int mesh_direct_forward(struct xdp_md *ctx)
 {
 	struct mesh_flow_value *flow;
 	struct mesh_flow_key key;
-	struct mesh_inner *in;
-	void *data, *data_end;
-	__u32 frame = ctx->data_end - ctx->data, inner_length, sum;
-	int native, marked;
+	void *data, *data_end, *inner, *ip;
+	__u32 frame = ctx->data_end - ctx->data;
+	int native;
 
 	if (!mesh_direct_parse(ctx, &key))
-		return XDP_PASS;
+		return mesh_direct_leave(ctx);
 	flow = bpf_map_lookup_elem(&mesh_flow, &key);
 	if (!flow)
 		return XDP_PASS;
@@ -117,48 +168,26 @@ static __always_inline int mesh_direct_forward(struct xdp_md *ctx)
 		return XDP_PASS;
 	data = (void *)(long)ctx->data;
 	data_end = (void *)(long)ctx->data_end;
-	in = native ? data : data + MESH_OUTER_SIZE;
+	inner = native ? data : data + MESH_OUTER_SIZE;
+	ip = inner + MESH_L3_OFFSET;
 	/* It was there before. */
-	if ((void *)in + MESH_L4_OFFSET + sizeof(struct udphdr) > data_end)
+	if (inner + MESH_L4_OFFSET + sizeof(struct udphdr) > data_end)
 		return XDP_DROP;
-	inner_length = ETH_HLEN + bpf_ntohs(in->ip.tot_len);
 
+	/* Destination and source, in the order of the wire. */
 	if (flow->source_mac[0])
-		__builtin_memcpy(in->macs, flow->destination_mac, 12);
-	/* The upper half of its word: RFC 1141. */
-	in->ip.ttl--;
-	sum = (__u16)in->ip.check + (__u32)bpf_htons(0x0100);
-	in->ip.check = (__sum16)(sum + (sum >= 0xffff));
-	if (flow->target != MESH_TARGET_DIRECT) {
-		if (key.proto == IPPROTO_TCP) {
-			struct tcphdr *tcp = (void *)&in->sport;
-
-			if ((void *)(tcp + 1) > data_end)
-				return XDP_DROP;
-			mesh_direct_sum(&tcp->check, flow);
-		} else {
-			struct udphdr *udp = (void *)&in->sport;
-
-			if (udp->check) {
-				mesh_direct_sum(&udp->check, flow);
-				if (!udp->check)
-					udp->check = 0xffff;
-			}
-		}
-		in->ip.saddr = flow->saddr;
-		in->ip.daddr = flow->daddr;
-		in->ip.check = mesh_csum_apply(in->ip.check, flow->address_diff);
-		in->sport = flow->sport;
-		in->dport = flow->dport;
-	}
+		__builtin_memcpy(inner, flow->destination_mac, 12);
+	mesh_direct_route(ip);
+	if (flow->target != MESH_TARGET_DIRECT &&
+	    !mesh_direct_translate(ip, data_end, key.proto, flow))
+		return XDP_DROP;
 	if (native) {
 		/* What begins a connection does not come by here. */
-		marked = !!(in->ip.frag_off & bpf_htons(MESH_IP_MARK));
-		if (marked != (key.proto == IPPROTO_UDP && flow->flags & MESH_FLOW_SERVICE))
-			mesh_ip_turn_mark(&in->ip);
+		mesh_direct_mark(ip, key.proto == IPPROTO_UDP && flow->flags & MESH_FLOW_SERVICE);
 		mesh_outer_macs(data, flow);
 	} else {
-		mesh_outer_write(data, flow, inner_length, in->ip.tos);
+		mesh_outer_write(data, flow, ETH_HLEN + mesh_direct_length(ip),
+				 mesh_direct_tos(ip));
 	}
 	mesh_count_bytes(MESH_REASON_FORWARDED, MESH_DIRECTION_INGRESS, frame);
 	return XDP_TX;

@@ -10,7 +10,7 @@ struct {
 	__uint(max_entries, MESH_METRICS_MAX_ENTRIES);
 	__type(key, __u32);
 	__type(value, struct mesh_metrics_value);
-} mesh_metrics SEC(".maps");
+} mesh_metrics __weak SEC(".maps");
 
 static __always_inline void mesh_count_bytes(__u32 reason, __u32 direction, __u32 bytes)
 {

@@ -8,7 +8,7 @@
 
 /* Read-only data: where it is 0 nothing of this remains in the program, and the maps do not exist.
  */
-volatile const __u32 mesh_taking_over = 0;
+volatile const __u32 mesh_taking_over __weak = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);

@@ -25,6 +25,8 @@ struct mesh_fragment6 {
 
 #define MESH_FRAGMENT6_OFFSET 0xfff8
 
+#define MESH_IP6_MARK (1 << 19) /* of version_flow: the first bit of the flow label */
+
 #define MESH_ICMP6_UNREACHABLE	 1
 #define MESH_ICMP6_TOO_BIG	 2
 #define MESH_ICMP6_TIME_EXCEEDED 3
@@ -122,7 +124,7 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 	packet->ttl = ip->hop_limit;
 	packet->tos = bpf_ntohl(ip->version_flow) >> 20;
 	packet->dont_fragment = 1; /* only its sender may */
-	packet->marked = bpf_ntohl(ip->version_flow) >> 19 & 1;
+	packet->marked = !!(ip->version_flow & bpf_htonl(MESH_IP6_MARK));
 	mesh_addr_copy(&packet->key.saddr, &ip->saddr);
 	mesh_addr_copy(&packet->key.daddr, &ip->daddr);
 	if (unlikely(mesh_is_of_link(&ip->daddr) || mesh_is_of_link(&ip->saddr)))

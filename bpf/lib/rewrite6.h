@@ -177,7 +177,7 @@ static MESH_FRAME int mesh_turn_mark(struct __sk_buff *skb)
 	if ((void *)(ip + 1) > data_end)
 		return MESH_REASON_INVALID;
 	was = ip->version_flow;
-	ip->version_flow = was ^ bpf_htonl(1 << 19);
+	ip->version_flow = was ^ bpf_htonl(MESH_IP6_MARK);
 	if (mesh_checksum_state(skb) == MESH_SUMMED_BY_HELPER)
 		bpf_csum_update(skb, mesh_csum_fold32(mesh_csum_replace(was, ip->version_flow)));
 	return 0;

@@ -10,7 +10,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct mesh_state_value);
-} mesh_state SEC(".maps");
+} mesh_state __weak SEC(".maps");
 
 static __always_inline __u32 mesh_generation(void)
 {

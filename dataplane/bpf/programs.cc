@@ -78,6 +78,9 @@ bool Shared(const char* name) {
          !OfTakeOver4(name) && !OfTakeOver6(name);
 }
 
+// With addresses of IPv6 in its rows.
+bool OfIpv6(const char* name) { return std::string_view(name).ends_with('6'); }
+
 template <typename T>
 absl::Status CheckOpen(T* skeleton, const char* name) {
   if (skeleton != nullptr) return absl::OkStatus();
@@ -187,6 +190,7 @@ void Programs::Skeletons::Configure(const mesh_config& config, const Options& op
   // It knows nothing of other programs: a flow that is not in its table is left to tc.
   std::memcpy(&uplink_xdp->rodata->mesh_config, &config, sizeof(config));
   if (!options.ipv6.has_value()) return;
+  std::memcpy(&uplink_xdp->rodata->mesh_config6, &*options.ipv6, sizeof(*options.ipv6));
   fill6(from_pod6->rodata);
   fill6(node6->rodata);
   fill6(overlay6->rodata);
@@ -245,7 +249,7 @@ absl::StatusOr<std::vector<Programs::MapShape>> Programs::Shapes(const Options& 
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object) {
       const char* name = bpf_map__name(map);
-      if (!Shared(name)) continue;
+      if (!Shared(name) || (OfIpv6(name) && !options.ipv6.has_value())) continue;
       Resize(map, options);
       shapes[name] = {name,
                       bpf_map__type(map),
@@ -281,6 +285,11 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& node
       const char* name = bpf_map__name(map);
       if (OfTakeOver4(name) || OfTakeOver6(name)) {
         RETURN_IF_ERROR(PrepareTakeOver(map, OfTakeOver4(name) ? options.before : options.before6));
+        continue;
+      }
+      if (OfIpv6(name) && !options.ipv6.has_value()) {
+        // Of the program of both families, which then has no way that leads there.
+        bpf_map__set_autocreate(map, false);
         continue;
       }
       if (!Shared(name)) continue;

@@ -38,7 +38,8 @@ class Programs {
     bool use_kernel_functions = true;
     // Set while taking over; `before6`: IPv6 too.
     std::optional<Before> before, before6;
-    // With it the programs of IPv6 are loaded, and those of IPv4 leave its packets to them.
+    // With it the programs of IPv6 are loaded, and those of IPv4 leave its packets to them. That of
+    // XDP is of both families; without it, it has no way that leads to IPv6.
     std::optional<mesh_config6> ipv6;
   };
 

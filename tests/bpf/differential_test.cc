@@ -24,6 +24,7 @@ using mesh::testing::At;
 using mesh::testing::DecodeQuoted;
 using mesh::testing::Echo;
 using mesh::testing::EchoReply;
+using mesh::testing::Encode;
 using mesh::testing::kAck;
 using mesh::testing::kFin;
 using mesh::testing::kRst;
@@ -88,9 +89,12 @@ class DifferentialTest : public SelectWorld {
   OraclePacket Make();
   Packet MakePacket(const Place& from, const Place& to, uint8_t protocol);
   Outcome Send(const OraclePacket& packet);
+  // What comes by the uplink meets the program of XDP first.
+  Outcome SendByUplink(const Packet& packet);
   std::string Mismatch(const Expectation& expected, const OraclePacket& packet,
                        const Outcome& outcome);
 
+  bool early_ = false;                // the last packet was carried by XDP
   bool stalled_ = false;              // for so long that the oracle's clock is wrong
   std::map<std::string, int> fates_;  // how many packets had each
   Random random_{0};
@@ -305,7 +309,9 @@ OraclePacket DifferentialTest::Make() {
   out.identity = OneOf<uint32_t>({kShop, kBank, kIdentityHost, 999});
   out.through_service = Chance(40);
   out.service_identity = out.through_service ? OneOf<uint32_t>({kShop, kBank, 0}) : 0;
-  const auto known = oracle_.Pick(random_.Next());
+  // What XDP carries is rare among all packets.
+  const bool passing = Chance(25);
+  const auto known = passing ? oracle_.PickPassing(random_.Next()) : oracle_.Pick(random_.Next());
   if (known.has_value() && Chance(60)) {
     const auto& [from, tuple] = *known;
     out.from = from;
@@ -330,6 +336,7 @@ OraclePacket DifferentialTest::Make() {
     }
     out.packet = MakePacket({tuple.source, tuple.source_port},
                             {tuple.destination, tuple.destination_port}, tuple.protocol);
+    if (passing && Chance(70)) out.packet.tcp_flags = tuple.protocol == 6 ? kAck : 0;
     return out;
   }
 
@@ -379,7 +386,23 @@ OraclePacket DifferentialTest::Make() {
   return out;
 }
 
+Outcome DifferentialTest::SendByUplink(const Packet& packet) {
+  constexpr int kXdpPass = 2, kXdpTx = 3;
+  const std::string frame = Encode(packet);
+  Outcome out = FromXdp(frame);
+  early_ = out.verdict == kXdpTx;
+  if (early_) {
+    out.verdict = kRedirect;
+    return out;
+  }
+  EXPECT_EQ(out.verdict, kXdpPass) << packet;
+  EXPECT_EQ(out.frame, frame) << packet;
+  EXPECT_EQ(out.reason, "") << packet;
+  return FromUplink(frame);
+}
+
 Outcome DifferentialTest::Send(const OraclePacket& packet) {
+  early_ = false;
   switch (packet.from.kind) {
     case Side::Kind::kPod:
       for (const Pod& pod : {client_, near_, clerk_}) {
@@ -387,9 +410,13 @@ Outcome DifferentialTest::Send(const OraclePacket& packet) {
       }
       break;
     case Side::Kind::kUplink:
-      return FromUplink(packet.packet);
+      return SendByUplink(packet.packet);
     case Side::Kind::kPeer:
-      if (oracle_.native) return FromPeerNative(packet.packet, packet.through_service);
+      if (oracle_.native) {
+        Packet marked = packet.packet;
+        if (packet.through_service) marked.fragment |= 0x8000;
+        return SendByUplink(marked);
+      }
       return FromPeer(packet.identity | (packet.through_service ? MESH_VNI_SERVICE : 0),
                       packet.packet, packet.from.ip.ToString(), packet.service_identity);
     default:
@@ -402,6 +429,7 @@ Outcome DifferentialTest::Send(const OraclePacket& packet) {
 // Empty: the outcome is the expected one.
 std::string DifferentialTest::Mismatch(const Expectation& expected, const OraclePacket& packet,
                                        const Outcome& outcome) {
+  if (expected.early != early_) return early_ ? "by XDP" : "not by XDP";
   const bool left = expected.reason == "to_stack";
   // What comes by the uplink and is the node's own is nobody's packet.
   const bool counted = !left || packet.from.kind != Side::Kind::kUplink;
@@ -468,6 +496,7 @@ bool DifferentialTest::Step() {
     if (mismatch.empty()) {
       ++fates_[expected.reason];
       if (expected.last_port != 0) ++fates_["drawn source port"];
+      if (early_) ++fates_["by XDP"];
       if (packet.about.has_value()) ++fates_[expected.reason + " error"];
       expected.learn(*outcome.packet);
       return true;
@@ -492,6 +521,10 @@ void DifferentialTest::Compare() {
       if (!Step() || HasFatalFailure()) FAIL();
       if (stalled_) break;
     }
+  }
+  // Of 3,000 packets.
+  if (has_uplink_ && !stalled_) {
+    EXPECT_GT(fates_["by XDP"], 0) << "seed " << seed;
   }
   for (const auto& [fate, packets] : fates_) RecordProperty(fate, packets);
 }

@@ -11,7 +11,7 @@
 
 #include "mesh/shared/flow_state.h"
 #include "mesh/shared/outside_map.h"
-#include "tests/bpf/select_world.h"
+#include "tests/bpf/frontend_world.h"
 
 namespace mesh::dataplane::testing {
 namespace {
@@ -29,10 +29,7 @@ using mesh::testing::Tcp;
 using mesh::testing::Udp;
 using mesh::testing::Unreachable;
 
-constexpr uint32_t kService = 7;
-const Place kUser = At("198.51.100.1:50000"), kNodePort = At("192.0.2.1:30080"),
-            kBalancer = At("192.0.2.50:80"), kNear = At("10.244.1.11:8080"),
-            kFar = At("10.244.2.10:8080");
+using FrontendTest = FrontendWorld;
 
 MATCHER_P(Sends, packet, "") {
   *result_listener << arg;
@@ -50,36 +47,6 @@ MATCHER_P(RefusedFor, reason, "") {
 std::string Text(const Place& place) {
   return place.ip.ToString() + ":" + std::to_string(place.port);
 }
-
-class FrontendTest : public SelectWorld {
- protected:
-  void SetUp() override {
-    has_uplink_ = true;
-    SelectWorld::SetUp();
-    PutNode("192.0.2.2");
-  }
-
-  void Serve(const std::vector<std::string>& places, uint32_t flags = 0,
-             uint32_t algorithm = MESH_ALGORITHM_RANDOM) {
-    for (const char* place : {"0.0.0.0:30080", "192.0.2.50:80"}) {
-      PutService({.place = place,
-                  .service_id = kService,
-                  .scope = MESH_SCOPE_EXTERNAL,
-                  .flags = MESH_SERVICE_EXTERNAL | flags},
-                 places, algorithm);
-    }
-  }
-  void PutNode(const std::string& ip) {
-    const mesh_node_key key{inet_addr(ip.c_str())};
-    const uint32_t one = 1;
-    ASSERT_EQ(bpf_map_update_elem(programs_->map(MESH_NODE_MAP_NAME), &key, &one, BPF_ANY), 0);
-  }
-  // A packet of another node that has chosen `backend` for a client outside.
-  Outcome Direct(const Packet& packet, const Place& backend,
-                 const std::string& peer = "192.0.2.2") {
-    return FromPeerDirect(packet, backend, peer);
-  }
-};
 
 TEST_F(FrontendTest, ALocalBackendSeesTheClientAndAnswersAsTheFrontend) {
   Serve({"10.244.1.11:8080"});
@@ -203,103 +170,7 @@ TEST_F(FrontendTest, AOneWayFlowEndsByWhatTheClientSends) {
   EXPECT_THAT(FromUplink(Tcp(kUser, kBalancer, kSyn)), Sends(Tcp(kUser, kBalancer, kSyn)));
 }
 
-#ifndef MESH_TEST_IPV6  // XDP forwards IPv4 only; what asks for IPv6: nd_packet_test.cc
-
-class XdpTest : public FrontendTest {
- protected:
-  static constexpr int kXdpPass = 2, kXdpTx = 3;
-
-  // What leaves by XDP: the packet in the tunnel.
-  std::optional<Packet> Inner(const Packet& packet, uint32_t vni) {
-    const Outcome out = FromXdp(packet);
-    EXPECT_EQ(out.verdict, kXdpTx) << out;
-    EXPECT_EQ(out.reason, "forwarded");
-    if (!out.tunnel.has_value()) {
-      ADD_FAILURE() << "outer headers: " << out;
-      return std::nullopt;
-    }
-    EXPECT_EQ(out.tunnel->peer.ToString(), "192.0.2.2");
-    EXPECT_EQ(out.tunnel->vni, vni);
-    inner_ = out.frame;
-    return out.packet;
-  }
-  void ExpectLeftToTc(const Packet& packet) {
-    const std::string frame = Encode(packet);
-    const Outcome out = FromXdp(frame);
-    EXPECT_EQ(out.verdict, kXdpPass) << out;
-    EXPECT_EQ(out.frame, frame);
-    EXPECT_EQ(out.reason, "");
-  }
-
-  std::string inner_;
-};
-
-TEST_F(XdpTest, ForwardsEstablishedFlowsWithANewSource) {
-  Serve({"10.244.2.10:8080"});
-  for (const bool tcp : {true, false}) {
-    const auto packet = [&](const Place& from, const Place& to, uint8_t flags) {
-      return tcp ? Tcp(from, to, flags, "odd") : Udp(from, to, "odd");
-    };
-    if (!tcp) {
-      PutService({.place = "0.0.0.0:30080",
-                  .service_id = kService,
-                  .scope = MESH_SCOPE_EXTERNAL,
-                  .flags = MESH_SERVICE_EXTERNAL,
-                  .protocol = Protocol::kUdp},
-                 {"10.244.2.10:8080"});
-    }
-    const Outcome first = FromUplink(packet(kUser, kNodePort, kSyn));
-    ASSERT_TRUE(first.packet.has_value()) << first;
-    const Place self{first.packet->source, first.packet->source_port};
-    const auto inner =
-        Inner(packet(kUser, kNodePort, kAck), MESH_IDENTITY_WORLD | MESH_VNI_SERVICE);
-    EXPECT_EQ(inner, packet(self, kFar, kAck));
-    EXPECT_EQ(Flow(packet(kUser, kNodePort, kAck)).packets, 2u);
-    // All values of one word, so that carries and both zeros occur.
-    for (int value = 0; value < 65536; value += 1021) {
-      Packet sent = packet(kUser, kNodePort, kAck);
-      sent.payload = {static_cast<char>(value >> 8), static_cast<char>(value)};
-      Packet expected = packet(self, kFar, kAck);
-      expected.payload = sent.payload;
-      ASSERT_EQ(Inner(sent, MESH_IDENTITY_WORLD | MESH_VNI_SERVICE), expected);
-    }
-  }
-}
-
-TEST_F(XdpTest, ForwardsForDirectReturnUntranslated) {
-  Serve({"10.244.2.10:8080"}, MESH_SERVICE_DIRECT_RETURN);
-  FromUplink(Tcp(kUser, kBalancer, kSyn));
-  const Packet packet = Tcp(kUser, kBalancer, kAck, "odd");
-  EXPECT_EQ(Inner(packet, MESH_IDENTITY_WORLD_DIRECT | MESH_VNI_SERVICE), packet);
-  EXPECT_EQ(inner_.substr(0, 6), std::string("\x0a\xf4\x02\x0a\x1f\x90", 6));
-  EXPECT_EQ(inner_.substr(6, 6), std::string("\x02\x00\x00\x00\x01\x00", 6));
-}
-
-TEST_F(XdpTest, LeavesEverythingElseToTc) {
-  Serve({"10.244.2.10:8080"}, MESH_SERVICE_DIRECT_RETURN);
-  // No flow yet.
-  ExpectLeftToTc(Tcp(kUser, kBalancer, kSyn));
-  ExpectLeftToTc(Tcp(kUser, kBalancer, kAck, "odd"));
-  FromUplink(Tcp(kUser, kBalancer, kSyn));
-  // What changes the flow's state.
-  for (const uint8_t flags : {kSyn, mesh::testing::kFin, mesh::testing::kRst}) {
-    ExpectLeftToTc(Tcp(kUser, kBalancer, flags));
-    ExpectLeftToTc(Tcp(kUser, kBalancer, flags | kAck));
-  }
-  // What is answered: too long for the tunnel.
-  ExpectLeftToTc(Tcp(kUser, kBalancer, kAck, std::string(1420, 'x')));
-  // What is cut short.
-  const std::string whole = Encode(Tcp(kUser, kBalancer, kAck, "odd"));
-  for (size_t length = 15; length < whole.size(); ++length) {
-    const Outcome out = FromXdp(whole.substr(0, length));
-    EXPECT_EQ(out.verdict, kXdpPass) << length;
-  }
-  // The node's own.
-  ExpectLeftToTc(Tcp(kUser, At("192.0.2.1:22"), kAck, "odd"));
-  // What was decided before something changed.
-  JudgeAgain();
-  ExpectLeftToTc(Tcp(kUser, kBalancer, kAck, "odd"));
-}
+#ifndef MESH_TEST_IPV6  // what asks for IPv6: nd_packet_test.cc
 
 TEST_F(FrontendTest, AnswersArpForAnnouncedAddressesOnly) {
   const mesh_announce_key key{inet_addr("192.0.2.50")};

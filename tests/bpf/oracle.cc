@@ -364,7 +364,7 @@ void Oracle::Enter(const Tuple& key, const Entry& forward, double now_s) {
 std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& key,
                                        uint32_t identity) {
   const auto refused = [](std::string reason) {
-    return Expectation{std::move(reason), {}, {}, 0, 0, [](const Packet&) {}};
+    return Expectation{.reason = std::move(reason), .learn = [](const Packet&) {}};
   };
   const bool from_uplink = packet.from.kind == Side::Kind::kUplink;
   if (packet.about.has_value() || (key.protocol == kIcmp && key.source_port == 0)) {
@@ -444,7 +444,8 @@ std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& 
     if (masqueraded) {
       entry.out.source = entry.to.kind == Side::Kind::kUplink ? node_ip : gateway;
     }
-    Expectation expectation{"forwarded", entry.to, Leaves(packet.packet, entry, false), 0, 0, {}};
+    Expectation expectation{
+        .reason = "forwarded", .to = entry.to, .packet = Leaves(packet.packet, entry, false)};
     const auto other = table_.find(entry.out.Reversed());
     if (masqueraded) {
       expectation.first_port = key.protocol == kIcmp ? 1 : 10000;
@@ -481,15 +482,21 @@ std::vector<Expectation> Oracle::Forward(const OraclePacket& packet, const Tuple
   if (!known) {
     uint32_t identity = 0;
     const std::string wrong = CheckSource(packet, &identity);
-    if (!wrong.empty()) return {{wrong, {}, {}, 0, 0, [](const Packet&) {}}};
+    if (!wrong.empty()) return {{.reason = wrong, .learn = [](const Packet&) {}}};
     const std::string verdict = Review(packet, key, identity);
     if (!verdict.empty()) Delete(key);
     if (verdict == kAgain) return Begin(packet, key, identity);
-    if (!verdict.empty()) return {{verdict, {}, {}, 0, 0, [](const Packet&) {}}};
+    if (!verdict.empty()) return {{.reason = verdict, .learn = [](const Packet&) {}}};
   }
   const Entry& entry = it->second;
-  Expectation out{"forwarded", entry.to, Leaves(packet.packet, entry, packet.about.has_value()),
-                  0,           0,        {}};
+  Expectation out{.reason = "forwarded",
+                  .to = entry.to,
+                  .packet = Leaves(packet.packet, entry, packet.about.has_value())};
+  // Nothing is decided any more, and nothing of the flow changes.
+  out.early = known && entry.in.kind == Side::Kind::kUplink && entry.to.kind == Side::Kind::kPeer &&
+              !packet.about.has_value() &&
+              (key.protocol == kUdp ||
+               (key.protocol == kTcp && (packet.packet.tcp_flags & (kSyn | kFin | kRst)) == 0));
   if (packet.about.has_value()) {
     out.packet = packet.packet;
     out.packet.destination = entry.out.destination;
@@ -528,6 +535,18 @@ std::optional<std::pair<Side, Tuple>> Oracle::Pick(uint64_t random) const {
   auto it = table_.begin();
   std::advance(it, random % table_.size());
   return std::pair(it->second.in, it->first);
+}
+
+std::optional<std::pair<Side, Tuple>> Oracle::PickPassing(uint64_t random) const {
+  std::vector<Tuple> passing;
+  for (const auto& [key, entry] : table_) {
+    if (entry.in.kind == Side::Kind::kUplink && entry.to.kind == Side::Kind::kPeer) {
+      passing.push_back(key);
+    }
+  }
+  if (passing.empty()) return std::nullopt;
+  const Tuple& key = passing[random % passing.size()];
+  return std::pair(table_.at(key).in, key);
 }
 
 const Tuple* Oracle::Leaving(const Tuple& tuple) const {

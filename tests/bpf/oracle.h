@@ -59,6 +59,7 @@ struct Expectation {
   mesh::testing::Packet packet;
   // The programs draw a source port (ICMP: id) of these; 0, 0: none.
   uint16_t first_port = 0, last_port = 0;
+  bool early = false;  // by XDP, before the tc program sees it
   std::function<void(const mesh::testing::Packet& out)> learn;
 };
 std::ostream& operator<<(std::ostream& out, const Expectation& expectation);
@@ -117,6 +118,8 @@ class Oracle {
 
   // A packet of a flow that is known, and where it would come from; nullopt: none is.
   std::optional<std::pair<Side, Tuple>> Pick(uint64_t random) const;
+  // One from outside to another node.
+  std::optional<std::pair<Side, Tuple>> PickPassing(uint64_t random) const;
   // How the packets of a known direction leave.
   const Tuple* Leaving(const Tuple& tuple) const;
   size_t flows() const { return table_.size() / 2; }

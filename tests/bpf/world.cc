@@ -391,7 +391,7 @@ Outcome World::Run(int program_fd, int ifindex, const std::string& frame,
                    std::array<uint32_t, 2> cb, bool xdp, bool raw) {
   const std::map<std::string, uint64_t> before = Counters();
   Outcome out;
-  const std::string sent = kIpv6 && !xdp ? FrameToIpv6(frame) : frame;
+  const std::string sent = kIpv6 ? FrameToIpv6(frame) : frame;
   const absl::StatusOr<ProgRunResult> result = ProgRun(program_fd, {sent, ifindex, cb, 1, xdp});
   EXPECT_TRUE(result.ok()) << result.status();
   if (!result.ok()) return out;
