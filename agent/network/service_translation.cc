@@ -287,8 +287,14 @@ class Translator {
     const Predicate nearest = Nearest(*candidates);
     for (Candidate& c : *candidates) {
       if (c.backend.state != BackendState::kActive) continue;
-      if (part_ != Part::kOutside && (from_.internal_traffic_local() ? local : nearest)(c))
+      if (part_ == Part::kOutside) {
+        // Whoever dials them inside has neither policy. Without a set for them they get the
+        // external.
+        if (from_.external_traffic_local() && nearest(c))
+          c.backend.scopes |= dataplane::kScopeInternal;
+      } else if ((from_.internal_traffic_local() ? local : nearest)(c)) {
         c.backend.scopes |= dataplane::kScopeInternal;
+      }
       if (part_ != Part::kClusterIp && (from_.external_traffic_local() ? local : nearest)(c))
         c.backend.scopes |= dataplane::kScopeExternal;
     }

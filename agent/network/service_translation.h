@@ -47,6 +47,8 @@ std::string OutsideKey(const std::string& key);
 // The scopes of a backend, of those that are active and of one port and family:
 //   internal  all; internalTrafficPolicy Local: those of this node, be there none
 //   external  all; externalTrafficPolicy Local: those of this node, be there none
+// Pods and nodes of the cluster that dial an address for the outside get all, whatever the policies
+// say, as if they had gone out and come in again at a node with a backend.
 //   "all" with a trafficDistribution: the nearest that are there - PreferSameNode: this node, then
 //   its zone, then all; PreferSameZone and PreferClose: the zone, then all.
 Translated TranslateService(const std::string& key, const v1::ServiceState& from,

@@ -399,6 +399,17 @@ TEST_F(FrontendTest, OfAnExternalAddressHasAllBackendsForWhoIsInside) {
   EXPECT_EQ(Dial(kBalanced, 40000), kOne);
 }
 
+TEST_F(FrontendTest, OfAServiceWithoutAClusterIpHasASetForWhoIsInside) {
+  // Both policies Local: one set for the outside, here empty, one for pods, none at a ClusterIP.
+  PutService({kBalanced, kService, MESH_SCOPE_EXTERNAL, MESH_SERVICE_EXTERNAL}, {});
+  Put(BackendRow{.id = 1, .service_id = kService, .place = kOnePort, .scopes = kScopeInternal});
+  PutSet(kService, MESH_SCOPE_INTERNAL, {1});
+
+  EXPECT_EQ(Dial(kBalanced, 40000), kOne);
+  PutSet(kService, MESH_SCOPE_INTERNAL, {});
+  EXPECT_EQ(Dial(kBalanced, 40001), "no_backend");
+}
+
 TEST_F(FrontendTest, OfTheNodeIsAtEachOfItsAddresses) {
   PutService({"0.0.0.0:30080", kService, MESH_SCOPE_EXTERNAL, MESH_SERVICE_EXTERNAL}, {kOnePort});
 

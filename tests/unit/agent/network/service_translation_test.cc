@@ -166,6 +166,17 @@ TEST(TranslateService, InternalPolicyIsAboutTheClusterIpAlone) {
   EXPECT_EQ(out.v4_outside->load_balancer_ips.size(), 1u);
   EXPECT_EQ(out.v4_outside->name, "web");
 
+  // Both policies Local: clients outside get this node's, clients inside all.
+  web.set_external_traffic_local(true);
+  out = TranslateService("shop/web", web, kNode, &skipped);
+  EXPECT_EQ(Scopes({out.v4, {}}), "i-");
+  EXPECT_EQ(Scopes({out.v4_outside, {}}), "bi");
+  web.set_traffic_distribution("PreferSameNode");
+  out = TranslateService("shop/web", web, kNode, &skipped);
+  EXPECT_EQ(Scopes({out.v4_outside, {}}), "b-") << "what they prefer holds";
+  web.clear_traffic_distribution();
+  web.set_external_traffic_local(false);
+
   web.clear_load_balancer_ips();  // the second port has no frontend outside any more
   out = TranslateService("shop/web", web, kNode, &skipped);
   EXPECT_EQ(out.v4_outside->ports.size(), 1u);
@@ -178,7 +189,7 @@ TEST(TranslateService, InternalPolicyIsAboutTheClusterIpAlone) {
 
 TEST(TranslateService, ANodeWithoutAZonePrefersNoZone) {
   v1::ServiceState web = Web({"n2/", "n3/west"});
-  web.set_traffic_distribution("PreferSameZone");
+  web.set_traffic_distribution("PreferSameNode");
 
   NodeView nowhere = kNode;
   nowhere.zone = "";

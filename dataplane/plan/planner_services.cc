@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a plan owes to Services.
+#include <algorithm>
+#include <utility>
+
+#include "dataplane/maglev/maglev.h"
+#include "dataplane/plan/planner_impl.h"
+#include "fmt/format.h"
+
+namespace mesh::dataplane {
+
+// With the Services that want one of the same frontends: who has it may change for them.
+std::set<std::string> Planner::Impl::WithRivals(std::set<std::string> keys) const {
+  std::vector<std::string> open(keys.begin(), keys.end());
+  const auto add_rivals = [&](const Frontend& frontend) {
+    const auto it = claims_.find(frontend);
+    if (it == claims_.end()) return;
+    for (const Claimant& claimant : it->second) {
+      if (keys.insert(claimant.key).second) open.push_back(claimant.key);
+    }
+  };
+  while (!open.empty()) {
+    const std::string key = std::move(open.back());
+    open.pop_back();
+    if (const auto it = records_.find(key); it != records_.end()) {
+      for (const PortRecord& port : it->second.ports) {
+        for (const Claim& claim : port.claims) add_rivals(claim.frontend);
+      }
+    }
+    if (const auto it = desired_->services.find(key); it != desired_->services.end()) {
+      std::vector<std::string> problems;
+      for (const ServicePort& port : it->second.ports) {
+        for (const Claim& claim : ClaimsOf(key, it->second, port, &problems)) {
+          add_rivals(claim.frontend);
+        }
+      }
+    }
+  }
+  return keys;
+}
+
+void Planner::Impl::PlanServices(const std::set<std::string>& changed) {
+  const std::set<std::string> keys = WithRivals(changed);
+  for (const std::string& key : keys) Release(key);
+  for (const std::string& key : keys) {
+    const auto it = desired_->services.find(key);
+    if (it != desired_->services.end()) Register(key, it->second);
+  }
+  Number(keys);
+  for (const std::string& key : keys) {
+    if (records_.contains(key)) PlanService(key);
+  }
+  for (const uint32_t id : released_ids_) {
+    if (!owners_.contains(id)) RemoveLeft(id, {}, {false, false});
+  }
+}
+
+void Planner::Impl::Release(const std::string& key) {
+  const auto it = records_.find(key);
+  if (it == records_.end()) return;
+  for (size_t i = 0; i < it->second.ports.size(); ++i) {
+    const PortRecord& port = it->second.ports[i];
+    for (const Claim& claim : port.claims) {
+      const auto claims = claims_.find(claim.frontend);
+      claims->second.erase({key, i, claim.kind});
+      if (claims->second.empty()) claims_.erase(claims);
+    }
+    if (port.service_id == 0) continue;
+    owners_.erase(port.service_id);
+    released_ids_.insert(port.service_id);
+    const ServicePort& was = it->second.service.ports[i];
+    released_names_.emplace(PortName(key, was.protocol, was.name), port.service_id);
+  }
+  for (const auto& place : it->second.outside) {
+    const auto claims = outside_.find(place);
+    claims->second.erase(key);
+    if (claims->second.empty()) outside_.erase(claims);
+    touched_outside_.insert(place);
+  }
+  troubled_.erase(key);
+  records_.erase(it);
+}
+
+void Planner::Impl::Register(const std::string& key, const Service& service) {
+  ServiceRecord& record = records_[key];
+  record.service = service;
+  record.ports.resize(service.ports.size());
+  if (service.family == Family::kV6 && !node_.has_ipv6()) {
+    record.problems.push_back(fmt::format("service {}: is of IPv6, and {}", key, kNoIpv6));
+    return;
+  }
+  for (size_t i = 0; i < service.ports.size(); ++i) {
+    PortRecord& port = record.ports[i];
+    port.claims = ClaimsOf(key, service, service.ports[i], &record.problems);
+    for (const Claim& claim : port.claims) claims_[claim.frontend].insert({key, i, claim.kind});
+  }
+  const auto add = [&](Outside kind, const IpAddress& ip) {
+    if (!IsOf(service.family, ip)) return;  // told with the claims
+    const std::pair<Outside, IpPrefix> place(kind, IpPrefix::Of(ip));
+    outside_[place].insert(key);
+    record.outside.push_back(place);
+    touched_outside_.insert(place);
+  };
+  for (const IpAddress& ip : service.load_balancer_ips) {
+    if (service.announced) add(Outside::kAnnounced, ip);
+    add(Outside::kRoute, ip);
+  }
+  for (const IpAddress& ip : service.external_ips) add(Outside::kRoute, ip);
+}
+
+bool Planner::Impl::Owns(const std::string& key, size_t port, const Frontend& frontend) const {
+  const Claimant& first = *claims_.at(frontend).begin();
+  return first.key == key && first.port == port;
+}
+
+// A port keeps its number while it is called the same or one of its frontends stays: flows and
+// affinities name it.
+void Planner::Impl::Number(const std::set<std::string>& keys) {
+  const auto each_unnumbered = [&](const auto& visit) {
+    for (const std::string& key : keys) {
+      const auto it = records_.find(key);
+      if (it == records_.end()) continue;
+      for (size_t i = 0; i < it->second.ports.size(); ++i) {
+        PortRecord& port = it->second.ports[i];
+        if (port.service_id != 0) continue;
+        std::vector<const Frontend*> own;
+        for (const Claim& claim : port.claims) {
+          if (Owns(key, i, claim.frontend)) own.push_back(&claim.frontend);
+        }
+        if (own.empty()) continue;
+        const uint32_t id = visit(key, it->second.service.ports[i], own);
+        if (id != 0 && owners_.try_emplace(id, key, i).second) port.service_id = id;
+      }
+    }
+  };
+  each_unnumbered([&](const std::string& key, const ServicePort& port, const auto&) {
+    const auto it = released_names_.find(PortName(key, port.protocol, port.name));
+    return it == released_names_.end() ? 0 : it->second;
+  });
+  each_unnumbered([&](const std::string&, const ServicePort&, const auto& own) {
+    for (const Frontend* frontend : own) {
+      const auto it = observed_->frontends.find(*frontend);
+      if (it != observed_->frontends.end() && !owners_.contains(it->second.service_id)) {
+        return it->second.service_id;
+      }
+    }
+    return uint32_t{0};
+  });
+  each_unnumbered(
+      [&](const std::string&, const ServicePort&, const auto&) { return next_.service++; });
+}
+
+void Planner::Impl::PlanService(const std::string& key) {
+  ServiceRecord& record = records_.at(key);
+  for (size_t i = 0; i < record.ports.size(); ++i) PlanPort(key, record, i);
+  if (!record.problems.empty()) troubled_.insert(key);
+}
+
+void Planner::Impl::PlanPort(const std::string& key, ServiceRecord& record, size_t index) {
+  const Service& service = record.service;
+  const ServicePort& port = service.ports[index];
+  const uint32_t id = record.ports[index].service_id;
+
+  std::array<bool, 2> scopes = {false, false};
+  bool ranged = false;
+  std::vector<const Claim*> own;
+  for (const Claim& claim : record.ports[index].claims) {
+    if (!Owns(key, index, claim.frontend)) {
+      const Claimant& first = *claims_.at(claim.frontend).begin();
+      record.problems.push_back(fmt::format("service {} port {}: {} belongs to service {} port {}",
+                                            key, port.port, Describe(claim.frontend), first.key,
+                                            records_.at(first.key).service.ports[first.port].port));
+      continue;
+    }
+    own.push_back(&claim);
+    scopes[static_cast<size_t>(claim.scope())] = true;
+    if (claim.kind == FrontendKind::kLoadBalancer) ranged = !service.source_ranges.empty();
+  }
+  if (id == 0) return;
+  // No frontend of it names that set; who dials from inside gets it all the same.
+  const auto serves_inside = [](const Backend& backend) {
+    return (backend.scopes & kScopeInternal) != 0;
+  };
+  if (service.outside && std::ranges::any_of(port.backends, serves_inside))
+    scopes[static_cast<size_t>(Scope::kInternal)] = true;
+
+  const auto seen = observed_->services.find(id);
+  std::map<std::pair<IpAddress, uint16_t>, const Backend*> backends;
+  for (const Backend& backend : port.backends) {
+    if (!IsOf(service.family, backend.ip) || backend.port == 0) {
+      record.problems.push_back(fmt::format("service {}: cannot reach backend {} port {} in {}",
+                                            key, backend.ip.ToString(), backend.port,
+                                            NameOf(service.family)));
+      continue;
+    }
+    backends.emplace(std::pair(backend.ip, backend.port), &backend);
+  }
+  std::set<uint32_t> wanted;
+  std::array<std::vector<std::pair<uint32_t, uint16_t>>, 2> weights;
+  for (const auto& [address, backend] : backends) {
+    BackendEntry entry;
+    entry.service_id = id;
+    entry.ip = backend->ip;
+    entry.port = backend->port;
+    entry.protocol = port.protocol;
+    entry.state = backend->state;
+    entry.weight = backend->weight;
+    entry.scopes = 0;
+    uint32_t backend_id = 0;
+    if (seen != observed_->services.end()) {
+      const auto it = seen->second.backend_ids.find(address);
+      if (it != seen->second.backend_ids.end()) backend_id = it->second;
+    }
+    const bool is_new = backend_id == 0;
+    if (is_new) backend_id = next_.backend++;
+    wanted.insert(backend_id);
+    for (const Scope scope : kScopes) {
+      const size_t s = static_cast<size_t>(scope);
+      if (!scopes[s] || (backend->scopes & (1 << s)) == 0) continue;
+      if (backend->state != BackendState::kActive) continue;
+      weights[s].emplace_back(backend_id, backend->weight);
+      entry.scopes |= static_cast<uint8_t>(1 << s);
+      if (AlgorithmOf(service, scope) == Algorithm::kLeastLoaded) entry.counted = true;
+    }
+    if (!is_new && observed_->backends.at(backend_id) == entry) continue;
+    // Datagrams that have rested leave it.
+    if (entry.state == BackendState::kDraining &&
+        (is_new || observed_->backends.at(backend_id).state != entry.state)) {
+      plan_.judge_flows_again = true;
+    }
+    phases_.put_backends.push_back(PutBackend{backend_id, entry});
+  }
+  for (const Scope scope : kScopes) {
+    const size_t s = static_cast<size_t>(scope);
+    if (scopes[s]) PlanSet(id, scope, AlgorithmOf(service, scope), weights[s]);
+  }
+  std::set<IpPrefix> ranges;
+  for (const IpPrefix& range : service.source_ranges) {
+    if (!ranged) break;
+    if (FamilyOf(range) == service.family) ranges.insert(range);
+    if (FamilyOf(range) == Family::kV4 || node_.has_ipv6()) continue;
+    record.problems.push_back(
+        fmt::format("service {}: source range {}: {}", key, range.ToString(), kNoIpv6));
+  }
+  PlanSourceRanges(id, ranges);
+
+  for (const Claim* claim : own) {
+    FrontendEntry entry;
+    entry.service_id = id;
+    entry.scope = claim->scope();
+    entry.identity = service.identity;
+    entry.affinity_seconds = service.affinity_seconds;
+    entry.source_ranges = ranged && claim->kind == FrontendKind::kLoadBalancer;
+    entry.direct_return = service.direct_return && claim->scope() == Scope::kExternal;
+    const auto it = observed_->frontends.find(claim->frontend);
+    if (it != observed_->frontends.end() && it->second == entry) continue;
+    phases_.put_frontends.push_back(PutFrontend{claim->frontend, entry});
+  }
+  RemoveLeft(id, wanted, scopes);
+}
+
+void Planner::Impl::PlanSet(uint32_t service_id, Scope scope, Algorithm algorithm,
+                            const std::vector<std::pair<uint32_t, uint16_t>>& weights) {
+  SetEntry entry;
+  entry.algorithm = algorithm;
+  if (algorithm == Algorithm::kMaglev) entry.table_size = MaglevTableSize(weights.size());
+  entry.slots = SlotsOf(weights);
+  const SetEntry* now = observed_->FindSet(service_id, scope);
+  if (now != nullptr) entry.generation = now->generation;
+  if (now != nullptr && *now == entry) return;
+  phases_.put_sets.push_back(PutSet{service_id, scope, std::move(entry)});
+}
+
+void Planner::Impl::PlanSourceRanges(uint32_t service_id, const std::set<IpPrefix>& wanted) {
+  const auto seen = observed_->services.find(service_id);
+  for (const IpPrefix& range : wanted) {
+    if (seen == observed_->services.end() || !seen->second.source_ranges.contains(range)) {
+      phases_.put_source_ranges.push_back(PutSourceRange{service_id, range});
+    }
+  }
+  if (seen == observed_->services.end()) return;
+  for (const IpPrefix& range : seen->second.source_ranges) {
+    if (!wanted.contains(range)) {
+      phases_.remove_source_ranges.push_back(RemoveSourceRange{service_id, range});
+    }
+  }
+}
+
+// Everything the maps hold under this number beyond what is wanted. Source ranges have been
+// planned when the number is still somebody's.
+void Planner::Impl::RemoveLeft(uint32_t service_id, const std::set<uint32_t>& backends,
+                               const std::array<bool, 2>& scopes) {
+  const auto it = observed_->services.find(service_id);
+  if (it == observed_->services.end()) return;
+  const ServiceEntry& entry = it->second;
+  for (const Frontend& frontend : entry.frontends) {
+    // A claimed one is this port's or is written over.
+    if (!claims_.contains(frontend)) phases_.remove_frontends.push_back(RemoveFrontend{frontend});
+  }
+  for (const Scope scope : kScopes) {
+    const size_t s = static_cast<size_t>(scope);
+    if (entry.sets[s].has_value() && !scopes[s]) {
+      phases_.remove_sets.push_back(RemoveSet{service_id, scope});
+    }
+  }
+  if (!owners_.contains(service_id)) {
+    for (const IpPrefix& range : entry.source_ranges) {
+      phases_.remove_source_ranges.push_back(RemoveSourceRange{service_id, range});
+    }
+  }
+  for (const auto& [address, id] : entry.backend_ids) {
+    if (!backends.contains(id)) phases_.remove_backends.push_back(RemoveBackend{id});
+  }
+}
+
+}  // namespace mesh::dataplane
