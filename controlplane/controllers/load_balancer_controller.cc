@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "common/ip_address.h"
 #include "controlplane/controllers/objects.h"
 #include "fmt/format.h"
 
@@ -14,6 +15,30 @@ std::set<std::string> AddressesOf(const v1::Resource* side) {
   if (side == nullptr || !side->has_service()) return out;
   for (const auto& entry : side->service().status().load_balancer().ingress()) {
     out.insert(entry.ip());
+  }
+  return out;
+}
+
+// Source ranges that say nothing, or more than they seem to: empty when all is well.
+std::string WhatRangesLeaveOut(const v1::ServiceSpec& spec) {
+  if (spec.load_balancer_source_ranges().empty()) return "";
+  std::set<std::string> families(spec.ip_families().begin(), spec.ip_families().end());
+  if (families.empty()) families.insert("IPv4");
+  std::set<std::string> named;
+  std::string out;
+  for (const std::string& text : spec.load_balancer_source_ranges()) {
+    const auto range = IpPrefix::Parse(text);
+    if (!range.ok()) continue;  // admission refuses it
+    const std::string family = range->base().is_v4() ? "IPv4" : "IPv6";
+    named.insert(family);
+    if (families.contains(family)) continue;
+    out += fmt::format("{}{} admits nobody: the Service has no {}", out.empty() ? "" : "; ", text,
+                       family);
+  }
+  for (const std::string& family : families) {
+    if (named.contains(family)) continue;
+    out += fmt::format("{}no client of {} is admitted: no range is of it", out.empty() ? "" : "; ",
+                       family);
   }
   return out;
 }
@@ -56,6 +81,11 @@ ReconcileResult LoadBalancerController::Reconcile(const ClusterState& state, con
   if (!choice.reason.empty()) {
     result.events.push_back({ReferenceTo("v1", "Service", service->metadata()), "Warning",
                              choice.reason, choice.message});
+  }
+  if (const std::string why = WhatRangesLeaveOut(service->spec()); !why.empty()) {
+    result.events.push_back({ReferenceTo("v1", "Service", service->metadata()), "Warning",
+                             "SourceRangeFamily",
+                             fmt::format("spec.loadBalancerSourceRanges: {}", why)});
   }
   return result;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a person is told who asks for what cannot be, and that everything else goes on. A real meshd
 // and the real command line; no node is needed. (A targetPort that no container names needs a pod
-// with an address: EndpointsController tests.)
+// with an address: edge_test.cc.)
 #include <gmock/gmock.h>
 #include <signal.h>
 #include <spawn.h>
@@ -25,7 +25,9 @@ using ::testing::HasSubstr;
 
 class BadInputTest : public ::testing::Test {
  protected:
-  void SetUp() override {
+  void SetUp() override { Start({}); }
+
+  void Start(const std::vector<std::string>& more) {
     char folder[] = "/tmp/mesh-bad-XXXXXX";
     ASSERT_NE(::mkdtemp(folder), nullptr);
     folder_ = folder;
@@ -33,6 +35,7 @@ class BadInputTest : public ::testing::Test {
         MESH_BIN_DIR "/meshd",   "--data-dir",  folder_ + "/data",
         "--unix-socket",         Socket(),      "--load-balancer-pool",
         "192.0.2.50-192.0.2.51", "--log-level", "warn"};
+    words.insert(words.end(), more.begin(), more.end());
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
@@ -99,6 +102,23 @@ class BadInputTest : public ::testing::Test {
   pid_t meshd_ = 0;
 };
 
+// A cluster of both families whose pool is of IPv4 alone.
+class BadInputInIpv6Test : public BadInputTest {
+ protected:
+  void SetUp() override {
+    Start({"--cluster-cidr", "10.244.0.0/16,fd00:10:244::/48", "--service-cidr",
+           "10.96.0.0/16,fd00:10:96::/112"});
+  }
+  // Refused, at that line and column, with these words.
+  void ExpectRefused(const std::string& manifest, const std::string& place,
+                     const std::vector<std::string>& words) const {
+    const cli::local::Output output = Apply(manifest);
+    EXPECT_EQ(output.exit_code, 1) << manifest;
+    EXPECT_THAT(output.text, HasSubstr(place));
+    for (const std::string& word : words) EXPECT_THAT(output.text, HasSubstr(word));
+  }
+};
+
 TEST_F(BadInputTest, ANodePortOfAnotherService) {
   ExpectApplied(Service("first", "  type: NodePort\n", "", "    nodePort: 30080\n"));
 
@@ -157,6 +177,83 @@ TEST_F(BadInputTest, AnEndpointSliceThatPointsOutside) {
   EXPECT_EQ(output.exit_code, 1);
   EXPECT_THAT(output.text, AllOf(HasSubstr(":11:15: error:"),
                                  HasSubstr("endpoints[0].addresses[0]"), HasSubstr("10.96.0.10")));
+}
+
+TEST_F(BadInputTest, IPv6InAClusterThatHasNone) {
+  const cli::local::Output output = Apply(Service("web", "  ipFamilyPolicy: RequireDualStack\n"));
+
+  EXPECT_EQ(output.exit_code, 1);
+  EXPECT_THAT(output.text, AllOf(HasSubstr("spec.ipFamilyPolicy"), HasSubstr("RequireDualStack"),
+                                 HasSubstr("--service-cidr")));
+  ExpectApplied(Service("web", "  ipFamilyPolicy: PreferDualStack\n"));
+}
+
+TEST_F(BadInputInIpv6Test, AnExternalAddressOfTheOtherFamily) {
+  ExpectRefused(Service("web", "  externalIPs: [\"2001:db8::7\"]\n"),
+                ":6:", {"spec.externalIPs[0]", "2001:db8::7", "no IPv6"});
+  ExpectApplied(
+      Service("web", "  externalIPs: [\"2001:db8::7\"]\n  ipFamilyPolicy: RequireDualStack\n"));
+}
+
+TEST_F(BadInputInIpv6Test, ClusterAddressesOutOfTheirRangeOrOrder) {
+  ExpectRefused(Service("web", "  ipFamilies: [IPv6]\n  clusterIP: \"fd00:10:97::5\"\n"), ":",
+                {"spec.clusterIP", "fd00:10:97::5", "fd00:10:96::/112"});
+  ExpectRefused(Service("web",
+                        "  ipFamilyPolicy: RequireDualStack\n  ipFamilies: [IPv4, IPv6]\n"
+                        "  clusterIPs: [\"fd00:10:96::55\", \"10.96.0.55\"]\n"),
+                ":", {"spec.clusterIPs", "fd00:10:96::55"});
+  ExpectApplied(Service("web",
+                        "  ipFamilyPolicy: RequireDualStack\n  ipFamilies: [IPv6, IPv4]\n"
+                        "  clusterIPs: [\"fd00:10:96::55\", \"10.96.0.55\"]\n"));
+  EXPECT_EQ(Field("web", ".spec.clusterIP"), "fd00:10:96::55");
+  // Two Services, one address.
+  ExpectRefused(Service("other", "  clusterIP: \"fd00:10:96::55\"\n"), ":",
+                {"fd00:10:96::55", "already allocated"});
+}
+
+TEST_F(BadInputInIpv6Test, APoolOfOneFamilyOnly) {
+  ExpectApplied(Service("both", "  type: LoadBalancer\n  ipFamilyPolicy: RequireDualStack\n") +
+                Service("six", "  type: LoadBalancer\n  ipFamilies: [IPv6]\n") +
+                Service("wish",
+                        "  type: LoadBalancer\n  ipFamilies: [IPv6]\n"
+                        "  loadBalancerIP: \"fd00::9\"\n"));
+
+  for (const char* name : {"service/both", "service/six", "service/wish"})
+    ExpectEvent({"NoLoadBalancerPool", name, "no IPv6 address"});
+  EXPECT_TRUE(Eventually([&] {
+    return Field("both", ".status.loadBalancer.ingress[0].ip") == "192.0.2.50";
+  })) << Field("both", ".status.loadBalancer");
+}
+
+TEST_F(BadInputInIpv6Test, SourceRangesOfTheOtherFamily) {
+  ExpectApplied(
+      Service("web", "  type: LoadBalancer\n  loadBalancerSourceRanges: [\"2001:db8:5::/48\"]\n"));
+
+  ExpectEvent({"SourceRangeFamily", "service/web", "2001:db8:5::/48", "no client of IPv4"});
+  ExpectRefused(
+      Service("bad", "  type: LoadBalancer\n  loadBalancerSourceRanges: [\"2001:db8::/129\"]\n"),
+      ":7:", {"spec.loadBalancerSourceRanges[0]", "2001:db8::/129"});
+}
+
+TEST_F(BadInputInIpv6Test, EndpointSlicesOfTheWrongFamilyOrThatPointOutside) {
+  const auto slice = [](const std::string& name, const std::string& type,
+                        const std::string& address) {
+    return fmt::format(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {}\n"
+        "  labels:\n    kubernetes.io/service-name: db\naddressType: {}\nports:\n"
+        "- port: 5432\nendpoints:\n- addresses: [\"{}\"]\n---\n",
+        name, type, address);
+  };
+  ExpectRefused(slice("db", "IPv6", "10.0.0.9"),
+                ":11:15: error:", {"endpoints[0].addresses[0]", "10.0.0.9", "valid IPv6 address"});
+  ExpectRefused(slice("db", "IPv4", "2001:db8::9"), ":11:15: error:", {"valid IPv4 address"});
+  // One that leads back into the packet path is none.
+  ExpectRefused(slice("db", "IPv6", "fd00:10:96::10"), ":11:15: error:", {"fd00:10:96::10"});
+
+  ExpectApplied(Service("db", "") + slice("unused", "IPv6", "2001:db8::9"));
+  ExpectEvent({"AddressFamily", "service/db", "unused", "IPv6"});
+  ExpectApplied(Service("db", "  ipFamilyPolicy: RequireDualStack\n"));
+  ExpectEvent({"EndpointsOutsideCluster", "service/db", "2001:db8::9"});
 }
 
 TEST_F(BadInputTest, AnAnnotationWithAWrongValue) {

@@ -82,6 +82,22 @@ TEST_F(LoadBalancerControllerTest, SaysThatThereIsNoPool) {
   EXPECT_EQ(result.events[0].reason, "NoLoadBalancerPool");
 }
 
+TEST_F(LoadBalancerControllerTest, NamesTheSourceRangesThatAdmitNobody) {
+  Add("a", "192.168.1.1");
+  v1::Service service = world.service("a");
+  v1::ServiceSpec* spec = service.mutable_spec();
+  spec->add_ip_families("IPv4");
+  spec->add_load_balancer_source_ranges("198.51.100.0/24");
+  world.Put(Wrap(service));
+  EXPECT_EQ(Why("a"), "");
+
+  spec->set_load_balancer_source_ranges(0, "2001:db8::/32");
+  world.Put(Wrap(service));
+  EXPECT_EQ(Why("a"),
+            "SourceRangeFamily: spec.loadBalancerSourceRanges: 2001:db8::/32 admits nobody: the "
+            "Service has no IPv6; no client of IPv4 is admitted: no range is of it");
+}
+
 TEST_F(LoadBalancerControllerTest, AsksForAnAddressAsSoonAsOneIsFree) {
   Add("a", "192.168.1.1");
   Add("b", "192.168.1.2");
