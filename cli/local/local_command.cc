@@ -10,6 +10,7 @@
 #include "cli/commands/commands.h"
 #include "cli/local/cluster.h"
 #include "cli/local/node.h"
+#include "cli/output/table.h"
 #include "common/status.h"
 #include "fmt/format.h"
 
@@ -124,8 +125,9 @@ Command DownCommand() {
 }
 
 void PrintStatus(const local::ClusterStatus& status, std::ostream& out) {
-  out << fmt::format("{:<8}{:<10}{:<14}{:<16}{:<10}{:<12}{:<10}{}\n", "NAME", "STATUS", "ADDRESS",
-                     "NAMESPACE", "INIT", "CONTAINERD", "AGENT", "MESHD");
+  Table table{
+      .headers = {"NAME", "STATUS", "ADDRESS", "NAMESPACE", "INIT", "CONTAINERD", "AGENT", "MESHD"},
+      .rows = {}};
   for (const local::NodeStatus& node : status.nodes) {
     const auto pid = [&](const char* service) {
       const auto it = node.pids.find(service);
@@ -134,10 +136,12 @@ void PrintStatus(const local::ClusterStatus& status, std::ostream& out) {
     const char* state = !node.pids.contains("node-init") ? "Down"
                         : node.ready                     ? "Ready"
                                                          : "NotReady";
-    out << fmt::format("{:<8}{:<10}{:<14}{:<16}{:<10}{:<12}{:<10}{}\n", node.name, state,
-                       node.address, node.netns, pid("node-init"), pid("containerd"), pid("agent"),
-                       pid("meshd"));
+    table.rows.push_back(
+        {node.name, state,
+         node.address6.empty() ? node.address : fmt::format("{},{}", node.address, node.address6),
+         node.netns, pid("node-init"), pid("containerd"), pid("agent"), pid("meshd")});
   }
+  out << Format(table, true);
 }
 
 Command StatusCommand() {

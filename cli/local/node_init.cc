@@ -15,6 +15,7 @@
 
 #include "absl/time/clock.h"
 #include "cli/local/cgroups.h"
+#include "cli/local/log_file.h"
 #include "cli/local/node.h"
 #include "cli/local/process.h"
 #include "common/log.h"
@@ -27,6 +28,7 @@ namespace {
 
 // A service that ran this long has recovered: its next end counts as the first.
 constexpr absl::Duration kHealthyRun = absl::Seconds(10);
+constexpr absl::Duration kRotateEvery = absl::Seconds(30);
 
 absl::Status Mount(const char* source, const char* target, const char* type, unsigned long flags,
                    const char* data = nullptr) {
@@ -54,8 +56,11 @@ absl::Status MountFilesystems(const NodeSpec& spec) {
 
 class Supervisor {
  public:
-  explicit Supervisor(const NodeSpec& spec) : run_dir_(spec.run_dir) {
-    for (const ServiceSpec& service : spec.services) services_.push_back({.spec = &service});
+  explicit Supervisor(const NodeSpec& spec) : run_dir_(spec.run_dir), logs_({spec.log_file}) {
+    for (const ServiceSpec& service : spec.services) {
+      services_.push_back({.spec = &service});
+      logs_.push_back(service.log_file);
+    }
   }
 
   // Ends at SIGTERM.
@@ -69,6 +74,7 @@ class Supervisor {
     if (!fd) return ErrnoStatus(errno, "signalfd");
     while (true) {
       StartDue();
+      RotateLogs();
       pollfd poll_fd = {fd.get(), POLLIN, 0};
       ::poll(&poll_fd, 1, WaitMs());
       signalfd_siginfo info;
@@ -87,6 +93,16 @@ class Supervisor {
     absl::Time due = absl::InfinitePast();
     int failures = 0;
   };
+
+  void RotateLogs() {
+    const absl::Time now = absl::Now();
+    if (now < rotate_due_) return;
+    rotate_due_ = now + kRotateEvery;
+    for (const std::string& log : logs_) {
+      if (const absl::Status status = RotateLog(log); !status.ok())
+        spdlog::warn("log {}: {}", log, std::string(status.message()));
+    }
+  }
 
   void StartDue() {
     for (Service& service : services_) {
@@ -155,16 +171,17 @@ class Supervisor {
   }
 
   int WaitMs() const {
-    absl::Duration wait = absl::InfiniteDuration();
+    absl::Duration wait = rotate_due_ - absl::Now();
     for (const Service& service : services_) {
       if (service.pid == 0) wait = std::min(wait, service.due - absl::Now());
     }
-    if (wait == absl::InfiniteDuration()) return -1;
     return static_cast<int>(std::max<int64_t>(0, absl::ToInt64Milliseconds(wait) + 1));
   }
 
   const std::string run_dir_;
   std::vector<Service> services_;
+  std::vector<std::string> logs_;
+  absl::Time rotate_due_ = absl::InfinitePast();
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "cli/output/printers.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <map>
 #include <set>
@@ -87,7 +88,7 @@ Row NodeRow(const v1::Node& node, bool wide, absl::Time now) {
     const v1::NodeSystemInfo& info = node.status().node_info();
     auto or_unknown = [](const std::string& text) { return text.empty() ? "<unknown>" : text; };
     row.insert(row.end(),
-               {OrNone(AddressOf(node, "InternalIP")), OrNone(AddressOf(node, "ExternalIP")),
+               {OrNone(AddressesOf(node, "InternalIP")), OrNone(AddressesOf(node, "ExternalIP")),
                 or_unknown(info.os_image()), or_unknown(info.kernel_version()),
                 or_unknown(info.container_runtime_version())});
   }
@@ -288,9 +289,14 @@ bool IsReady(const v1::Endpoint& endpoint) {
 std::string EndpointsText(const std::vector<const v1::EndpointSlice*>& slices, bool ready,
                           size_t limit) {
   std::vector<std::string> shown;
-  size_t count = 0;
-  auto add = [&](std::string text) {
-    if (++count <= limit) shown.push_back(std::move(text));
+  std::array<size_t, 2> counts = {0, 0};  // by family: the first must not hide the other
+  size_t left_out = 0;
+  auto add = [&](bool is_v6, std::string text) {
+    if (++counts[is_v6 ? 1 : 0] > limit) {
+      ++left_out;
+    } else {
+      shown.push_back(std::move(text));
+    }
   };
   for (const v1::EndpointSlice* slice : slices) {
     auto addresses = [&](const std::function<void(const std::string&)>& visit) {
@@ -299,16 +305,21 @@ std::string EndpointsText(const std::vector<const v1::EndpointSlice*>& slices, b
         for (const auto& address : endpoint.addresses()) visit(address);
       }
     };
-    if (slice->ports().empty()) addresses([&](const std::string& address) { add(address); });
+    const auto is_v6 = [](const std::string& address) {
+      return address.find(':') != std::string::npos;
+    };
+    if (slice->ports().empty()) {
+      addresses([&](const std::string& address) { add(is_v6(address), address); });
+    }
     for (const auto& port : slice->ports()) {
       addresses([&](const std::string& a) {
-        const bool is_v6 = a.find(':') != std::string::npos;
-        add(is_v6 ? fmt::format("[{}]:{}", a, port.port()) : fmt::format("{}:{}", a, port.port()));
+        add(is_v6(a), is_v6(a) ? fmt::format("[{}]:{}", a, port.port())
+                               : fmt::format("{}:{}", a, port.port()));
       });
     }
   }
   std::string text = fmt::format("{}", fmt::join(shown, ","));
-  if (count > limit) text += fmt::format(" + {} more...", count - limit);
+  if (left_out > 0) text += fmt::format(" + {} more...", left_out);
   return OrNone(text);
 }
 
@@ -332,11 +343,13 @@ std::string NodeRoles(const v1::Node& node) {
   return OrNone(fmt::format("{}", fmt::join(roles, ",")));
 }
 
-std::string AddressOf(const v1::Node& node, const std::string& type) {
+std::string AddressesOf(const v1::Node& node, const std::string& type) {
+  std::string out;
   for (const auto& address : node.status().addresses()) {
-    if (address.type() == type) return address.address();
+    if (address.type() != type) continue;
+    out += (out.empty() ? "" : ",") + address.address();
   }
-  return "";
+  return out;
 }
 
 std::string ServiceOfSlice(const v1::EndpointSlice& slice) {

@@ -33,7 +33,8 @@ std::string ServiceOfSlice(const v1::EndpointSlice& slice);
 // A slice that says nothing (written by hand) means ready.
 bool IsReady(const v1::Endpoint& endpoint);
 std::string PortsText(const v1::Service& service);
-// "10.244.1.2:80,10.244.2.3:80 + 2 more..."; "<none>". Ready ones, or those that are not.
+// "10.244.1.2:80,10.244.2.3:80 + 2 more..."; "<none>". Ready ones, or those that are not;
+// `limit` of each family.
 std::string EndpointsText(const std::vector<const v1::EndpointSlice*>& slices, bool ready = true,
                           size_t limit = 3);
 // "Ready", "NotReady", "Unknown", with ",SchedulingDisabled".
@@ -44,6 +45,7 @@ std::string NodeRoles(const v1::Node& node);
 std::string LabelsText(const google::protobuf::Map<std::string, std::string>& labels);
 // "app=web,tier in (a,b)"; "<none>".
 std::string SelectorText(const v1::LabelSelector& selector);
-std::string AddressOf(const v1::Node& node, const std::string& type);
+// Addresses of that type, as the node lists them: "10.89.0.11,fd00:10:89::11"; empty: none.
+std::string AddressesOf(const v1::Node& node, const std::string& type);
 
 }  // namespace mesh::cli

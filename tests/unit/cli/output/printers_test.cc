@@ -2,6 +2,7 @@
 // The tables of `meshctl get`, letter by letter.
 #include "cli/output/printers.h"
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/cli/output/objects.h"
 
@@ -147,6 +148,11 @@ TEST(ResourceTable, ShowsNodes) {
             "EXTERNAL-IP   OS-IMAGE   KERNEL-VERSION   CONTAINER-RUNTIME\n"
             "n1     Ready,SchedulingDisabled   control-plane   3m20s   v0.1.0    10.0.0.1      "
             "<none>        Debian     6.1              containerd://1.6.20\n");
+  v1::NodeAddress* second = ready.mutable_node()->mutable_status()->add_addresses();
+  second->set_type("InternalIP");
+  second->set_address("fd00::1");
+  EXPECT_THAT(Format(ResourceTable(v1::KIND_NODE, {ready}, Wide())),
+              ::testing::HasSubstr(" 10.0.0.1,fd00::1 "));
 }
 
 TEST(ResourceTable, ShowsNamespaces) {
