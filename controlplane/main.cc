@@ -21,6 +21,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/synchronization/notification.h"
 #include "common/cluster_ranges.h"
+#include "common/heap.h"
 #include "common/log.h"
 #include "common/random.h"
 #include "common/real_loop.h"
@@ -149,6 +150,14 @@ void OnLoop(EventLoop& loop, const Task& task) {
   done.WaitForNotification();
 }
 
+// What a large `apply` or a storm of changes needs for a moment is several times what stays.
+void TrimHeapForever(EventLoop& loop) {
+  constexpr size_t kSlackBytes = 12 << 20;
+  constexpr absl::Duration kEvery = absl::Seconds(10);
+  TrimHeap(kSlackBytes);
+  loop.RunAfter(kEvery, [&loop] { TrimHeapForever(loop); });
+}
+
 absl::Status Run(const Options& options) {
   ASSIGN_OR_RETURN(const Ranges ranges, Check(options));
   // The default of eight arenas per core keeps tens of MB that gRPC's threads once needed.
@@ -205,6 +214,7 @@ absl::Status Run(const Options& options) {
   });
   base_objects.WaitForNotification();
   OnLoop(loop, [&] {
+    TrimHeapForever(loop);
     controllers = StartControllers(
         &loop, &cache, &writer,
         {.seed = seed, .cluster_range = ranges.cluster.pods, .load_balancer_pools = ranges.pools});

@@ -146,10 +146,9 @@ absl::StatusOr<v1::Resource> OnlyResource(const absl::StatusOr<Written>& written
 
 }  // namespace
 
-absl::StatusOr<std::vector<v1::Resource>> CheckedForApply(const v1::ApplyRequest& request) {
+absl::Status CheckForApply(const v1::ApplyRequest& request) {
   v1::ValidationFailure failure;
   std::string first;
-  std::vector<v1::Resource> out;
   std::map<std::pair<v1::Kind, ObjectKey>, int> seen;
   for (int i = 0; i < request.resources_size(); ++i) {
     v1::Resource resource = request.resources(i);
@@ -172,10 +171,8 @@ absl::StatusOr<std::vector<v1::Resource>> CheckedForApply(const v1::ApplyRequest
     }
     if (!problems.empty() && first.empty()) first = InvalidText(resource, problems);
     AddProblems(i, problems, &failure);
-    out.push_back(std::move(resource));
   }
-  if (failure.problems_size() > 0) return InvalidObjects(failure, first);
-  return out;
+  return failure.problems_size() > 0 ? InvalidObjects(failure, first) : absl::OkStatus();
 }
 
 absl::Status CheckObject(const v1::Resource& resource) {
@@ -187,7 +184,6 @@ absl::Status CheckObject(const v1::Resource& resource) {
 
 struct Api::Application {
   v1::ApplyRequest request;
-  std::vector<v1::Resource> files;  // with defaults; request.resources as the manifest had them
   ApplyDone done;
   v1::ApplyResponse response;
   size_t left = 0;
@@ -195,12 +191,12 @@ struct Api::Application {
 };
 
 void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
-  absl::StatusOr<std::vector<v1::Resource>> files = CheckedForApply(request);
-  if (!files.ok()) return done(files.status());
-  if (absl::Status status = CheckNamespaces(*files); !status.ok()) return done(status);
+  // Their defaults are checked here and made again with each merge: kept, they would be the
+  // request a second time.
+  absl::Status checked = CheckForApply(request);
+  if (!checked.ok()) return done(checked);
 
   auto application = std::make_shared<Application>();
-  application->files = *std::move(files);
   application->done = std::move(done);
   for (auto& resource : *request.mutable_resources()) {
     // Defaulting alone decides the namespace; the rest of the file stays as the manifest had it.
@@ -208,15 +204,17 @@ void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
     application->response.add_results();
   }
   application->request = std::move(request);
+  if (absl::Status status = CheckNamespaces(application->request); !status.ok())
+    return application->done(status);
 
   // All merges once before the first write, so that a refusal leaves everything as it was. What the
   // trial hands out is its own: addresses are given for good by the writer.
   Admission trial = writer_.admission();
   const auto& namespaces = cache_.state().namespaces;
-  for (size_t i = 0; i < application->files.size(); ++i) {
-    const v1::Resource& file = application->request.resources(static_cast<int>(i));
+  for (int i = 0; i < application->request.resources_size(); ++i) {
+    const v1::Resource& file = application->request.resources(i);
     const auto current = cache_.Find(KindOf(file), KeyOf(file));
-    absl::StatusOr<v1::Resource> merged = Merged(static_cast<int>(i), file, current.get());
+    absl::StatusOr<v1::Resource> merged = Merged(i, file, current.get());
     if (!merged.ok()) return application->done(merged.status());
     const std::string& ns = MetaOf(file).namespace_();
     // A namespace that this request creates is not there yet.
@@ -224,10 +222,11 @@ void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
       const uint64_t holder = ~static_cast<uint64_t>(i);  // no write's
       if (absl::Status status = trial.Admit(cache_.state(), holder, current.get(), &*merged);
           !status.ok()) {
-        return application->done(Placed(static_cast<int>(i), status));
+        return application->done(Placed(i, status));
       }
     }
-    v1::ApplyResult* result = application->response.mutable_results(static_cast<int>(i));
+    if (!application->request.dry_run()) continue;
+    v1::ApplyResult* result = application->response.mutable_results(i);
     result->set_outcome(OutcomeOf(current.get(), *merged));
     *result->mutable_resource() = *std::move(merged);
   }
@@ -235,13 +234,13 @@ void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
   ApplyNamespaces(std::move(application));
 }
 
-absl::Status Api::CheckNamespaces(const std::vector<v1::Resource>& files) const {
+absl::Status Api::CheckNamespaces(const v1::ApplyRequest& request) const {
   std::set<std::string> made;
-  for (const v1::Resource& file : files) {
+  for (const v1::Resource& file : request.resources()) {
     if (file.has_namespace_()) made.insert(file.namespace_().metadata().name());
   }
   const auto& namespaces = cache_.state().namespaces;
-  for (const v1::Resource& file : files) {
+  for (const v1::Resource& file : request.resources()) {
     const std::string& ns = MetaOf(file).namespace_();
     if (ns.empty() || made.contains(ns) || namespaces.contains({"", ns})) continue;
     return NotFoundFor(v1::KIND_NAMESPACE, ns);
@@ -250,27 +249,26 @@ absl::Status Api::CheckNamespaces(const std::vector<v1::Resource>& files) const 
 }
 
 void Api::ApplyNamespaces(std::shared_ptr<Application> application) {
-  std::vector<size_t> indexes;
-  for (size_t i = 0; i < application->files.size(); ++i) {
-    if (application->files[i].has_namespace_()) indexes.push_back(i);
+  std::vector<int> indexes;
+  for (int i = 0; i < application->request.resources_size(); ++i) {
+    if (application->request.resources(i).has_namespace_()) indexes.push_back(i);
   }
   if (indexes.empty()) return ApplyRest(application);
   application->left = indexes.size();
-  for (const size_t i : indexes) ApplyOne(application, i);
+  for (const int i : indexes) ApplyOne(application, i);
 }
 
 void Api::ApplyRest(const std::shared_ptr<Application>& application) {
-  std::vector<size_t> indexes;
-  for (size_t i = 0; i < application->files.size(); ++i) {
-    if (!application->files[i].has_namespace_()) indexes.push_back(i);
+  std::vector<int> indexes;
+  for (int i = 0; i < application->request.resources_size(); ++i) {
+    if (!application->request.resources(i).has_namespace_()) indexes.push_back(i);
   }
   if (indexes.empty() || !application->status.ok()) return FinishApply(application);
   application->left = indexes.size();
-  for (const size_t i : indexes) ApplyOne(application, i);
+  for (const int i : indexes) ApplyOne(application, i);
 }
 
-void Api::ApplyOne(const std::shared_ptr<Application>& application, size_t index) {
-  const int i = static_cast<int>(index);
+void Api::ApplyOne(const std::shared_ptr<Application>& application, int i) {
   const v1::Resource& file = application->request.resources(i);
   writer_.Change(
       KindOf(file), KeyOf(file),
@@ -286,10 +284,10 @@ void Api::ApplyOne(const std::shared_ptr<Application>& application, size_t index
           *application->response.mutable_results(i)->mutable_resource() = *written->resource;
         } else if (application->status.ok()) {
           application->status =
-              Annotate(written.status(), schema::ObjectText(application->files[i]));
+              Annotate(written.status(), schema::ObjectText(application->request.resources(i)));
         }
         if (--application->left > 0) return;
-        if (application->files[i].has_namespace_()) {
+        if (application->request.resources(i).has_namespace_()) {
           ApplyRest(application);
         } else {
           FinishApply(application);

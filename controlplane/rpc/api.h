@@ -42,10 +42,10 @@ class Api {
 
  private:
   struct Application;
-  absl::Status CheckNamespaces(const std::vector<v1::Resource>& files) const;
+  absl::Status CheckNamespaces(const v1::ApplyRequest& request) const;
   void ApplyNamespaces(std::shared_ptr<Application> application);
   void ApplyRest(const std::shared_ptr<Application>& application);
-  void ApplyOne(const std::shared_ptr<Application>& application, size_t index);
+  void ApplyOne(const std::shared_ptr<Application>& application, int index);
   void FinishApply(const std::shared_ptr<Application>& application);
 
   WatchCache& cache_;

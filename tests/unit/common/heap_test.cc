@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/heap.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+namespace mesh {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kOwnMalloc = true;
+#else
+constexpr bool kOwnMalloc = false;
+#endif
+
+TEST(TrimHeap, GivesBackWhatABurstHasLeftAndRestsThen) {
+  if (kOwnMalloc) GTEST_SKIP() << "a sanitizer's malloc keeps no such lists";
+  constexpr size_t kBlock = 2000, kBlocks = 32'000, kSlack = 24 << 20;
+  EXPECT_FALSE(TrimHeap(kSlack)) << "nothing has happened yet";
+  {
+    std::vector<std::unique_ptr<char[]>> stay;
+    {
+      std::vector<std::unique_ptr<char[]>> burst;
+      for (size_t i = 0; i < kBlocks; ++i) {
+        auto block = std::make_unique<char[]>(kBlock);
+        block[0] = block[kBlock - 1] = 'x';
+        (i % 100 == 0 ? stay : burst).push_back(std::move(block));
+      }
+      EXPECT_FALSE(TrimHeap(kSlack)) << "all of it is in use";
+    }
+
+    EXPECT_TRUE(TrimHeap(kSlack));
+
+    EXPECT_FALSE(TrimHeap(kSlack)) << "there is no more to give";
+    EXPECT_EQ(stay.back()[0], 'x');
+  }
+}
+
+}  // namespace
+}  // namespace mesh
