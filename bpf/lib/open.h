@@ -362,6 +362,8 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 		/* The node's routing would see the Service's address, not the backend's. */
 		if (reason == MESH_REASON_TO_STACK && service)
 			return MESH_REASON_NO_ENDPOINT;
+		if (mesh_enters_tunnel(key->proto, flow->dport, &flow->daddr))
+			return MESH_REASON_UNKNOWN_PEER;
 	}
 	if (reason)
 		return reason;

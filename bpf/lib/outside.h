@@ -52,10 +52,25 @@ static __always_inline int mesh_is_node(const mesh_addr *ip)
 
 	return bpf_map_lookup_elem(&mesh_node_ip6, &key) != NULL;
 }
+
+/* The nodes talk IPv4 to each other. */
+static __always_inline int mesh_enters_tunnel(__u8 proto, __be16 port, const mesh_addr *ip)
+{
+	return 0;
+}
 #else
 static __always_inline int mesh_is_node(const mesh_addr *ip)
 {
 	return mesh_is_peer(*ip);
+}
+
+/*
+ * Whether it would come out of the tunnel at another node: who writes the tunnel's headers himself
+ * and is masqueraded has the address of a node, and would be believed whatever he says.
+ */
+static __always_inline int mesh_enters_tunnel(__u8 proto, __be16 port, const mesh_addr *ip)
+{
+	return proto == IPPROTO_UDP && port == bpf_htons(MESH_VXLAN_PORT) && mesh_is_peer(*ip);
 }
 #endif
 

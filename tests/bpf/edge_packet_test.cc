@@ -151,6 +151,21 @@ TEST_F(EdgeTest, LeavesWhatIsBehindOtherInterfacesToTheNode) {
   EXPECT_EQ(out.reason, "to_stack");
 }
 
+#ifndef MESH_TEST_IPV6  // the nodes talk IPv4 to each other
+TEST_F(EdgeTest, NoPodSpeaksInTheTunnelOfAnotherNode) {
+  const mesh_node_key node{.ip = htonl(0xc0000202)};
+  Put("mesh_node_ip", &node);
+
+  const Outcome out = FromPod(client_, Udp(kClient, At("192.0.2.2:4789"), "headers of a tunnel"));
+  EXPECT_EQ(out.verdict, kDrop) << out;
+  EXPECT_EQ(out.reason, "unknown_peer");
+
+  Out(Udp(kClient, At("192.0.2.2:4790")));
+  Out(Tcp(kClient, At("192.0.2.2:4789"), kSyn));
+  Out(Udp(kClient, At("198.51.100.1:4789")));
+}
+#endif
+
 TEST_F(EdgeTest, LeavesTheNodesOwnTrafficAlone) {
   const Place client = At("198.51.100.1:50000");
   EXPECT_THAT(FromUplink(Tcp(client, kNode, kSyn)), IsTheNodes());
