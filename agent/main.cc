@@ -148,6 +148,7 @@ int Main(Flags flags) {
   network_options.cni_conf_dir = flags.cni_conf_dir;
   network_options.cni_binary = flags.cni_binary;
   network_options.xdp = flags.xdp;
+  network_options.own_ports = OwnPorts(flags.listen, flags.servers, *addresses);
   auto network = Network::Start(network_options, initial);
   if (!network.ok()) return Fail(std::string(network.status().message()));
 

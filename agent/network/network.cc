@@ -250,9 +250,10 @@ class NetworkImpl : public Network {
     if (dataplane_ == nullptr) {
       ASSIGN_OR_RETURN(uplink, source_.uplink());
     }
-    ASSIGN_OR_RETURN(const dataplane::NodeConfig config,
+    ASSIGN_OR_RETURN(dataplane::NodeConfig config,
                      BuildNodeConfig(state_->config, options_.node_name, options_.node_ip,
                                      options_.node_ip6, uplink));
+    config.own_ports = options_.own_ports;
     if (dataplane_ != nullptr) RETURN_IF_ERROR(CheckFixed(config));
     if (dataplane_ == nullptr) {
       ASSIGN_OR_RETURN(std::unique_ptr<dataplane::Dataplane> opened, source_.open(config));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -30,6 +31,7 @@ struct NetworkOptions {
   std::string cni_binary;  // the mesh-cni to install; empty: beside this executable
   std::string resolv_conf = "/etc/resolv.conf";  // for upstream name servers
   XdpMode xdp = XdpMode::kAuto;
+  std::set<uint16_t> own_ports;  // as NodeConfig has them
 };
 
 // Thread-safe. Pods of the node keep their network when this is destroyed.

@@ -75,6 +75,28 @@ IpAddress ChooseNodeIp6(std::string_view if_inet6, std::string_view interface) {
   return best ? std::get<IpAddress>(*best) : IpAddress();
 }
 
+std::set<uint16_t> OwnPorts(const std::string& listen, const std::vector<std::string>& servers,
+                            const NodeAddresses& node) {
+  std::set<uint16_t> out;
+  const auto add = [&](std::string_view endpoint, bool always) {
+    const size_t colon = endpoint.rfind(':');
+    if (colon == std::string_view::npos) return;
+    std::string_view host = endpoint.substr(0, colon);
+    if (host.size() > 1 && host.front() == '[') host = host.substr(1, host.size() - 2);
+    const auto ip = IpAddress::Parse(std::string(host));
+    const bool here = ip.ok() && (*ip == node.v4 || (*ip == node.v6 && *ip != IpAddress()) ||
+                                  IpPrefix::Parse("127.0.0.0/8")->Contains(*ip) ||
+                                  *ip == *IpAddress::Parse("::1"));
+    const std::string_view number = endpoint.substr(colon + 1);
+    uint16_t port = 0;
+    const auto [at, error] = std::from_chars(number.data(), number.data() + number.size(), port);
+    if ((here || always) && error == std::errc() && port != 0) out.insert(port);
+  };
+  add(listen, true);
+  for (const std::string& server : servers) add(server, false);
+  return out;
+}
+
 IpAddress FindNodeIp6(const IpAddress& node_ip) {
   const auto interface = InterfaceOf(node_ip);
   const auto text = ReadWholeFile("/proc/net/if_inet6");

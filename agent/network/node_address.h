@@ -2,8 +2,11 @@
 // Which addresses the node goes by.
 #pragma once
 
+#include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/ip_address.h"
@@ -26,5 +29,10 @@ IpAddress ChooseNodeIp6(std::string_view if_inet6, std::string_view interface);
 
 // For the interface that has `node_ip`, of this network namespace.
 IpAddress FindNodeIp6(const IpAddress& node_ip);
+
+// TCP ports at the node's addresses where its agent (`listen`, host:port) and a meshd of this
+// machine listen: those of `servers` with an address of the node or a loopback address.
+std::set<uint16_t> OwnPorts(const std::string& listen, const std::vector<std::string>& servers,
+                            const NodeAddresses& node);
 
 }  // namespace mesh::agent

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,8 @@ struct NodeConfig {
   IpAddress node_ip6;  // unset: nothing of IPv6 enters or leaves the cluster here
   IpPrefix pod_cidr6, cluster_cidr6, service_cidr6;
   IpAddress gateway6;
+  // TCP ports at the node's addresses that no Service gets here: its agent's, its control plane's.
+  std::set<uint16_t> own_ports;
   bool has_ipv6() const { return cluster_cidr6 != IpPrefix(); }
 };
 
@@ -121,7 +124,8 @@ struct Service {
   friend auto operator<=>(const Service&, const Service&) = default;
 };
 
-// Why a frontend of a Service exists.
+// Why a frontend of a Service exists. When several claim one, the kind that stands first here has
+// it.
 enum class FrontendKind : uint8_t {
   kUnknown,
   kClusterIp,

@@ -29,11 +29,12 @@ class Planner::Impl {
   const NextIds& next() const { return next_; }
 
  private:
-  // Who asks for a frontend.
+  // Who asks for a frontend. In order of right: an address that the cluster gave away before one
+  // that somebody wrote, then by name.
   struct Claimant {
+    FrontendKind kind = FrontendKind::kUnknown;
     std::string key;  // of the Service
     size_t port = 0;  // index in it
-    FrontendKind kind = FrontendKind::kUnknown;
     friend auto operator<=>(const Claimant&, const Claimant&) = default;
   };
 
@@ -84,6 +85,7 @@ class Planner::Impl {
   void RemoveLeft(uint32_t service_id, const std::set<uint32_t>& backends,
                   const std::array<bool, 2>& scopes);
   void PlanOutside(Outside kind, const std::set<IpPrefix>& wanted);
+  bool IsOwn(const Frontend& frontend) const;
   bool Owns(const std::string& key, size_t port, const Frontend& frontend) const;
   void Join();
 

@@ -62,7 +62,7 @@ void Planner::Impl::Release(const std::string& key) {
     const PortRecord& port = it->second.ports[i];
     for (const Claim& claim : port.claims) {
       const auto claims = claims_.find(claim.frontend);
-      claims->second.erase({key, i, claim.kind});
+      claims->second.erase({claim.kind, key, i});
       if (claims->second.empty()) claims_.erase(claims);
     }
     if (port.service_id == 0) continue;
@@ -92,7 +92,15 @@ void Planner::Impl::Register(const std::string& key, const Service& service) {
   for (size_t i = 0; i < service.ports.size(); ++i) {
     PortRecord& port = record.ports[i];
     port.claims = ClaimsOf(key, service, service.ports[i], &record.problems);
-    for (const Claim& claim : port.claims) claims_[claim.frontend].insert({key, i, claim.kind});
+    std::erase_if(port.claims, [&](const Claim& claim) {
+      if (!IsOwn(claim.frontend)) return false;
+      record.problems.push_back(
+          fmt::format("service {} port {}: {} is not served here: this node's own processes "
+                      "listen there",
+                      key, service.ports[i].port, Describe(claim.frontend)));
+      return true;
+    });
+    for (const Claim& claim : port.claims) claims_[claim.frontend].insert({claim.kind, key, i});
   }
   const auto add = [&](Outside kind, const IpAddress& ip) {
     if (!IsOf(service.family, ip)) return;  // told with the claims
@@ -106,6 +114,13 @@ void Planner::Impl::Register(const std::string& key, const Service& service) {
     add(Outside::kRoute, ip);
   }
   for (const IpAddress& ip : service.external_ips) add(Outside::kRoute, ip);
+}
+
+// Where the node itself is dialled, by the control plane and its agent.
+bool Planner::Impl::IsOwn(const Frontend& frontend) const {
+  if (frontend.protocol != Protocol::kTcp || !node_.own_ports.contains(frontend.port)) return false;
+  return frontend.vip == AnyAddress(FamilyOf(frontend.vip)) || frontend.vip == node_.node_ip ||
+         frontend.vip == node_.node_ip6;
 }
 
 bool Planner::Impl::Owns(const std::string& key, size_t port, const Frontend& frontend) const {

@@ -268,6 +268,55 @@ TEST(ComputePlan, NamesBothServicesThatClaimOneNodePortAndPlansTheRest) {
   EXPECT_EQ(after.frontends.at(kNodePort).service_id, after.frontends.at(kWeb).service_id);
 }
 
+TEST(ComputePlan, LeavesAGivenAddressToItsServiceWhateverOthersWrite) {
+  NextIds next;
+  DesiredState desired = With(Web({At("10.244.1.10")}));
+  desired.services["shop/web"].load_balancer_ips = {Ip("192.0.2.240")};
+  Service taker{"shop", "a", Ip("10.96.0.11"), 256, {{"http", Protocol::kTcp, 80, {}}}};
+  taker.external_ips = {Ip("10.96.0.10"), Ip("192.0.2.240"), Ip("192.0.2.99")};
+  desired.services["shop/a"] = taker;
+
+  const Plan plan = ComputePlan(ThisNode(), desired, Observed(), next);
+  const Observed after = Converge(desired, Observed(), next);
+
+  const uint32_t web = after.frontends.at(kWeb).service_id;
+  const auto at = [&](const char* ip) {
+    return after.frontends.at({Ip(ip), 80, Protocol::kTcp}).service_id;
+  };
+  EXPECT_EQ(Slots(after, kWeb).size(), 1u);
+  EXPECT_EQ(at("192.0.2.240"), web);
+  EXPECT_NE(at("192.0.2.99"), web);
+  EXPECT_EQ(at("192.0.2.99"), at("10.96.0.11"));
+  EXPECT_THAT(std::string(plan.problem.message()),
+              HasSubstr("service shop/a port 80: 10.96.0.10:80/TCP belongs to service shop/web"));
+}
+
+TEST(ComputePlan, KeepsThePortsOfTheNodesOwnProcessesFromServices) {
+  NodeConfig node = DualStackNode();
+  node.own_ports = {6441};
+  NextIds next;
+  DesiredState desired = With(Web({At("10.244.1.10")}));
+  Service& web = desired.services["shop/web"];
+  web.ports[0].port = 6441;
+  web.external_ips = {node.node_ip, Ip("192.0.2.2")};
+  web.ports.push_back({"dns", Protocol::kUdp, 6441, {}});
+  desired.services["host/db"] = {
+      "host", "db", IpAddress(), 256, {{"http", Protocol::kTcp, 6441, {}, 6441}}};
+
+  const Plan plan = ComputePlan(node, desired, Observed(), next);
+  const Observed after = Converge(desired, Observed(), next, node);
+
+  EXPECT_FALSE(after.frontends.contains({node.node_ip, 6441, Protocol::kTcp}));
+  EXPECT_FALSE(after.frontends.contains({AnyAddress(Family::kV4), 6441, Protocol::kTcp}));
+  EXPECT_TRUE(after.frontends.contains({node.node_ip, 6441, Protocol::kUdp}));
+  EXPECT_TRUE(after.frontends.contains({Ip("192.0.2.2"), 6441, Protocol::kTcp}))
+      << "another node's address is that node's to keep";
+  EXPECT_TRUE(after.frontends.contains({Ip("10.96.0.10"), 6441, Protocol::kTcp}));
+  EXPECT_EQ(std::string(plan.problem.message()),
+            "service host/db port 6441: NodePort 6441/TCP is not served here: this node's own "
+            "processes listen there (and 1 more)");
+}
+
 TEST(ComputePlan, TellsOthersThatTheyAreNodesAndWhomNotToMasquerade) {
   NextIds next;
   NodeConfig node = ThisNode();

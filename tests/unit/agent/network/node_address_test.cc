@@ -7,6 +7,7 @@
 namespace mesh::agent {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 TEST(ParseNodeIp, TakesOneOrTwo) {
@@ -26,6 +27,17 @@ TEST(ParseNodeIp, NamesWhatIsWrong) {
     EXPECT_TRUE(absl::IsInvalidArgument(out.status())) << text;
     EXPECT_THAT(std::string(out.status().message()), HasSubstr(want)) << text;
   }
+}
+
+TEST(OwnPorts, AreTheAgentsAndThoseOfAMeshdOfThisMachine) {
+  const NodeAddresses node = *ParseNodeIp("192.168.9.1,fd00:9::1");
+
+  EXPECT_THAT(OwnPorts("0.0.0.0:6441", {"192.168.9.1:6440", "192.168.9.2:443"}, node),
+              ElementsAre(6440, 6441));
+  EXPECT_THAT(OwnPorts(":7000", {"127.0.0.1:1", "[fd00:9::1]:2", "[::1]:3", "[fd00:9::2]:4"}, node),
+              ElementsAre(1, 2, 3, 7000));
+  EXPECT_THAT(OwnPorts("192.168.9.1:6441", {"meshd.example.com:443", "nonsense"}, node),
+              ElementsAre(6441));
 }
 
 TEST(ChooseNodeIp6, TakesOneThatStays) {
