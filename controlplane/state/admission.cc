@@ -46,6 +46,7 @@ void AddNodeRange6(const DualRange& pods, v1::NodeSpec* spec) {
 Admission::Admission(const AdmissionOptions& options)
     : ranges_(ParsedRanges(options)),
       services_({.services = ranges_.services,
+                 .pods = ranges_.pods,
                  .node_port_first = options.node_port_first,
                  .node_port_last = options.node_port_last,
                  .load_balancer_pools = options.load_balancer_pools}) {}

@@ -40,6 +40,18 @@ std::vector<std::string> ClusterIpsOf(const v1::ServiceSpec& spec) {
   return {};
 }
 
+// Who serves that port at an address of the pool.
+std::optional<ObjectKey> BalancerWith(const ClusterState& state, const ExternalPort& port) {
+  const auto it = state.index().balancer_ips.find(port.ip);
+  if (it == state.index().balancer_ips.end()) return std::nullopt;
+  const auto service = state.services.find(it->second);
+  if (service == state.services.end()) return std::nullopt;
+  for (const v1::ServicePort& other : service->second->spec().ports()) {
+    if (other.port() == port.port && other.protocol() == port.protocol) return it->second;
+  }
+  return std::nullopt;
+}
+
 // The lower part of the range is left to ports that people choose (as in Kubernetes).
 int32_t StaticPorts(const ServiceRanges& ranges) {
   const int32_t size = ranges.node_port_last - ranges.node_port_first + 1;
@@ -55,6 +67,7 @@ void ServiceAdmission::Release(uint64_t holder) {
   Drop(&held_ips_, holder);
   Drop(&held_node_ports_, holder);
   Drop(&held_balancer_ips_, holder);
+  Drop(&held_external_ports_, holder);
 }
 
 absl::Status ServiceAdmission::Admit(const ClusterState& state, uint64_t holder,
@@ -65,6 +78,7 @@ absl::Status ServiceAdmission::Admit(const ClusterState& state, uint64_t holder,
                         .key = {service->metadata().namespace_(), service->metadata().name()}};
   RETURN_IF_ERROR(CompleteFamilies(ranges_.services, request.key, service->mutable_spec()));
   RETURN_IF_ERROR(CheckExternalIps(request.key, service->spec()));
+  RETURN_IF_ERROR(AdmitExternalIps(request, before, service->spec()));
   RETURN_IF_ERROR(AdmitClusterIps(request, before, service->mutable_spec()));
   RETURN_IF_ERROR(AdmitNodePorts(request, service->mutable_spec()));
   AdmitBalancer(request, service);
@@ -153,6 +167,41 @@ std::string ServiceAdmission::WhyNotClusterIp(const Request& request, bool is_v4
     return "the IP is reserved by the cluster";
   }
   return "";
+}
+
+absl::Status ServiceAdmission::AdmitExternalIps(const Request& request, const v1::Service* before,
+                                                const v1::ServiceSpec& spec) {
+  std::vector<ExternalPort> had;
+  if (before != nullptr) had = ExternalPortsOf(before->spec());
+  for (const ExternalPort& port : ExternalPortsOf(spec)) {
+    const auto refuse = [&](const std::string& why) {
+      int i = 0;
+      while (IpAddress::Parse(spec.external_ips(i))->ToString() != port.ip) ++i;
+      return InvalidService(request.key, fmt::format("spec.externalIPs[{}]", i),
+                            fmt::format("Invalid value: \"{}\": {}", spec.external_ips(i), why));
+    };
+    // What was stored before stays.
+    if (std::find(had.begin(), had.end(), port) == had.end()) {
+      const IpAddress ip = *IpAddress::Parse(port.ip);
+      for (const auto& [what, ranges] :
+           {std::pair("service", &ranges_.services), {"pod", &ranges_.pods}}) {
+        if (!ranges->Contains(ip)) continue;
+        return refuse(
+            fmt::format("is in the {} range {}: an external address may not be one that "
+                        "the cluster gives out",
+                        what, ranges->Of(ip.is_v4())->ToString()));
+      }
+      auto owner =
+          OwnerOf(request.state.index().external_ports, held_external_ports_, port, request.key);
+      if (!owner) owner = BalancerWith(request.state, port);
+      if (owner && *owner != request.key) {
+        return refuse(fmt::format("port {}/{} of it is already served, by Service {}", port.port,
+                                  port.protocol, owner->ToString()));
+      }
+    }
+    held_external_ports_[port] = {request.holder, request.key};
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ServiceAdmission::AdmitNodePorts(const Request& request, v1::ServiceSpec* spec) {

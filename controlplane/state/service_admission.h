@@ -30,6 +30,7 @@ inline constexpr uint64_t kServiceAddresses6 = 1 << 20;
 
 struct ServiceRanges {
   DualRange services;
+  DualRange pods;
   // Both inclusive.
   int32_t node_port_first = 30000;
   int32_t node_port_last = 32767;
@@ -61,6 +62,9 @@ class ServiceAdmission {
                                v1::ServiceSpec* spec);
   // Any free one of the family.
   absl::StatusOr<std::string> TakeClusterIp(const Request& request, bool is_v4);
+  // No address of the cluster's own ranges, and no port of one that another Service has.
+  absl::Status AdmitExternalIps(const Request& request, const v1::Service* before,
+                                const v1::ServiceSpec& spec);
   absl::Status AdmitNodePorts(const Request& request, v1::ServiceSpec* spec);
   void AdmitBalancer(const Request& request, v1::Service* service);
   std::string WhyNotClusterIp(const Request& request, bool is_v4, const std::string& text) const;
@@ -76,6 +80,7 @@ class ServiceAdmission {
   Held<std::string> held_ips_;
   Held<int32_t> held_node_ports_;
   Held<std::string> held_balancer_ips_;
+  Held<ExternalPort> held_external_ports_;
 };
 
 }  // namespace mesh::controlplane

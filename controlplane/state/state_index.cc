@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "common/ip_address.h"
+
 namespace mesh::controlplane {
 namespace {
 
@@ -32,6 +34,19 @@ void File(std::map<Where, std::set<std::string>>* files, const Where& where,
 
 }  // namespace
 
+std::vector<ExternalPort> ExternalPortsOf(const v1::ServiceSpec& spec) {
+  std::vector<ExternalPort> out;
+  if (spec.type() == "ExternalName") return out;
+  for (const std::string& text : spec.external_ips()) {
+    const absl::StatusOr<IpAddress> ip = IpAddress::Parse(text);
+    if (!ip.ok()) continue;
+    for (const v1::ServicePort& port : spec.ports()) {
+      out.push_back({ip->ToString(), port.port(), port.protocol()});
+    }
+  }
+  return out;
+}
+
 const std::string& FirstLabel(const google::protobuf::Map<std::string, std::string>& selector) {
   return std::min_element(selector.begin(), selector.end(),
                           [](const auto& a, const auto& b) { return a.first < b.first; })
@@ -54,6 +69,7 @@ void StateIndex::Note(const ObjectKey& key, const v1::Service& service, bool add
   }
   const auto& ingress = service.status().load_balancer().ingress();
   for (const v1::LoadBalancerIngress& entry : ingress) Own(&balancer_ips, entry.ip(), key, add);
+  for (const ExternalPort& port : ExternalPortsOf(spec)) Own(&external_ports, port, key, add);
   const int families = std::max(spec.ip_families_size(), 1);
   if (add && spec.type() == "LoadBalancer" && ingress.size() < families) {
     waiting_balancers.insert(key);

@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "mesh/v1/resource.pb.h"
 
@@ -28,11 +29,20 @@ struct LabelKey {
   friend auto operator<=>(const LabelKey&, const LabelKey&) = default;
 };
 
+// What a client outside dials.
+struct ExternalPort {
+  std::string ip;  // as IpAddress writes it
+  int32_t port = 0;
+  std::string protocol;
+  friend auto operator<=>(const ExternalPort&, const ExternalPort&) = default;
+};
+
 struct StateIndex {
   // Services by what they hold: each address and number has one owner.
   std::map<std::string, ObjectKey> cluster_ips;
   std::map<int32_t, ObjectKey> node_ports;  // health check ports too
   std::map<std::string, ObjectKey> balancer_ips;
+  std::map<ExternalPort, ObjectKey> external_ports;  // of their externalIPs
   // Pods by their host ports.
   std::map<int32_t, std::set<ObjectKey>> host_ports;
   // Services of type LoadBalancer without an address of one of their families.
@@ -47,6 +57,9 @@ struct StateIndex {
   void Note(const ObjectKey& key, const v1::Pod& pod, bool add);
   void Note(const ObjectKey& key, const v1::EndpointSlice& slice, bool add);
 };
+
+// Every port of every address in externalIPs.
+std::vector<ExternalPort> ExternalPortsOf(const v1::ServiceSpec& spec);
 
 // The label of the selector that comes first; REQUIRES: it has one.
 const std::string& FirstLabel(const google::protobuf::Map<std::string, std::string>& selector);

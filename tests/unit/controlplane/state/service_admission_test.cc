@@ -204,6 +204,38 @@ TEST(ServiceAdmission, LeavesNodePortsAwayWhereTheyAreNotWanted) {
   EXPECT_EQ(Stored(world, "bare").spec().ports(0).node_port(), 0);
 }
 
+TEST(ServiceAdmission, RefusesExternalAddressesThatAreTheClustersOrAnothers) {
+  World world({.admission = WithPool({"192.168.1.240/28"})});
+  ASSERT_TRUE(world.Create(Of("LoadBalancer", "balanced")).ok());
+  const auto with = [](const std::string& name, const std::string& ip, int32_t port = 80) {
+    v1::Resource out = Of("ClusterIP", name);
+    out.mutable_service()->mutable_spec()->add_external_ips("192.0.2.1");
+    out.mutable_service()->mutable_spec()->add_external_ips(ip);
+    out.mutable_service()->mutable_spec()->mutable_ports(0)->set_port(port);
+    return out;
+  };
+  ASSERT_TRUE(world.Create(with("first", "203.0.113.7", 81)).ok());
+
+  EXPECT_EQ(Message(world.Create(with("a", "10.96.0.99"))),
+            "Service \"a\" is invalid: spec.externalIPs[1]: Invalid value: \"10.96.0.99\": is in "
+            "the service range 10.96.0.0/16: an external address may not be one that the cluster "
+            "gives out");
+  EXPECT_THAT(Message(world.Create(with("a", "10.244.3.9"))), HasSubstr("pod range 10.244.0.0/16"));
+  EXPECT_EQ(Message(world.Create(with("a", AddressOf(world, "balanced")))),
+            "Service \"a\" is invalid: spec.externalIPs[1]: Invalid value: \"192.168.1.240\": port "
+            "80/TCP of it is already served, by Service default/balanced");
+  EXPECT_THAT(
+      Message(world.Create(with("a", "203.0.113.7", 81))),
+      HasSubstr("externalIPs[0]: Invalid value: \"192.0.2.1\": port 81/TCP of it is already "
+                "served, by Service default/first"));
+  EXPECT_TRUE(world.Create(with("a", "203.0.113.7", 82)).ok()) << "another port of it";
+  EXPECT_TRUE(Updated(world, "first", [](v1::ServiceSpec* spec) {
+                spec->set_session_affinity("ClientIP");
+              }).ok());
+  ASSERT_TRUE(world.Delete(v1::KIND_SERVICE, {"default", "first"}).ok());
+  EXPECT_TRUE(world.Create(with("next", "203.0.113.7", 81)).ok());
+}
+
 TEST(Admission, RefusesEndpointsThatLeadBackIntoTheDatapath) {
   World world;
   const auto with = [](const std::string& address) {
