@@ -175,13 +175,33 @@ void AddEndpoints(const v1::EndpointSlice& slice, int32_t number, v1::ServicePor
   }
 }
 
-// Adds the backends that `slice` has for the port of the Service.
-void AddBackends(const v1::EndpointSlice& slice, const std::string& protocol,
-                 v1::ServicePortState* port) {
+// Adds the backends that `slice` has for the port of the Service. A port that has just been renamed
+// stands in our slices under its old name until the controller has written them: it is the one that
+// the Service has no longer, and not two moments without a backend that end every connection.
+void AddBackends(const v1::EndpointSlice& slice, const v1::ServiceSpec& spec,
+                 const v1::ServicePort& of, v1::ServicePortState* port) {
+  const std::string protocol = ProtocolOr(of.protocol());
+  const v1::EndpointPort* renamed = nullptr;
+  int candidates = 0;
+  bool found = false;
   for (const v1::EndpointPort& candidate : slice.ports()) {
-    if (candidate.name() != port->name() || ProtocolOr(candidate.protocol()) != protocol) continue;
-    AddEndpoints(slice, candidate.port(), port);
+    if (ProtocolOr(candidate.protocol()) != protocol) continue;
+    if (candidate.name() == of.name()) {
+      AddEndpoints(slice, candidate.port(), port);
+      found = true;
+      continue;
+    }
+    const bool known =
+        std::any_of(spec.ports().begin(), spec.ports().end(), [&](const v1::ServicePort& other) {
+          return other.name() == candidate.name() && ProtocolOr(other.protocol()) == protocol;
+        });
+    const int32_t number =
+        of.target_port().has_int_value() ? of.target_port().int_value() : of.port();
+    if (known || (!of.target_port().has_string_value() && candidate.port() != number)) continue;
+    renamed = &candidate;
+    ++candidates;
   }
+  if (!found && candidates == 1 && IsOurs(slice)) AddEndpoints(slice, renamed->port(), port);
 }
 
 // One address and port once, the better state winning, in an order that does not depend on slices.
@@ -311,7 +331,7 @@ std::optional<v1::ServiceState> BuildService(const ClusterState& state, const Ob
     port_state->set_protocol(ProtocolNumber(protocol));
     port_state->set_port(static_cast<uint32_t>(port.port()));
     port_state->set_node_port(static_cast<uint32_t>(port.node_port()));
-    for (const v1::EndpointSlice* slice : slices) AddBackends(*slice, protocol, port_state);
+    for (const v1::EndpointSlice* slice : slices) AddBackends(*slice, spec, port, port_state);
     SortBackends(port_state);
   }
   if (spec.ports().empty()) {

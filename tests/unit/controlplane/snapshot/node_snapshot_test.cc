@@ -126,6 +126,34 @@ TEST(NodeSnapshot, TurnsEndpointsIntoBackendsByTheirConditions) {
   EXPECT_EQ(web.ports(0).backends(0).pod_name(), "pod-10.244.0.3");
 }
 
+TEST(BuildService, KeepsTheBackendsOfAPortThatIsRenamed) {
+  ClusterState state;
+  AddNamespace(state, "shop", 300);
+  AddService(state, "web", "10.96.0.20");
+  AddSlice(state, "web", "web", 8080, {{"10.244.0.3", true, true, false}});
+  v1::Resource service = *state.Find(v1::KIND_SERVICE, {"shop", "web"});
+  v1::ServicePort* http = service.mutable_service()->mutable_spec()->mutable_ports(0);
+  http->set_name("renamed");
+  const auto backends = [&] {
+    state.Put(service);
+    return Backends(BuildService(state, {"shop", "web"})->ports(0));
+  };
+
+  http->mutable_target_port()->set_string_value("http");
+  EXPECT_THAT(backends(), ElementsAre()) << "what people write is taken as it is";
+  v1::Resource slice = *state.Find(v1::KIND_ENDPOINT_SLICE, {"shop", "web"});
+  (*slice.mutable_endpoint_slice()
+        ->mutable_metadata()
+        ->mutable_labels())["endpointslice.kubernetes.io/managed-by"] =
+      "endpointslice-controller.mesh.io";
+  state.Put(slice);
+  EXPECT_THAT(backends(), ElementsAre("10.244.0.3:8080 ACTIVE"));
+  http->mutable_target_port()->set_int_value(8080);
+  EXPECT_THAT(backends(), ElementsAre("10.244.0.3:8080 ACTIVE"));
+  http->mutable_target_port()->set_int_value(9090);
+  EXPECT_THAT(backends(), ElementsAre()) << "another port in the place of the old one";
+}
+
 void SetReady(ClusterState& state, const std::string& name, const std::string& ready) {
   v1::Resource node = *state.Find(v1::KIND_NODE, {"", name});
   node.mutable_node()->mutable_status()->clear_conditions();
