@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <map>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "controlplane/controllers/endpoint_slices.h"
@@ -14,6 +16,7 @@ namespace mesh::controlplane {
 namespace {
 
 constexpr char kWeightAnnotation[] = "mesh.io/weight";
+constexpr absl::Duration kLookAgain = absl::Seconds(2);
 constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
 
 std::string ProtocolOf(const std::string& protocol) { return protocol.empty() ? "TCP" : protocol; }
@@ -125,6 +128,50 @@ EndpointGroups GroupEndpoints(const ClusterState& state, const v1::Service& serv
   return groups;
 }
 
+// What a pod must have lost in this Service to be kept there for who is connected to it.
+PortSet PortsLeft(const v1::Service& service, const v1::EndpointSlice& slice,
+                  const std::set<std::tuple<std::string, std::string, int32_t>>& now) {
+  PortSet out;
+  for (const v1::EndpointPort& port : slice.ports()) {
+    const auto& ports = service.spec().ports();
+    const bool served = std::any_of(ports.begin(), ports.end(), [&](const v1::ServicePort& own) {
+      return own.name() == port.name() && ProtocolOf(own.protocol()) == port.protocol();
+    });
+    std::tuple entry(port.name(), port.protocol(), port.port());
+    if (served && !now.contains(entry)) out.push_back(std::move(entry));
+  }
+  return out;
+}
+
+// Pods that the Service does not select any more (a new selector, other labels, another targetPort)
+// and that go on running stay as endpoints that are not ready: who is connected stays connected,
+// nobody new comes. Whether there are any.
+bool KeepWhoLeft(const ClusterState& state, const v1::Service& service, const std::string& family,
+                 const std::vector<const v1::EndpointSlice*>& existing, EndpointGroups* groups) {
+  std::map<std::string, std::set<std::tuple<std::string, std::string, int32_t>>> now;  // by uid
+  for (const auto& [ports, endpoints] : *groups) {
+    for (const v1::Endpoint& endpoint : endpoints)
+      now[endpoint.target_ref().uid()].insert(ports.begin(), ports.end());
+  }
+  bool any = false;
+  for (const v1::EndpointSlice* slice : existing) {
+    for (const v1::Endpoint& was : slice->endpoints()) {
+      const v1::ObjectReference& target = was.target_ref();
+      const v1::Pod* pod = FindObject(state.pods, {service.metadata().namespace_(), target.name()});
+      if (pod == nullptr || pod->metadata().uid() != target.uid() || IsFinished(*pod)) continue;
+      std::string ip = PodIpOf(*pod, family);
+      PortSet left = PortsLeft(service, *slice, now[target.uid()]);
+      if (ip.empty() || left.empty()) continue;
+      now[target.uid()].insert(left.begin(), left.end());
+      v1::Endpoint endpoint = EndpointOf(state, service, *pod, std::move(ip), false);
+      endpoint.mutable_conditions()->set_ready(false);
+      (*groups)[std::move(left)].push_back(std::move(endpoint));
+      any = true;
+    }
+  }
+  return any;
+}
+
 std::string PodList(const std::vector<const v1::Pod*>& pods) {
   constexpr size_t kNamed = 3;
   std::string out;
@@ -201,7 +248,7 @@ std::vector<ObjectKey> EndpointsController::Affected(const ClusterState& state,
 }
 
 ReconcileResult EndpointsController::Reconcile(const ClusterState& state, const ObjectKey& key,
-                                               absl::Time) const {
+                                               absl::Time now) const {
   ReconcileResult result;
   std::vector<const v1::EndpointSlice*> ours;
   std::vector<const v1::EndpointSlice*> others;
@@ -228,6 +275,9 @@ ReconcileResult EndpointsController::Reconcile(const ClusterState& state, const 
                  [&](const auto* slice) { return AddressFamilyOf(*slice) == family; });
     EndpointGroups groups;
     if (has) groups = GroupEndpoints(state, *service, family, pods);
+    // That such a pod is gone is not told by the labels by which Services are looked up.
+    if (has && KeepWhoLeft(state, *service, family, existing, &groups))
+      Earlier(&result.requeue_at, now + kLookAgain);
     for (Write& write : PlanSlices(state, key, has ? service : nullptr, family, groups, existing)) {
       result.writes.push_back(std::move(write));
     }

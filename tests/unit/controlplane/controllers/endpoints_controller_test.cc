@@ -86,6 +86,37 @@ TEST_F(EndpointsControllerTest, KeepsATerminatingPodServingButNotReady) {
               ElementsAre("10.244.0.2 serving terminating", "10.244.1.2 ready serving"));
 }
 
+TEST_F(EndpointsControllerTest, KeepsAPodThatLeavesForThoseWhoAreConnected) {
+  world.AddService("web", "web");
+  world.AddPod("web-1", "web", "a", true);
+  world.AddPod("web-2", "web", "b", true);
+  Settle();
+
+  v1::Pod leaver = world.pod("web-2");
+  (*leaver.mutable_metadata()->mutable_labels())["app"] = "other";
+  world.Put(Wrap(leaver));
+  Settle();
+  EXPECT_THAT(Lines(Slice("web")), ElementsAre("10.244.0.2 ready serving", "10.244.1.2 serving"));
+  EXPECT_TRUE(Reconcile().requeue_at.has_value()) << "nothing tells that it ends";
+
+  v1::Service service = world.service("web");
+  service.mutable_spec()->mutable_ports(0)->mutable_target_port()->set_int_value(8080);
+  world.Put(Wrap(service));
+  Settle();
+  std::map<int32_t, std::vector<std::string>> lines;
+  for (const auto& [key, slice] : world.state.endpoint_slices)
+    lines[slice->ports(0).port()] = Lines(*slice);
+  EXPECT_THAT(lines[8080], ElementsAre("10.244.0.2 ready serving"));
+  EXPECT_THAT(lines[80], ElementsAre("10.244.0.2 serving", "10.244.1.2 serving"));
+
+  world.pod("web-1").mutable_status()->set_phase("Failed");
+  world.state.Remove(v1::KIND_POD, InDefault("web-2"));
+  Settle();
+  for (const auto& [key, slice] : world.state.endpoint_slices)
+    EXPECT_THAT(Lines(*slice), IsEmpty());
+  EXPECT_FALSE(Reconcile().requeue_at.has_value());
+}
+
 TEST_F(EndpointsControllerTest, LeavesOutFinishedPods) {
   world.AddService("web", "web");
   world.AddPod("web-1", "web", "a", true).mutable_status()->set_phase("Succeeded");
