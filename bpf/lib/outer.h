@@ -29,9 +29,19 @@ static __always_inline int mesh_next_hop_learn(void *ctx, struct mesh_flow_value
 					       struct bpf_fib_lookup *fib)
 {
 	__builtin_memset(fib, 0, sizeof(*fib));
-	fib->family = 2; /* AF_INET */
-	fib->ipv4_src = mesh_config.node_ip;
-	fib->ipv4_dst = flow->out_peer;
+#ifdef MESH_IPV6
+	/* As it is: it goes to the node's address of its own family (mesh_native_send()). */
+	if (MESH_IS_NATIVE && flow->target == MESH_TARGET_NODE) {
+		fib->family = MESH_AF;
+		mesh_copy_own((mesh_addr *)fib->ipv6_src, node_ip);
+		__builtin_memcpy(fib->ipv6_dst, &flow->next_hop, sizeof(fib->ipv6_dst));
+	} else
+#endif
+	{
+		fib->family = 2; /* AF_INET */
+		fib->ipv4_src = mesh_config.node_ip;
+		fib->ipv4_dst = flow->out_peer;
+	}
 	fib->tot_len = mesh_config.tunnel_mtu + MESH_OUTER_SIZE;
 	fib->ifindex = mesh_config.net_ifindex; /* see mesh_resolve_outside() */
 	if (bpf_fib_lookup(ctx, fib, sizeof(*fib), 0) != BPF_FIB_LKUP_RET_SUCCESS ||
