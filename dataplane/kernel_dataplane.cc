@@ -357,8 +357,8 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   const mesh_config encoded = Encode(config, links, uplink);
   ASSIGN_OR_RETURN(const std::vector<TakeOver::Hook> hooks, Hooks(netlink, links, uplink));
   ASSIGN_OR_RETURN(TakeOver take_over,
-                   TakeOver::Begin(encoded, {options.bpf_root + "/mesh", load.pin_dir, hooks, load,
-                                             options.on_step}));
+                   TakeOver::Begin(encoded, {options.bpf_root + "/mesh", load.pin_dir, hooks,
+                                             uplink, load, options.on_step}));
   const auto step = [&](std::string_view name) {
     if (options.on_step) options.on_step(name);
   };

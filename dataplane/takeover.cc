@@ -22,6 +22,7 @@
 #include "dataplane/bpf/migrate.h"
 #include "dataplane/carry_flows.h"
 #include "dataplane/net/tc.h"
+#include "dataplane/net/uplink.h"
 #include "fmt/format.h"
 #include "mesh/shared/flow_map.h"
 #include "mesh/shared/metrics_map.h"
@@ -345,6 +346,10 @@ absl::Status TakeOver::Turn(const mesh_config& config) {
   if (turns4) RETURN_IF_ERROR(FillTurnout(turnout4, options_.hooks, *programs));
   if (turns6) RETURN_IF_ERROR(FillTurnout(turnout6, options_.hooks, *programs));
   Step("place the turnout");
+  // Before anything is turned: what it would carry on its own may be opened anew by the others.
+  if (options_.uplink.has_value()) {
+    RETURN_IF_ERROR(ReplaceXdp(*options_.uplink, programs->uplink_xdp()));
+  }
   const auto placed = [&] { Step("next hook"); };
   // What stands behind first: those before it may be newer, and leave packets to it.
   if (turns6) RETURN_IF_ERROR(PlaceTurnout(turnout6, options_.hooks, placed));

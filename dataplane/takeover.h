@@ -6,7 +6,8 @@
 // version whose rows or size are others, are carried over row by row (bpf/migrate.h). Only the
 // connection table is written by packets meanwhile, so only for it more is needed:
 //
-//   1. A turnout is put at every hook; it leads to the program that was there. Nothing changes.
+//   1. A turnout is put at every hook; it leads to the program that was there. Nothing changes. XDP
+//      gets the new program, which knows no flow yet and leaves all packets to them.
 //   2. One write turns all hooks to new programs, which open new flows in the new table. A packet
 //      without a flow there that the old table knows goes to the old program.
 //   3. The old table, in which nothing new is opened any more, is carried over. From the moment a
@@ -20,6 +21,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +30,7 @@
 #include "absl/status/statusor.h"
 #include "common/unique_fd.h"
 #include "dataplane/bpf/programs.h"
+#include "dataplane/net/netlink.h"
 #include "mesh/shared/config.h"
 
 namespace mesh::dataplane {
@@ -43,6 +46,7 @@ class TakeOver {
     std::string pin_dir;   // within it: of this build's version
     // Interfaces of ours; those without a program are left alone.
     std::vector<Hook> hooks;
+    std::optional<LinkInfo> uplink;  // which may have our program of XDP
     // Of the final programs: `pin_dir` and sizes.
     Programs::Options programs;
     // Told before each step, for tests that end there. May be empty.

@@ -94,6 +94,11 @@ absl::Status AttachXdp(const LinkInfo& uplink, int program_fd) {
   return BpfErrnoStatus(-result, fmt::format("attach an XDP program to {}", uplink.name));
 }
 
+absl::Status ReplaceXdp(const LinkInfo& uplink, int program_fd) {
+  ASSIGN_OR_RETURN(const std::string present, XdpProgramName(uplink));
+  return present == kXdpName ? AttachXdp(uplink, program_fd) : absl::OkStatus();
+}
+
 absl::Status DetachXdp(const LinkInfo& uplink) {
   ASSIGN_OR_RETURN(const std::string present, XdpProgramName(uplink));
   if (present != kXdpName) return absl::OkStatus();

@@ -22,6 +22,8 @@ absl::Status DetachUplinkIpv6(const LinkInfo& uplink);
 // Puts the program at the interface's XDP hook, in its driver, in place of an earlier one of this
 // project. FAILED_PRECONDITION when the driver has no such hook, or another's program is there.
 absl::Status AttachXdp(const LinkInfo& uplink, int program_fd);
+// The same where an earlier one of this project stands; nothing elsewhere.
+absl::Status ReplaceXdp(const LinkInfo& uplink, int program_fd);
 // Takes ours off. Idempotent.
 absl::Status DetachXdp(const LinkInfo& uplink);
 
