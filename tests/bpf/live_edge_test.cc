@@ -2,75 +2,20 @@
 // Goal: traffic crosses the edge of the cluster as promised: pods reach the outside with their
 // node's address, clients outside reach Services at NodePorts and announced addresses, whichever
 // node receives them. Method: the world of live_edge.h. Needs root.
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <linux/bpf.h>
-#include <linux/ethtool.h>
-#include <linux/if_link.h>
-#include <linux/sockios.h>
-#include <net/if.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 
-#include <cstring>
-#include <fstream>
-#include <sstream>
 #include <string>
 
-#include "common/status.h"
 #include "dataplane/net/netlink.h"
 #include "dataplane/net/netns.h"
 #include "dataplane/net/tc.h"
-#include "fmt/format.h"
 #include "tests/bpf/live_edge.h"
 
 namespace mesh::dataplane::testing {
 namespace {
 
 using ::testing::StartsWith;
-
-// Lets the driver of a veth poll, as a card's does, in the calling thread's network namespace.
-absl::Status MakePoll(const std::string& interface) {
-  const bpf_insn pass[] = {
-      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = XDP_PASS},
-      {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
-  const UniqueFd program(
-      bpf_prog_load(BPF_PROG_TYPE_XDP, "pass", "GPL", pass, std::size(pass), nullptr));
-  if (!program) return ErrnoStatus(errno, "load a program");
-  const int result = bpf_xdp_attach(static_cast<int>(if_nametoindex(interface.c_str())),
-                                    program.get(), XDP_FLAGS_DRV_MODE, nullptr);
-  return result == 0 ? absl::OkStatus() : ErrnoStatus(-result, "attach to " + interface);
-}
-
-// Sets an offload of an interface in the calling thread's network namespace (linux/ethtool.h).
-absl::Status SetOffload(const std::string& interface, uint32_t command, bool on) {
-  const UniqueFd control(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!control) return ErrnoStatus(errno, "open a socket");
-  ethtool_value value{command, on ? 1u : 0u};
-  ifreq argument{};
-  std::strncpy(argument.ifr_name, interface.c_str(), IFNAMSIZ - 1);
-  argument.ifr_data = reinterpret_cast<char*>(&value);
-  if (ioctl(control.get(), SIOCETHTOOL, &argument) == 0) return absl::OkStatus();
-  return ErrnoStatus(errno, fmt::format("set an offload of {}", interface));
-}
-
-// Packets that an interface has sent, in the calling thread's network namespace.
-uint64_t SentPackets(const std::string& interface) {
-  std::ifstream file("/proc/thread-self/net/dev");
-  for (std::string line; std::getline(file, line);) {
-    const size_t colon = line.find(':');
-    if (colon == std::string::npos || line.find(interface) >= colon) continue;
-    std::istringstream fields(line.substr(colon + 1));
-    uint64_t field = 0;
-    // 8 fields of what was received, then bytes and packets sent.
-    for (int i = 0; i < 10; ++i) fields >> field;
-    return field;
-  }
-  ADD_FAILURE() << "no interface " << interface;
-  return 0;
-}
 
 TEST_P(EdgeWays, PodsReachTheOutsideWithTheirNodesAddress) {
   Socket listener = Listener(*outside_, outside_ip_, 9000);
@@ -156,48 +101,6 @@ TEST_P(EdgeWays, PodsOfOneNodeReachTheNodePortOfAnother) {
   Apply();
   Socket own = Listener(*near_.netns, any_, 8080);
   EXPECT_THAT(Talk(*near_.netns, NodeIp(two_), kNodePort, own), From(Gateway(two_)));
-}
-
-// XDP forwards IPv4; the rest is passed up.
-class XdpWays : public EdgeWays {};
-INSTANTIATE_TEST_SUITE_P(, XdpWays,
-                         ::testing::Values(Way{Family::kV4, Routing::kVxlan},
-                                           Way{Family::kV4, Routing::kNative}),
-                         NameOf);
-
-TEST_P(XdpWays, CarryEstablishedFlowsPastTheKernel) {
-  // A veth sends what XDP returns to it only to an end that polls, and its checksums have to be
-  // complete: there is no card to fill them in.
-  ASSERT_STATUS(InNetns(switch_->fd(), [] { return MakePoll("port2"); }));
-  ASSERT_STATUS(
-      InNetns(outside_->fd(), [] { return SetOffload("uplink", ETHTOOL_STXCSUM, false); }));
-  one_.config.xdp = true;
-  EXPECT_EQ(OpenNode(one_).code(), absl::StatusCode::kFailedPrecondition);
-  xdp_on_veth_ = true;
-  ASSERT_STATUS(OpenNode(one_));
-  Socket listener = Listener(*far_.netns, any_, 8080);
-  Socket receiver = Receiver(*far_.netns, any_, 8080);
-  const auto sent = [&] {
-    uint64_t packets = 0;
-    InNetns(one_.netns->fd(), [&] {
-      packets = SentPackets("mesh_vxlan");
-      return absl::OkStatus();
-    }).IgnoreError();
-    return packets;
-  };
-  for (const bool direct : {false, true}) {
-    Serve({far_.ip}).direct_return = direct;
-    Apply();
-    const uint64_t before = sent();
-    EXPECT_THAT(Talk(*outside_, NodeIp(one_), kNodePort, listener),
-                From(direct ? outside_ip_ : Gateway(one_)));
-    ExpectDatagrams(*outside_, balancer_, 80, receiver);
-    // Of two thousand packets and more.
-    const bool through_tunnel = direct || way_.routing == Routing::kVxlan;
-    if (through_tunnel) {
-      EXPECT_LT(sent() - before, 200u);
-    }
-  }
 }
 
 TEST_F(Edge, ProcessesOfTheNodeReachNodePortsAtItsOwnAddresses) {

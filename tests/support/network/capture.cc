@@ -264,14 +264,15 @@ absl::Status Capture::Judge(Keep keep) {
   ASSIGN_OR_RETURN(const std::string settings, Settings());
   // Checksums: 1 is good, 2 not looked at (a part of a datagram), 3 none (UDP). Those of segments
   // that an ICMP error quotes are as the router saw them: on a veth pair perhaps not filled in yet.
+  // Where the sum is 0, the kernel (skb_checksum_help) and FillIn() write what means the same.
   std::string filter = "_ws.malformed || _ws.short";
   for (const char* protocol : {"ip", "icmp", "icmpv6"}) {
     filter += fmt::format(" || {0}.checksum.status == 0 || {0}.checksum.status == 4", protocol);
   }
   filter +=
       " || (!(icmp.type in {3, 11, 12}) && !(icmpv6.type in {1..4}) && "
-      "(_ws.expert.severity == error || tcp.checksum.status == 0 || udp.checksum.status == 0 || "
-      "udp.checksum.status == 4))";
+      "(_ws.expert.severity == error || udp.checksum.status == 0 || udp.checksum.status == 4 || "
+      "(tcp.checksum.status == 0 && !(tcp.checksum == 0xffff && tcp.checksum_calculated == 0))))";
   const UniqueFd found(open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (!found) return ErrnoStatus(errno, "make a file for what tshark says");
   const int result =

@@ -180,25 +180,40 @@ absl::Status Socket::SetTtl(int hops) {
   return ErrnoStatus(errno, fmt::format("set a time to live of {}", hops));
 }
 
-absl::Status Socket::ForbidFragments() {
-  const int on = IP_PMTUDISC_DO;
-  if (setsockopt(fd_.get(), IPPROTO_IP, IP_MTU_DISCOVER, &on, sizeof(on)) == 0) {
+bool Socket::is_ipv6() const {
+  int domain = AF_INET;
+  socklen_t size = sizeof(domain);
+  getsockopt(fd_.get(), SOL_SOCKET, SO_DOMAIN, &domain, &size);
+  return domain == AF_INET6;
+}
+
+absl::Status Socket::SetOption(int of_ipv4, int of_ipv6, int value, const std::string& what) {
+  const bool ipv6 = is_ipv6();
+  if (setsockopt(fd_.get(), ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? of_ipv6 : of_ipv4, &value,
+                 sizeof(value)) == 0) {
     return absl::OkStatus();
   }
-  return ErrnoStatus(errno, "forbid fragments");
+  return ErrnoStatus(errno, what);
+}
+
+absl::Status Socket::ForbidFragments() {
+  static_assert(IP_PMTUDISC_DO == IPV6_PMTUDISC_DO);
+  return SetOption(IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, IP_PMTUDISC_DO, "forbid fragments");
 }
 
 absl::StatusOr<int> Socket::PathMtu() const {
   int mtu = 0;
   socklen_t size = sizeof(mtu);
-  if (getsockopt(fd_.get(), IPPROTO_IP, IP_MTU, &mtu, &size) == 0) return mtu;
+  const bool ipv6 = is_ipv6();
+  if (getsockopt(fd_.get(), ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, ipv6 ? IPV6_MTU : IP_MTU, &mtu,
+                 &size) == 0) {
+    return mtu;
+  }
   return ErrnoStatus(errno, "ask for the path's MTU");
 }
 
 absl::Status Socket::WantErrors() {
-  const int on = 1;
-  if (setsockopt(fd_.get(), IPPROTO_IP, IP_RECVERR, &on, sizeof(on)) == 0) return absl::OkStatus();
-  return ErrnoStatus(errno, "ask for ICMP errors");
+  return SetOption(IP_RECVERR, IPV6_RECVERR, 1, "ask for ICMP errors");
 }
 
 absl::StatusOr<Socket::IcmpError> Socket::ReceiveError(absl::Duration limit) {
@@ -214,14 +229,23 @@ absl::StatusOr<Socket::IcmpError> Socket::ReceiveError(absl::Duration limit) {
   if (recvmsg(fd_.get(), &message, MSG_ERRQUEUE) < 0) return ErrnoStatus(errno, "receive an error");
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
        header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != IPPROTO_IP || header->cmsg_type != IP_RECVERR) continue;
+    const bool ipv4 = header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_RECVERR;
+    const bool ipv6 = header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_RECVERR;
+    if (!ipv4 && !ipv6) continue;
     sock_extended_err error;
     std::memcpy(&error, CMSG_DATA(header), sizeof(error));
-    if (error.ee_origin != SO_EE_ORIGIN_ICMP) continue;
-    sockaddr_in from;
-    std::memcpy(&from, CMSG_DATA(header) + sizeof(error), sizeof(from));
-    return IcmpError{IpAddress::V4(ntohl(from.sin_addr.s_addr)).ToString(), error.ee_type,
-                     error.ee_code, error.ee_info};
+    if (error.ee_origin != SO_EE_ORIGIN_ICMP && error.ee_origin != SO_EE_ORIGIN_ICMP6) continue;
+    char text[INET6_ADDRSTRLEN] = "";
+    if (ipv6) {
+      sockaddr_in6 from;
+      std::memcpy(&from, CMSG_DATA(header) + sizeof(error), sizeof(from));
+      inet_ntop(AF_INET6, &from.sin6_addr, text, sizeof(text));
+    } else {
+      sockaddr_in from;
+      std::memcpy(&from, CMSG_DATA(header) + sizeof(error), sizeof(from));
+      inet_ntop(AF_INET, &from.sin_addr, text, sizeof(text));
+    }
+    return IcmpError{text, error.ee_type, error.ee_code, error.ee_info};
   }
   return absl::InternalError("an error that is not ICMP's");
 }

@@ -83,6 +83,9 @@ class Socket {
 
  private:
   absl::Status Wait(short events, absl::Duration limit) const;
+  bool is_ipv6() const;
+  // One of IP or of IPv6, by the socket's family.
+  absl::Status SetOption(int of_ipv4, int of_ipv6, int value, const std::string& what);
   UniqueFd fd_;
 };
 
