@@ -33,6 +33,15 @@ static __always_inline int mesh_own_service(const struct mesh_source *source,
 	return service_identity == identity;
 }
 
+/* Of this node, or of another one that says so. */
+static __always_inline int mesh_source_is_pod(const struct mesh_source *source)
+{
+	return mesh_origin(source) == MESH_ORIGIN_POD ||
+	       (mesh_origin(source) == MESH_ORIGIN_OVERLAY &&
+		source->identity >= MESH_IDENTITY_UNMANAGED &&
+		source->identity != MESH_IDENTITY_WORLD_DIRECT);
+}
+
 /* Whether the destination takes a flow from `source`; other nodes judge for their own pods. */
 static __always_inline int mesh_judge(const struct mesh_source *source,
 				      const struct mesh_flow_value *flow, __u32 identity)
@@ -376,9 +385,9 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	reason = mesh_judge(source, flow, identity);
 	if (reason)
 		return reason;
-	flow->owner = mesh_origin(source) == MESH_ORIGIN_POD ? key->saddr
-		      : flow->target == MESH_TARGET_POD	     ? flow->daddr
-							     : (mesh_addr){0};
+	flow->owner = mesh_source_is_pod(source)	? key->saddr
+		      : flow->target == MESH_TARGET_POD ? flow->daddr
+							: (mesh_addr){0};
 	reason = mesh_owner_check(&flow->owner);
 	if (reason)
 		return reason;

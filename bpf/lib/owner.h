@@ -8,7 +8,7 @@
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, MESH_ENDPOINT_MAX_ENTRIES + 2);
+	__uint(max_entries, MESH_OWNER_MAX_ENTRIES);
 	__type(key, struct mesh_owner_key);
 	__type(value, struct mesh_owner_value);
 } mesh_owner SEC(".maps");

@@ -82,7 +82,7 @@ TEST_P(LiveWays, ShowsWhoHasHowManyFlows) {
   EXPECT_EQ(usage->owners[0].ip, client_.ip);
   EXPECT_EQ(usage->owners[0].pod, "client");
   EXPECT_EQ(usage->owners[0].flows, 3u);
-  EXPECT_EQ(two_.dataplane->FlowOwners()->owners.at(0).ip, far_.ip);
+  EXPECT_EQ(two_.dataplane->FlowOwners()->owners.at(0).ip, client_.ip);
 }
 
 TEST_P(LiveWays, LimitsWhatAPodSendsAndReceives) {

@@ -77,7 +77,7 @@ TEST_P(RestartTest, NewFlowsDoNotTakeThePortsOfThoseThatAreNotCarriedOverYet) {
                                 .abi_version = MESH_ABI_VERSION + 1,
                                 // Some fifty of these would draw one of the first ones' ports.
                                 .on_step = [&](std::string_view step) {
-               if (step == "carry flows") crowd.Grow(500);
+                                  if (step == "carry flows") crowd.Grow(500);
                                   if (step == "attach programs") crowd.Ask();
                                 }}));
   crowd.Ask();

@@ -10,6 +10,8 @@
 #define MESH_SLOT_MAX_ENTRIES 524288
 /* Pods of one node: a /20 of addresses. */
 #define MESH_ENDPOINT_MAX_ENTRIES 4096
+/* Who has flows: pods of the node, and those of other nodes that talk to them. */
+#define MESH_OWNER_MAX_ENTRIES 65536
 /* Other nodes. */
 #define MESH_TUNNEL_MAX_ENTRIES	   8192
 #define MESH_NAMESPACE_MAX_ENTRIES 65536

@@ -7,8 +7,9 @@
 #define MESH_OWNER_MAP_NAME "mesh_owner"
 
 /*
- * Who answers for a flow's place in the table: the pod of this node that began it, else the pod of
- * this node that it goes to; 0 the node itself (and what it forwards from outside).
+ * Who answers for a flow's place in the table: the pod that began it, of whichever node, else the
+ * pod of this node that it goes to; 0 the node itself (and what it forwards from outside). Beyond
+ * the rows that there are nobody is limited.
  */
 struct mesh_owner_key {
 	__be32 ip;
