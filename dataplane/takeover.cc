@@ -51,6 +51,12 @@ struct Ways4 {
   static int Load(Turnout* turnout) { return turnout_bpf__load(turnout); }
   static bpf_map* TurnoutMap(Turnout& turnout) { return turnout.maps.mesh_turnout; }
   static bpf_map* FlowWas(Turnout& turnout) { return turnout.maps.mesh_flow_was; }
+  static std::map<uint32_t, bpf_program*> Places(Turnout& turnout) {
+    return {{MESH_HOOK_FROM_POD, turnout.progs.mesh_turn_pod},
+            {MESH_HOOK_NODE, turnout.progs.mesh_turn_node},
+            {MESH_HOOK_OVERLAY, turnout.progs.mesh_turn_over},
+            {MESH_HOOK_UPLINK, turnout.progs.mesh_turn_uplink}};
+  }
   static std::map<uint32_t, int> Finals(const Programs& programs) {
     return {{MESH_HOOK_FROM_POD, programs.from_pod()},
             {MESH_HOOK_NODE, programs.node()},
@@ -68,6 +74,12 @@ struct Ways6 {
   static int Load(Turnout* turnout) { return turnout6_bpf__load(turnout); }
   static bpf_map* TurnoutMap(Turnout& turnout) { return turnout.maps.mesh_turnout6; }
   static bpf_map* FlowWas(Turnout& turnout) { return turnout.maps.mesh_flow_was6; }
+  static std::map<uint32_t, bpf_program*> Places(Turnout& turnout) {
+    return {{MESH_HOOK_FROM_POD, turnout.progs.mesh_turn6_pod},
+            {MESH_HOOK_NODE, turnout.progs.mesh_turn6_node},
+            {MESH_HOOK_OVERLAY, turnout.progs.mesh_turn6_over},
+            {MESH_HOOK_UPLINK, turnout.progs.mesh_turn6_uplink}};
+  }
   static std::map<uint32_t, int> Finals(const Programs& programs) {
     return {{MESH_HOOK_FROM_POD, programs.from_pod6()},
             {MESH_HOOK_NODE, programs.node6()},
@@ -309,13 +321,7 @@ absl::Status FillTurnout(const Loaded<W>& loaded, const std::vector<TakeOver::Ho
 template <typename W>
 absl::Status PlaceTurnout(const Loaded<W>& loaded, const std::vector<TakeOver::Hook>& hooks,
                           const std::function<void()>& placed) {
-  const auto& progs = loaded.turnout->progs;
-  const std::map<uint32_t, bpf_program*> turnouts = {
-      {MESH_HOOK_FROM_POD, progs.mesh_turn_pod},
-      {MESH_HOOK_NODE, progs.mesh_turn_node},
-      {MESH_HOOK_OVERLAY, progs.mesh_turn_over},
-      {MESH_HOOK_UPLINK, progs.mesh_turn_uplink},
-  };
+  const std::map<uint32_t, bpf_program*> turnouts = W::Places(*loaded.turnout);
   for (const TakeOver::Hook& hook : hooks) {
     if (!turnouts.contains(hook.number)) continue;
     if (!IngressProgramId(hook.ifindex, W::kPriority).ok()) continue;

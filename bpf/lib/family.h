@@ -76,6 +76,12 @@ volatile const struct mesh_config6 mesh_config6 = {};
 #define mesh_overlay  mesh_overlay6
 #define mesh_uplink   mesh_uplink6
 
+/* The kernel keeps 15 characters, and the 6 tells whose they are (dataplane/net/tc.cc). */
+#define mesh_turn_pod	 mesh_turn6_pod
+#define mesh_turn_node	 mesh_turn6_node
+#define mesh_turn_over	 mesh_turn6_over
+#define mesh_turn_uplink mesh_turn6_uplink
+
 /*
  * Declares `name`, which points at the address at `from`: a copy where that is a word, which the
  * verifier then knows to stay the same.

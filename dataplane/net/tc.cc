@@ -5,10 +5,12 @@
 #include <bpf/libbpf.h>
 
 #include <cerrno>
+#include <vector>
 
 #include "common/status.h"
 #include "common/unique_fd.h"
 #include "dataplane/bpf/errors.h"
+#include "dataplane/net/tcx.h"
 #include "fmt/format.h"
 
 namespace mesh::dataplane {
@@ -30,9 +32,27 @@ bpf_tc_opts Place(uint32_t priority) {
   return options;
 }
 
-}  // namespace
+bool IsOurs(const std::string& name, uint32_t priority) {
+  const bool ipv6 = name.find('6') != std::string::npos;
+  return name.starts_with("mesh_") && ipv6 == (priority == kPriority6);
+}
 
-absl::Status AttachIngress(int ifindex, int program_fd, uint32_t priority) {
+// Ours for the family of `priority`; 0: none.
+uint32_t FindOurs(const std::vector<TcxProgram>& programs, uint32_t priority) {
+  for (const TcxProgram& program : programs) {
+    if (IsOurs(program.name, priority)) return program.id;
+  }
+  return 0;
+}
+
+// Kernel's id of the filter in our place of the clsact; 0: none.
+uint32_t FilterProgramId(int ifindex, uint32_t priority) {
+  bpf_tc_hook hook = Hook(ifindex);
+  bpf_tc_opts options = Place(priority);
+  return bpf_tc_query(&hook, &options) == 0 ? options.prog_id : 0;
+}
+
+absl::Status AttachFilter(int ifindex, int program_fd, uint32_t priority) {
   bpf_tc_hook hook = Hook(ifindex);
   if (const int result = bpf_tc_hook_create(&hook); result != 0 && result != -EEXIST) {
     return BpfErrnoStatus(-result, fmt::format("add clsact to interface {}", ifindex));
@@ -46,19 +66,54 @@ absl::Status AttachIngress(int ifindex, int program_fd, uint32_t priority) {
   return absl::OkStatus();
 }
 
+// Only ours.
+absl::Status DetachFilter(int ifindex, uint32_t priority) {
+  const uint32_t id = FilterProgramId(ifindex, priority);
+  if (id == 0) return absl::OkStatus();
+  const absl::StatusOr<std::string> name = ProgramName(id);
+  if (!name.ok() || !name->starts_with("mesh_")) return absl::OkStatus();
+  bpf_tc_hook hook = Hook(ifindex);
+  bpf_tc_opts options = Place(priority);
+  const int result = bpf_tc_detach(&hook, &options);
+  if (result == 0 || result == -ENOENT || result == -EINVAL) return absl::OkStatus();
+  return BpfErrnoStatus(-result, fmt::format("take the program off interface {}", ifindex));
+}
+
+}  // namespace
+
+absl::Status AttachIngress(int ifindex, int program_fd, uint32_t priority) {
+  const absl::StatusOr<std::vector<TcxProgram>> present = TcxPrograms(ifindex);
+  if (absl::IsUnimplemented(present.status())) return AttachFilter(ifindex, program_fd, priority);
+  if (!present.ok()) return present.status();
+  const uint32_t four = FindOurs(*present, kPriority4), ours = FindOurs(*present, priority);
+  // A build before this one has put IPv4's into the clsact, behind where this one would go: it
+  // would meet the packets of IPv4.
+  if (priority == kPriority6 && four == 0 && FilterProgramId(ifindex, kPriority4) != 0)
+    return AttachFilter(ifindex, program_fd, priority);
+  ASSIGN_OR_RETURN(const uint32_t id, ProgramId(program_fd));
+  if (id != ours) {
+    RETURN_IF_ERROR(TcxAttach(ifindex, program_fd,
+                              {.behind = priority == kPriority6 ? four : 0, .instead = ours}));
+  }
+  // That build's is not asked any more.
+  return DetachFilter(ifindex, priority);
+}
+
 absl::Status AttachBothFamilies(int ifindex, int program4, std::optional<int> program6) {
   if (program6.has_value()) RETURN_IF_ERROR(AttachIngress(ifindex, *program6, kPriority6));
   RETURN_IF_ERROR(AttachIngress(ifindex, program4, kPriority4));
-  return program6.has_value() ? absl::OkStatus() : DetachIngress(ifindex, kPriority6);
+  if (!program6.has_value()) return DetachIngress(ifindex, kPriority6);
+  // Where a build before had both in the clsact it could not go before the other.
+  return AttachIngress(ifindex, *program6, kPriority6);
 }
 
 absl::StatusOr<uint32_t> IngressProgramId(int ifindex, uint32_t priority) {
-  bpf_tc_hook hook = Hook(ifindex);
-  bpf_tc_opts options = Place(priority);
-  if (const int result = bpf_tc_query(&hook, &options); result != 0) {
+  const absl::StatusOr<std::vector<TcxProgram>> present = TcxPrograms(ifindex);
+  uint32_t id = present.ok() ? FindOurs(*present, priority) : 0;
+  if (id == 0) id = FilterProgramId(ifindex, priority);
+  if (id == 0)
     return absl::NotFoundError(fmt::format("interface {} has no program at its ingress", ifindex));
-  }
-  return options.prog_id;
+  return id;
 }
 
 absl::StatusOr<std::string> IngressProgramName(int ifindex, uint32_t priority) {
@@ -79,11 +134,14 @@ absl::StatusOr<std::string> ProgramName(uint32_t id) {
 }
 
 absl::Status DetachIngress(int ifindex, uint32_t priority) {
-  bpf_tc_hook hook = Hook(ifindex);
-  bpf_tc_opts options = Place(priority);
-  const int result = bpf_tc_detach(&hook, &options);
-  if (result == 0 || result == -ENOENT || result == -EINVAL) return absl::OkStatus();
-  return BpfErrnoStatus(-result, fmt::format("take the program off interface {}", ifindex));
+  const absl::StatusOr<std::vector<TcxProgram>> present = TcxPrograms(ifindex);
+  if (present.ok()) {
+    const uint32_t ours = FindOurs(*present, priority);
+    if (ours != 0) RETURN_IF_ERROR(TcxDetach(ifindex, ours));
+  } else if (!absl::IsUnimplemented(present.status()) && !absl::IsNotFound(present.status())) {
+    return present.status();
+  }
+  return DetachFilter(ifindex, priority);
 }
 
 absl::Status RemoveClsact(int ifindex) {

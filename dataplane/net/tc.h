@@ -10,12 +10,14 @@
 
 namespace mesh::dataplane {
 
-// Our two places at the ingress of an interface: handle 1, and these priorities. Those of IPv4 are
-// asked first and leave what is of IPv6 to the others.
+// Our two places at the ingress of an interface. Programs of IPv4 are asked first and leave what is
+// of IPv6 to the others. Where the kernel has tcx (tcx.h) they stand there; else they are filters
+// of the interface's clsact with handle 1 and these priorities, as those of builds before tcx,
+// which are found and replaced there.
 inline constexpr uint32_t kPriority4 = 1, kPriority6 = 2;
 
-// Puts `program_fd` at the ingress of an interface (its clsact), in the place of what this project
-// had there: no packet goes past unseen in between.
+// Puts `program_fd` at the ingress of an interface, in the place of what this project had there: no
+// packet goes past unseen in between. Where nothing is, IPv6's first.
 absl::Status AttachIngress(int ifindex, int program_fd, uint32_t priority = kPriority4);
 
 // Programs of both families. Those of IPv6 first: what stands before them leaves packets to them.
