@@ -15,7 +15,7 @@ namespace mesh::dataplane {
 //
 // Owns, by name, so that a restarted agent knows them: the pins under <bpf_root>/mesh/v<ABI>/, the
 // links mesh_vxlan, mesh_host and mesh_net, links whose name begins with "mesh" and whose alias is
-// "mesh:...", and the tc filters with handle 1, priority 1 on all of these.
+// "mesh:...", and the programs at the ingress of all of these (net/tc.h).
 class KernelDataplane : public Dataplane {
  public:
   struct Options {
