@@ -101,5 +101,35 @@ TEST_F(ExamplesTest, TheTwoNamespacesMeetOnlyThroughAService) {
   EXPECT_THAT(Fetch("client", direct, "green"), Not(HasSubstr("web-")));
 }
 
+TEST_F(ExamplesTest, ADualStackServiceAnswersInTheFamilyThatIsDialled) {
+  Load("toolbox");
+  ASSERT_NO_FATAL_FAILURE(ApplyFolder(MESH_SOURCE_DIR "/examples/dual-stack"));
+  ASSERT_NO_FATAL_FAILURE(WaitForDeployment("web"));
+
+  for (const int family : {4, 6}) {
+    const std::string url = "http://" + HostPort(cluster().ClusterIp("web", "default", family), 80);
+    EXPECT_TRUE(Eventually([&] {
+      const std::string page = Fetch("deployment/web", url + "/");
+      const size_t client = page.find(" sees ");
+      // Its own pod sees the link's address where it was chosen for itself.
+      return page.find("web-") == 0 && client != std::string::npos &&
+             (page.find(':', client) != std::string::npos) == (family == 6);
+    })) << Fetch("deployment/web", url + "/");
+  }
+  // Of one family, whose name has one address.
+  EXPECT_TRUE(Eventually([&] {
+    return Fetch("deployment/web", "http://web6/").find(" sees fd") != std::string::npos;
+  })) << Fetch("deployment/web", "http://web6/");
+  EXPECT_TRUE(Eventually([&] {
+    return Fetch("deployment/web", "http://web-pods:8080/").find("web-") == 0;
+  })) << Fetch("deployment/web", "http://web-pods:8080/");
+
+  const std::string described = cluster().Meshctl({"describe", "service", "web"}).text;
+  for (const int family : {4, 6})
+    EXPECT_THAT(described, HasSubstr(cluster().ClusterIp("web", "default", family)));
+  EXPECT_THAT(described, HasSubstr("RequireDualStack"));
+  EXPECT_THAT(described, HasSubstr("[fd00:10:244:")) << "an endpoint of IPv6";
+}
+
 }  // namespace
 }  // namespace mesh::testing
