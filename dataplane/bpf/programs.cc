@@ -4,14 +4,19 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <malloc.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,6 +27,8 @@
 #include "fmt/format.h"
 #include "from_pod.skel.h"
 #include "from_pod6.skel.h"
+#include "maps.skel.h"
+#include "maps6.skel.h"
 #include "mesh/shared/flow_map.h"
 #include "mesh/shared/moving.h"
 #include "node.skel.h"
@@ -51,6 +58,8 @@ int Print(libbpf_print_level level, const char* format, va_list args) {
 }
 
 struct Deleter {
+  void operator()(maps_bpf* skeleton) const { maps_bpf__destroy(skeleton); }
+  void operator()(maps6_bpf* skeleton) const { maps6_bpf__destroy(skeleton); }
   void operator()(from_pod_bpf* skeleton) const { from_pod_bpf__destroy(skeleton); }
   void operator()(node_bpf* skeleton) const { node_bpf__destroy(skeleton); }
   void operator()(overlay_bpf* skeleton) const { overlay_bpf__destroy(skeleton); }
@@ -116,11 +125,49 @@ absl::Status PrepareTakeOver(bpf_map* map, const std::optional<Programs::Before>
   return BpfErrnoStatus(errno, fmt::format("share map {}", bpf_map__name(map)));
 }
 
+absl::StatusOr<UniqueFd> Another(int fd) {
+  UniqueFd out(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!out) return ErrnoStatus(errno, "duplicate a file descriptor");
+  return out;
+}
+
+absl::Status LoadObject(bpf_object* object) {
+  last_words.clear();
+  const int result = bpf_object__load(object);
+  if (result == 0) return absl::OkStatus();
+  if (result == -EPERM) return BpfErrnoStatus(EPERM, "load BPF programs");
+  return absl::FailedPreconditionError(
+      fmt::format("load BPF object {}: the kernel refused it: {}: {}", bpf_object__name(object),
+                  std::strerror(-result), last_words));
+}
+
+// Most of it is the verifier, which needs one CPU for each program: all of them at once. The first
+// failure, in the order of the objects.
+absl::Status LoadAll(const std::vector<bpf_object*>& objects) {
+  std::vector<absl::Status> results(objects.size());
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i = next++; i < objects.size(); i = next++) results[i] = LoadObject(objects[i]);
+  };
+  const size_t threads = std::min<size_t>(std::thread::hardware_concurrency(), objects.size());
+  std::vector<std::jthread> others;
+  for (size_t i = 1; i < threads; ++i) others.emplace_back(work);
+  work();
+  others.clear();
+  for (absl::Status& result : results) RETURN_IF_ERROR(std::move(result));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void LogLibbpf() { libbpf_set_print(Print); }
 
+// Gone once the programs are loaded: they hold the objects' files and types.
 struct Programs::Skeletons {
+  // Without programs.
+  std::unique_ptr<maps_bpf, Deleter> maps;
+  std::unique_ptr<maps6_bpf, Deleter> maps6;  // null without IPv6
+
   std::unique_ptr<from_pod_bpf, Deleter> from_pod;
   std::unique_ptr<node_bpf, Deleter> node;
   std::unique_ptr<overlay_bpf, Deleter> overlay;
@@ -133,21 +180,36 @@ struct Programs::Skeletons {
   std::unique_ptr<overlay6_bpf, Deleter> overlay6;
   std::unique_ptr<uplink6_bpf, Deleter> uplink6;
 
-  absl::Status Open(const Options& options);
-  absl::Status OpenIpv6();
+  absl::Status OpenMaps(const Options& options);
+  absl::Status OpenPrograms(const Options& options);
+  absl::Status OpenProgramsOfIpv6();
   // Fills the read-only data.
   void Configure(const mesh_config& config, const Options& options);
-  std::vector<bpf_object*> Objects() const {
+  std::vector<bpf_object*> MapObjects() const {
+    std::vector<bpf_object*> out = {maps->obj};
+    if (maps6 != nullptr) out.push_back(maps6->obj);
+    return out;
+  }
+  std::vector<bpf_object*> ProgramObjects() const {
     std::vector<bpf_object*> out = {from_pod->obj, node->obj, overlay->obj, uplink->obj,
                                     uplink_xdp->obj};
     if (from_pod6 != nullptr) {
-      out.insert(out.end(), {from_pod6->obj, node6->obj, overlay6->obj, uplink6->obj});
+      out.insert(out.begin(), {from_pod6->obj, node6->obj, overlay6->obj, uplink6->obj});
     }
     return out;
   }
 };
 
-absl::Status Programs::Skeletons::OpenIpv6() {
+absl::Status Programs::Skeletons::OpenMaps(const Options& options) {
+  LogLibbpf();
+  maps.reset(maps_bpf__open());
+  RETURN_IF_ERROR(CheckOpen(maps.get(), "maps"));
+  if (!options.ipv6.has_value()) return absl::OkStatus();
+  maps6.reset(maps6_bpf__open());
+  return CheckOpen(maps6.get(), "maps6");
+}
+
+absl::Status Programs::Skeletons::OpenProgramsOfIpv6() {
   from_pod6.reset(from_pod6_bpf__open());
   RETURN_IF_ERROR(CheckOpen(from_pod6.get(), "from_pod6"));
   node6.reset(node6_bpf__open());
@@ -158,8 +220,7 @@ absl::Status Programs::Skeletons::OpenIpv6() {
   return CheckOpen(uplink6.get(), "uplink6");
 }
 
-absl::Status Programs::Skeletons::Open(const Options& options) {
-  LogLibbpf();
+absl::Status Programs::Skeletons::OpenPrograms(const Options& options) {
   from_pod.reset(from_pod_bpf__open());
   RETURN_IF_ERROR(CheckOpen(from_pod.get(), "from_pod"));
   node.reset(node_bpf__open());
@@ -170,7 +231,7 @@ absl::Status Programs::Skeletons::Open(const Options& options) {
   RETURN_IF_ERROR(CheckOpen(uplink.get(), "uplink"));
   uplink_xdp.reset(uplink_xdp_bpf__open());
   RETURN_IF_ERROR(CheckOpen(uplink_xdp.get(), "uplink_xdp"));
-  return options.ipv6.has_value() ? OpenIpv6() : absl::OkStatus();
+  return options.ipv6.has_value() ? OpenProgramsOfIpv6() : absl::OkStatus();
 }
 
 void Programs::Skeletons::Configure(const mesh_config& config, const Options& options) {
@@ -197,59 +258,42 @@ void Programs::Skeletons::Configure(const mesh_config& config, const Options& op
   fill6(uplink6->rodata);
 }
 
-Programs::Programs(std::unique_ptr<Skeletons> skeletons) : skeletons_(std::move(skeletons)) {}
+Programs::Programs() = default;
 Programs::~Programs() = default;
 
-int Programs::from_pod() const {
-  return bpf_program__fd(skeletons_->from_pod->progs.mesh_from_pod);
-}
-int Programs::node() const { return bpf_program__fd(skeletons_->node->progs.mesh_node); }
-int Programs::overlay() const { return bpf_program__fd(skeletons_->overlay->progs.mesh_overlay); }
-int Programs::uplink() const { return bpf_program__fd(skeletons_->uplink->progs.mesh_uplink); }
-int Programs::uplink_xdp() const {
-  return bpf_program__fd(skeletons_->uplink_xdp->progs.mesh_uplink_xdp);
+int Programs::program(const char* name) const {
+  const auto it = programs_.find(name);
+  MESH_CHECK(it != programs_.end()) << "no program " << name;
+  return it->second.get();
 }
 
-bool Programs::has_ipv6() const { return skeletons_->from_pod6 != nullptr; }
-int Programs::from_pod6() const {
-  return bpf_program__fd(skeletons_->from_pod6->progs.mesh_from_pod6);
-}
-int Programs::node6() const { return bpf_program__fd(skeletons_->node6->progs.mesh_node6); }
-int Programs::overlay6() const {
-  return bpf_program__fd(skeletons_->overlay6->progs.mesh_overlay6);
-}
-int Programs::uplink6() const { return bpf_program__fd(skeletons_->uplink6->progs.mesh_uplink6); }
+int Programs::from_pod() const { return program("mesh_from_pod"); }
+int Programs::node() const { return program("mesh_node"); }
+int Programs::overlay() const { return program("mesh_overlay"); }
+int Programs::uplink() const { return program("mesh_uplink"); }
+int Programs::uplink_xdp() const { return program("mesh_uplink_xdp"); }
+
+bool Programs::has_ipv6() const { return programs_.contains("mesh_from_pod6"); }
+int Programs::from_pod6() const { return program("mesh_from_pod6"); }
+int Programs::node6() const { return program("mesh_node6"); }
+int Programs::overlay6() const { return program("mesh_overlay6"); }
+int Programs::uplink6() const { return program("mesh_uplink6"); }
 
 int Programs::map(const std::string& name) const {
   const auto it = maps_.find(name);
   MESH_CHECK(it != maps_.end()) << "no map " << name;
-  return it->second;
-}
-
-std::vector<Programs::Size> Programs::Sizes() const {
-  std::vector<Size> out;
-  for (bpf_object* object : skeletons_->Objects()) {
-    bpf_program* program = nullptr;
-    bpf_object__for_each_program(program, object) {
-      bpf_prog_info info{};
-      uint32_t length = sizeof(info);
-      bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &length);
-      out.push_back({bpf_program__name(program),
-                     static_cast<uint32_t>(bpf_program__insn_cnt(program)), info.verified_insns});
-    }
-  }
-  return out;
+  return it->second.get();
 }
 
 absl::StatusOr<std::vector<Programs::MapShape>> Programs::Shapes(const Options& options) {
   Skeletons skeletons;
-  RETURN_IF_ERROR(skeletons.Open(options));
+  RETURN_IF_ERROR(skeletons.OpenMaps(options));
   std::map<std::string, MapShape> shapes;
-  for (bpf_object* object : skeletons.Objects()) {
+  for (bpf_object* object : skeletons.MapObjects()) {
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object) {
       const char* name = bpf_map__name(map);
-      if (!Shared(name) || (OfIpv6(name) && !options.ipv6.has_value())) continue;
+      if (!Shared(name)) continue;
       Resize(map, options);
       shapes[name] = {name,
                       bpf_map__type(map),
@@ -269,53 +313,89 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& node
   config.kernel_context =
       options.use_kernel_functions && KernelHasFunction("bpf_cast_to_kern_ctx") ? 1 : 0;
   config.ipv6 = options.ipv6.has_value() ? 1 : 0;
-  auto programs = std::unique_ptr<Programs>(new Programs(std::make_unique<Skeletons>()));
-  Skeletons& skeletons = *programs->skeletons_;
-  RETURN_IF_ERROR(skeletons.Open(options));
-  skeletons.Configure(config, options);
-
+  auto programs = std::unique_ptr<Programs>(new Programs());
+  Skeletons skeletons;
+  RETURN_IF_ERROR(skeletons.OpenMaps(options));
   if (!options.pin_dir.empty() && mkdir(options.pin_dir.c_str(), 0700) != 0 && errno != EEXIST) {
     return ErrnoStatus(errno, fmt::format("make folder {}", options.pin_dir));
   }
-  for (bpf_object* object : skeletons.Objects()) {
-    bpf_map* map = nullptr;
-    // A map that is reused gets the name of the other one: mesh_flow_was becomes mesh_flow.
-    std::vector<std::pair<std::string, bpf_map*>> shared;
-    bpf_object__for_each_map(map, object) {
-      const char* name = bpf_map__name(map);
-      if (OfTakeOver4(name) || OfTakeOver6(name)) {
-        RETURN_IF_ERROR(PrepareTakeOver(map, OfTakeOver4(name) ? options.before : options.before6));
-        continue;
-      }
-      if (OfIpv6(name) && !options.ipv6.has_value()) {
-        // Of the program of both families, which then has no way that leads there.
-        bpf_map__set_autocreate(map, false);
-        continue;
-      }
-      if (!Shared(name)) continue;
-      shared.emplace_back(name, map);
-      Resize(map, options);
-      if (const auto it = programs->maps_.find(name); it != programs->maps_.end()) {
-        // Shared with the object loaded before.
-        if (bpf_map__reuse_fd(map, it->second) != 0) {
-          return BpfErrnoStatus(errno, fmt::format("share map {}", name));
-        }
-      } else if (!options.pin_dir.empty()) {
-        bpf_map__set_pin_path(map, fmt::format("{}/{}", options.pin_dir, name).c_str());
-      }
+  // Those of before belong to programs only. Taken, mesh_flow_was would be called mesh_flow, too.
+  Options of_maps = options;
+  of_maps.before.reset();
+  of_maps.before6.reset();
+  for (bpf_object* object : skeletons.MapObjects()) {
+    RETURN_IF_ERROR(programs->ShareMaps(object, of_maps));
+    RETURN_IF_ERROR(LoadObject(object));
+    RETURN_IF_ERROR(programs->KeepMaps(object));
+  }
+  RETURN_IF_ERROR(skeletons.OpenPrograms(options));
+  skeletons.Configure(config, options);
+  for (bpf_object* object : skeletons.ProgramObjects()) {
+    RETURN_IF_ERROR(programs->ShareMaps(object, options));
+  }
+  RETURN_IF_ERROR(LoadAll(skeletons.ProgramObjects()));
+  for (bpf_object* object : skeletons.ProgramObjects()) {
+    RETURN_IF_ERROR(programs->KeepPrograms(object));
+  }
+  skeletons = Skeletons();
+  // Megabytes of the kernel's types and the objects', which nobody needs again.
+  malloc_trim(0);
+  return programs;
+}
+
+absl::Status Programs::KeepMaps(bpf_object* object) {
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    const char* name = bpf_map__name(map);
+    if (!Shared(name) || maps_.contains(name)) continue;
+    ASSIGN_OR_RETURN(maps_[name], Another(bpf_map__fd(map)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Programs::KeepPrograms(bpf_object* object) {
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object) {
+    const char* name = bpf_program__name(program);
+    ASSIGN_OR_RETURN(programs_[name], Another(bpf_program__fd(program)));
+    bpf_prog_info info{};
+    uint32_t length = sizeof(info);
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &length) != 0) {
+      return BpfErrnoStatus(errno, fmt::format("read information of BPF program {}", name));
     }
-    last_words.clear();
-    if (const int result = bpf_object__load(object); result != 0) {
-      if (result == -EPERM) return BpfErrnoStatus(EPERM, "load BPF programs");
-      return absl::FailedPreconditionError(
-          fmt::format("load BPF object {}: the kernel refused it: {}: {}", bpf_object__name(object),
-                      std::strerror(-result), last_words));
+    sizes_.push_back(
+        {name, static_cast<uint32_t>(bpf_program__insn_cnt(program)), info.verified_insns});
+  }
+  return absl::OkStatus();
+}
+
+// Before the object is loaded: maps that are there are taken, others get the place of their pin.
+absl::Status Programs::ShareMaps(bpf_object* object, const Options& options) const {
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    const char* name = bpf_map__name(map);
+    if (OfTakeOver4(name) || OfTakeOver6(name)) {
+      RETURN_IF_ERROR(PrepareTakeOver(map, OfTakeOver4(name) ? options.before : options.before6));
+      continue;
     }
-    for (const auto& [name, of_object] : shared) {
-      programs->maps_.emplace(name, bpf_map__fd(of_object));
+    if (OfIpv6(name) && !options.ipv6.has_value()) {
+      // Of the program of both families, which then has no way that leads there.
+      bpf_map__set_autocreate(map, false);
+      continue;
+    }
+    if (!Shared(name)) continue;
+    if (const auto it = maps_.find(name); it != maps_.end()) {
+      if (bpf_map__reuse_fd(map, it->second.get()) != 0) {
+        return BpfErrnoStatus(errno, fmt::format("share map {}", name));
+      }
+      continue;
+    }
+    Resize(map, options);
+    if (!options.pin_dir.empty()) {
+      bpf_map__set_pin_path(map, fmt::format("{}/{}", options.pin_dir, name).c_str());
     }
   }
-  return programs;
+  return absl::OkStatus();
 }
 
 }  // namespace mesh::dataplane

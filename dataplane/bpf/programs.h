@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -8,7 +9,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/unique_fd.h"
 #include "mesh/shared/config.h"
+
+struct bpf_object;
 
 namespace mesh::dataplane {
 
@@ -66,7 +70,7 @@ class Programs {
     uint32_t instructions = 0;  // as compiled, with the functions it calls
     uint32_t verified = 0;      // that the kernel's verifier went through; it gives up at a million
   };
-  std::vector<Size> Sizes() const;
+  const std::vector<Size>& Sizes() const { return sizes_; }
   // By map name ("mesh_service"). REQUIRES: a map of these programs.
   int map(const std::string& name) const;
   // False for what is each program's own.
@@ -74,9 +78,15 @@ class Programs {
 
  private:
   struct Skeletons;
-  explicit Programs(std::unique_ptr<Skeletons> skeletons);
-  std::unique_ptr<Skeletons> skeletons_;
-  std::map<std::string, int> maps_;
+  Programs();
+  absl::Status ShareMaps(bpf_object* object, const Options& options) const;
+  absl::Status KeepMaps(bpf_object* object);
+  absl::Status KeepPrograms(bpf_object* object);
+  int program(const char* name) const;
+
+  std::map<std::string, UniqueFd> maps_;
+  std::map<std::string, UniqueFd, std::less<>> programs_;
+  std::vector<Size> sizes_;
 };
 
 }  // namespace mesh::dataplane
