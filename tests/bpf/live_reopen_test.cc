@@ -36,13 +36,13 @@ TEST_P(Reopened, ServesPodsOfTheOtherRouting) {
   Serve({far_.ip});
   Socket listener = Listener(far_), receiver = Receiver(far_);
   Socket datagrams = *Udp(*client_.netns), stream = *Tcp(*client_.netns);
-  ASSERT_STATUS(datagrams.Connect(vip_, 80));
-  ASSERT_STATUS(datagrams.Send("before"));
-  ASSERT_EQ(*receiver.Answer("heard"), "before");
-  ASSERT_EQ(*datagrams.Receive(), "heard");
   ASSERT_STATUS(stream.Connect(vip_, 80));
   absl::StatusOr<Socket> accepted = listener.Accept();
   ASSERT_TRUE(accepted.ok()) << accepted.status();
+  ASSERT_STATUS(datagrams.Connect(vip_, 80));
+  ASSERT_STATUS(datagrams.Send("before"));
+  ASSERT_EQ(receiver.Answer("heard").value_or("nothing"), "before");
+  ASSERT_EQ(datagrams.Receive().value_or("nothing"), "heard");
 
   TurnRouting();
 
