@@ -387,8 +387,16 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   RETURN_IF_ERROR(impl->pods().Adopt());
   RETURN_IF_ERROR(take_over.Finish(impl->programs()));
   if (!ipv6) RETURN_IF_ERROR(RemoveIpv6Pins(PinDir(options)));
-  impl->ServeOwnProcesses(
-      {encoded, impl->programs().map(MESH_SERVICE_MAP_NAME), SocketsDir(options)});
+  NodeSockets sockets = {
+      .config = encoded,
+      .service_map = impl->programs().map(MESH_SERVICE_MAP_NAME),
+      .pin_dir = SocketsDir(options),
+  };
+  if (ipv6) {
+    sockets.config6 = EncodeIpv6(config);
+    sockets.service_map6 = impl->programs().map(MESH_SERVICE6_MAP_NAME);
+  }
+  impl->ServeOwnProcesses(sockets);
   RETURN_IF_ERROR(impl->Observe());
   return std::unique_ptr<KernelDataplane>(new KernelDataplane(std::move(impl)));
 }

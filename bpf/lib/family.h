@@ -140,6 +140,16 @@ static __always_inline int mesh_addr_is_zero(const mesh_addr *address)
 		(to)->w[3] = mesh_config6.field.w[3];                                              \
 	} while (0)
 
+/* This node's address as a router's: it may have none outside of the cluster. */
+#define mesh_copy_router(to)                                                                       \
+	do {                                                                                       \
+		if (mesh_config6.node_ip.w[0] | mesh_config6.node_ip.w[1] |                        \
+		    mesh_config6.node_ip.w[2] | mesh_config6.node_ip.w[3])                         \
+			mesh_copy_own(to, node_ip);                                                \
+		else                                                                               \
+			mesh_copy_own(to, gateway);                                                \
+	} while (0)
+
 /* Last 4 bytes of an address, in network order: in a node's range they tell which it is. */
 static __always_inline __be32 mesh_addr_tail(const mesh_addr *address)
 {
@@ -163,6 +173,15 @@ static __always_inline void mesh_addr_hairpin(mesh_addr *out)
 	out->w[3] = bpf_htonl(MESH_HAIRPIN_ADDRESS6_3);
 }
 
+/* Whether it stands for an address of the node that one of its processes has dialled. */
+static __always_inline int mesh_addr_stands_for_own(const mesh_addr *address)
+{
+	return !((mesh_word(address, 0) ^ bpf_htonl(MESH_OWN_ADDRESS6_0)) |
+		 (mesh_word(address, 1) ^ bpf_htonl(MESH_OWN_ADDRESS6_1)) |
+		 (mesh_word(address, 2) ^ bpf_htonl(MESH_OWN_ADDRESS6_2)) |
+		 (mesh_word(address, 3) ^ bpf_htonl(MESH_OWN_ADDRESS6_3)));
+}
+
 static __always_inline __u32 mesh_hash_of_client(const mesh_addr *client)
 {
 	const __u32 words[4] = {bpf_ntohl(client->w[0]), bpf_ntohl(client->w[1]),
@@ -183,15 +202,21 @@ static __always_inline __u32 mesh_hash_of_flow(const mesh_addr *client, const me
 			       proto);
 }
 
+/* What an address that is replaced, and the one in its place, add to a sum. */
+static __always_inline __u64 mesh_csum_from_addr(const mesh_addr *from)
+{
+	return (__u64)(__u32)~mesh_word(from, 0) + (__u32)~mesh_word(from, 1) +
+	       (__u32)~mesh_word(from, 2) + (__u32)~mesh_word(from, 3);
+}
+static __always_inline __u64 mesh_csum_to_addr(const mesh_addr *to)
+{
+	return (__u64)mesh_word(to, 0) + mesh_word(to, 1) + mesh_word(to, 2) + mesh_word(to, 3);
+}
+
 /* What replacing `from` by `to` adds to a sum. */
 static __always_inline __u64 mesh_csum_replace_addr(const mesh_addr *from, const mesh_addr *to)
 {
-	__u64 sum = 0;
-
-#pragma unroll
-	for (int i = 0; i < 4; i++)
-		sum += (__u64)(__u32)~mesh_word(from, i) + mesh_word(to, i);
-	return sum;
+	return mesh_csum_from_addr(from) + mesh_csum_to_addr(to);
 }
 
 static __always_inline __u32 mesh_addr_fold(const mesh_addr *address)
@@ -251,6 +276,11 @@ static __always_inline void mesh_addr_of_pod(mesh_addr *out, __be32 tail)
 static __always_inline void mesh_addr_hairpin(mesh_addr *out)
 {
 	*out = bpf_htonl(MESH_HAIRPIN_ADDRESS);
+}
+
+static __always_inline int mesh_addr_stands_for_own(const mesh_addr *address)
+{
+	return *address == bpf_htonl(MESH_OWN_ADDRESS);
 }
 
 static __always_inline __u32 mesh_hash_of_client(const mesh_addr *client)

@@ -241,14 +241,15 @@ static __always_inline void mesh_flow_leave(const struct mesh_source *source,
 		}
 		return;
 	}
-	if (mesh_origin(source) != MESH_ORIGIN_UPLINK)
-		return;
-	if (flow->target == MESH_TARGET_HOST) {
-		/* Its answer must come by mesh_host. */
+	if (flow->target == MESH_TARGET_HOST && (mesh_origin(source) == MESH_ORIGIN_UPLINK ||
+						 mesh_origin(source) == MESH_ORIGIN_NODE)) {
+		/* Its answer must come by mesh_host, also when the node answers itself. */
 		mesh_addr_hairpin(&flow->saddr);
 		mesh_flow_masquerade(flow, key->proto);
 		return;
 	}
+	if (mesh_origin(source) != MESH_ORIGIN_UPLINK)
+		return;
 	if (flow->target != MESH_TARGET_TUNNEL && flow->target != MESH_TARGET_NODE)
 		return;
 	/* A node cannot be sent an answer to itself by another one. */

@@ -45,6 +45,11 @@ static __always_inline int mesh_l4_offset(const struct mesh_packet *packet)
 				: MESH_L4_OFFSET;
 }
 
+static __always_inline int mesh_is_link_local(const struct mesh_in6 *address)
+{
+	return (address->w[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
 /*
  * Addresses that pass no router: of groups, of a link, and none at all. What they carry (neighbour
  * and router discovery, group membership) is the link's own matter. Without branches.
@@ -57,6 +62,17 @@ static __always_inline int mesh_is_of_link(const struct mesh_in6 *address)
 	       (word & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) ||
 	       /* "::" and "::1" */
 	       !(word | rest | (address->w[3] & ~bpf_htonl(1)));
+}
+
+/*
+ * Whether it is an ICMP error of a router on the same link, about what has passed it. Many routers
+ * have no address that means more; the error is passed on with this node's (lib/rewrite6.h).
+ */
+static __always_inline int mesh_is_error_of_link(const struct mesh_ip6 *ip,
+						 const struct mesh_icmp *icmp)
+{
+	return ip->next == IPPROTO_ICMPV6 && icmp->type < MESH_ECHO &&
+	       mesh_is_link_local(&ip->saddr) && !mesh_is_of_link(&ip->daddr);
 }
 
 /* The key of the flow that the quoted packet belongs to, swapped: the direction of the report. */
@@ -127,7 +143,8 @@ static __always_inline int mesh_parse(struct __sk_buff *skb, struct mesh_packet 
 	packet->marked = !!(ip->version_flow & bpf_htonl(MESH_IP6_MARK));
 	mesh_addr_copy(&packet->key.saddr, &ip->saddr);
 	mesh_addr_copy(&packet->key.daddr, &ip->daddr);
-	if (unlikely(mesh_is_of_link(&ip->daddr) || mesh_is_of_link(&ip->saddr)))
+	if (unlikely(mesh_is_of_link(&ip->daddr) || mesh_is_of_link(&ip->saddr)) &&
+	    !mesh_is_error_of_link(ip, l4))
 		return MESH_REASON_UNSUPPORTED;
 	if (unlikely(proto == IPPROTO_FRAGMENT)) {
 		struct mesh_fragment6 *fragment = l4;

@@ -55,7 +55,7 @@ static __always_inline __u32 mesh_refuse_icmp(struct __sk_buff *skb,
 	if ((kind == MESH_ANSWER_TTL || kind == MESH_ANSWER_TOO_BIG) &&
 	    mesh_origin(source) != MESH_ORIGIN_NODE) {
 		if (mesh_origin(source) == MESH_ORIGIN_UPLINK)
-			mesh_copy_own(&answer->ip.saddr, node_ip);
+			mesh_copy_router(&answer->ip.saddr);
 		else
 			mesh_copy_own(&answer->ip.saddr, gateway);
 	}

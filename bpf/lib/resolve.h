@@ -145,7 +145,9 @@ static __always_inline int mesh_resolve(const struct mesh_source *source,
 		return 0;
 	}
 	if (mesh_is_own(daddr, gateway) || mesh_is_own(daddr, node_ip)) {
-		if (mesh_origin(source) == MESH_ORIGIN_NODE || mesh_source_backend(source))
+		/* What a node sends to itself comes here through a Service only. */
+		if (mesh_source_backend(source) ||
+		    (mesh_origin(source) == MESH_ORIGIN_NODE && !(flow->flags & MESH_FLOW_SERVICE)))
 			return MESH_REASON_NO_ENDPOINT;
 		mesh_target_host(flow);
 		return 0;

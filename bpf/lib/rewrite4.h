@@ -74,6 +74,8 @@ static __always_inline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
 	if (check) {
 		old = *check;
 		*check = mesh_csum_apply(mesh_csum_apply(old, flow->address_diff), flow->port_diff);
+		if (packet->key.proto == IPPROTO_UDP && !*check)
+			*check = 0xffff; /* all zeros: none */
 		inside += (__u64)(__u16)~old + (__u16)*check;
 	}
 	icmp->checksum = mesh_csum_apply(icmp->checksum, mesh_csum_fold32(inside));

@@ -65,6 +65,11 @@ static __always_inline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
 	if (mesh_addr_equal(&ip->saddr, &packet->key.saddr)) {
 		diff += mesh_csum_replace_addr(&ip->saddr, &flow->saddr);
 		mesh_addr_copy(&ip->saddr, &flow->saddr);
+	} else if (mesh_is_link_local(&ip->saddr)) {
+		/* Behind this link it means nothing: what follows is the next router's word. */
+		diff += mesh_csum_from_addr(&ip->saddr);
+		mesh_copy_router(&ip->saddr);
+		diff += mesh_csum_to_addr(&ip->saddr);
 	}
 	mesh_addr_copy(&ip->daddr, &flow->daddr);
 	mesh_addr_copy(&inner->saddr, &flow->daddr);
@@ -95,6 +100,8 @@ static __always_inline int mesh_rewrite_icmp_error(struct __sk_buff *skb,
 	if (check) {
 		old = *check;
 		*check = mesh_csum_apply(mesh_csum_apply(old, flow->address_diff), flow->port_diff);
+		if (packet->key.proto == IPPROTO_UDP && !*check)
+			*check = 0xffff; /* all zeros: none */
 		diff += (__u64)(__u16)~old + (__u16)*check;
 	}
 	icmp->checksum = mesh_csum_apply(icmp->checksum, mesh_csum_fold32(diff));

@@ -39,13 +39,11 @@ static __always_inline int mesh_dials(const struct mesh_flow_key *key, int outsi
 	out->own_address = own_address;
 	out->outside = outside;
 	out->pad0 = 0;
-#ifndef MESH_IPV6
 	/* An address of its own node, as progs/sock.bpf.c writes it. */
-	if (of_node && key->daddr == bpf_htonl(MESH_OWN_ADDRESS)) {
-		out->vip = mesh_config.node_ip;
+	if (of_node && mesh_addr_stands_for_own(&key->daddr)) {
+		mesh_copy_own(&out->vip, node_ip);
 		out->own_address = 1;
 	}
-#endif
 	return 1;
 }
 

@@ -129,6 +129,10 @@ absl::Status EnsureNodeRoutes(Netlink& netlink, const NodeConfig& config, const 
     static_assert(MESH_HAIRPIN_ADDRESS6_0 == 0xfd6d6573 && MESH_HAIRPIN_ADDRESS6_1 == 0x68000000 &&
                   MESH_HAIRPIN_ADDRESS6_2 == 0 && MESH_HAIRPIN_ADDRESS6_3 == 1);
     netlink.AddRoute({*IpPrefix::Parse("fd6d:6573:6800::/127"), host, next_hop6, {}}).IgnoreError();
+    static_assert(MESH_OWN_ADDRESS6_0 == 0xfd6d6573 && MESH_OWN_ADDRESS6_1 == 0x68000000 &&
+                  MESH_OWN_ADDRESS6_2 == 0 && MESH_OWN_ADDRESS6_3 == 4);
+    netlink.AddRoute({*IpPrefix::Parse("fd6d:6573:6800::4/127"), host, next_hop6, config.gateway6})
+        .IgnoreError();
   }
   return netlink.Commit();
 }

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -21,14 +22,22 @@
 #include "dataplane/bpf/errors.h"
 #include "dataplane/bpf/programs.h"
 #include "fmt/format.h"
+#include "mesh/shared/service_map.h"
 #include "sock.skel.h"
+#include "sock6.skel.h"
 
 namespace mesh::dataplane {
 namespace {
 
 struct Deleter {
   void operator()(sock_bpf* skeleton) const { sock_bpf__destroy(skeleton); }
+  void operator()(sock6_bpf* skeleton) const { sock6_bpf__destroy(skeleton); }
 };
+
+template <typename T>
+void WriteReadOnly(const volatile T& to, const T& from) {
+  std::memcpy(const_cast<T*>(&to), &from, sizeof(from));
+}
 
 absl::Status Cannot(int error, const std::string& what) {
   return absl::FailedPreconditionError(fmt::format("{}: {}", what, std::strerror(error)));
@@ -92,45 +101,78 @@ absl::Status Place(const bpf_program* program, int root, const std::string& path
   return pinned == 0 ? absl::OkStatus() : BpfErrnoStatus(-pinned, fmt::format("pin {}", path));
 }
 
+// Of one family: its programs with the Services of `service_map`. Adds the names of their pins.
+absl::Status PlaceAll(bpf_object* object, int service_map, int root, const std::string& pin_dir,
+                      std::set<std::string>* pins) {
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    const std::string name = bpf_map__name(map);
+    if (name.starts_with("mesh_dialled")) {
+      RETURN_IF_ERROR(ReuseDialled(map, pin_dir + "/" + name));
+      pins->insert(name);
+    } else if (name == MESH_SERVICE_MAP_NAME || name == MESH_SERVICE6_MAP_NAME) {
+      if (bpf_map__reuse_fd(map, service_map) != 0) {
+        return BpfErrnoStatus(errno, fmt::format("share map {}", name));
+      }
+    } else if (name.find('.') == std::string::npos) {
+      bpf_map__set_autocreate(map, false);  // of other programs
+    }
+  }
+  if (const int result = bpf_object__load(object); result != 0) {
+    return Cannot(-result, fmt::format("load BPF object {}", bpf_object__name(object)));
+  }
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object) {
+    const std::string name = bpf_program__name(program);
+    RETURN_IF_ERROR(Place(program, root, pin_dir + "/" + name));
+    pins->insert(name);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PlaceBoth(const NodeSockets& options, int root, uint64_t cookie,
+                       std::set<std::string>* pins) {
+  const std::unique_ptr<sock_bpf, Deleter> skeleton(sock_bpf__open());
+  if (skeleton == nullptr) return BpfErrnoStatus(errno, "open BPF object sock");
+  WriteReadOnly(skeleton->rodata->mesh_config, options.config);
+  skeleton->rodata->mesh_netns_cookie = cookie;
+  RETURN_IF_ERROR(PlaceAll(skeleton->obj, options.service_map, root, options.pin_dir, pins));
+  if (!options.config6.has_value()) return absl::OkStatus();
+  const std::unique_ptr<sock6_bpf, Deleter> skeleton6(sock6_bpf__open());
+  if (skeleton6 == nullptr) return BpfErrnoStatus(errno, "open BPF object sock6");
+  WriteReadOnly(skeleton6->rodata->mesh_config, options.config);
+  WriteReadOnly(skeleton6->rodata->mesh_config6, *options.config6);
+  skeleton6->rodata->mesh_netns_cookie = cookie;
+  return PlaceAll(skeleton6->obj, options.service_map6, root, options.pin_dir, pins);
+}
+
+// At once: after the last pin is gone the kernel takes its time. What is no link (a map) or has no
+// control group any more does not mind.
+void Detach(const std::filesystem::path& path) {
+  const UniqueFd pin(bpf_obj_get(path.c_str()));
+  if (pin) bpf_link_detach(pin.get());
+  unlink(path.c_str());
+}
+
 }  // namespace
 
 absl::Status AttachNodeSockets(const NodeSockets& options) {
   LogLibbpf();
   ASSIGN_OR_RETURN(const UniqueFd root, OpenControlGroups());
   ASSIGN_OR_RETURN(const uint64_t cookie, NetnsCookie());
-  const std::unique_ptr<sock_bpf, Deleter> skeleton(sock_bpf__open());
-  if (skeleton == nullptr) return BpfErrnoStatus(errno, "open BPF object sock");
-  std::memcpy(const_cast<mesh_config*>(
-                  reinterpret_cast<const volatile mesh_config*>(&skeleton->rodata->mesh_config)),
-              &options.config, sizeof(options.config));
-  skeleton->rodata->mesh_netns_cookie = cookie;
   if (mkdir(options.pin_dir.c_str(), 0700) != 0 && errno != EEXIST) {
     return ErrnoStatus(errno, fmt::format("make folder {}", options.pin_dir));
   }
-  bpf_map* map = nullptr;
-  bpf_object__for_each_map(map, skeleton->obj) {
-    const std::string name = bpf_map__name(map);
-    if (name == "mesh_dialled") {
-      RETURN_IF_ERROR(ReuseDialled(map, options.pin_dir + "/" + name));
-    } else if (name == "mesh_service") {
-      if (bpf_map__reuse_fd(map, options.service_map) != 0) {
-        return BpfErrnoStatus(errno, "share map mesh_service");
-      }
-    } else if (name.find('.') == std::string::npos) {
-      bpf_map__set_autocreate(map, false);  // of other programs
-    }
-  }
-  if (const int result = sock_bpf__load(skeleton.get()); result != 0) {
-    return Cannot(-result, "load BPF object sock");
-  }
-  bpf_program* program = nullptr;
-  bpf_object__for_each_program(program, skeleton->obj) {
-    const absl::Status placed = Place(
-        program, root.get(), fmt::format("{}/{}", options.pin_dir, bpf_program__name(program)));
-    if (placed.ok()) continue;
+  std::set<std::string> pins;
+  if (absl::Status placed = PlaceBoth(options, root.get(), cookie, &pins); !placed.ok()) {
     // All or none: an address that is rewritten and not named back would be seen.
     DetachNodeSockets(options.pin_dir).IgnoreError();  // the first error is the one to tell
     return placed;
+  }
+  // Of an agent that had more of them: this node has no IPv6 any more.
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(options.pin_dir, error)) {
+    if (!pins.contains(entry.path().filename())) Detach(entry.path());
   }
   return absl::OkStatus();
 }
@@ -138,10 +180,7 @@ absl::Status AttachNodeSockets(const NodeSockets& options) {
 absl::Status DetachNodeSockets(const std::string& pin_dir) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(pin_dir, error)) {
-    const UniqueFd pin(bpf_obj_get(entry.path().c_str()));
-    // At once: after the last pin is gone the kernel takes its time. What is no link (the map) or
-    // has no control group any more does not mind.
-    if (pin) bpf_link_detach(pin.get());
+    Detach(entry.path());
   }
   std::filesystem::remove_all(pin_dir, error);
   if (error) return ErrnoStatus(error.value(), fmt::format("remove {}", pin_dir));

@@ -3,6 +3,7 @@
 // for processes of the node that dial its own addresses.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -14,6 +15,8 @@ struct NodeSockets {
   mesh_config config{};
   int service_map = -1;  // mesh_service
   std::string pin_dir;   // a folder on a bpffs, made when it is missing; all of it belongs to this
+  std::optional<mesh_config6> config6;  // of a node with IPv6
+  int service_map6 = -1;                // mesh_service6
 };
 
 // Attaches the programs for the network namespace the caller is in, or puts them in the place of

@@ -63,27 +63,67 @@ TEST_P(ChecksumTest, IsRightForEveryLengthAndBothWays) {
   }
 }
 
-TEST_P(ChecksumTest, OfADatagramThatComesOutAsZeroIsWrittenAsAllOnes) {
-  Serve({"10.244.1.11:8080"});
-  const size_t field = 14 + 20 + 6;
-  // Of all payloads of two bytes one sums up to it.
-  std::string payload(2, '\0');
-  Packet out = Udp(kClient, kNear, payload);
+// As it is on the wire, and the checksum of its fourth layer there.
+std::string Wire(const Packet& packet) {
+  return kIpv6 ? mesh::testing::FrameToIpv6(Encode(packet)) : Encode(packet);
+}
+std::string ChecksumOf(const Packet& packet) {
+  return Wire(packet).substr(14 + (kIpv6 ? 40 : 20) + (packet.protocol == IPPROTO_TCP ? 16 : 6), 2);
+}
+// The packet with that checksum: of all payloads of two bytes one has it.
+Packet WithChecksum(Packet packet, const std::string& checksum) {
   for (int word = 0; word < 65536; ++word) {
-    payload[0] = static_cast<char>(word >> 8);
-    payload[1] = static_cast<char>(word);
-    out.payload = payload;
-    if (Encode(out).substr(field, 2) == std::string(2, '\0')) break;
+    packet.payload = {static_cast<char>(word >> 8), static_cast<char>(word)};
+    if (ChecksumOf(packet) == checksum) return packet;
   }
-  ASSERT_EQ(Encode(out).substr(field, 2), std::string(2, '\0'));
+  ADD_FAILURE() << "no payload has that checksum";
+  return packet;
+}
+const std::string kZeros(2, '\0'), kOnes(2, '\xff');
 
-  const Outcome sent = FromPod(client_, Udp(kClient, kWeb, payload));
+// RFC 768: all zeros say that there is none, and RFC 8200, 8.1 has none of that.
+TEST_P(ChecksumTest, OfADatagramIsNeverZero) {
+  Serve({"10.244.1.11:8080"});
+  // What comes out would sum up to it; and what comes in.
+  const Packet sent = WithChecksum(Udp(kClient, kNear), kOnes);
+  const Outcome out = FromPod(client_, Udp(kClient, kWeb, sent.payload));
+  EXPECT_EQ(out.packet, sent);
+  EXPECT_EQ(out.frame.substr(14 + 20 + 6, 2), Encode(sent).substr(14 + 20 + 6, 2));
+  const Packet met = WithChecksum(Udp(kClient, kWeb), kOnes);
+  EXPECT_EQ(FromPod(client_, met).packet, Udp(kClient, kNear, met.payload));
+  const Packet answered = WithChecksum(Udp(kWeb, kClient), kOnes);
+  EXPECT_EQ(FromPod(near_, Udp(kNear, kClient, answered.payload)).packet, answered);
+}
 
-  EXPECT_EQ(sent.packet, out);
-  EXPECT_EQ(sent.frame.substr(field, 2), "\xff\xff");
+// RFC 1624, 3: a sum is never all zeros, so that its complement is never all ones.
+TEST_P(ChecksumTest, OfASegmentIsNeverAllOnes) {
+  Serve({"10.244.1.11:8080"});
+  ASSERT_EQ(FromPod(client_, Tcp(kClient, kWeb, kSyn)).verdict, kRedirect);
+  const Packet sent = WithChecksum(Tcp(kClient, kNear, kAck), kZeros);
+  const Outcome out = FromPod(client_, Tcp(kClient, kWeb, kAck, sent.payload));
+  ASSERT_EQ(out.packet, sent);
+  EXPECT_EQ(ChecksumOf(*out.packet), kZeros);
+  EXPECT_EQ(out.frame.substr(14 + 20 + 16, 2), Encode(sent).substr(14 + 20 + 16, 2));
+  const Packet met = WithChecksum(Tcp(kClient, kWeb, kAck), kZeros);
+  EXPECT_EQ(FromPod(client_, met).packet, Tcp(kClient, kNear, kAck, met.payload));
+}
+
+// What an error quotes is as it was sent, to the last byte.
+TEST_P(ChecksumTest, OfAQuotedDatagramIsNeverZero) {
+  Serve({"10.244.1.11:8080"});
+  const Packet sent = WithChecksum(Udp(kClient, kWeb), kOnes);
+  const Outcome out = FromPod(client_, sent);
+  ASSERT_TRUE(out.packet.has_value()) << out;
+  const Outcome told =
+      FromPod(near_, mesh::testing::Unreachable("10.244.1.11", "10.244.1.10", *out.packet));
+  ASSERT_TRUE(told.packet.has_value()) << told;
+  Packet routed = sent;
+  routed.ttl = 63;
+  EXPECT_EQ(told.packet->payload, Encode(routed).substr(14, 28));
 }
 
 TEST_P(ChecksumTest, OfADatagramWithoutOneStaysAway) {
+  if (kIpv6) return;  // no such datagrams
   Serve({"10.244.1.11:8080"});
   Packet question = Udp(kClient, kWeb), expected = Udp(kClient, kNear);
   question.udp_checksum = expected.udp_checksum = false;
@@ -91,10 +131,14 @@ TEST_P(ChecksumTest, OfADatagramWithoutOneStaysAway) {
   EXPECT_EQ(FromPod(client_, question).packet, expected);
 }
 
+constexpr size_t kIpHeader = kIpv6 ? 40 : 20, kProtocolAt = kIpv6 ? 6 : 9,
+                 kAddressesAt = kIpv6 ? 8 : 12;
+
 // The sum of what stands in the checksum field before the hardware has filled it in.
 uint16_t PseudoSum(const uint8_t* ip, uint32_t l4_length) {
-  uint32_t sum = ip[9] + l4_length;
-  for (int i = 12; i < 20; i += 2) sum += static_cast<uint32_t>(ip[i] << 8 | ip[i + 1]);
+  uint32_t sum = ip[kProtocolAt] + l4_length;
+  for (size_t i = kAddressesAt; i < kIpHeader; i += 2)
+    sum += static_cast<uint32_t>(ip[i] << 8 | ip[i + 1]);
   while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<uint16_t>(sum);
 }
@@ -105,7 +149,8 @@ class Lookout {
   static absl::StatusOr<Lookout> Open(const Netns& netns) {
     Lookout out;
     const absl::Status status = InNetns(netns.fd(), [&] {
-      out.fd_.reset(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_IP)));
+      out.fd_.reset(
+          socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(kIpv6 ? ETH_P_IPV6 : ETH_P_IP)));
       const int on = 1;
       setsockopt(out.fd_.get(), SOL_PACKET, PACKET_AUXDATA, &on, sizeof on);
       return out.fd_ ? absl::OkStatus() : absl::InternalError("no packet socket");
@@ -133,7 +178,7 @@ class Lookout {
       message.msg_control = control;
       message.msg_controllen = sizeof control;
       const ssize_t length = recvmsg(fd_.get(), &message, 0);
-      if (length < 42) continue;
+      if (length < static_cast<ssize_t>(14 + kIpHeader + 8)) continue;
       Seen seen{std::string(bytes, static_cast<size_t>(length)), false};
       for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
         if (c->cmsg_level != SOL_PACKET || c->cmsg_type != PACKET_AUXDATA) continue;
@@ -142,7 +187,9 @@ class Lookout {
         seen.partial = (data.tp_status & TP_STATUS_CSUMNOTREADY) != 0;
       }
       const auto* ip = reinterpret_cast<const uint8_t*>(seen.frame.data()) + 14;
-      if (ip[9] == protocol && (ip[22] << 8 | ip[23]) == port) return seen;
+      if (ip[kProtocolAt] == protocol && (ip[kIpHeader + 2] << 8 | ip[kIpHeader + 3]) == port) {
+        return seen;
+      }
     }
     return {};
   }
@@ -155,6 +202,9 @@ TEST(PartialChecksum, HoldsTheSumOfTheNewPseudoHeader) {
   const absl::StatusOr<std::string> root = mesh::testing::PrivateBpffs();
   ASSERT_TRUE(root.ok()) << root.status();
   const auto ip = [](const char* text) { return *IpAddress::Parse(text); };
+  // As the sockets and the Service have it.
+  const auto own = [&](const char* text) { return Own(ip(text)); };
+  constexpr auto kFamily = kIpv6 ? Family::kV6 : Family::kV4;
   NodeConfig config;
   config.node_name = "node1";
   config.node_ip = ip("192.0.2.1");
@@ -162,20 +212,28 @@ TEST(PartialChecksum, HoldsTheSumOfTheNewPseudoHeader) {
   config.cluster_cidr = *IpPrefix::Parse("10.244.0.0/16");
   config.service_cidr = *IpPrefix::Parse("10.96.0.0/16");
   config.gateway = ip("10.244.1.1");
+  if (kIpv6) {
+    config.node_ip6 = Own(config.node_ip);
+    config.pod_cidr6 = Own(config.pod_cidr);
+    config.cluster_cidr6 = Own(config.cluster_cidr);
+    config.service_cidr6 = Own(config.service_cidr);
+    config.gateway6 = Own(config.gateway);
+  }
   DesiredState desired;
   desired.complete = true;
   desired.namespaces[kShop] = {"shop"};
   Service& service = desired.services["shop/web"];
   service.ns = "shop";
   service.name = "web";
-  service.cluster_ip = ip("10.96.0.10");
+  service.cluster_ip = own("10.96.0.10");
+  service.family = kFamily;
   service.identity = kShop;
   for (const Protocol protocol : {Protocol::kTcp, Protocol::kUdp}) {
     ServicePort port;
     port.protocol = protocol;
     port.port = 80;
     port.backends.emplace_back();
-    port.backends.back().ip = ip("10.244.1.11");
+    port.backends.back().ip = own("10.244.1.11");
     port.backends.back().port = 8080;
     service.ports.push_back(port);
   }
@@ -188,28 +246,30 @@ TEST(PartialChecksum, HoldsTheSumOfTheNewPseudoHeader) {
     dataplane = *std::move(opened);
     if (absl::Status status = dataplane->Apply(desired); !status.ok()) return status;
     for (const auto& [pod, address] : {std::pair(&client, "10.244.1.10"), {&near, "10.244.1.11"}}) {
-      const auto endpoint = dataplane->Attach({.netns = pod->path(),
-                                               .ifname = "eth0",
-                                               .ip = ip(address),
-                                               .identity = kShop,
-                                               .ns = "shop",
-                                               .pod = address,
-                                               .container_id = address});
+      AttachRequest request;
+      request.netns = pod->path();
+      request.ifname = "eth0";
+      request.ip = ip(address);
+      if (kIpv6) request.ip6 = own(address);
+      request.identity = kShop;
+      request.ns = "shop";
+      request.pod = request.container_id = address;
+      const auto endpoint = dataplane->Attach(request);
       if (!endpoint.ok()) return endpoint.status();
     }
     return absl::OkStatus();
   });
   ASSERT_TRUE(made.ok()) << made;
   Lookout lookout = *Lookout::Open(near);
-  Socket server = *Socket::Tcp(near);
-  ASSERT_TRUE(server.Bind(ip("10.244.1.11"), 8080).ok());
+  Socket server = *Socket::Tcp(near, kFamily);
+  ASSERT_TRUE(server.Bind(own("10.244.1.11"), 8080).ok());
   ASSERT_TRUE(server.Listen().ok());
-  Socket caller = *Socket::Tcp(client), sender = *Socket::Udp(client);
+  Socket caller = *Socket::Tcp(client, kFamily), sender = *Socket::Udp(client, kFamily);
 
-  const absl::Status connected = caller.Connect(ip("10.96.0.10"), 80);
+  const absl::Status connected = caller.Connect(own("10.96.0.10"), 80);
   ASSERT_TRUE(connected.ok()) << connected;
   const Lookout::Seen syn = lookout.Next(IPPROTO_TCP, 8080);
-  ASSERT_TRUE(sender.Connect(ip("10.96.0.10"), 80).ok());
+  ASSERT_TRUE(sender.Connect(own("10.96.0.10"), 80).ok());
   ASSERT_TRUE(sender.Send("question").ok());
   const Lookout::Seen datagram = lookout.Next(IPPROTO_UDP, 8080);
 
@@ -217,8 +277,10 @@ TEST(PartialChecksum, HoldsTheSumOfTheNewPseudoHeader) {
     ASSERT_FALSE(seen.frame.empty());
     EXPECT_TRUE(seen.partial) << "the sender's link has computed the checksum: nothing is tested";
     const auto* header = reinterpret_cast<const uint8_t*>(seen.frame.data()) + 14;
-    const auto length = static_cast<uint32_t>(header[2] << 8 | header[3]) - 20;
-    EXPECT_EQ(header[20 + field] << 8 | header[20 + field + 1], PseudoSum(header, length));
+    const auto length = kIpv6 ? static_cast<uint32_t>(header[4] << 8 | header[5])
+                              : static_cast<uint32_t>(header[2] << 8 | header[3]) - 20;
+    const uint8_t* const sum = header + kIpHeader + field;
+    EXPECT_EQ(sum[0] << 8 | sum[1], PseudoSum(header, length));
   }
   InNetns(node.fd(), [&] {
     dataplane.reset();

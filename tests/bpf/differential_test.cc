@@ -172,10 +172,10 @@ void DifferentialTest::AddFrontend(const ServiceState& service, const std::strin
 }
 
 void DifferentialTest::AddBackend(ServiceState& service) {
-  const Place place =
-      At(OneOf<std::string>({"10.244.1.10:8080", "10.244.1.11:8080", "10.244.1.11:8081",
-                             "10.244.1.12:8080", "10.244.2.10:8080", "10.244.2.11:8080",
-                             "10.244.2.12:8080", "10.244.1.77:8080", "10.244.9.9:8080"}));
+  const Place place = At(OneOf<std::string>(
+      {"10.244.1.10:8080", "10.244.1.11:8080", "10.244.1.11:8081", "10.244.1.12:8080",
+       "10.244.2.10:8080", "10.244.2.11:8080", "10.244.2.12:8080", "10.244.1.77:8080",
+       "10.244.9.9:8080", "192.0.2.1:22", "10.244.1.1:53"}));
   for (const uint32_t id : service.backend_ids) {
     const Place& other = oracle_.backends.at(id).place;
     if (other.ip == place.ip && other.port == place.port) return;

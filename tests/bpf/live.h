@@ -260,6 +260,13 @@ class Live : public ::testing::Test {
   const IpAddress& Gateway(const Node& node) const {
     return way_.family == Family::kV4 ? node.config.gateway : node.config.gateway6;
   }
+  const IpAddress& NodeIp(const Node& node) const {
+    return way_.family == Family::kV4 ? node.config.node_ip : node.config.node_ip6;
+  }
+  // Who stands for a client that could not be answered at its own address.
+  IpAddress Hairpin() const {
+    return Ip(way_.family == Family::kV4 ? "169.254.64.1" : "fd6d:6573:6800::1");
+  }
   absl::StatusOr<Socket> Tcp(const Netns& netns) const { return Socket::Tcp(netns, way_.family); }
   absl::StatusOr<Socket> Udp(const Netns& netns) const { return Socket::Udp(netns, way_.family); }
 

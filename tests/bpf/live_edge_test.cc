@@ -15,7 +15,6 @@
 namespace mesh::dataplane::testing {
 namespace {
 
-using ::testing::StartsWith;
 
 TEST_P(EdgeWays, PodsReachTheOutsideWithTheirNodesAddress) {
   Socket listener = Listener(*outside_, outside_ip_, 9000);
@@ -101,67 +100,6 @@ TEST_P(EdgeWays, PodsOfOneNodeReachTheNodePortOfAnother) {
   Apply();
   Socket own = Listener(*near_.netns, any_, 8080);
   EXPECT_THAT(Talk(*near_.netns, NodeIp(two_), kNodePort, own), From(Gateway(two_)));
-}
-
-TEST_F(Edge, ProcessesOfTheNodeReachNodePortsAtItsOwnAddresses) {
-  Socket near = Listener(*near_.netns, any_, 8080), far = Listener(*far_.netns, any_, 8080);
-  Socket receiver = Receiver(*far_.netns, any_, 8080);
-  for (const auto& [pod, listener] : {std::pair(&near_, &near), std::pair(&far_, &far)}) {
-    Serve({pod->ip});
-    Apply();
-    for (const IpAddress& own : {one_.config.node_ip, one_.config.gateway}) {
-      EXPECT_THAT(Talk(*one_.netns, own, kNodePort, *listener), StartsWith("10.244.1.1:"));
-    }
-  }
-  // Connected or not, the answer is from where the question was sent to.
-  Socket connected = *Socket::Udp(*one_.netns);
-  ASSERT_STATUS(connected.Connect(one_.config.node_ip, kNodePort));
-  EXPECT_EQ(connected.peer(), "192.0.2.1:30080");
-  Socket free = *Socket::Udp(*one_.netns);
-  for (Socket* socket : {&connected, &free}) {
-    ASSERT_STATUS(socket == &free ? free.SendTo(one_.config.node_ip, kNodePort, "question")
-                                  : connected.Send("question"));
-    EXPECT_EQ(receiver.Answer("answer", absl::Seconds(20)).value_or(""), "question");
-    std::string from;
-    EXPECT_EQ(socket->Receive(absl::Seconds(20), &from).value_or(""), "answer");
-    EXPECT_EQ(from, "192.0.2.1:30080");
-  }
-  // Nobody there: told at once, as at any address.
-  Serve({});
-  Apply();
-  Socket refused = *Socket::Tcp(*one_.netns);
-  EXPECT_THAT(std::string(refused.Connect(one_.config.node_ip, kNodePort).message()),
-              ::testing::HasSubstr("refused"));
-}
-
-TEST_F(Edge, OwnAddressesOfTheNodeAreOtherwiseItsOwn) {
-  Serve({near_.ip});
-  Apply();
-  // Another port; and another namespace, whose node two is, at the address of one.
-  Socket server = Listener(*one_.netns, any_, 22);
-  EXPECT_THAT(Talk(*one_.netns, one_.config.node_ip, 22, server), StartsWith("192.0.2.1:"));
-  Socket near = Listener(*near_.netns, any_, 8080);
-  Socket client = *Socket::Tcp(*two_.netns);
-  ASSERT_STATUS(client.Connect(one_.config.node_ip, kNodePort));
-  EXPECT_EQ(client.peer(), "192.0.2.1:30080");
-  EXPECT_THAT(client.local(), StartsWith("192.0.2.2:"));
-  EXPECT_EQ(near.Accept()->peer(), client.local());
-
-  // The agent comes back: the programs are exchanged, and sockets know whom they have dialled.
-  Socket before = *Socket::Udp(*one_.netns);
-  ASSERT_STATUS(before.Connect(one_.config.node_ip, kNodePort));
-  ASSERT_STATUS(OpenNode(one_));
-  Apply();
-  EXPECT_EQ(before.peer(), "192.0.2.1:30080");
-  EXPECT_THAT(Talk(*one_.netns, one_.config.node_ip, kNodePort, near), StartsWith("10.244.1.1:"));
-
-  // It goes: dialled is what is written.
-  ASSERT_STATUS(InNetns(one_.netns->fd(), [&] {
-    one_.dataplane.reset();
-    return KernelDataplane::Remove({one_.bpf_root});
-  }));
-  Socket own = Listener(*one_.netns, one_.config.node_ip, kNodePort);
-  EXPECT_THAT(Talk(*one_.netns, one_.config.node_ip, kNodePort, own), StartsWith("192.0.2.1:"));
 }
 
 TEST_P(EdgeWays, LeavesTheUplinkAsItWas) {

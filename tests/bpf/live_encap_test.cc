@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: what a pod sends to another node crosses the uplink in the tunnel that the programs write,
-// whole and with right checksums, as large as the card takes it and cut up where it does not.
-// Method: the world of live_edge.h, with offloads of the uplink switched off. Needs root.
+// Goal: what a pod sends to another node crosses the uplink, in the tunnel that the programs write
+// or as it is, whole and with right checksums, as large as the card takes it and cut up where it
+// does not. Method: the world of live_edge.h, with offloads of the uplink switched off. Needs root.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/ethtool.h>
@@ -82,7 +82,7 @@ absl::Status SwitchOff(const std::string& interface, const std::string& feature)
   return absl::NotFoundError("no feature " + feature);
 }
 
-class Encap : public Edge {
+class Encap : public EdgeWays {
  protected:
   // A stream from a pod of node one to one of node two; what the uplink of node one has sent.
   Sent Stream() {
@@ -91,8 +91,8 @@ class Encap : public Edge {
       Serve({far_.ip});
       Apply();
       Socket listener = Listener(*far_.netns, far_.ip, 8080);
-      Socket client = *Socket::Tcp(*near_.netns);
-      ASSERT_STATUS(client.Connect(Ip("10.96.0.10"), 80, absl::Seconds(20)));
+      Socket client = *Socket::Tcp(*near_.netns, way_.family);
+      ASSERT_STATUS(client.Connect(vip_, 80, absl::Seconds(20)));
       absl::StatusOr<Socket> server = listener.Accept(absl::Seconds(20));
       ASSERT_TRUE(server.ok()) << server.status();
       const Sent before = SentByOne("uplink"), tunnel_before = SentByOne("mesh_vxlan");
@@ -122,12 +122,20 @@ class Encap : public Edge {
   }
 };
 
-TEST_F(Encap, AStreamCrossesTheUplinkInLargePackets) {
+INSTANTIATE_TEST_SUITE_P(, Encap, EveryWay(), NameOf);
+
+class Tunnel : public Encap {};
+INSTANTIATE_TEST_SUITE_P(, Tunnel,
+                         ::testing::Values(Way{Family::kV4, Routing::kVxlan},
+                                           Way{Family::kV6, Routing::kVxlan}),
+                         NameOf);
+
+TEST_P(Encap, AStreamCrossesTheUplinkInLargePackets) {
   const Sent sent = Stream();
   EXPECT_GT(sent.bytes / sent.packets, 3000u);
 }
 
-TEST_F(Encap, AStreamIsCutUpForACardThatKnowsNoTunnels) {
+TEST_P(Tunnel, AStreamIsCutUpForACardThatKnowsNoTunnels) {
   ASSERT_NO_FATAL_FAILURE(SwitchOffAtTheUplinks("tx-udp_tnl-segmentation"));
   const Sent sent = Stream();
   // Segments of the MTU of the pods, 1450, in the tunnel.
@@ -135,12 +143,12 @@ TEST_F(Encap, AStreamIsCutUpForACardThatKnowsNoTunnels) {
   EXPECT_GT(sent.bytes / sent.packets, 700u);
 }
 
-TEST_F(Encap, AStreamIsSummedForACardThatCannot) {
+TEST_P(Encap, AStreamIsSummedForACardThatCannot) {
   ASSERT_NO_FATAL_FAILURE(SwitchOffAtTheUplinks("tx-checksum-ip-generic"));
   const Sent sent = Stream();
   EXPECT_GT(sent.bytes, kLarge);
   Socket receiver = Receiver(*far_.netns, far_.ip, 8080);
-  ExpectDatagrams(*near_.netns, Ip("10.96.0.10"), 80, receiver);
+  ExpectDatagrams(*near_.netns, vip_, 80, receiver);
 }
 
 }  // namespace

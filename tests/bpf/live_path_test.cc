@@ -6,25 +6,35 @@
 //
 //   switch -- first (192.0.2.254) ==== 1300 ==== second (192.0.2.253) -- switch
 //                                                   +-- remote (198.51.100.100)
+//
+// With IPv6 beside it: 2001:db8::254, 2001:db8::253, 2001:db8:100::100.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sched.h>
 
 #include <string>
+#include <vector>
 
+#include "dataplane/net/sysctl.h"
 #include "tests/bpf/live_edge.h"
 
 namespace mesh::dataplane::testing {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
-constexpr int kNarrow = 1300;
+constexpr int kNarrow = 1300, kTunnelMtu = 1450;
 constexpr absl::Duration kPatience = absl::Seconds(20);
-constexpr uint8_t kUnreachable = 3, kTimeExceeded = 11;  // ICMP types
-constexpr uint8_t kProtocol = 2;                         // an ICMP code
+
+// ICMP errors of a family.
+struct Errors {
+  uint8_t too_big, too_big_code, time_exceeded, protocol, protocol_code;
+  uint32_t protocol_info;
+};
+constexpr Errors kErrors4 = {3, 4, 11, 3, 2, 0};
+// A parameter problem, with the place of the header's number.
+constexpr Errors kErrors6 = {2, 0, 3, 4, 1, 6};
 
 class Path : public Edge {
  protected:
@@ -33,6 +43,15 @@ class Path : public Edge {
     if (HasFatalFailure()) return;
     ASSERT_STATUS(MakeRouters());
   }
+
+  bool IsIpv6() const { return way_.family == Family::kV6; }
+  std::string Pick(const std::string& of_ipv4, const std::string& of_ipv6) const {
+    return IsIpv6() ? of_ipv6 : of_ipv4;
+  }
+  const Errors& errors() const { return IsIpv6() ? kErrors6 : kErrors4; }
+  int PodMtu() const { return way_.routing == Routing::kNative ? 1500 : kTunnelMtu; }
+  // The longest datagram in a packet of `mtu` bytes.
+  size_t Datagram(int mtu) const { return static_cast<size_t>(mtu) - (IsIpv6() ? 48 : 28); }
 
   static absl::Status Route(const Netns& netns, const std::string& range, const std::string& by,
                             const std::string& interface) {
@@ -49,7 +68,8 @@ class Path : public Edge {
     if (!ip.empty()) RETURN_IF_ERROR(netlink.AddAddress(link.ifindex, Ip(ip)));
     RETURN_IF_ERROR(netlink.SetUp(link.ifindex));
     if (forwards) RETURN_IF_ERROR(netlink.SetForwarding(link.ifindex));
-    return other.empty() ? absl::OkStatus() : Route(netns, other + "/32", "", interface);
+    return other.empty() ? absl::OkStatus()
+                         : Route(netns, IpPrefix::Of(Ip(other)).ToString(), "", interface);
   }
 
   static absl::Status WaitForLink(const Netns& netns, const std::string& interface) {
@@ -63,8 +83,8 @@ class Path : public Edge {
   }
 
   absl::Status MakeRouters() {
-    RETURN_IF_ERROR(Plug(first_, "192.0.2.254"));
-    RETURN_IF_ERROR(Plug(second_, "192.0.2.253"));
+    RETURN_IF_ERROR(Plug(first_, "192.0.2.254", has_first_address_ ? "2001:db8::254" : ""));
+    RETURN_IF_ERROR(Plug(second_, "192.0.2.253", "2001:db8::253"));
     ASSIGN_OR_RETURN(remote_, Netns::Make());
     ASSIGN_OR_RETURN(Netlink first, Netlink::OpenIn(first_->fd()));
     RETURN_IF_ERROR(first.AddVeth({"narrow", {2, 0, 0, 0, 2, 1}, -1},
@@ -84,6 +104,7 @@ class Path : public Edge {
     RETURN_IF_ERROR(Route(*first_, "198.51.100.0/24", "203.0.113.2", "narrow"));
     RETURN_IF_ERROR(Route(*second_, "192.0.2.1/32", "203.0.113.1", "narrow"));
     RETURN_IF_ERROR(Route(*remote_, "0.0.0.0/0", "198.51.100.1", "uplink"));
+    if (IsIpv6()) RETURN_IF_ERROR(MakeRoutersOfIpv6());
     for (const auto& [machine, interface] : {std::pair(&*first_, "uplink"),
                                              {&*first_, "narrow"},
                                              {&*second_, "uplink"},
@@ -93,6 +114,32 @@ class Path : public Edge {
       RETURN_IF_ERROR(WaitForLink(*machine, interface));
     }
     return absl::OkStatus();
+  }
+
+  // Their hops are told by link-local addresses, which all routers have.
+  absl::Status MakeRoutersOfIpv6() {
+    for (const Netns* router : {&*first_, &*second_}) {
+      RETURN_IF_ERROR(InNetns(router->fd(), [] { return SetIpv6("all", "forwarding", "1"); }));
+    }
+    RETURN_IF_ERROR(Equip(*first_, "uplink", "fe80::254", "", true));
+    if (has_first_address_) {
+      RETURN_IF_ERROR(Equip(*first_, "narrow", "2001:db8:3::1", "", true));
+    }
+    RETURN_IF_ERROR(Equip(*first_, "narrow", "fe80::1", "fe80::2", true));
+    RETURN_IF_ERROR(Equip(*second_, "narrow", "2001:db8:3::2", "", true));
+    RETURN_IF_ERROR(Equip(*second_, "narrow", "fe80::2", "fe80::1", true));
+    RETURN_IF_ERROR(Equip(*second_, "rest", "2001:db8:100::1", "2001:db8:100::100", true));
+    RETURN_IF_ERROR(Equip(*remote_, "uplink", "2001:db8:100::100", "2001:db8:100::1", false));
+    for (const Netns* machine : {&*one_.netns, &*two_.netns}) {
+      RETURN_IF_ERROR(Route(*machine, "fe80::254/128", "", "uplink"));
+      RETURN_IF_ERROR(Route(*machine, "2001:db8:100::/64", "fe80::254", "uplink"));
+    }
+    if (!has_first_address_) {
+      RETURN_IF_ERROR(Route(*first_, "2001:db8::/64", "", "uplink"));
+    }
+    RETURN_IF_ERROR(Route(*first_, "2001:db8:100::/64", "fe80::2", "narrow"));
+    RETURN_IF_ERROR(Route(*second_, "2001:db8::1/128", "fe80::1", "narrow"));
+    return Route(*remote_, "::/0", "2001:db8:100::1", "uplink");
   }
 
   // From now on the nodes reach one another by the narrow link.
@@ -109,9 +156,9 @@ class Path : public Edge {
   }
 
   // `asking` and the pod behind `answering` find out how long their datagrams may be.
-  static void ExpectDatagramsOf(Socket& asking, Socket& answering, int mtu) {
+  void ExpectDatagramsOf(Socket& asking, Socket& answering, int mtu) const {
     ASSERT_STATUS(answering.ForbidFragments());
-    const std::string too_long(1450 - 28, 'l'), fits(static_cast<size_t>(mtu) - 28, 'f');
+    const std::string too_long(Datagram(PodMtu()), 'l'), fits(Datagram(mtu), 'f');
     const absl::Time deadline = absl::Now() + kPatience;
     for (;;) {
       ASSERT_LT(absl::Now(), deadline) << "nobody told that the answer is too long";
@@ -126,30 +173,48 @@ class Path : public Edge {
     EXPECT_EQ(asking.Receive().value_or(""), fits);
   }
 
+  // Whether the first router has an address of IPv6 that passes routers. Many have none.
+  bool has_first_address_ = true;
   std::optional<Netns> first_, second_, remote_;
-  const IpAddress remote_ip_ = Ip("198.51.100.100");
+  IpAddress remote_ip_ = Ip("198.51.100.100");
 };
 
-TEST_F(Path, NodesBehindANarrowLinkCarryWhatTheTunnelPromises) {
+class PathWays : public Path, public ::testing::WithParamInterface<Way> {
+ protected:
+  PathWays() {
+    way_ = GetParam();
+    if (IsIpv6()) remote_ip_ = Ip("2001:db8:100::100");
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, PathWays, EveryWay(), NameOf);
+
+// What is longer than the tunnel takes is there only with a tunnel.
+class TunnelledPath : public PathWays {};
+INSTANTIATE_TEST_SUITE_P(, TunnelledPath,
+                         ::testing::Values(Way{Family::kV4, Routing::kVxlan},
+                                           Way{Family::kV6, Routing::kVxlan}),
+                         NameOf);
+
+TEST_P(TunnelledPath, NodesBehindANarrowLinkCarryWhatTheTunnelPromises) {
   NarrowBetweenNodes();
   Serve({far_.ip});
   Apply();
   Socket listener = Listener(*far_.netns, any_, 8080);
   Socket receiver = Receiver(*far_.netns, any_, 8080);
 
-  ExpectStreams(*near_.netns, Ip("10.96.0.10"), 80, listener);
-  Socket client = *Socket::Udp(*near_.netns);
-  ASSERT_STATUS(client.Connect(Ip("10.96.0.10"), 80));
+  ExpectStreams(*near_.netns, vip_, 80, listener);
+  Socket client = *Socket::Udp(*near_.netns, way_.family);
+  ASSERT_STATUS(client.Connect(vip_, 80));
   ASSERT_STATUS(client.ForbidFragments());
   // As long as a pod's packet may be: the packet between the nodes is cut and put together again.
-  const std::string longest(1450 - 28, 'l');
+  const std::string longest(Datagram(kTunnelMtu), 'l');
   ASSERT_STATUS(client.Send(longest));
   EXPECT_EQ(receiver.Answer(longest).value_or(""), longest);
   EXPECT_EQ(client.Receive().value_or(""), longest);
   EXPECT_THAT(std::string(client.Send(longest + "x").message()), HasSubstr("Message too long"));
 }
 
-TEST_F(Path, ServersBehindANodePortFindThePathToTheirClient) {
+TEST_P(PathWays, ServersBehindANodePortFindThePathToTheirClient) {
   Socket listener = Listener(*far_.netns, any_, 8080);
   Socket receiver = Receiver(*far_.netns, any_, 8080);
   for (const bool direct : {false, true}) {
@@ -158,21 +223,21 @@ TEST_F(Path, ServersBehindANodePortFindThePathToTheirClient) {
     // At the pod's own node, and by way of another: with its address, or answered directly.
     for (const Node* node : {&two_, &one_}) {
       SCOPED_TRACE(fmt::format("direct return {}, by {}", direct, node->name));
-      ExpectStreams(*remote_, node->config.node_ip, kNodePort, listener);
+      ExpectStreams(*remote_, NodeIp(*node), kNodePort, listener);
     }
     SCOPED_TRACE(fmt::format("direct return {}", direct));
-    Socket client = *Socket::Udp(*remote_);
-    ASSERT_STATUS(client.Connect(one_.config.node_ip, kNodePort));
+    Socket client = *Socket::Udp(*remote_, way_.family);
+    ASSERT_STATUS(client.Connect(NodeIp(one_), kNodePort));
     ExpectDatagramsOf(client, receiver, kNarrow);
   }
 }
 
-TEST_F(Path, ServersLearnThePathAlsoRightAfterAChange) {
+TEST_P(PathWays, ServersLearnThePathAlsoRightAfterAChange) {
   Serve({far_.ip});
   Apply();
   Socket listener = Listener(*far_.netns, any_, 8080);
-  Socket client = *Socket::Tcp(*remote_);
-  ASSERT_STATUS(client.Connect(one_.config.node_ip, kNodePort, kPatience));
+  Socket client = *Socket::Tcp(*remote_, way_.family);
+  ASSERT_STATUS(client.Connect(NodeIp(one_), kNodePort, kPatience));
   absl::StatusOr<Socket> server = listener.Accept(kPatience);
   ASSERT_TRUE(server.ok()) << server.status();
 
@@ -184,47 +249,51 @@ TEST_F(Path, ServersLearnThePathAlsoRightAfterAChange) {
   Carry(*server, client, 400'000);
 }
 
-TEST_F(Path, PodsFindThePathToTheOutside) {
+TEST_P(PathWays, PodsFindThePathToTheOutside) {
   Socket listener = Listener(*remote_, remote_ip_, 9000);
   Socket receiver = Receiver(*remote_, remote_ip_, 9000);
 
   ExpectStreams(*near_.netns, remote_ip_, 9000, listener);
 
-  Socket client = *Socket::Udp(*far_.netns);
+  Socket client = *Socket::Udp(*far_.netns, way_.family);
   ASSERT_STATUS(client.WantErrors());
   ASSERT_STATUS(client.Connect(remote_ip_, 9000));
   ASSERT_STATUS(client.ForbidFragments());
   ASSERT_STATUS(client.Send(std::string(1400, 'x')));
   const absl::StatusOr<Socket::IcmpError> error = client.ReceiveError();
   ASSERT_TRUE(error.ok()) << error.status();
-  EXPECT_EQ(*error, (Socket::IcmpError{"192.0.2.254", kUnreachable, 4, kNarrow}));
+  EXPECT_EQ(*error, (Socket::IcmpError{Pick("192.0.2.254", "2001:db8::254"), errors().too_big,
+                                       errors().too_big_code, kNarrow}));
   EXPECT_EQ(client.PathMtu().value_or(0), kNarrow);
 }
 
-TEST_F(Path, ClientsOutsideAreToldWhatTheTunnelTakes) {
+TEST_P(PathWays, ClientsOutsideAreToldWhatTheTunnelTakes) {
   Socket receiver = Receiver(*far_.netns, any_, 8080);
   for (const bool direct : {false, true}) {
+    // Without a tunnel nothing is longer than what pods take.
+    if (way_.routing == Routing::kNative && !direct) continue;
     SCOPED_TRACE(fmt::format("direct return {}", direct));
     Serve({far_.ip}).direct_return = direct;
     Apply();
-    Socket client = *Socket::Udp(*outside_);
+    Socket client = *Socket::Udp(*outside_, way_.family);
     ASSERT_STATUS(client.WantErrors());
-    ASSERT_STATUS(client.Connect(one_.config.node_ip, kNodePort));
+    ASSERT_STATUS(client.Connect(NodeIp(one_), kNodePort));
     ASSERT_STATUS(client.ForbidFragments());
     // The second time the client knows, unless it is told to forget: two addresses.
     if (direct) ASSERT_STATUS(client.Connect(balancer_, 80));
-    ASSERT_STATUS(client.Send(std::string(1451 - 28, 'x')));
+    ASSERT_STATUS(client.Send(std::string(Datagram(kTunnelMtu + 1), 'x')));
     const absl::StatusOr<Socket::IcmpError> error = client.ReceiveError();
     ASSERT_TRUE(error.ok()) << error.status();
-    EXPECT_EQ(*error, (Socket::IcmpError{"192.0.2.1", kUnreachable, 4, 1450}));
-    const std::string longest(1450 - 28, 'l');
+    EXPECT_EQ(*error, (Socket::IcmpError{NodeIp(one_).ToString(), errors().too_big,
+                                         errors().too_big_code, kTunnelMtu}));
+    const std::string longest(Datagram(kTunnelMtu), 'l');
     ASSERT_STATUS(client.Send(longest));
     EXPECT_EQ(receiver.Answer("all of it").value_or(""), longest);
     EXPECT_EQ(client.Receive().value_or(""), "all of it");
   }
 }
 
-TEST_F(Path, SegmentsThatAreTooLongAreToldToTheirSender) {
+TEST_P(TunnelledPath, SegmentsThatAreTooLongAreToldToTheirSender) {
   // A server that promises to take more than the tunnel carries.
   for (const Pod* pod : {&near_, &far_}) {
     Netlink netlink = *Netlink::OpenIn(pod->netns->fd());
@@ -240,56 +309,55 @@ TEST_F(Path, SegmentsThatAreTooLongAreToldToTheirSender) {
     return packets;
   };
 
-  Talk(*outside_, one_.config.node_ip, kNodePort, listener, 400'000);
+  Talk(*outside_, NodeIp(one_), kNodePort, listener, 400'000);
   const uint64_t after_first = refused();
   EXPECT_GT(after_first, 0u);
-  Talk(*near_.netns, Ip("10.96.0.10"), 80, listener, 400'000);
+  Talk(*near_.netns, vip_, 80, listener, 400'000);
   EXPECT_GT(refused(), after_first);
 }
 
-TEST_F(Path, ABackendOutsideTheClusterIsServedLikeAnyOther) {
+TEST_P(PathWays, ABackendOutsideTheClusterIsServedLikeAnyOther) {
   // What a hand-written EndpointSlice may name.
   Serve({remote_ip_});
   Apply();
   Socket listener = Listener(*remote_, remote_ip_, 8080);
   Socket receiver = Receiver(*remote_, remote_ip_, 8080);
-  const IpAddress vip = Ip("10.96.0.10");
 
   for (const Pod* pod : {&near_, &far_}) {
-    const std::string node = pod == &near_ ? "192.0.2.1:" : "192.0.2.2:";
-    EXPECT_THAT(Talk(*pod->netns, vip, 80, listener, 400'000), StartsWith(node));
-    ExpectDatagrams(*pod->netns, vip, 80, receiver);
+    const IpAddress& node = NodeIp(pod == &near_ ? one_ : two_);
+    EXPECT_THAT(Talk(*pod->netns, vip_, 80, listener, 400'000), From(node));
+    ExpectDatagrams(*pod->netns, vip_, 80, receiver);
   }
   for (const bool direct : {false, true}) {
     SCOPED_TRACE(fmt::format("direct return {}", direct));
     Serve({remote_ip_}).direct_return = direct;
     Apply();
     // It knows nothing of us: answers must come by the node that has received the question.
-    EXPECT_THAT(Talk(*outside_, two_.config.node_ip, kNodePort, listener, 400'000),
-                StartsWith("192.0.2.2:"));
-    ExpectDatagrams(*outside_, two_.config.node_ip, kNodePort, receiver);
-    EXPECT_THAT(Talk(*outside_, balancer_, 80, listener, 400'000), StartsWith("192.0.2.1:"));
+    EXPECT_THAT(Talk(*outside_, NodeIp(two_), kNodePort, listener, 400'000), From(NodeIp(two_)));
+    ExpectDatagrams(*outside_, NodeIp(two_), kNodePort, receiver);
+    EXPECT_THAT(Talk(*outside_, balancer_, 80, listener, 400'000), From(NodeIp(one_)));
   }
 }
 
-TEST_F(Path, AnAnnouncedAddressRefusesSctpAloud) {
+TEST_P(PathWays, AnAnnouncedAddressRefusesSctpAloud) {
   Serve({far_.ip});
   Apply();
-  Socket client = *Socket::Raw(*outside_, IPPROTO_SCTP);
+  Socket client = *Socket::Raw(*outside_, IPPROTO_SCTP, way_.family);
   ASSERT_STATUS(client.WantErrors());
   ASSERT_STATUS(client.Connect(balancer_, 0));
   ASSERT_STATUS(client.Send("a chunk of SCTP"));
   const absl::StatusOr<Socket::IcmpError> error = client.ReceiveError();
   ASSERT_TRUE(error.ok()) << error.status();
-  EXPECT_EQ(*error, (Socket::IcmpError{balancer_.ToString(), kUnreachable, kProtocol, 0}));
+  EXPECT_EQ(*error, (Socket::IcmpError{balancer_.ToString(), errors().protocol,
+                                       errors().protocol_code, errors().protocol_info}));
 }
 
 // Who answers to datagrams that may pass 1, 2, 3... routers, until one arrives at `receiver`.
 std::vector<std::string> TraceRoute(const Netns& from, const IpAddress& ip, uint16_t port,
-                                    Socket& receiver) {
+                                    Socket& receiver, uint8_t time_exceeded) {
   std::vector<std::string> hops;
   for (int ttl = 1; ttl < 10; ++ttl) {
-    Socket probe = *Socket::Udp(from);
+    Socket probe = *Socket::Udp(from, FamilyOf(ip));
     EXPECT_TRUE(probe.WantErrors().ok());
     EXPECT_TRUE(probe.SetTtl(ttl).ok());
     EXPECT_TRUE(probe.Connect(ip, port).ok());
@@ -299,7 +367,7 @@ std::vector<std::string> TraceRoute(const Netns& from, const IpAddress& ip, uint
     while (absl::Now() < deadline) {
       const absl::StatusOr<Socket::IcmpError> error = probe.ReceiveError(absl::Milliseconds(20));
       if (error.ok()) {
-        EXPECT_EQ(error->type, kTimeExceeded);
+        EXPECT_EQ(error->type, time_exceeded);
         hops.push_back(error->from);
         break;
       }
@@ -313,26 +381,73 @@ std::vector<std::string> TraceRoute(const Netns& from, const IpAddress& ip, uint
   return hops;
 }
 
-TEST_F(Path, EveryRouterCountsOnceAndTheClusterIsOne) {
+TEST_P(PathWays, EveryRouterCountsOnceAndTheClusterIsOne) {
   using Hops = std::vector<std::string>;
   Socket far = Receiver(*far_.netns, any_, 8080);
   Socket near = Receiver(*near_.netns, any_, 8080);
   Socket remote = Receiver(*remote_, remote_ip_, 9000);
+  const auto trace = [&](const Netns& from, const IpAddress& ip, uint16_t port, Socket& receiver) {
+    return TraceRoute(from, ip, port, receiver, errors().time_exceeded);
+  };
+  const std::string gateway = Gateway(one_).ToString(), node = NodeIp(one_).ToString();
+  const Hops inwards = {Pick("198.51.100.1", "2001:db8:100::1"),
+                        Pick("203.0.113.1", "2001:db8:3::1"), node};
 
-  EXPECT_EQ(TraceRoute(*near_.netns, far_.ip, 8080, far), Hops({"10.244.1.1"}));
-  EXPECT_EQ(TraceRoute(*near_.netns, remote_ip_, 9000, remote),
-            Hops({"10.244.1.1", "192.0.2.254", "203.0.113.2"}));
+  EXPECT_EQ(trace(*near_.netns, far_.ip, 8080, far), Hops({gateway}));
+  EXPECT_EQ(
+      trace(*near_.netns, remote_ip_, 9000, remote),
+      Hops({gateway, Pick("192.0.2.254", "2001:db8::254"), Pick("203.0.113.2", "2001:db8:3::2")}));
   for (const bool direct : {false, true}) {
     SCOPED_TRACE(fmt::format("direct return {}", direct));
     Serve({far_.ip}).direct_return = direct;
     Apply();
-    EXPECT_EQ(TraceRoute(*near_.netns, Ip("10.96.0.10"), 80, far), Hops({"10.244.1.1"}));
-    EXPECT_EQ(TraceRoute(*remote_, one_.config.node_ip, kNodePort, far),
-              Hops({"198.51.100.1", "203.0.113.1", "192.0.2.1"}));
+    EXPECT_EQ(trace(*near_.netns, vip_, 80, far), Hops({gateway}));
+    EXPECT_EQ(trace(*remote_, NodeIp(one_), kNodePort, far), inwards);
     Serve({near_.ip}).direct_return = direct;
     Apply();
-    EXPECT_EQ(TraceRoute(*remote_, one_.config.node_ip, kNodePort, near),
-              Hops({"198.51.100.1", "203.0.113.1", "192.0.2.1"}));
+    EXPECT_EQ(trace(*remote_, NodeIp(one_), kNodePort, near), inwards);
+  }
+}
+
+// Routers of IPv6 need no other address than that of their link.
+class LinkLocalRouter : public PathWays {
+ protected:
+  LinkLocalRouter() { has_first_address_ = false; }
+};
+INSTANTIATE_TEST_SUITE_P(, LinkLocalRouter,
+                         ::testing::Values(Way{Family::kV6, Routing::kVxlan},
+                                           Way{Family::kV6, Routing::kNative}),
+                         NameOf);
+
+TEST_P(LinkLocalRouter, TellsPodsThePathByTheirNode) {
+  Socket listener = Listener(*remote_, remote_ip_, 9000);
+  ExpectStreams(*near_.netns, remote_ip_, 9000, listener);
+
+  Socket client = *Socket::Udp(*far_.netns, way_.family);
+  ASSERT_STATUS(client.WantErrors());
+  ASSERT_STATUS(client.Connect(remote_ip_, 9000));
+  ASSERT_STATUS(client.ForbidFragments());
+  ASSERT_STATUS(client.Send(std::string(1400, 'x')));
+  const absl::StatusOr<Socket::IcmpError> error = client.ReceiveError();
+  ASSERT_TRUE(error.ok()) << error.status();
+  // Its own address means nothing behind the link.
+  EXPECT_EQ(*error, (Socket::IcmpError{NodeIp(two_).ToString(), errors().too_big, 0, kNarrow}));
+  EXPECT_EQ(client.PathMtu().value_or(0), kNarrow);
+}
+
+TEST_P(LinkLocalRouter, TellsServersThePathToTheirClient) {
+  Socket listener = Listener(*far_.netns, any_, 8080);
+  Socket receiver = Receiver(*far_.netns, any_, 8080);
+  for (const bool direct : {false, true}) {
+    Serve({far_.ip}).direct_return = direct;
+    Apply();
+    for (const Node* node : {&two_, &one_}) {
+      SCOPED_TRACE(fmt::format("direct return {}, by {}", direct, node->name));
+      ExpectStreams(*remote_, NodeIp(*node), kNodePort, listener);
+    }
+    Socket client = *Socket::Udp(*remote_, way_.family);
+    ASSERT_STATUS(client.Connect(NodeIp(one_), kNodePort));
+    ExpectDatagramsOf(client, receiver, kNarrow);
   }
 }
 

@@ -60,6 +60,48 @@ TEST_P(LiveWays, LetsProcessesOfTheNodeReachServicesAndPods) {
   ExpectDatagrams(*one_.netns, vip_, 80, far_receiver);
 }
 
+// A pod in the node's own network, or a hand-written endpoint.
+TEST_P(LiveWays, ServesAProcessOfTheNodeToEverybody) {
+  for (const IpAddress& own : {NodeIp(one_), Gateway(one_)}) {
+    SCOPED_TRACE(own.ToString());
+    Serve({own});
+    Socket listener = *Tcp(*one_.netns), receiver = *Udp(*one_.netns);
+    ASSERT_STATUS(listener.Bind(own, 8080));
+    ASSERT_STATUS(listener.Listen());
+    ASSERT_STATUS(receiver.Bind(own, 8080));
+    std::string source;
+
+    ExpectTalk(*one_.netns, vip_, 80, listener, &source);
+    EXPECT_THAT(source, From(Hairpin()));
+    ExpectDatagrams(*one_.netns, vip_, 80, receiver);
+    ExpectTalk(*client_.netns, vip_, 80, listener, &source);
+    EXPECT_THAT(source, From(client_.ip));
+    ExpectDatagrams(*client_.netns, vip_, 80, receiver);
+  }
+  // Nobody at that port: the node's own refusal finds its way back.
+  Serve({NodeIp(one_)});
+  Socket refused = *Tcp(*one_.netns), unheard = *Udp(*one_.netns);
+  EXPECT_THAT(std::string(refused.Connect(vip_, 80).message()), ::testing::HasSubstr("refused"));
+  ASSERT_STATUS(unheard.Connect(vip_, 80));
+  ASSERT_STATUS(unheard.Send("anybody?"));
+  EXPECT_THAT(std::string(unheard.Receive().status().message()), ::testing::HasSubstr("refused"));
+
+  // A connection of the node to itself stays when all flows are judged again.
+  Socket listener = *Tcp(*one_.netns);
+  ASSERT_STATUS(listener.Bind(NodeIp(one_), 8080));
+  ASSERT_STATUS(listener.Listen());
+  Socket client = *Tcp(*one_.netns);
+  ASSERT_STATUS(client.Connect(vip_, 80));
+  absl::StatusOr<Socket> server = listener.Accept();
+  ASSERT_TRUE(server.ok()) << server.status();
+  desired_.namespaces[kShop].isolation = Isolation::kClosed;
+  Apply();
+  ASSERT_STATUS(server->Send("from the server"));
+  EXPECT_EQ(client.Receive().value_or(""), "from the server");
+  ASSERT_STATUS(client.Send("from the client"));
+  EXPECT_EQ(server->Receive().value_or(""), "from the client");
+}
+
 TEST_P(LiveWays, LetsPodsReachTheirNodeAtItsGatewayAddress) {
   Serve({});
   Socket listener = *Tcp(*one_.netns);

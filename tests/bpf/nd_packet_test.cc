@@ -109,6 +109,49 @@ TEST_F(NdTest, WhatPodsSayOnTheirLinkIsDroppedWithoutAWord) {
       Frame(kAskerMac, kAskerMac, kAsker, "fe80::1", std::string("\x80\0\0\0\0\x01\0\x01", 8), 64));
 }
 
+// An ICMP error of a router that has no other address than that of its link, about a packet of the
+// node's.
+std::string ErrorOfLink(const mesh::testing::Packet& about) {
+  mesh::testing::Packet error =
+      mesh::testing::Unreachable("192.0.2.254", about.source.ToString(), about);
+  error.icmp_code = 4;  // too big
+  const std::string six = mesh::testing::FrameToIpv6(mesh::testing::Encode(error));
+  std::string message = six.substr(14 + 40);
+  message[2] = message[3] = 0;
+  const auto to = mesh::testing::ToIpv6(about.source).ToString();
+  return Frame(std::string(kUplinkMac.begin(), kUplinkMac.end()), kAskerMac, "fe80::254", to,
+               message, 64);
+}
+
+TEST_F(NdTest, ErrorsOfLinkLocalRoutersReachWhoHasSentInTheNodesName) {
+  const mesh::testing::Place client = mesh::testing::At("10.244.1.10:40000"),
+                             server = mesh::testing::At("198.51.100.7:443");
+  for (auto sent : {mesh::testing::Tcp(client, server, mesh::testing::kSyn),
+                    mesh::testing::Udp(client, server)}) {
+    const Outcome out = FromPod(client_, sent);
+    ASSERT_TRUE(out.packet.has_value()) << out;
+    ASSERT_EQ(out.packet->source.ToString(), "192.0.2.1");
+
+    const Outcome told = FromUplinkRaw(ErrorOfLink(*out.packet));
+
+    EXPECT_EQ(told.verdict, kRedirect);
+    EXPECT_EQ(told.reason, "forwarded");
+    // Decoded: its checksum is right.
+    const auto error = mesh::testing::Decode(mesh::testing::FrameToIpv4(told.frame));
+    ASSERT_TRUE(error.ok()) << error.status();
+    EXPECT_EQ(error->source.ToString(), "192.0.2.1");
+    EXPECT_EQ(error->destination, client.ip);
+    sent.ttl = 63;
+    EXPECT_EQ(error->payload, mesh::testing::Encode(sent).substr(14, error->payload.size()));
+    EXPECT_GE(error->payload.size(), 28u);
+  }
+  // About nothing that is known, and what is no error: the node's.
+  ExpectTheNodes(ErrorOfLink(mesh::testing::Udp(mesh::testing::At("192.0.2.1:5"), server)));
+  ExpectTheNodes(Frame(std::string(kUplinkMac.begin(), kUplinkMac.end()), kAskerMac, "fe80::254",
+                       mesh::testing::ToIpv6(*IpAddress::Parse("192.0.2.1")).ToString(),
+                       std::string("\x80\0\0\0\0\x01\0\x01", 8), 64));
+}
+
 // The programs of IPv4 stand before those of IPv6.
 TEST_F(NdTest, ProgramsOfIpv4LeaveItsPacketsToThoseOfIpv6) {
   constexpr int kGoOn = -1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the running kernel takes the programs at sockets, a second agent finds those of the first,
 // and nothing of them stays. Method: a network namespace of the test, whose sockets alone they act
-// for. What they do is in live_edge_test.cc.
+// for. What they do is in live_own_test.cc.
 #include "dataplane/net/node_sockets.h"
 
 #include <bpf/bpf.h>
@@ -31,6 +31,19 @@ std::set<std::string> Names(const std::string& folder) {
   return out;
 }
 
+// Sockets of IPv6 may dial addresses of IPv4.
+const std::set<std::string> kOfIpv4 = {"mesh_connect4",  "mesh_connect46", "mesh_dialled",
+                                       "mesh_getpeer4",  "mesh_getpeer46", "mesh_recvmsg4",
+                                       "mesh_recvmsg46", "mesh_sendmsg4"};
+
+UniqueFd Services(const char* name, uint32_t key_bytes) {
+  bpf_map_create_opts options{};
+  options.sz = sizeof(options);
+  options.map_flags = BPF_F_NO_PREALLOC;
+  return UniqueFd(bpf_map_create(BPF_MAP_TYPE_HASH, name, key_bytes, sizeof(mesh_service_value),
+                                 MESH_SERVICE_MAX_ENTRIES, &options));
+}
+
 uint32_t ProgramOf(const std::string& link_path) {
   const UniqueFd link(bpf_obj_get(link_path.c_str()));
   bpf_link_info info{};
@@ -44,29 +57,37 @@ TEST(NodeSockets, AreExchangedInPlaceAndLeaveNothing) {
   ASSERT_TRUE(root.ok()) << root.status();
   const absl::StatusOr<mesh::testing::Netns> netns = mesh::testing::Netns::Make();
   ASSERT_TRUE(netns.ok()) << netns.status();
-  const UniqueFd services(bpf_map_create(BPF_MAP_TYPE_HASH, "mesh_service",
-                                         sizeof(mesh_service_key), sizeof(mesh_service_value),
-                                         MESH_SERVICE_MAX_ENTRIES, [] {
-                                           static bpf_map_create_opts options{};
-                                           options.sz = sizeof(options);
-                                           options.map_flags = BPF_F_NO_PREALLOC;
-                                           return &options;
-                                         }()));
-  ASSERT_TRUE(services);
+  const UniqueFd services = Services(MESH_SERVICE_MAP_NAME, sizeof(mesh_service_key));
+  const UniqueFd services6 = Services(MESH_SERVICE6_MAP_NAME, sizeof(mesh_service6_key));
+  ASSERT_TRUE(services && services6);
   const std::string folder = *root + "/sockets";
+  NodeSockets sockets = {.service_map = services.get(), .pin_dir = folder};
   const auto attach = [&] {
-    return InNetns(netns->fd(), [&] { return AttachNodeSockets({{}, services.get(), folder}); });
+    return InNetns(netns->fd(), [&] { return AttachNodeSockets(sockets); });
   };
 
   absl::Status status = attach();
   ASSERT_TRUE(status.ok()) << status;
-  EXPECT_EQ(Names(folder), (std::set<std::string>{"mesh_connect4", "mesh_dialled", "mesh_getpeer4",
-                                                  "mesh_recvmsg4", "mesh_sendmsg4"}));
+  EXPECT_EQ(Names(folder), kOfIpv4);
   const uint32_t first = ProgramOf(folder + "/mesh_connect4");
 
   status = attach();
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_NE(ProgramOf(folder + "/mesh_connect4"), first);
+
+  // The node gets IPv6, and loses it.
+  sockets.config6 = mesh_config6{};
+  sockets.service_map6 = services6.get();
+  status = attach();
+  ASSERT_TRUE(status.ok()) << status;
+  std::set<std::string> both = kOfIpv4;
+  both.insert(
+      {"mesh_connect6", "mesh_dialled6", "mesh_getpeer6", "mesh_recvmsg6", "mesh_sendmsg6"});
+  EXPECT_EQ(Names(folder), both);
+  sockets.config6.reset();
+  status = attach();
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Names(folder), kOfIpv4);
 
   for (int i = 0; i < 2; ++i) EXPECT_TRUE(DetachNodeSockets(folder).ok());
   EXPECT_EQ(Names(folder), std::set<std::string>());

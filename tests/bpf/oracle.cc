@@ -201,12 +201,13 @@ Packet Oracle::Leaves(const Packet& packet, const Entry& entry, bool error) cons
   return out;
 }
 
-Oracle::Resolved Oracle::Resolve(const Side& from, const IpAddress& destination) const {
+Oracle::Resolved Oracle::Resolve(const Side& from, const IpAddress& destination,
+                                 bool service) const {
   if (const auto it = pods.find(destination); it != pods.end()) {
     return {"", {Side::Kind::kPod, destination}, it->second};
   }
   if (destination == gateway || destination == node_ip) {
-    if (from.kind == Side::Kind::kNode) return {"no_endpoint", {}, 0};
+    if (from.kind == Side::Kind::kNode && !service) return {"no_endpoint", {}, 0};
     return {"", {Side::Kind::kNode, {}}, 0};
   }
   if (pod_cidr.Contains(destination) || from.kind == Side::Kind::kPeer) {
@@ -268,7 +269,7 @@ std::string Oracle::Review(const OraclePacket& packet, const Tuple& key, uint32_
       judged = entry.generation;
     }
   }
-  const Resolved resolved = Resolve(packet.from, entry.out.destination);
+  const Resolved resolved = Resolve(packet.from, entry.out.destination, entry.service_id != 0);
   if (resolved.outside || entry.to.kind == Side::Kind::kUplink) {
     entry.generation = judged;
     return "";
@@ -413,7 +414,7 @@ std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& 
       refuse("no_flow");
       continue;
     }
-    Resolved resolved = Resolve(packet.from, entry.out.destination);
+    Resolved resolved = Resolve(packet.from, entry.out.destination, selected.has_value());
     if (resolved.outside) {
       resolved = ResolveOutside(packet.from, entry.out.destination, selected.has_value());
     }
@@ -439,10 +440,14 @@ std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& 
       continue;
     }
 
-    const bool masqueraded =
-        entry.to.kind == Side::Kind::kUplink || (from_uplink && entry.to.kind == Side::Kind::kPeer);
+    const bool to_node = entry.to.kind == Side::Kind::kNode &&
+                         (from_uplink || packet.from.kind == Side::Kind::kNode);
+    const bool masqueraded = entry.to.kind == Side::Kind::kUplink || to_node ||
+                             (from_uplink && entry.to.kind == Side::Kind::kPeer);
     if (masqueraded) {
-      entry.out.source = entry.to.kind == Side::Kind::kUplink ? node_ip : gateway;
+      entry.out.source = to_node                                ? kHairpin
+                         : entry.to.kind == Side::Kind::kUplink ? node_ip
+                                                                : gateway;
     }
     Expectation expectation{
         .reason = "forwarded", .to = entry.to, .packet = Leaves(packet.packet, entry, false)};

@@ -158,7 +158,8 @@ class Oracle {
   std::string Review(const OraclePacket& packet, const Tuple& key, uint32_t identity);
   std::vector<Expectation> Begin(const OraclePacket& packet, const Tuple& key, uint32_t identity);
   std::optional<Selected> Select(const OraclePacket& packet, const Tuple& key) const;
-  Resolved Resolve(const Side& from, const IpAddress& destination) const;
+  // `service`: of a flow through one.
+  Resolved Resolve(const Side& from, const IpAddress& destination, bool service) const;
   Resolved ResolveOutside(const Side& from, const IpAddress& destination, bool service) const;
   // Empty, or a reason. Native: the sending node judges whose Service it was.
   std::string Vouch(Entry& entry, const Resolved& resolved) const;

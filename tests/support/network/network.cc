@@ -37,6 +37,19 @@ absl::StatusOr<UniqueFd> OpenSocket(const Netns& netns, Socket::Family family, i
   return fd;
 }
 
+// As the socket takes it: one of IPv6 gets addresses of IPv4 mapped.
+SocketAddress AddressFor(bool ipv6, const IpAddress& ip, uint16_t port) {
+  if (!ip.is_v4() || !ipv6) return SocketAddress(ip, port);
+  sockaddr_in6 mapped{};
+  mapped.sin6_family = AF_INET6;
+  mapped.sin6_port = htons(port);
+  std::memcpy(&mapped.sin6_addr, ip.bytes().data(), ip.bytes().size());
+  SocketAddress out;
+  std::memcpy(out.get(), &mapped, sizeof(mapped));
+  *out.room() = sizeof(mapped);
+  return out;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> PrivateBpffs() {
@@ -83,9 +96,9 @@ absl::StatusOr<Socket> Socket::Udp(const Netns& netns, Family family) {
   return out;
 }
 
-absl::StatusOr<Socket> Socket::Raw(const Netns& netns, int protocol) {
+absl::StatusOr<Socket> Socket::Raw(const Netns& netns, int protocol, Family family) {
   Socket out;
-  ASSIGN_OR_RETURN(out.fd_, OpenSocket(netns, Family::kV4, SOCK_RAW, protocol));
+  ASSIGN_OR_RETURN(out.fd_, OpenSocket(netns, family, SOCK_RAW, protocol));
   return out;
 }
 
@@ -98,7 +111,7 @@ absl::Status Socket::Wait(short events, absl::Duration limit) const {
 }
 
 absl::Status Socket::Bind(const IpAddress& ip, uint16_t port) {
-  const SocketAddress address(ip, port);
+  const SocketAddress address = AddressFor(is_ipv6(), ip, port);
   if (bind(fd_.get(), address.get(), address.length()) == 0) {
     return absl::OkStatus();
   }
@@ -110,7 +123,7 @@ absl::Status Socket::Listen() {
 }
 
 absl::Status Socket::Connect(const IpAddress& ip, uint16_t port, absl::Duration limit) {
-  const SocketAddress address(ip, port);
+  const SocketAddress address = AddressFor(is_ipv6(), ip, port);
   if (connect(fd_.get(), address.get(), address.length()) == 0) {
     return absl::OkStatus();
   }
@@ -155,7 +168,7 @@ absl::StatusOr<std::string> Socket::Receive(absl::Duration limit, std::string* f
 }
 
 absl::Status Socket::SendTo(const IpAddress& ip, uint16_t port, const std::string& data) {
-  const SocketAddress to(ip, port);
+  const SocketAddress to = AddressFor(is_ipv6(), ip, port);
   if (sendto(fd_.get(), data.data(), data.size(), 0, to.get(), to.length()) >= 0) {
     return absl::OkStatus();
   }

@@ -33,6 +33,8 @@ class Netns {
   UniqueFd fd_;
 };
 
+// A socket of IPv6 takes addresses of IPv4, too, and names them as such: they are mapped.
+//
 // Sockets with timeouts: a call that would wait longer than 5 s fails with DEADLINE_EXCEEDED.
 class Socket {
  public:
@@ -40,7 +42,7 @@ class Socket {
   static absl::StatusOr<Socket> Tcp(const Netns& netns, Family family = Family::kV4);
   static absl::StatusOr<Socket> Udp(const Netns& netns, Family family = Family::kV4);
   // IP packets of `protocol` that are neither.
-  static absl::StatusOr<Socket> Raw(const Netns& netns, int protocol);
+  static absl::StatusOr<Socket> Raw(const Netns& netns, int protocol, Family family = Family::kV4);
 
   absl::Status Bind(const IpAddress& ip, uint16_t port);
   absl::Status Listen();

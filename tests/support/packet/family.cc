@@ -75,6 +75,8 @@ void ChangeL4(std::string& l4, uint8_t protocol, uint32_t before, uint32_t after
   if (at == SIZE_MAX || l4.size() < at + 2) return;
   if (protocol == 17 && Get(l4, at, 2) == 0) return;
   Adjust(l4, at, before, after);
+  // All zeros would say that there is none.
+  if (protocol == 17 && Get(l4, at, 2) == 0) Put(l4, at, 2, 0xffff);
 }
 
 std::string ToSix(const std::string& ip) {

@@ -78,7 +78,10 @@ std::string EncodeL4(const Packet& packet) {
   out += packet.payload;
   if (packet.protocol == 17 && !packet.udp_checksum) return out;
   const uint32_t pseudo = packet.protocol == 1 ? 0 : Sum(PseudoHeader(packet, out.size()));
-  Put16(out, ChecksumOffset(packet.protocol), ~Sum(out, pseudo) & 0xffff);
+  uint32_t checksum = ~Sum(out, pseudo) & 0xffff;
+  // All zeros would say that there is none.
+  if (packet.protocol == 17 && checksum == 0) checksum = 0xffff;
+  Put16(out, ChecksumOffset(packet.protocol), checksum);
   return out;
 }
 

@@ -65,3 +65,8 @@ MESH_SHARED_ASSERT(sizeof(struct mesh_in6) == 16, "ABI");
  * order); see progs/sock.bpf.c.
  */
 #define MESH_OWN_ADDRESS 0xa9fe4004
+/* The same of IPv6: fd6d:6573:6800::4. */
+#define MESH_OWN_ADDRESS6_0 MESH_HAIRPIN_ADDRESS6_0
+#define MESH_OWN_ADDRESS6_1 MESH_HAIRPIN_ADDRESS6_1
+#define MESH_OWN_ADDRESS6_2 0
+#define MESH_OWN_ADDRESS6_3 4
