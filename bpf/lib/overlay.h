@@ -32,12 +32,16 @@ static __always_inline void mesh_overlay_source(const struct ethhdr *eth, __u32 
 	source->backend_port = backend_port & direct_mask;
 }
 
-/* The VNI that a packet came with, and the node; below zero: it came by no tunnel. */
+/*
+ * The VNI that a packet came with, and the node; below zero: it came by no tunnel, or to another
+ * address of this node, where nodes send nothing.
+ */
 static MESH_FRAME int mesh_tunnel_get(struct __sk_buff *skb, __be32 *peer)
 {
 	struct bpf_tunnel_key tunnel = {};
 
-	if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), 0))
+	if (bpf_skb_get_tunnel_key(skb, &tunnel, sizeof(tunnel), 0) ||
+	    bpf_htonl(tunnel.local_ipv4) != mesh_config.node_ip)
 		return -1;
 	*peer = bpf_htonl(tunnel.remote_ipv4);
 	return tunnel.tunnel_id & 0xffffff;

@@ -33,7 +33,7 @@ struct FrontPacket {
   uint8_t bytes[kFrontBytes];
 };
 struct FrontState {
-  uint32_t next, count, pkt_type, tunnel_id, tunnel_peer;
+  uint32_t next, count, pkt_type, tunnel_id, tunnel_peer, tunnel_self;
 };
 
 template <typename T, void (*Destroy)(T*)>
@@ -117,7 +117,8 @@ absl::Status PacketRun::Prepare(const Arrival& arrival, const std::vector<std::s
       .count = static_cast<uint32_t>(frames.size()),
       .pkt_type = static_cast<uint32_t>(arrival.for_another_host ? PACKET_OTHERHOST : PACKET_HOST),
       .tunnel_id = arrival.vni,
-      .tunnel_peer = arrival.tunnel_peer};
+      .tunnel_peer = arrival.tunnel_peer,
+      .tunnel_self = arrival.tunnel_self};
   const int states = bpf_map__fd(skeletons_->front->maps.front_state);
   if (bpf_map_update_elem(states, &zero, &state, BPF_ANY) != 0)
     return BpfErrnoStatus(errno, "give the front its state");

@@ -23,6 +23,7 @@ struct Arrival {
   int ifindex = 0;  // of the caller's network namespace
   uint32_t vni = 0;
   uint32_t tunnel_peer = 0;       // host order; 0: not out of a tunnel
+  uint32_t tunnel_self = 0;       // with it: this node's address
   bool for_another_host = false;  // the frame's destination is not the interface's address
 };
 

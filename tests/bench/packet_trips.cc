@@ -172,6 +172,7 @@ Arrival FromPeer(const PacketNode& node) {
           .ifindex = node.vxlan_ifindex,
           .vni = kBenchIdentity,
           .tunnel_peer = PeerNumber(2).ip.v4(),
+          .tunnel_self = NodeNumber(1).node_ip.v4(),
           .for_another_host = true};
 }
 

@@ -15,7 +15,6 @@
 namespace mesh::dataplane::testing {
 namespace {
 
-
 TEST_P(EdgeWays, PodsReachTheOutsideWithTheirNodesAddress) {
   Socket listener = Listener(*outside_, outside_ip_, 9000);
   Socket receiver = Receiver(*outside_, outside_ip_, 9000);

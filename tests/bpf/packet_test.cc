@@ -275,6 +275,13 @@ TEST_F(OverlayTest, DropsASenderThatDoesNotOwnTheSourceAddress) {
   EXPECT_THAT(FromPeer(kShop, Tcp(kFar, kNear, kAck), "192.0.2.66"), DroppedFor("unknown_peer"));
 }
 
+TEST_F(OverlayTest, TakesTheTunnelAtTheNodesOwnAddressOnly) {
+  constexpr uint32_t kToAnotherAddress = 1U << 31;
+  EXPECT_THAT(FromPeer(kShop | kToAnotherAddress, Tcp(kFar, kNear, kSyn)),
+              DroppedFor("unknown_peer"));
+  EXPECT_THAT(FromPeer(kShop, Tcp(kFar, kNear, kSyn)), Sends(Tcp(kFar, kNear, kSyn)));
+}
+
 TEST_F(OverlayTest, DoesNotForwardToThirdNodes) {
   EXPECT_THAT(FromPeer(kShop, Tcp(kFar, At("10.244.3.3:80"), kSyn)), DroppedFor("no_endpoint"));
   EXPECT_THAT(FromPeer(kShop, Tcp(kFar, kWeb, kSyn)), DroppedFor("no_endpoint"));

@@ -25,7 +25,7 @@ struct mesh_front_state {
   __u32 next, count;
   __u32 pkt_type;  /* PACKET_*: what the driver has noted */
   __u32 tunnel_id; /* with tunnel_peer: it came out of a tunnel */
-  __u32 tunnel_peer;
+  __u32 tunnel_peer, tunnel_self;
 };
 
 struct {
@@ -86,6 +86,7 @@ int mesh_front_tc(struct __sk_buff* skb) {
     key.tunnel_id = state->tunnel_id;
     /* What is set as local is read back as remote: the reader stands at the other end. */
     key.local_ipv4 = state->tunnel_peer;
+    key.remote_ipv4 = state->tunnel_self;
     if (bpf_skb_set_tunnel_key(skb, &key, sizeof(key), 0)) return TC_ACT_SHOT;
   }
   data = (void*)(long)skb->data;

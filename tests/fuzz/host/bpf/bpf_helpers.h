@@ -9,6 +9,7 @@
 
 #define SEC(name)
 #undef __always_inline
+#define __weak __attribute__((weak))
 #define __always_inline inline __attribute__((always_inline))
 #define __noinline __attribute__((noinline))
 #define __uint(name, val) int(*name)[val]
