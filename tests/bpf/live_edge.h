@@ -29,6 +29,7 @@
 #include "dataplane/kernel_dataplane.h"
 #include "dataplane/net/netlink.h"
 #include "dataplane/net/netns.h"
+#include "dataplane/net/sysctl.h"
 #include "fmt/format.h"
 #include "tests/bpf/live.h"
 #include "tests/support/network/network.h"
@@ -136,6 +137,9 @@ class Edge : public ::testing::Test {
                     const std::string& ip6 = "") {
     ++ports_;
     ASSIGN_OR_RETURN(machine, Netns::Make());
+    // While an address is being checked for a double, nobody is asked for his in its name: a first
+    // packet of IPv6 could wait for a second.
+    RETURN_IF_ERROR(InNetns(machine->fd(), [] { return SetIpv6("default", "accept_dad", "0"); }));
     ASSIGN_OR_RETURN(Netlink at_switch, Netlink::OpenIn(switch_->fd()));
     const std::string port = fmt::format("port{}", ports_);
     RETURN_IF_ERROR(at_switch.AddVeth({port, {2, 0, 0, 0, 1, ports_}, -1},

@@ -3,6 +3,7 @@
 // Method: a node is a network namespace with the agent's network (dataplane, CNI server, resolver)
 // in it; pods are namespaces; the built mesh-cni is executed for each command. Needs root.
 #include <net/if.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -105,7 +106,12 @@ class CniTest : public ::testing::Test {
                   EXPECT_TRUE(network.ok()) << network.status();
                   return network.status();
                 }).ok());
-    ASSERT_TRUE(network_->Ready());
+    // Over what an agent before has left it starts in the background.
+    const absl::Time deadline = absl::Now() + absl::Seconds(60);
+    while (!network_->Ready()) {
+      ASSERT_LT(absl::Now(), deadline);
+      sched_yield();
+    }
   }
 
   // As any process of the machine can open it.
@@ -405,7 +411,9 @@ TEST_F(CniTest, LoopbackSetsLoUpAndDown) {
   EXPECT_THAT(added.out, HasSubstr(R"("address":"127.0.0.1/8")"));
 }
 
-TEST_F(CniTest, AddCostsLessThanTenMilliseconds) {
+// A program is put into the list of an interface only after every processor has been idle once
+// (docs/adr/0025): that takes the most of it.
+TEST_F(CniTest, AddCostsLessThanFortyMilliseconds) {
   std::vector<double> milliseconds;
   for (int i = 0; i < 20; ++i) {
     const Netns pod = NewPod();
@@ -419,7 +427,7 @@ TEST_F(CniTest, AddCostsLessThanTenMilliseconds) {
 
   std::cout << fmt::format("ADD, 20 times, ms: median {:.2f}, fastest {:.2f}, slowest {:.2f}\n",
                            milliseconds[10], milliseconds.front(), milliseconds.back());
-  EXPECT_LT(milliseconds[10], 10);
+  EXPECT_LT(milliseconds[10], 40);
 }
 
 }  // namespace

@@ -189,8 +189,7 @@ absl::StatusOr<std::string> Socket::Answer(const std::string& answer, absl::Dura
 }
 
 absl::Status Socket::SetTtl(int hops) {
-  if (setsockopt(fd_.get(), IPPROTO_IP, IP_TTL, &hops, sizeof(hops)) == 0) return absl::OkStatus();
-  return ErrnoStatus(errno, fmt::format("set a time to live of {}", hops));
+  return SetOption(IP_TTL, IPV6_UNICAST_HOPS, hops, fmt::format("set a time to live of {}", hops));
 }
 
 bool Socket::is_ipv6() const {
