@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: a node opened with another configuration than before serves the pods that it has: with the
-// other routing, with ranges of IPv6 and without them again. Method: the two nodes of live.h are
-// opened over their own pins while sockets of pods are connected. Needs root.
+// Goal: a node opened with the other routing than before serves the pods that it has. Method: the
+// two nodes of live.h are opened over their own pins while sockets of pods are connected. Needs
+// root.
 #include <gtest/gtest.h>
 
 #include <string>
