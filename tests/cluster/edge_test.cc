@@ -179,6 +179,26 @@ TEST_F(EdgeTest, ExternalTrafficPolicyLocalKeepsTheClientsAddress) {
   }
 }
 
+// Neither policy is about clients inside that dial an address for the outside, as in Kubernetes.
+TEST_F(EdgeTest, ClientsInsideReachAServiceWithBothPoliciesLocalAtItsNodePort) {
+  const int port =
+      MakeNodePort("bothlocal", "who",
+                   "  externalTrafficPolicy: Local\n  internalTrafficPolicy: Local\n", "", 1);
+
+  for (const int family : kFamilies) {
+    // No pod of it is on n3, where the client is.
+    const std::string target = At(2, port, family);
+    const std::string own = HostPort(cluster().ClusterIp("bothlocal", "default", family), 80);
+    EXPECT_TRUE(Eventually([&] {
+      const LoadResult inside = cluster().Load(client_, "tcp", target, 30);
+      return inside.failures == 0 && inside.answers.size() >= 1;
+    })) << target
+        << " " << cluster().Load(client_, "tcp", target, 3).text;
+    EXPECT_EQ(cluster().Load(client_, "tcp", own, 3).failures, 3) << own;
+    EXPECT_EQ(cluster().LoadOutside("tcp", target, 3).failures, 3) << target;
+  }
+}
+
 TEST_F(EdgeTest, AnswersComeThroughTheNodeOrDirectly) {
   const int snat = MakeNodePort("snat", "who", "", "", 2);
   const int direct = MakeNodePort("direct", "who", "", "    mesh.io/return-path: direct\n", 1);
@@ -202,6 +222,37 @@ TEST_F(EdgeTest, SessionAffinityKeepsAClientAtItsPod) {
     const std::string target = HostPort(cluster().ClusterIp("sticky", "default", family), 80);
     EXPECT_THAT(cluster().Load(client_, "tcp", target, 60).answers, SizeIs(1)) << target;
   }
+}
+
+TEST_F(EdgeTest, APortNameThatNoContainerHasIsToldAndItsNeighborServes) {
+  cluster().Apply(R"(apiVersion: v1
+kind: Service
+metadata:
+  name: misnamed
+spec:
+  selector:
+    app: echo
+  ports:
+  - name: good
+    port: 80
+    targetPort: 9000
+  - name: lost
+    port: 81
+    targetPort: htttp
+)");
+
+  EXPECT_TRUE(Eventually([&] {
+    const std::string events = cluster().Meshctl({"get", "events"}).text;
+    const size_t at = events.find("PortNotFound");
+    if (at == std::string::npos) return false;
+    const std::string line = events.substr(at, events.find('\n', at) - at);
+    return line.find("service/misnamed") != std::string::npos &&
+           line.find("\"htttp\"") != std::string::npos && line.find("echo-n1") != std::string::npos;
+  })) << cluster().Meshctl({"get", "events"}).text;
+  const std::string ip = cluster().ClusterIp("misnamed");
+  EXPECT_TRUE(Eventually(
+      [&] { return cluster().Load(client_, "tcp", HostPort(ip, 80), 3).failures == 0; }));
+  EXPECT_EQ(cluster().Load(client_, "tcp", HostPort(ip, 81), 3).failures, 3);
 }
 
 TEST_F(EdgeTest, AServiceWithoutEndpointsRefusesAtOnce) {
