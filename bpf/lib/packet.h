@@ -42,7 +42,7 @@ static __always_inline int mesh_packet_opens(const struct mesh_packet *packet)
 	return (packet->tcp_flags & (MESH_TCP_SYN | MESH_TCP_ACK)) == MESH_TCP_SYN;
 }
 
-/* Of TCP and UDP, at `l4`, where 8 bytes are there. Returns 0 or a reason. */
+/* The ports, where 8 bytes of the fourth layer are there. Returns 0 or a reason. */
 static __always_inline int mesh_read_tcp(const struct tcphdr *tcp, const void *data_end,
 					 struct mesh_packet *packet)
 {
