@@ -27,6 +27,7 @@
 #include "common/real_loop.h"
 #include "common/status.h"
 #include "common/version.h"
+#include "controlplane/controllers/node_life_controller.h"
 #include "controlplane/rpc/api.h"
 #include "controlplane/rpc/control_service.h"
 #include "controlplane/rpc/node_channels.h"
@@ -55,6 +56,7 @@ struct Options {
   std::vector<std::string> load_balancer_pools;
   std::vector<std::string> non_masquerade_cidrs;
   std::string return_path = "snat";
+  std::string evict_after = absl::FormatDuration(NodeLifeOptions().evict_after);
   std::string routing;  // empty: as it was
   std::string log_level = "info";
 };
@@ -91,6 +93,10 @@ void Declare(CLI::App& app, Options& options) {
                  "node that received the request, or directly from the backend's")
       ->check(CLI::IsMember({"snat", "direct"}))
       ->capture_default_str();
+  app.add_option("--evict-after", options.evict_after,
+                 "How long an agent may be away before the pods of its node are replaced on other "
+                 "nodes, 3s to 24h; pods without a controller stay")
+      ->capture_default_str();
   app.add_option("--routing", options.routing,
                  "How packets travel between nodes: in a tunnel (vxlan), or as they are (native: "
                  "all nodes are on one link). Chosen at the first start; vxlan when not given")
@@ -105,6 +111,7 @@ struct Ranges {
   ClusterRanges cluster;
   PortRange node_ports;
   LoadBalancerPools pools;
+  absl::Duration evict_after;
 };
 
 absl::StatusOr<Ranges> Check(const Options& options) {
@@ -112,6 +119,7 @@ absl::StatusOr<Ranges> Check(const Options& options) {
   ASSIGN_OR_RETURN(out.cluster, ParseClusterRanges(options.cluster_cidr, options.service_cidr));
   ASSIGN_OR_RETURN(out.node_ports, ParseNodePortRange(options.node_port_range));
   ASSIGN_OR_RETURN(out.pools, LoadBalancerPools::Parse(options.load_balancer_pools));
+  ASSIGN_OR_RETURN(out.evict_after, ParseEvictAfter(options.evict_after));
   for (const bool is_v4 : {true, false}) {
     if (const IpPrefix* range = out.cluster.pods.Of(is_v4)) {
       RETURN_IF_ERROR(out.pools.CheckApart(*range, "--cluster-cidr"));
@@ -215,9 +223,11 @@ absl::Status Run(const Options& options) {
   base_objects.WaitForNotification();
   OnLoop(loop, [&] {
     TrimHeapForever(loop);
-    controllers = StartControllers(
-        &loop, &cache, &writer,
-        {.seed = seed, .cluster_range = ranges.cluster.pods, .load_balancer_pools = ranges.pools});
+    controllers = StartControllers(&loop, &cache, &writer,
+                                   {.node_life = {.evict_after = ranges.evict_after},
+                                    .seed = seed,
+                                    .cluster_range = ranges.cluster.pods,
+                                    .load_balancer_pools = ranges.pools});
   });
   absl::StatusOr<std::unique_ptr<RpcServer>> server = RpcServer::Start(
       {.listen = options.listen, .unix_socket = options.unix_socket}, {&control, &node_sync});

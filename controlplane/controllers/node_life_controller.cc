@@ -28,6 +28,21 @@ bool AnyNodeReady(const ClusterState& state) {
 
 }  // namespace
 
+absl::StatusOr<absl::Duration> ParseEvictAfter(const std::string& text) {
+  absl::Duration duration;
+  if (!absl::ParseDuration(text, &duration)) {
+    return absl::InvalidArgumentError(
+        fmt::format("--evict-after \"{}\": must be a duration such as 5s or 1m30s", text));
+  }
+  const absl::Duration min = NodeLifeOptions().grace;
+  if (duration < min || duration > kEvictAfterMax) {
+    return absl::InvalidArgumentError(fmt::format(
+        "--evict-after {}: must be from {}, when a silent node stops being ready, to {}", text,
+        absl::FormatDuration(min), absl::FormatDuration(kEvictAfterMax)));
+  }
+  return duration;
+}
+
 std::vector<ObjectKey> NodeLifeController::Affected(const ClusterState& state,
                                                     const Change& change) const {
   std::vector<ObjectKey> keys;

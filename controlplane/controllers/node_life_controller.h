@@ -7,6 +7,9 @@
 // While no node at all is heard it is rather the control plane that is cut off: nothing is evicted.
 #pragma once
 
+#include <string>
+
+#include "absl/status/statusor.h"
 #include "controlplane/controllers/controller.h"
 
 namespace mesh::controlplane {
@@ -17,6 +20,12 @@ struct NodeLifeOptions {
   // No node is silent before this: agents need a moment to find a control plane that was away.
   absl::Time not_before = absl::InfinitePast();
 };
+
+// "5s", "1m30s". INVALID_ARGUMENT, naming the flag and the limits, when it is no duration, is
+// shorter than NodeLifeOptions::grace (pods would be replaced while their node counts as ready) or
+// longer than kEvictAfterMax.
+inline constexpr absl::Duration kEvictAfterMax = absl::Hours(24);
+absl::StatusOr<absl::Duration> ParseEvictAfter(const std::string& text);
 
 class NodeLifeController : public Controller {
  public:

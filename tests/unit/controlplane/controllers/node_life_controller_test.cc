@@ -9,6 +9,7 @@ namespace mesh::controlplane {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 class NodeLifeControllerTest : public ::testing::Test {
@@ -107,6 +108,22 @@ TEST_F(NodeLifeControllerTest, CountsANodeThatNeverReportedFromItsCreation) {
   world.node("a").mutable_status()->clear_last_heartbeat();
 
   EXPECT_EQ(Reconcile().requeue_at, world.now + absl::Seconds(3));
+}
+
+TEST(ParseEvictAfter, TakesWhatLeavesANodeItsGrace) {
+  EXPECT_EQ(ParseEvictAfter("3s").value(), absl::Seconds(3));
+  EXPECT_EQ(ParseEvictAfter("1m30s").value(), absl::Seconds(90));
+  EXPECT_EQ(ParseEvictAfter("24h").value(), absl::Hours(24));
+}
+
+TEST(ParseEvictAfter, SaysWhatItCannotTake) {
+  EXPECT_EQ(ParseEvictAfter("2999ms").status().message(),
+            "--evict-after 2999ms: must be from 3s, when a silent node stops being ready, to 24h");
+  for (const char* bad : {"5", "", "-5s", "soon", "inf", "24h1s", "0"}) {
+    const absl::Status status = ParseEvictAfter(bad).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("--evict-after")) << bad;
+  }
 }
 
 }  // namespace
