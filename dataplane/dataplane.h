@@ -2,10 +2,10 @@
 // The packet path of one node, as the agent sees it.
 //
 // Implementations: KernelDataplane (kernel_dataplane.h), FakeDataplane (fake_dataplane.h).
-// Thread: one, the caller's; calls block on syscalls (microseconds to a few milliseconds).
-// Restart: maps and programs are pinned under <pin_root>/mesh/v<ABI>; Open() adopts them, so
-// packets flow while no agent lives. Nothing is removed before a complete DesiredState has been
-// applied.
+// Thread: one, the caller's, but for Settle(); calls block on syscalls (microseconds to a few
+// milliseconds). Restart: maps and programs are pinned under <pin_root>/mesh/v<ABI>; Open() adopts
+// them, so packets flow while no agent lives. Nothing is removed before a complete DesiredState has
+// been applied.
 #pragma once
 
 #include <memory>
@@ -104,8 +104,14 @@ class Dataplane {
 
   // Creates the veth pair, moves one end into the namespace, sets addresses, routes and neighbours,
   // attaches the programs and enters the endpoint. The pod can send when it returns.
-  // ALREADY_EXISTS: the interface name is taken there. Costs less than 5 ms.
+  // ALREADY_EXISTS: the interface name is taken there. Costs less than 5 ms; Settle() does the
+  // rest.
   virtual absl::StatusOr<Endpoint> Attach(const AttachRequest& request) = 0;
+  // Makes the way of one pod's packets shorter, which Attach() leaves for later because the kernel
+  // holds its lock of all links meanwhile, some 10 ms for each family. Packets flow on. True while
+  // there are more such pods. An error says why one has to be tried again. What an agent has not
+  // done, Open() of the next one does. Thread-safe, beside other calls too.
+  virtual absl::StatusOr<bool> Settle() { return false; }
   // Idempotent: removes endpoint, flows of its address and veth, whatever of them still exists.
   virtual absl::Status Detach(const std::string& container_id, const std::string& ifname) = 0;
   // Compares interface, address, routes, programs and map entry with what Attach made.

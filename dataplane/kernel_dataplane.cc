@@ -431,6 +431,7 @@ absl::Status KernelDataplane::Apply(const DesiredState& desired) { return impl_-
 absl::StatusOr<Endpoint> KernelDataplane::Attach(const AttachRequest& request) {
   return impl_->pods().Attach(request);
 }
+absl::StatusOr<bool> KernelDataplane::Settle() { return impl_->pods().Settle(); }
 absl::Status KernelDataplane::Detach(const std::string& container_id, const std::string& ifname) {
   return impl_->pods().Detach(container_id, ifname);
 }

@@ -51,6 +51,7 @@ class KernelDataplane : public Dataplane {
 
   absl::Status Apply(const DesiredState& desired) override;
   absl::StatusOr<Endpoint> Attach(const AttachRequest& request) override;
+  absl::StatusOr<bool> Settle() override;
   absl::Status Detach(const std::string& container_id, const std::string& ifname) override;
   absl::Status Check(const AttachRequest& request) override;
   absl::StatusOr<std::vector<Endpoint>> Endpoints() const override;

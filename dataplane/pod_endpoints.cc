@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/pod_endpoints.h"
 
+#include <net/if.h>
+
 #include <utility>
 
 #include "common/log.h"
@@ -23,10 +25,8 @@ PodEndpoints::PodEndpoints(const NodeConfig& config, Netlink& netlink, const Pro
   if (maps.v6.has_value()) flows6_.emplace(maps.v6->flow);
 }
 
-absl::Status PodEndpoints::AttachPrograms(int ifindex) const {
-  return AttachBothFamilies(
-      ifindex, programs_.from_pod(),
-      programs_.has_ipv6() ? std::optional(programs_.from_pod6()) : std::nullopt);
+std::optional<int> PodEndpoints::FromPod6() const {
+  return programs_.has_ipv6() ? std::optional(programs_.from_pod6()) : std::nullopt;
 }
 
 absl::Status PodEndpoints::Adopt() {
@@ -35,7 +35,7 @@ absl::Status PodEndpoints::Adopt() {
   for (const EndpointRecord& record : records) {
     const absl::StatusOr<LinkInfo> link = netlink_.Link(record.endpoint.interface);
     if (link.ok() && link->ifindex == record.endpoint.ifindex) {
-      RETURN_IF_ERROR(AttachPrograms(link->ifindex));
+      RETURN_IF_ERROR(AttachBothFamilies(link->ifindex, programs_.from_pod(), FromPod6()));
       continue;
     }
     if (!link.ok() && !absl::IsNotFound(link.status())) return link.status();
@@ -112,13 +112,35 @@ absl::StatusOr<Endpoint> PodEndpoints::Attach(const AttachRequest& request) {
   endpoint.container_id = request.container_id;
   endpoint.shaped = request.ingress_bandwidth != 0;
   ASSIGN_OR_RETURN(endpoint.ifindex,
-                   MakePodLink(netlink_, request, host_ifname, config_,
-                               [&](int ifindex) { return AttachPrograms(ifindex); }));
+                   MakePodLink(netlink_, request, host_ifname, config_, [&](int ifindex) {
+                     return AttachToNewLink(ifindex, programs_.from_pod(), FromPod6());
+                   }));
   if (absl::Status status = endpoints_.Put(record); !status.ok()) {
     netlink_.DeleteLink(endpoint.ifindex).IgnoreError();  // the first error is the one to tell
     return status;
   }
+  absl::MutexLock lock(&mutex_);
+  unsettled_.push_back(endpoint.ifindex);
   return endpoint;
+}
+
+absl::StatusOr<bool> PodEndpoints::Settle() {
+  int ifindex = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (unsettled_.empty()) return false;
+    ifindex = unsettled_.front();
+    unsettled_.pop_front();
+  }
+  const absl::Status moved = MoveToTcx(ifindex, programs_.from_pod(), FromPod6());
+  char name[IF_NAMESIZE];
+  const bool gone = if_indextoname(static_cast<unsigned>(ifindex), name) == nullptr;
+  absl::MutexLock lock(&mutex_);
+  if (!moved.ok() && !absl::IsUnimplemented(moved) && !gone) {
+    unsettled_.push_back(ifindex);
+    return moved;
+  }
+  return !unsettled_.empty();
 }
 
 absl::Status PodEndpoints::Detach(const std::string& container_id, const std::string& ifname) {

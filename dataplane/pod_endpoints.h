@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/kernel_maps.h"
 #include "dataplane/net/netlink.h"
@@ -26,10 +29,12 @@ class PodEndpoints {
   absl::Status Detach(const std::string& container_id, const std::string& ifname);
   absl::Status Check(const AttachRequest& request);
   absl::StatusOr<std::vector<Endpoint>> Endpoints() const;
+  // Thread-safe.
+  absl::StatusOr<bool> Settle();
 
  private:
   absl::Status CheckAddresses(const AttachRequest& request) const;
-  absl::Status AttachPrograms(int ifindex) const;
+  std::optional<int> FromPod6() const;
   absl::Status RemoveFlows(const Endpoint& endpoint);
 
   const NodeConfig& config_;
@@ -38,6 +43,10 @@ class PodEndpoints {
   EndpointTable endpoints_;
   FlowTable<V4> flows_;
   std::optional<FlowTable<V6>> flows6_;
+
+  absl::Mutex mutex_;
+  // Interfaces whose programs are where Attach() has put them.
+  std::deque<int> unsettled_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace mesh::dataplane

@@ -22,6 +22,7 @@
 #include "agent/network/install.h"
 #include "agent/network/network_impl.h"
 #include "agent/network/resolver.h"
+#include "agent/network/settler.h"
 #include "agent/network/workers.h"
 #include "common/backoff.h"
 #include "common/check.h"
@@ -37,7 +38,7 @@ using Done = std::function<void(int64_t, absl::Status)>;
 
 constexpr absl::Duration kGarbageInterval = absl::Seconds(1);
 // Deletions wait for the kernel, not for the processor, and do so together.
-constexpr int kUnlinkThreads = 4;
+constexpr int kLinkThreads = 4;
 
 std::string BesideThisExecutable(const char* name) {
   char path[4096];
@@ -64,6 +65,8 @@ class NetworkImpl : public Network {
       resolver_.reset();
       health_.reset();
       announcer_.reset();
+      closing_ = true;
+      settler_.reset();
     });
     workers_.reset();
     loop_.Stop();
@@ -145,8 +148,15 @@ class NetworkImpl : public Network {
     if (!dropped.empty()) spdlog::warn("cni: removed unreadable notes: {}", dropped);
     attachments_ = std::make_unique<Attachments>(*std::move(attachments));
     handler_ = std::make_unique<CniHandler>(attachments_.get());
+    workers_ = std::make_unique<Workers>("net-link", kLinkThreads);
+    settler_ = std::make_unique<Settler>(&loop_, [this](Settler::Done done) {
+      workers_->Run([this, dataplane = dataplane_.get(), done = std::move(done)] {
+        loop_.Post([this, done, more = dataplane->Settle()] {
+          if (!closing_) done(more);
+        });
+      });
+    });
     if (source_.remove_link) {
-      workers_ = std::make_unique<Workers>("net-unlink", kUnlinkThreads);
       handler_->SetRemoveLink([this](const std::string& container_id, const std::string& ifname,
                                      std::function<void()> done) {
         workers_->Run([this, container_id, ifname, done = std::move(done)]() mutable {
@@ -161,7 +171,9 @@ class NetworkImpl : public Network {
         [this](const v1::CniRequest& request, int netns_fd, CniServer::Reply reply) {
           // What has arrived but waits its turn counts: a pod may be started from it.
           TakeArrived();
+          if (request.command() == "DEL") settler_->Touch();
           handler_->Handle(request, netns_fd, std::move(reply));
+          if (request.command() == "ADD" && dataplane_ != nullptr) settler_->Attached();
         });
     if (!server.ok()) return server.status();
     server_ = *std::move(server);
@@ -381,7 +393,9 @@ class NetworkImpl : public Network {
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<HealthServer> health_;
   std::unique_ptr<Announcer> announcer_;
+  std::unique_ptr<Settler> settler_;
   std::unique_ptr<Workers> workers_;
+  bool closing_ = false;
 };
 
 }  // namespace

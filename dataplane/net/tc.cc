@@ -107,10 +107,29 @@ absl::Status AttachBothFamilies(int ifindex, int program4, std::optional<int> pr
   return AttachIngress(ifindex, *program6, kPriority6);
 }
 
+absl::Status AttachToNewLink(int ifindex, int program4, std::optional<int> program6) {
+  // In this order the second one changes nothing for packets, and the kernel does not wait for any.
+  RETURN_IF_ERROR(AttachFilter(ifindex, program4, kPriority4));
+  return program6.has_value() ? AttachFilter(ifindex, *program6, kPriority6) : absl::OkStatus();
+}
+
+absl::Status MoveToTcx(int ifindex, int program4, std::optional<int> program6) {
+  if (absl::Status status = TcxPrograms(ifindex).status(); !status.ok()) return status;
+  // A program in the list is asked before the filters, and its verdict stands. In between, what
+  // IPv4 leaves to the others goes through its filter, which leaves it too, to that of IPv6.
+  RETURN_IF_ERROR(AttachIngress(ifindex, program4, kPriority4));
+  return program6.has_value() ? AttachIngress(ifindex, *program6, kPriority6) : absl::OkStatus();
+}
+
 absl::StatusOr<uint32_t> IngressProgramId(int ifindex, uint32_t priority) {
-  const absl::StatusOr<std::vector<TcxProgram>> present = TcxPrograms(ifindex);
-  uint32_t id = present.ok() ? FindOurs(*present, priority) : 0;
+  const auto in_list = [&]() -> uint32_t {
+    const absl::StatusOr<std::vector<TcxProgram>> present = TcxPrograms(ifindex);
+    return present.ok() ? FindOurs(*present, priority) : 0;
+  };
+  uint32_t id = in_list();
   if (id == 0) id = FilterProgramId(ifindex, priority);
+  // It may have moved from the second to the first in between, never back.
+  if (id == 0) id = in_list();
   if (id == 0)
     return absl::NotFoundError(fmt::format("interface {} has no program at its ingress", ifindex));
   return id;

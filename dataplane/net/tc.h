@@ -24,6 +24,14 @@ absl::Status AttachIngress(int ifindex, int program_fd, uint32_t priority = kPri
 // Without `program6` that of a node that had IPv6 before is taken off.
 absl::Status AttachBothFamilies(int ifindex, int program4, std::optional<int> program6);
 
+// The same at an interface that is not up yet and has nothing of ours. They go into its clsact,
+// with tcx too: the kernel would hold its lock of all links until every packet that is on its way
+// has left it (RCU), some 10 ms for each program. MoveToTcx() does that when nobody waits.
+absl::Status AttachToNewLink(int ifindex, int program4, std::optional<int> program6);
+// Puts them where AttachBothFamilies() would have, if they are not there: each packet is judged
+// once all the time. UNIMPLEMENTED: the kernel has no tcx, they stay. Thread-safe.
+absl::Status MoveToTcx(int ifindex, int program4, std::optional<int> program6);
+
 // Kernel's id of our program at the ingress; NOT_FOUND when there is none.
 absl::StatusOr<uint32_t> IngressProgramId(int ifindex, uint32_t priority = kPriority4);
 

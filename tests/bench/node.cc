@@ -110,7 +110,9 @@ absl::StatusOr<dataplane::Endpoint> AddPod(BenchNode& node, const std::string& p
     request.ns = "bench";
     request.pod = pod_netns;
     request.container_id = pod_netns;
-    return node.dataplane->Attach(request);
+    auto endpoint = node.dataplane->Attach(request);
+    RETURN_IF_ERROR(node.dataplane->Settle().status());
+    return endpoint;
   });
 }
 

@@ -202,5 +202,61 @@ TEST_F(Ingress, FindsWhatABuildBeforeHasPutThere) {
   }
 }
 
+TEST_F(Ingress, ANewLinkGetsThemAtOnceAndTheyMoveLater) {
+  const UniqueFd four = Program("mesh_from_pod"), six = Program("mesh_from_pod6");
+
+  ASSERT_STATUS(AttachToNewLink(ifindex_, four.get(), six.get()));
+
+  EXPECT_TRUE(IsInClsact(kPriority4) && IsInClsact(kPriority6));
+  EXPECT_EQ(*IngressProgramId(ifindex_, kPriority4), IdOf(four));
+  EXPECT_EQ(*IngressProgramId(ifindex_, kPriority6), IdOf(six));
+  if (!has_tcx_) {
+    EXPECT_TRUE(absl::IsUnimplemented(MoveToTcx(ifindex_, four.get(), six.get())));
+    EXPECT_TRUE(IsInClsact(kPriority4) && IsInClsact(kPriority6));
+    return;
+  }
+  EXPECT_THAT(Names(), ElementsAre());
+  for (int again = 0; again < 2; ++again) {
+    ASSERT_STATUS(MoveToTcx(ifindex_, four.get(), six.get()));
+    EXPECT_THAT(Names(), ElementsAre("mesh_from_pod", "mesh_from_pod6"));
+    EXPECT_FALSE(IsInClsact(kPriority4) || IsInClsact(kPriority6));
+  }
+}
+
+TEST_F(Ingress, AMoveEndsWithWhoeverComesAfterIt) {
+  if (!has_tcx_) GTEST_SKIP() << "this kernel has no tcx";
+  // All that an agent can leave that dies in the middle: what stands in the list and in the clsact.
+  const struct {
+    bool list4, list6, filter4, filter6;
+  } left[] = {{false, false, true, true},
+              {true, false, true, true},
+              {true, false, false, true},
+              {true, true, false, true},
+              {true, true, false, false}};
+  for (size_t i = 0; i < std::size(left); ++i) {
+    for (const bool by_next_agent : {false, true}) {
+      SCOPED_TRACE(testing::Message() << "state " << i << ", by an agent " << by_next_agent);
+      const UniqueFd four = Program("mesh_from_pod"), six = Program("mesh_from_pod6");
+      ASSERT_STATUS(DetachIngress(ifindex_, kPriority6));
+      ASSERT_STATUS(DetachIngress(ifindex_, kPriority4));
+      if (left[i].filter4) PutIntoClsact(four, kPriority4);
+      if (left[i].filter6) PutIntoClsact(six, kPriority6);
+      if (left[i].list4) ASSERT_STATUS(TcxAttach(ifindex_, four.get(), {}));
+      if (left[i].list6) ASSERT_STATUS(TcxAttach(ifindex_, six.get(), {.behind = IdOf(four)}));
+      EXPECT_EQ(*IngressProgramId(ifindex_, kPriority4), IdOf(four));
+      EXPECT_EQ(*IngressProgramId(ifindex_, kPriority6), IdOf(six));
+
+      const UniqueFd next = Program("mesh_from_pod"), next6 = Program("mesh_from_pod6");
+      ASSERT_STATUS(by_next_agent ? AttachBothFamilies(ifindex_, next.get(), next6.get())
+                                  : MoveToTcx(ifindex_, next.get(), next6.get()));
+
+      EXPECT_THAT(Names(), ElementsAre("mesh_from_pod", "mesh_from_pod6"));
+      EXPECT_EQ(*IngressProgramId(ifindex_, kPriority4), IdOf(next));
+      EXPECT_EQ(*IngressProgramId(ifindex_, kPriority6), IdOf(next6));
+      EXPECT_FALSE(IsInClsact(kPriority4) || IsInClsact(kPriority6));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace mesh::dataplane

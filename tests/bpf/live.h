@@ -21,6 +21,7 @@
 
 #include "absl/time/clock.h"
 #include "common/socket_address.h"
+#include "common/status.h"
 #include "dataplane/kernel_dataplane.h"
 #include "dataplane/net/netlink.h"
 #include "dataplane/net/netns.h"
@@ -254,7 +255,10 @@ class Live : public ::testing::Test {
       pod.ip = pod.request.ip6 = SecondAddress(node.config, pod.request.ip);
     }
     identities_[pod.request.ip] = identities_[pod.ip] = {&node, identity};
-    return InNetns(node.netns->fd(), [&] { return node.dataplane->Attach(pod.request).status(); });
+    return InNetns(node.netns->fd(), [&]() -> absl::Status {
+      RETURN_IF_ERROR(node.dataplane->Attach(pod.request).status());
+      return settle_ ? node.dataplane->Settle().status() : absl::OkStatus();
+    });
   }
 
   const IpAddress& Gateway(const Node& node) const {
@@ -357,6 +361,7 @@ class Live : public ::testing::Test {
   }
 
   Way way_;
+  bool settle_ = true;                                          // pods as soon as they are attached
   std::map<IpAddress, std::pair<Node*, uint32_t>> identities_;  // of all pods, with their node
   IpAddress vip_ = Ip("10.96.0.10");
   std::unique_ptr<Capture> wire_;

@@ -199,7 +199,10 @@ class Edge : public ::testing::Test {
       pod.ip = pod.request.ip6 = SecondAddress(node.config, pod.request.ip);
     }
     identities_[pod.request.ip] = identities_[pod.ip] = {&node, kShop};
-    return InNetns(node.netns->fd(), [&] { return node.dataplane->Attach(pod.request).status(); });
+    return InNetns(node.netns->fd(), [&]() -> absl::Status {
+      RETURN_IF_ERROR(node.dataplane->Attach(pod.request).status());
+      return settle_ ? node.dataplane->Settle().status() : absl::OkStatus();
+    });
   }
 
   void Apply() {
@@ -310,6 +313,7 @@ class Edge : public ::testing::Test {
   }
 
   Way way_;
+  bool settle_ = true;  // pods as soon as they are attached
   IpAddress balancer_ = Ip("192.0.2.50"), outside_ip_ = Ip("192.0.2.100"), any_ = IpAddress::V4(0),
             vip_ = Ip("10.96.0.10");
   uint8_t ports_ = 0;

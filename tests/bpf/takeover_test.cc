@@ -2,8 +2,12 @@
 // Goal: an agent stops, starts, dies at any moment and is replaced by one with other maps, and
 // traffic does not notice. Method: the nodes of takeover_world.h under all their traffic, while
 // Open() runs on them. Every datagram must be answered and no connection may be reset.
+#include <bpf/bpf.h>
+
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <vector>
 
 #include "tests/bpf/takeover_world.h"
 
@@ -32,6 +36,39 @@ TEST_P(RestartTest, AnAgentStopsAndStarts) {
       Apply();
     }
   });
+  ExpectSettled(one_);
+  ExpectSettled(two_);
+}
+
+// The programs of each pod go into tcx, as after its start, and back, again and again.
+TEST_P(RestartTest, ProgramsMoveBetweenTheirPlaces) {
+  const auto rounds = [&](const Node& node) -> absl::Status {
+    ASSIGN_OR_RETURN(const std::vector<Endpoint> endpoints, node.dataplane->Endpoints());
+    for (const Endpoint& endpoint : endpoints) {
+      const int ifindex = endpoint.ifindex;
+      ASSIGN_OR_RETURN(const uint32_t id4, IngressProgramId(ifindex, kPriority4));
+      const uint32_t id6 = IngressProgramId(ifindex, kPriority6).value_or(0);
+      const UniqueFd four(bpf_prog_get_fd_by_id(id4)), six(bpf_prog_get_fd_by_id(id6));
+      const std::optional<int> second = id6 == 0 ? std::nullopt : std::optional(six.get());
+      for (int round = 0; round < 10; ++round) {
+        RETURN_IF_ERROR(MoveToTcx(ifindex, four.get(), second));
+        RETURN_IF_ERROR(AttachToNewLink(ifindex, four.get(), second));
+        if (id6 != 0) RETURN_IF_ERROR(TcxDetach(ifindex, id6));
+        RETURN_IF_ERROR(TcxDetach(ifindex, id4));
+      }
+      RETURN_IF_ERROR(MoveToTcx(ifindex, four.get(), second));
+    }
+    return absl::OkStatus();
+  };
+  if (absl::IsUnimplemented(TcxPrograms(1).status())) GTEST_SKIP() << "this kernel has no tcx";
+  UnderTraffic(kFast, [&] {
+    ASSERT_STATUS(InNetns(one_.netns->fd(), [&] { return one_.dataplane->Settle().status(); }));
+    ExpectSettled(one_);
+    for (const Node* node : {&one_, &two_}) {
+      ASSERT_STATUS(InNetns(node->netns->fd(), [&] { return rounds(*node); }));
+      ExpectSettled(*node);
+    }
+  });
 }
 
 TEST_P(RestartTest, ANewerBuildReplacesTheAgent) {
@@ -44,6 +81,7 @@ TEST_P(RestartTest, ANewerBuildReplacesTheAgent) {
       Apply();
     }
   });
+  ExpectSettled(one_);
   EXPECT_EQ(one_.dataplane->Endpoints()->size(), 2u);
   EXPECT_GT(Drops(one_, "forwarded"), 0u);
 }

@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/net/tc.h"
+#include "dataplane/net/tcx.h"
 #include "mesh/shared/base.h"
 #include "tests/bpf/live_edge.h"
 #include "tests/bpf/stream.h"
@@ -36,6 +38,8 @@ class TakeOverWorld : public Edge {
     if (HasFatalFailure()) return;
     // Of millions of packets the streams tell themselves what was lost; nothing is captured.
     wire_.reset();
+    // As an agent leaves it that goes before it has settled the pod.
+    settle_ = false;
     ASSERT_STATUS(Attach(client_, one_, "10.244.1.11", "client"));
     for (const Family family : Families()) {
       Publish("near", family, Reached::kNear, near_);
@@ -98,6 +102,24 @@ class TakeOverWorld : public Edge {
     }
     std::cerr << datagrams << " datagrams, " << exchanges << " exchanges, " << connections
               << " connections, " << sent_again << " segments sent again\n";
+  }
+
+  // Whether the programs of all pods of the node stand where they should in the end: in tcx, if the
+  // kernel has it, and nowhere else.
+  void ExpectSettled(const Node& node) const {
+    const absl::StatusOr<std::vector<Endpoint>> endpoints = node.dataplane->Endpoints();
+    ASSERT_STATUS(endpoints.status());
+    for (const Endpoint& endpoint : *endpoints) {
+      const absl::Status looked = InNetns(node.netns->fd(), [&]() -> absl::Status {
+        ASSIGN_OR_RETURN(const std::vector<TcxProgram> programs, TcxPrograms(endpoint.ifindex));
+        EXPECT_EQ(programs.size(), Families().size()) << endpoint.pod;
+        ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
+        ASSIGN_OR_RETURN(const bool filtered, netlink.HasFilters(endpoint.ifindex));
+        EXPECT_FALSE(filtered) << endpoint.pod;
+        return absl::OkStatus();
+      });
+      EXPECT_TRUE(looked.ok() || absl::IsUnimplemented(looked)) << looked;
+    }
   }
 
   // Opens the node in a process of its own that is killed before a step of Open() for which `here`

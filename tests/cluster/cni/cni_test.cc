@@ -22,6 +22,7 @@
 #include "dataplane/kernel_dataplane.h"
 #include "dataplane/net/netlink.h"
 #include "dataplane/net/netns.h"
+#include "dataplane/net/tcx.h"
 #include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -411,23 +412,54 @@ TEST_F(CniTest, LoopbackSetsLoUpAndDown) {
   EXPECT_THAT(added.out, HasSubstr(R"("address":"127.0.0.1/8")"));
 }
 
-// A program is put into the list of an interface only after every processor has been idle once
-// (docs/adr/0025): that takes the most of it.
-TEST_F(CniTest, AddCostsLessThanFortyMilliseconds) {
-  std::vector<double> milliseconds;
+// An ADD does not wait for that (docs/adr/0025).
+TEST_F(CniTest, ThePodsProgramsMoveIntoTheKernelsListAfterItsAdd) {
+  const Netns pod = NewPod();
+  const std::string interface = Add("one", pod)["interfaces"][0]["name"];
+  size_t listed = 0;
+  bool filtered = true;
+  const auto look = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
+    ASSIGN_OR_RETURN(const LinkInfo link, netlink.Link(interface));
+    ASSIGN_OR_RETURN(const auto programs, dataplane::TcxPrograms(link.ifindex));
+    listed = programs.size();
+    ASSIGN_OR_RETURN(filtered, netlink.HasFilters(link.ifindex));
+    return absl::OkStatus();
+  };
+  absl::Status looked = InNetns(node_->fd(), look);
+  if (absl::IsUnimplemented(looked)) GTEST_SKIP() << looked.message();
+
+  const absl::Time deadline = absl::Now() + absl::Seconds(60);
+  while (looked.ok() && (listed == 0 || filtered) && absl::Now() < deadline) {
+    sched_yield();
+    looked = InNetns(node_->fd(), look);
+  }
+
+  ASSERT_TRUE(looked.ok()) << looked;
+  EXPECT_EQ(listed, 1u);
+  EXPECT_FALSE(filtered);
+  EXPECT_EQ(Run("DEL", "one", PathOf(pod)).exit_code, 0);
+}
+
+TEST_F(CniTest, AddCostsLessThanTenMilliseconds) {
+  std::vector<double> milliseconds, del_milliseconds;
   for (int i = 0; i < 20; ++i) {
     const Netns pod = NewPod();
     const std::string container = fmt::format("c{}", i);
     const Outcome outcome = Run("ADD", container, PathOf(pod));
     ASSERT_EQ(outcome.exit_code, 0) << outcome.out;
     milliseconds.push_back(absl::ToDoubleMilliseconds(outcome.wall));
-    ASSERT_EQ(Run("DEL", container, PathOf(pod)).exit_code, 0);
+    const Outcome deleted = Run("DEL", container, PathOf(pod));
+    ASSERT_EQ(deleted.exit_code, 0) << deleted.out;
+    del_milliseconds.push_back(absl::ToDoubleMilliseconds(deleted.wall));
   }
   std::sort(milliseconds.begin(), milliseconds.end());
+  std::sort(del_milliseconds.begin(), del_milliseconds.end());
 
   std::cout << fmt::format("ADD, 20 times, ms: median {:.2f}, fastest {:.2f}, slowest {:.2f}\n",
                            milliseconds[10], milliseconds.front(), milliseconds.back());
-  EXPECT_LT(milliseconds[10], 40);
+  std::cout << fmt::format("DEL, 20 times, ms: median {:.2f}\n", del_milliseconds[10]);
+  EXPECT_LT(milliseconds[10], 10);
 }
 
 }  // namespace
