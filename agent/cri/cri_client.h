@@ -70,6 +70,11 @@ class CriClient {
   virtual void StopContainer(const std::string& id, absl::Duration grace, DoneStatus done) = 0;
   virtual void RemoveContainer(const std::string& id, DoneStatus done) = 0;
 
+  // Kills what runs of a container that the CRI takes for exited, and waits until it is gone: after
+  // a start that was interrupted it may run on, and neither stop nor removal can end it (containerd
+  // 1.6). OK when there is nothing; not part of the CRI.
+  virtual void EndTask(const std::string& id, DoneStatus done) = 0;
+
   // nullopt: not on this node.
   virtual void ImageStatus(const std::string& image, Done<std::optional<cri::Image>> done) = 0;
   virtual Cancel PullImage(const std::string& image, const cri::PodSandboxConfig& sandbox,

@@ -48,6 +48,19 @@ void FakeCri::Kill(const std::string& container_id, int exit_code, bool oom) {
   End(container, exit_code, oom ? "OOMKilled" : exit_code == 0 ? "Completed" : "Error");
 }
 
+void FakeCri::LoseTask(const std::string& container_id) {
+  Container& container = containers.at(container_id);
+  End(container, 128, "StartError");
+  container.status.set_message("failed to get task pid: context canceled");
+  lost_tasks.insert(container_id);
+}
+
+absl::Status FakeCri::CheckRemovable(const std::string& container_id) const {
+  if (!lost_tasks.contains(container_id)) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "failed to delete containerd container \"{}\": cannot delete running task", container_id));
+}
+
 void FakeCri::KillSandbox(const std::string& sandbox_id) {
   sandboxes.at(sandbox_id).info.set_state(cri::SANDBOX_NOTREADY);
   for (auto& [id, container] : containers) {
@@ -195,6 +208,12 @@ void FakeCri::RemoveSandbox(const std::string& id, DoneStatus done) {
                   (it == sandboxes.end() ? id : it->second.info.metadata().name()));
   Answer("RemoveSandbox", [this, id, done](absl::Status status) {
     if (!status.ok()) return done(status);
+    for (const auto& [container, held] : containers) {
+      if (held.sandbox_id != id) continue;
+      if (absl::Status removable = CheckRemovable(container); !removable.ok()) {
+        return done(removable);
+      }
+    }
     std::erase_if(containers, [&](const auto& item) { return item.second.sandbox_id == id; });
     sandboxes.erase(id);
     done(absl::OkStatus());
@@ -238,6 +257,7 @@ void FakeCri::StartContainer(const std::string& id, DoneStatus done) {
     auto it = containers.find(id);
     if (it == containers.end()) return done(absl::NotFoundError("container not found"));
     Container& container = it->second;
+    if (absl::IsFailedPrecondition(status)) return done(status);  // it is being started
     if (!status.ok()) {
       End(container, 128, "StartError");
       container.status.set_message(std::string(status.message()));
@@ -273,9 +293,17 @@ void FakeCri::StopContainer(const std::string& id, absl::Duration grace, DoneSta
 void FakeCri::RemoveContainer(const std::string& id, DoneStatus done) {
   calls.push_back("RemoveContainer " + id);
   Answer("RemoveContainer", [this, id, done](absl::Status status) {
-    if (!status.ok()) return done(status);
-    containers.erase(id);
-    done(absl::OkStatus());
+    if (status.ok()) status = CheckRemovable(id);
+    if (status.ok()) containers.erase(id);
+    done(status);
+  });
+}
+
+void FakeCri::EndTask(const std::string& id, DoneStatus done) {
+  calls.push_back("EndTask " + id);
+  Answer("EndTask", [this, id, done](absl::Status status) {
+    if (status.ok()) lost_tasks.erase(id);
+    done(status);
   });
 }
 

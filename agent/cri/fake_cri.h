@@ -34,6 +34,7 @@ class FakeCri : public CriClient {
   std::set<std::string> registry;            // can be pulled
   std::set<std::string> ignores_sigterm;     // container names that must be killed
   std::map<std::string, int> exits_at_once;  // container name -> exit code
+  std::set<std::string> lost_tasks;          // ids of containers that have exited for the CRI only
   // Method name -> error of its next calls (one each).
   std::multimap<std::string, absl::Status> failures;
   std::map<std::string, Sandbox> sandboxes;
@@ -45,6 +46,8 @@ class FakeCri : public CriClient {
   void ComeUp() { up_ = true; }
   // The container's process ends.
   void Kill(const std::string& container_id, int exit_code, bool oom = false);
+  // What containerd makes of a start that is interrupted: exited for the CRI, and running.
+  void LoseTask(const std::string& container_id);
   // The sandbox's shim is killed: its containers end with 255.
   void KillSandbox(const std::string& sandbox_id);
   // Newest container of that name, or null.
@@ -65,6 +68,7 @@ class FakeCri : public CriClient {
   void StartContainer(const std::string& id, DoneStatus done) override;
   void StopContainer(const std::string& id, absl::Duration grace, DoneStatus done) override;
   void RemoveContainer(const std::string& id, DoneStatus done) override;
+  void EndTask(const std::string& id, DoneStatus done) override;
   void ImageStatus(const std::string& image, Done<std::optional<cri::Image>> done) override;
   Cancel PullImage(const std::string& image, const cri::PodSandboxConfig& sandbox,
                    Done<std::string> done) override;
@@ -74,6 +78,7 @@ class FakeCri : public CriClient {
  private:
   // Runs `answer` after the latency with the status the call is to have.
   void Answer(const std::string& method, std::function<void(absl::Status)> answer);
+  absl::Status CheckRemovable(const std::string& container_id) const;
   void End(Container& container, int exit_code, const std::string& reason);
   void Emit(RuntimeEvent::Kind kind, const std::string& id);
   int64_t NowNs() const { return absl::ToUnixNanos(loop_->Now()); }

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
+#include <signal.h>
 
 #include <set>
 #include <utility>
@@ -12,16 +13,22 @@
 #include "absl/synchronization/mutex.h"
 #include "agent/cri/containerd_events.grpc.pb.h"
 #include "agent/cri/containerd_task_events.pb.h"
+#include "agent/cri/containerd_tasks.grpc.pb.h"
 #include "agent/cri/runtime_v1.grpc.pb.h"
 
 namespace mesh::agent {
 namespace {
 
 namespace events = ::containerd::services::events::v1;
+namespace tasks = ::containerd::services::tasks::v1;
+
+// What the CRI plugin calls its part of containerd.
+constexpr char kContainerdNamespace[] = "k8s.io";
 
 // How long the runtime may take. Creation covers the CNI plugin and the kernel under load.
 constexpr absl::Duration kReadTimeout = absl::Seconds(10);
 constexpr absl::Duration kWriteTimeout = absl::Minutes(2);
+constexpr absl::Duration kTaskTimeout = absl::Seconds(10);
 constexpr absl::Duration kPullTimeout = absl::Minutes(30);
 constexpr absl::Duration kStopMargin = absl::Seconds(30);
 
@@ -91,7 +98,7 @@ class EventReader : public grpc::ClientReadReactor<events::Envelope> {
  public:
   EventReader(std::function<void(const RuntimeEvent&)> on_event, CriClient::DoneStatus ended)
       : on_event_(std::move(on_event)), ended_(std::move(ended)) {
-    context.AddMetadata("containerd-namespace", "k8s.io");
+    context.AddMetadata("containerd-namespace", kContainerdNamespace);
     request_.add_filters(R"(namespace==k8s.io,topic=="/tasks/exit")");
     request_.add_filters(R"(namespace==k8s.io,topic=="/tasks/oom")");
   }
@@ -164,6 +171,7 @@ class GrpcCriClient : public CriClient {
     runtime_ = cri::RuntimeService::NewStub(channel);
     images_ = cri::ImageService::NewStub(channel);
     events_ = events::Events::NewStub(channel);
+    tasks_ = tasks::Tasks::NewStub(channel);
   }
   ~GrpcCriClient() override { in_flight_->CancelAllAndWait(); }
 
@@ -275,6 +283,31 @@ class GrpcCriClient : public CriClient {
               done(IgnoreNotFound(std::move(status)));
             });
   }
+  void EndTask(const std::string& id, DoneStatus done) override {
+    tasks::KillRequest kill;
+    kill.set_container_id(id);
+    kill.set_signal(SIGKILL);
+    kill.set_all(true);
+    tasks::WaitRequest wait;
+    wait.set_container_id(id);
+    tasks::DeleteTaskRequest remove;
+    remove.set_container_id(id);
+    const auto removed = [done](absl::Status status, tasks::DeleteResponse&) {
+      done(IgnoreNotFound(std::move(status)));
+    };
+    const auto ended = [this, remove, removed, done](absl::Status status, tasks::WaitResponse&) {
+      if (!status.ok()) return done(IgnoreNotFound(std::move(status)));
+      Task(&tasks::Tasks::Stub::async_interface::Delete, remove, removed);
+    };
+    const auto killed = [this, wait, ended, done](absl::Status status, google::protobuf::Empty&) {
+      // Another runtime: what it has started is its own affair.
+      if (absl::IsUnimplemented(status)) return done(absl::OkStatus());
+      // NOT_FOUND, FAILED_PRECONDITION: no such task, or one that has ended and is still listed.
+      if (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) return done(status);
+      Task(&tasks::Tasks::Stub::async_interface::Wait, wait, ended);
+    };
+    Task(&tasks::Tasks::Stub::async_interface::Kill, kill, killed);
+  }
 
   void ImageStatus(const std::string& image, Done<std::optional<cri::Image>> done) override {
     cri::ImageStatusRequest request;
@@ -330,9 +363,13 @@ class GrpcCriClient : public CriClient {
 
   template <typename Interface, typename Request, typename Response, typename Then>
   Cancel Start(Interface* target, Method<Interface, Request, Response> method,
-               const Request& request, absl::Duration timeout, Then then) {
+               const Request& request, absl::Duration timeout, Then then,
+               const char* containerd_namespace = nullptr) {
     auto call = Tracked(in_flight_, std::make_unique<Call<Request, Response>>());
     call->request = request;
+    if (containerd_namespace != nullptr) {
+      call->context.AddMetadata("containerd-namespace", containerd_namespace);
+    }
     call->context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
     (target->*method)(&call->context, &call->request, &call->response,
                       [call, then = std::move(then)](grpc::Status status) {
@@ -349,6 +386,11 @@ class GrpcCriClient : public CriClient {
                                                std::move(then));
   }
   template <typename Interface, typename Request, typename Response, typename Then>
+  void Task(Method<Interface, Request, Response> method, const Request& request, Then then) {
+    Start<Interface, Request, Response>(tasks_->async(), method, request, kTaskTimeout,
+                                        std::move(then), kContainerdNamespace);
+  }
+  template <typename Interface, typename Request, typename Response, typename Then>
   Cancel Image(Method<Interface, Request, Response> method, const Request& request,
                absl::Duration timeout, Then then) {
     return Start<Interface, Request, Response>(images_->async(), method, request, timeout,
@@ -359,6 +401,7 @@ class GrpcCriClient : public CriClient {
   std::unique_ptr<cri::RuntimeService::Stub> runtime_;
   std::unique_ptr<cri::ImageService::Stub> images_;
   std::unique_ptr<events::Events::Stub> events_;
+  std::unique_ptr<tasks::Tasks::Stub> tasks_;
 };
 
 }  // namespace

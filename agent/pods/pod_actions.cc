@@ -22,6 +22,8 @@ constexpr absl::Duration kCreateDelayFirst = absl::Seconds(1);
 constexpr absl::Duration kCleanupDelayFirst = absl::Milliseconds(100);
 constexpr absl::Duration kCleanupDelayMax = absl::Seconds(10);
 constexpr absl::Duration kNetworkPoll = absl::Milliseconds(50);
+// A start that was refused: the one of an agent before this may still be on its way.
+constexpr absl::Duration kStartAgain = absl::Milliseconds(200);
 // Kubernetes never stops a container with less.
 constexpr absl::Duration kGraceMin = absl::Seconds(2);
 
@@ -158,6 +160,7 @@ void PodReconciler::Cleaned(const std::string& uid, const std::string& what,
     return;
   }
   if (!runtime_up_ || absl::IsUnavailable(status)) return;
+  t->memory.ended_tasks.clear();
   NoteFailure(t->memory.cleanup, "Cleanup", Text(status), kCleanupDelayFirst, kCleanupDelayMax,
               loop_->Now());
   spdlog::warn("pod {}/{}: {}: {}", t->ns, t->name, what, Text(status));
@@ -177,6 +180,20 @@ void PodReconciler::Do(Tracked& t, const RemoveContainer& action) {
     Finish(uid, key);
   };
   cri_->RemoveContainer(action.id, Posted(done));
+}
+
+void PodReconciler::Do(Tracked& t, const EndTask& action) {
+  const std::string key = "end " + action.id;
+  Begin(t, key);
+  auto done = [this, uid = t.uid, key, action](const absl::Status& status) {
+    if (Tracked* found = Find(uid); found != nullptr && status.ok()) {
+      found->memory.ended_tasks.insert(action.id);
+    } else {
+      Cleaned(uid, fmt::format("end what may run of container {}", action.name), status);
+    }
+    Finish(uid, key);
+  };
+  cri_->EndTask(action.id, Posted(done));
 }
 
 void PodReconciler::Do(Tracked& t, const StopContainer& action) {
@@ -353,6 +370,7 @@ void PodReconciler::StartCreated(const std::string& uid, const std::string& cont
       if (status.ok()) {
         Emit(*t, "Normal", "Started", fmt::format("Started container {}", container));
       } else if (!absl::IsUnavailable(status)) {
+        memory.start.next_at = loop_->Now() + kStartAgain;
         Emit(*t, "Warning", "Failed", fmt::format("Error: {}", Text(status)));
       }
     }

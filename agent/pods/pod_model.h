@@ -71,6 +71,8 @@ struct PodMemory {
   std::map<std::string, ContainerMemory> containers;  // by name
   Retry sandbox;
   Retry cleanup;
+  // Nothing runs of these containers; forgotten when a clean-up fails.
+  std::set<std::string> ended_tasks;
   std::set<std::string> stopped_sandboxes;  // StopSandbox succeeded: their address is free
 };
 

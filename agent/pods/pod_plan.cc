@@ -55,6 +55,26 @@ void PlanStop(const v1::Pod* pod, const ObservedPod& observed, const PodMemory& 
   plan.gone = plan.actions.empty();
 }
 
+// A start that is interrupted (the agent was killed, or the runtime too slow) leaves a container
+// that counts as exited and may run: it would be there twice, and cannot be removed. Where a
+// clean-up fails all that have exited are looked at.
+bool MayRunOn(const ObservedContainer& container, const PodMemory& memory, absl::Time now) {
+  if (container.state != RunState::kExited || memory.ended_tasks.contains(container.id)) {
+    return false;
+  }
+  return container.reason == "StartError" ||
+         (memory.cleanup.failed() && now >= memory.cleanup.next_at);
+}
+
+void PlanEndOfTasks(const ObservedPod& observed, const PodMemory& memory, absl::Time now,
+                    PodPlan& plan) {
+  for (const ObservedContainer& container : observed.containers) {
+    if (!MayRunOn(container, memory, now)) continue;
+    if (now < memory.cleanup.next_at) return LookAgain(plan, memory.cleanup.next_at);
+    plan.actions.push_back(EndTask{container.name, container.id});
+  }
+}
+
 bool IsFinished(const v1::Pod& pod, const ObservedPod& observed) {
   // A pod that has ended never runs again, whatever the runtime has forgotten.
   if (pod.status().phase() == "Succeeded" || pod.status().phase() == "Failed") return true;
@@ -224,6 +244,8 @@ absl::Time KillDeadline(const v1::Pod* pod, absl::Time stopping_since) {
 PodPlan ComputePodPlan(const v1::Pod* pod, const ObservedPod& observed, const PodMemory& memory,
                        absl::Time stopping_since, absl::Time now) {
   PodPlan plan;
+  PlanEndOfTasks(observed, memory, now, plan);
+  if (!plan.actions.empty() || plan.look_again_at) return plan;
   if (pod == nullptr || pod->metadata().has_deletion_timestamp()) {
     PlanStop(pod, observed, memory, stopping_since, now, plan);
     return plan;

@@ -63,9 +63,15 @@ struct RemoveContainer {
   uint32_t attempt = 0;
   friend bool operator==(const RemoveContainer&, const RemoveContainer&) = default;
 };
+// Whatever may run of one that the runtime takes for exited.
+struct EndTask {
+  std::string name;
+  std::string id;
+  friend bool operator==(const EndTask&, const EndTask&) = default;
+};
 
 using PodAction = std::variant<RunSandbox, StopSandbox, RemoveSandbox, RunContainer, StartContainer,
-                               StopContainer, RemoveContainer>;
+                               StopContainer, RemoveContainer, EndTask>;
 
 struct PodPlan {
   // All may run at the same time.

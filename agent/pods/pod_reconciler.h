@@ -127,6 +127,7 @@ class PodReconciler {
   void Do(Tracked& t, const StartContainer& action);
   void Do(Tracked& t, const StopContainer& action);
   void Do(Tracked& t, const RemoveContainer& action);
+  void Do(Tracked& t, const EndTask& action);
   void SandboxMade(const std::string& uid, const absl::StatusOr<std::string>& id);
   void Cleaned(const std::string& uid, const std::string& what, const absl::Status& status);
 

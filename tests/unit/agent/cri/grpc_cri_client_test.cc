@@ -16,12 +16,54 @@
 #include "absl/synchronization/notification.h"
 #include "agent/cri/containerd_events.grpc.pb.h"
 #include "agent/cri/containerd_task_events.pb.h"
+#include "agent/cri/containerd_tasks.grpc.pb.h"
 #include "agent/cri/runtime_v1.grpc.pb.h"
 
 namespace mesh::agent {
 namespace {
 
 namespace events = ::containerd::services::events::v1;
+namespace tasks = ::containerd::services::tasks::v1;
+
+// containerd's rules: only a task that has ended can be deleted; to kill one that has is NOT_FOUND.
+class FakeTasks : public tasks::Tasks::Service {
+ public:
+  grpc::Status Kill(grpc::ServerContext* context, const tasks::KillRequest* request,
+                    google::protobuf::Empty*) override {
+    const auto ns = context->client_metadata().find("containerd-namespace");
+    if (ns == context->client_metadata().end() || ns->second != "k8s.io") {
+      return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "namespace is required");
+    }
+    if (request->signal() != 9 || !request->all()) {
+      return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "must be all of it, and for good");
+    }
+    calls.push_back("kill " + request->container_id());
+    if (!running.contains(request->container_id())) {
+      return grpc::Status(grpc::StatusCode::NOT_FOUND, "process already finished");
+    }
+    running[request->container_id()] = false;
+    return grpc::Status::OK;
+  }
+  grpc::Status Wait(grpc::ServerContext*, const tasks::WaitRequest* request,
+                    tasks::WaitResponse*) override {
+    calls.push_back("wait " + request->container_id());
+    return running.contains(request->container_id())
+               ? grpc::Status::OK
+               : grpc::Status(grpc::StatusCode::NOT_FOUND, "no such task");
+  }
+  grpc::Status Delete(grpc::ServerContext*, const tasks::DeleteTaskRequest* request,
+                      tasks::DeleteResponse*) override {
+    calls.push_back("delete " + request->container_id());
+    if (running[request->container_id()]) {
+      return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "task must be stopped");
+    }
+    running.erase(request->container_id());
+    return grpc::Status::OK;
+  }
+
+  std::map<std::string, bool> running;
+  std::vector<std::string> calls;
+};
 
 class FakeContainerd : public cri::RuntimeService::Service, public events::Events::Service {
  public:
@@ -30,6 +72,7 @@ class FakeContainerd : public cri::RuntimeService::Service, public events::Event
     builder.AddListeningPort("unix://" + socket, grpc::InsecureServerCredentials());
     builder.RegisterService(static_cast<cri::RuntimeService::Service*>(this));
     builder.RegisterService(static_cast<events::Events::Service*>(this));
+    builder.RegisterService(&tasks);
     server_ = builder.BuildAndStart();
   }
   ~FakeContainerd() override { server_->Shutdown(absl::ToChronoTime(absl::Now())); }
@@ -69,6 +112,7 @@ class FakeContainerd : public cri::RuntimeService::Service, public events::Event
     return grpc::Status::OK;
   }
 
+  FakeTasks tasks;
   cri::StopContainerRequest stop;
   cri::ListContainersRequest list;
   std::string ns;
@@ -111,6 +155,20 @@ TEST_F(GrpcCriClientTest, StoppingWhatIsGoneSucceedsAndTheGraceIsRoundedUp) {
   EXPECT_TRUE(
       Wait([&](auto done) { client->StopContainer("c1", absl::Milliseconds(2100), done); }).ok());
   EXPECT_EQ(server->stop.timeout(), 3);
+}
+
+TEST_F(GrpcCriClientTest, EndsATaskAndWaitsForItsEnd) {
+  server->tasks.running["c1"] = true;
+
+  EXPECT_TRUE(Wait([&](auto done) { client->EndTask("c1", done); }).ok());
+
+  EXPECT_EQ(server->tasks.calls, (std::vector<std::string>{"kill c1", "wait c1", "delete c1"}));
+  EXPECT_TRUE(server->tasks.running.empty());
+}
+
+TEST_F(GrpcCriClientTest, HasNothingToEndWhereThereIsNoTask) {
+  EXPECT_TRUE(Wait([&](auto done) { client->EndTask("c1", done); }).ok());
+  EXPECT_EQ(server->tasks.calls, (std::vector<std::string>{"kill c1", "wait c1"}));
 }
 
 TEST_F(GrpcCriClientTest, PassesTheRuntimesWordsOn) {

@@ -57,6 +57,42 @@ TEST(ComputePodPlan, RestartsAnExitedContainerAtOnceTheFirstTime) {
               ElementsAre(PodAction(RunContainer{"app", 1, "s0"})));
 }
 
+TEST(ComputePodPlan, EndsWhatAnInterruptedStartMayHaveLeftBeforeItStartsAgain) {
+  ObservedPod observed;
+  observed.sandboxes = {MakeSandbox("s0")};
+  observed.containers = {MakeExited("app", 128, 0, absl::UnixEpoch(), kNow)};
+  observed.containers[0].reason = "StartError";
+  PodMemory memory;
+
+  EXPECT_THAT(Plan(MakePod(), observed).actions, ElementsAre(PodAction(EndTask{"app", "app-0"})));
+  EXPECT_THAT(ComputePodPlan(nullptr, observed, memory, kNow, kNow).actions,
+              ElementsAre(PodAction(EndTask{"app", "app-0"})));
+
+  memory.ended_tasks = {"app-0"};
+  EXPECT_THAT(Plan(MakePod(), observed, memory).actions,
+              ElementsAre(PodAction(RunContainer{"app", 1, "s0"})));
+}
+
+TEST(ComputePodPlan, LooksForTasksOfAllThatHaveExitedWhenACleanUpFails) {
+  ObservedPod observed;
+  observed.sandboxes = {MakeSandbox("s0", 0, false)};
+  observed.containers = {MakeExited("app", 0, 0, kNow, kNow)};
+  PodMemory memory;
+  memory.stopped_sandboxes = {"s0"};
+  memory.cleanup.reason = "Cleanup";
+  memory.cleanup.next_at = kNow + absl::Seconds(1);
+
+  const PodPlan early = ComputePodPlan(nullptr, observed, memory, kNow, kNow);
+  EXPECT_THAT(early.actions, IsEmpty());
+  EXPECT_EQ(early.look_again_at, kNow + absl::Seconds(1));
+  const absl::Time later = kNow + absl::Seconds(1);
+  EXPECT_THAT(ComputePodPlan(nullptr, observed, memory, kNow, later).actions,
+              ElementsAre(PodAction(EndTask{"app", "app-0"})));
+  memory.ended_tasks = {"app-0"};
+  EXPECT_THAT(ComputePodPlan(nullptr, observed, memory, kNow, later).actions,
+              ElementsAre(PodAction(RemoveSandbox{"s0"})));
+}
+
 TEST(ComputePodPlan, WaitsForTheBackOffOfACrashLoop) {
   ObservedPod observed;
   observed.sandboxes = {MakeSandbox("s0")};

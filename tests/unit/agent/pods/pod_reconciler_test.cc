@@ -246,6 +246,39 @@ TEST_F(PodReconcilerTest, DeletesGracefullyAndReportsTheEnd) {
   EXPECT_THAT(forgotten, ElementsAre("uid-web"));
 }
 
+TEST_F(PodReconcilerTest, RemovesAPodOfWhichTheRuntimeHasLostATask) {
+  pods->Start();
+  v1::Pod pod = MakePod();
+  Want({pod});
+  ASSERT_TRUE(Eventually([&] { return Ready(); }));
+  const std::string id = cri.Find("web", "app")->status.id();
+  cri.LoseTask(id);
+  Restart();
+  pods->Start();
+  MarkDeleted(pod, loop.Now() + absl::Seconds(1));
+  Want({pod});
+
+  EXPECT_TRUE(Eventually([&] { return reports["uid-web"].terminated(); }));
+  EXPECT_TRUE(cri.containers.empty());
+  EXPECT_TRUE(cri.lost_tasks.empty());
+}
+
+TEST_F(PodReconcilerTest, NeverRunsAContainerBesideATaskThatTheRuntimeHasLost) {
+  pods->Start();
+  Want({MakePod()});
+  ASSERT_TRUE(Eventually([&] { return Ready(); }));
+  const std::string id = cri.Find("web", "app")->status.id();
+  cri.failures.emplace("EndTask", absl::UnknownError("the shim does not answer"));
+  cri.LoseTask(id);
+
+  ASSERT_TRUE(Eventually([&] { return cri.CountCalls("EndTask") == 1; }));
+  loop.RunFor(absl::Milliseconds(50));
+  EXPECT_EQ(cri.CountCalls("CreateContainer"), 1);
+  ASSERT_TRUE(Eventually([&] { return cri.CountCalls("CreateContainer") == 2; }));
+  EXPECT_TRUE(cri.lost_tasks.empty());
+  EXPECT_EQ(cri.CountCalls("EndTask"), 2);
+}
+
 TEST_F(PodReconcilerTest, KillsAtTheDeadlineWhatIgnoresTheSignal) {
   cri.ignores_sigterm = {"app"};
   pods->Start();
@@ -367,6 +400,21 @@ TEST_F(PodReconcilerTest, CountsAFailedStartAsARestart) {
   const v1::ContainerStatus& container = reports["uid-web"].status().container_statuses(0);
   EXPECT_EQ(container.restart_count(), 1);
   EXPECT_EQ(container.last_state().terminated().reason(), "StartError");
+}
+
+TEST_F(PodReconcilerTest, WaitsForAStartThatTheAgentBeforeItBegan) {
+  for (int i = 0; i < 5; ++i) {
+    cri.failures.emplace("StartContainer",
+                         absl::FailedPreconditionError("container is already in starting state"));
+  }
+  pods->Start();
+  Want({MakePod()});
+  const absl::Time begun = loop.Now();
+
+  ASSERT_TRUE(Eventually([&] { return Ready(); }));
+
+  EXPECT_GE(loop.Now() - begun, absl::Seconds(1)) << "without a rest between its tries";
+  EXPECT_EQ(cri.CountCalls("CreateContainer"), 1);
 }
 
 TEST_F(PodReconcilerTest, EndsAPodThatHasFinishedAndKeepsItsContainers) {
