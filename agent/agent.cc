@@ -123,6 +123,7 @@ v1::Hello Agent::MakeHello() const {
   hello.set_node_name(options_.node_name);
   *hello.mutable_node() = DescribeNode(options_.node_name, options_.node_ips,
                                        options_.agent_endpoint, runtime_version_, options_.labels);
+  hello.mutable_node()->mutable_spec()->set_pod_cidr(state_->config.pod_cidr());
   hello.set_last_revision(state_->complete ? state_->revision : 0);
   for (std::string& uid : pods_->RunningUids()) hello.add_running_pod_uids(std::move(uid));
   return hello;

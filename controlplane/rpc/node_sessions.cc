@@ -6,6 +6,7 @@
 
 #include "common/check.h"
 #include "common/log.h"
+#include "controlplane/state/admission.h"
 #include "controlplane/state/object_rules.h"
 #include "fmt/format.h"
 #include "google/protobuf/util/message_differencer.h"
@@ -67,11 +68,26 @@ v1::Condition ReadyCondition() {
   return ready;
 }
 
+// The agent of a Node object that was deleted, and has come back, works with a range that it cannot
+// leave while it runs.
+bool MayKeepRange(const ClusterState& state, const DualRange& pods, const std::string& node,
+                  const std::string& cidr) {
+  const absl::StatusOr<IpPrefix> range = IpPrefix::Parse(cidr);
+  return range.ok() && range->length() == kNodePrefixLength && pods.v4.Contains(range->base()) &&
+         !NodeRangesTaken(state, node).contains(cidr);
+}
+
 // The Node object of a registration, over the present one.
-v1::Resource Registered(const v1::Resource* current, const v1::Hello& hello, absl::Time now) {
+v1::Resource Registered(const ClusterState& state, const DualRange& pods,
+                        const v1::Resource* current, const v1::Hello& hello, absl::Time now) {
   v1::Resource out;
   if (current != nullptr) out = *current;
   v1::Node* node = out.mutable_node();
+  const std::string& cidr = hello.node().spec().pod_cidr();
+  if (current == nullptr && MayKeepRange(state, pods, hello.node_name(), cidr)) {
+    node->mutable_spec()->set_pod_cidr(cidr);
+    node->mutable_spec()->add_pod_cidrs(cidr);
+  }
   node->mutable_metadata()->set_name(hello.node_name());
   auto& labels = *node->mutable_metadata()->mutable_labels();
   for (const auto& [key, value] : hello.node().metadata().labels()) labels[key] = value;
@@ -215,11 +231,12 @@ void NodeSessions::OnHello(Session& session, const v1::Hello& hello) {
   by_node_[session.node] = session.id;
   writer_.Change(
       v1::KIND_NODE, {"", session.node},
-      [this, hello](const ClusterState&,
+      [this, hello](const ClusterState& state,
                     const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
-        return Intent{.type = Intent::Type::kPut,
-                      .resource = Registered(current.get(), hello, loop_.Now()),
-                      .others = {}};
+        return Intent{
+            .type = Intent::Type::kPut,
+            .resource = Registered(state, ranges_.pods, current.get(), hello, loop_.Now()),
+            .others = {}};
       },
       [this, alive = alive_, id = session.id](const absl::StatusOr<Written>& written) {
         if (!*alive) return;
@@ -270,10 +287,16 @@ v1::Welcome NodeSessions::WelcomeOf(const v1::Node& node) const {
 }
 
 void NodeSessions::NoteNode(const Change& change) {
-  if (change.after == nullptr || !change.after->has_node()) return;
-  auto it = by_node_.find(KeyOf(*change.after).name);
+  const v1::Resource& some = change.after != nullptr ? *change.after : *change.before;
+  if (!some.has_node()) return;
+  auto it = by_node_.find(KeyOf(some).name);
   if (it == by_node_.end()) return;
   Session& session = sessions_[it->second];
+  if (change.after == nullptr) {
+    spdlog::info("node {}: deleted while its agent runs, which registers anew", session.node);
+    return session.link->Close(absl::AbortedError(
+        fmt::format("node \"{}\" was deleted: it registers anew", session.node)));
+  }
   if (!session.live) return;
   v1::Welcome welcome = WelcomeOf(change.after->node());
   if (MessageDifferencer::Equals(welcome, session.welcomed)) return;
@@ -392,7 +415,7 @@ void NodeSessions::WriteStatus(Id id) {
       [this, conditions = session.conditions, acked = session.acked](
           const ClusterState&,
           const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
-        // Deleted by the user: it comes back when its agent registers again.
+        // Deleted by the user: its agent is made to register again (NoteNode).
         if (current == nullptr) return Intent{};
         Intent intent{.type = Intent::Type::kPut, .resource = *current, .others = {}};
         v1::NodeStatus* status = intent.resource.mutable_node()->mutable_status();

@@ -104,7 +104,8 @@ class NodeSessions {
   void OnHello(Session& session, const v1::Hello& hello);
   void GoLive(Session& session, const v1::Node& node);
   v1::Welcome WelcomeOf(const v1::Node& node) const;
-  // Welcomes the node of the change anew when what it was told of itself is no longer so.
+  // Welcomes the node of the change anew when what it was told of itself is no longer so. One that
+  // was deleted is made to register again: nothing that it says would find its object.
   void NoteNode(const Change& change);
   void OnAck(Session& session, const v1::Ack& ack);
   void OnReport(const Session& session, const v1::PodReport& report);

@@ -67,7 +67,7 @@ absl::Status Admission::Admit(const ClusterState& state, uint64_t holder,
                            next->mutable_service());
   }
   if (next->has_endpoint_slice()) return AdmitEndpointSlice(next->endpoint_slice());
-  if (next->has_node()) return AdmitNode(state, holder, next->mutable_node());
+  if (next->has_node()) return AdmitNode(state, holder, before == nullptr, next->mutable_node());
   if (next->has_namespace_() && before == nullptr) {
     return AdmitNamespace(state, holder, next->mutable_namespace_());
   }
@@ -135,26 +135,52 @@ absl::Status Admission::AdmitNamespace(const ClusterState& state, uint64_t holde
                                                   kIdentityMax - kIdentityMin + 1));
 }
 
-absl::Status Admission::AdmitNode(const ClusterState& state, uint64_t holder, v1::Node* node) {
-  if (node->spec().pod_cidr().empty()) RETURN_IF_ERROR(TakeNodeRange(state, holder, node));
-  AddNodeRange6(ranges_.pods, node->mutable_spec());
-  return absl::OkStatus();
-}
-
-absl::Status Admission::TakeNodeRange(const ClusterState& state, uint64_t holder, v1::Node* node) {
-  const ObjectKey key{"", node->metadata().name()};
+std::set<std::string> NodeRangesTaken(const ClusterState& state, const std::string& node) {
   std::set<std::string> taken;
-  for (const auto& [other, object] : state.nodes) taken.insert(object->spec().pod_cidr());
-  for (const auto& [other, cidr] : held_cidrs_) {
-    if (other != holder) taken.insert(cidr);
+  for (const auto& [other, object] : state.nodes) {
+    if (other.name != node) taken.insert(object->spec().pod_cidr());
   }
   // A node that was removed may still run pods until it hears of it: its range stays theirs.
   for (const auto& [other, pod] : state.pods) {
+    if (pod->spec().node_name() == node) continue;
     const absl::StatusOr<IpAddress> ip = IpAddress::Parse(pod->status().pod_ip());
     if (!ip.ok() || !ip->is_v4()) continue;
     taken.insert(
         fmt::format("{}/{}", IpAddress::V4(ip->v4() & ~0xffu).ToString(), kNodePrefixLength));
   }
+  return taken;
+}
+
+absl::Status Admission::AdmitNode(const ClusterState& state, uint64_t holder, bool is_new,
+                                  v1::Node* node) {
+  const std::string& asked = node->spec().pod_cidr();
+  if (asked.empty()) {
+    RETURN_IF_ERROR(TakeNodeRange(state, holder, node));
+  } else if (is_new) {
+    if (RangesTaken(state, holder, node->metadata().name()).contains(asked)) {
+      return InvalidField(fmt::format("Node \"{}\" is invalid: ", node->metadata().name()),
+                          "spec.podCIDR",
+                          fmt::format("Invalid value: \"{}\": another node, or a pod of one, has "
+                                      "addresses of it; leave it empty to get a free one",
+                                      asked));
+    }
+    held_cidrs_[holder] = asked;
+  }
+  AddNodeRange6(ranges_.pods, node->mutable_spec());
+  return absl::OkStatus();
+}
+
+std::set<std::string> Admission::RangesTaken(const ClusterState& state, uint64_t holder,
+                                             const std::string& node) const {
+  std::set<std::string> taken = NodeRangesTaken(state, node);
+  for (const auto& [other, cidr] : held_cidrs_) {
+    if (other != holder) taken.insert(cidr);
+  }
+  return taken;
+}
+
+absl::Status Admission::TakeNodeRange(const ClusterState& state, uint64_t holder, v1::Node* node) {
+  const std::set<std::string> taken = RangesTaken(state, holder, node->metadata().name());
   const uint64_t count = ranges_.pods.v4.SubrangeCount(kNodePrefixLength);
   for (uint64_t index = 0; index < count; ++index) {
     std::string cidr = ranges_.pods.v4.Subrange(kNodePrefixLength, index)->ToString();
@@ -165,10 +191,10 @@ absl::Status Admission::TakeNodeRange(const ClusterState& state, uint64_t holder
     node->mutable_spec()->add_pod_cidrs(cidr);
     return absl::OkStatus();
   }
-  return absl::ResourceExhaustedError(
-      fmt::format("node \"{}\": no free /{} in {} ({} in use); start meshd with a larger "
-                  "--cluster-cidr",
-                  key.name, kNodePrefixLength, ranges_.pods.v4.ToString(), taken.size()));
+  return absl::ResourceExhaustedError(fmt::format(
+      "node \"{}\": no free /{} in {} ({} in use); start meshd with a larger "
+      "--cluster-cidr",
+      node->metadata().name(), kNodePrefixLength, ranges_.pods.v4.ToString(), taken.size()));
 }
 
 }  // namespace mesh::controlplane

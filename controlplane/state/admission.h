@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -35,6 +36,10 @@ struct AdmissionOptions {
   LoadBalancerPools load_balancer_pools;
 };
 
+// The ranges of nodes that `node` may not have: those of other nodes, and those of which pods of
+// others still have addresses.
+std::set<std::string> NodeRangesTaken(const ClusterState& state, const std::string& node);
+
 class Admission {
  public:
   // REQUIRES: the ranges parse (main.cc checked them).
@@ -53,7 +58,10 @@ class Admission {
  private:
   absl::Status AdmitEndpointSlice(const v1::EndpointSlice& slice) const;
   absl::Status AdmitNamespace(const ClusterState& state, uint64_t holder, v1::Namespace* ns);
-  absl::Status AdmitNode(const ClusterState& state, uint64_t holder, v1::Node* node);
+  absl::Status AdmitNode(const ClusterState& state, uint64_t holder, bool is_new, v1::Node* node);
+  // Of other nodes, also of those on their way.
+  std::set<std::string> RangesTaken(const ClusterState& state, uint64_t holder,
+                                    const std::string& node) const;
   absl::Status TakeNodeRange(const ClusterState& state, uint64_t holder, v1::Node* node);
   // Why an endpoint may not have this address; empty when it may.
   std::string WhyNotEndpoint(const IpAddress& address) const;

@@ -102,6 +102,18 @@ TEST_F(FailureTest, MeshdThatIsKilledCostsNoRequest) {
   ExpectWhole();
 }
 
+TEST_F(FailureTest, ANodeThatIsDeletedWhileItsAgentRunsComesBackWithItsRange) {
+  const Json before = cluster().Get({"node", "n3"});
+  cluster().MustMeshctl({"delete", "node", "n3"});
+
+  ASSERT_TRUE(Eventually([&] {
+    const Json now = cluster().Get({"node", "n3"});
+    return !now.is_discarded() && now["metadata"]["uid"] != before["metadata"]["uid"];
+  }));
+  EXPECT_EQ(cluster().Get({"node", "n3"})["spec"], before["spec"]);
+  ExpectWhole();
+}
+
 TEST_F(FailureTest, ContainerdThatIsKilledCostsNoRequest) {
   const auto load = cluster().StartLoad(client_, "tcp", target_);
   for (const char* node : {"n1", "n2", "n3"}) KillAndWaitForSuccessor(node, "containerd");

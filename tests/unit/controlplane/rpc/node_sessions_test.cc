@@ -63,6 +63,41 @@ TEST_F(NodeSessionsTest, KeepsRangeAndLabelsOfANodeThatComesBack) {
   EXPECT_EQ(Node("n1").status().addresses(0).address(), "192.168.0.2");
 }
 
+TEST_F(NodeSessionsTest, MakesANodeThatWasDeletedRegisterAgainWithItsRange) {
+  FakeAgent first(world_, sessions_);
+  first.Hello("n0", "192.168.0.9");
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1", "192.168.0.1");
+  ASSERT_TRUE(world_.Create(APod("web", "n1")).ok());
+  ASSERT_TRUE(world_.Delete(v1::KIND_NODE, {"", "n0"}).ok());
+  ASSERT_TRUE(world_.Delete(v1::KIND_NODE, {"", "n1"}).ok());
+  world_.Settle();
+
+  ASSERT_TRUE(agent.closed());
+  EXPECT_EQ(agent.closed()->message(), "node \"n1\" was deleted: it registers anew");
+
+  // Without its wish it would get the first range, which is free again.
+  FakeAgent again(world_, sessions_);
+  again.Hello("n1", "192.168.0.1", "", "10.244.1.0/24");
+  EXPECT_FALSE(again.closed());
+  EXPECT_EQ(Node("n1").spec().pod_cidr(), "10.244.1.0/24");
+}
+
+TEST_F(NodeSessionsTest, GivesANodeThatComesBackAnotherRangeWhenItsOwnIsTaken) {
+  FakeAgent other(world_, sessions_);
+  other.Hello("n2", "192.168.0.2");
+  FakeAgent late(world_, sessions_);
+  late.Hello("n1", "192.168.0.1", "", "10.244.0.0/24");
+  EXPECT_EQ(Node("n1").spec().pod_cidr(), "10.244.1.0/24");
+  // Of another cluster; no range of a node.
+  FakeAgent stray(world_, sessions_);
+  stray.Hello("n3", "192.168.0.3", "", "10.99.0.0/24");
+  EXPECT_EQ(Node("n3").spec().pod_cidr(), "10.244.2.0/24");
+  FakeAgent wide(world_, sessions_);
+  wide.Hello("n4", "192.168.0.4", "", "10.244.8.0/23");
+  EXPECT_EQ(Node("n4").spec().pod_cidr(), "10.244.3.0/24");
+}
+
 TEST_F(NodeSessionsTest, EndsAStreamThatDoesNotBeginWithHello) {
   FakeAgent agent(world_, sessions_);
 

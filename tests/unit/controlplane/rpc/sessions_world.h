@@ -31,10 +31,11 @@ class FakeAgent : public NodeLink {
     world_.Settle();
   }
   void Hello(const std::string& name, const std::string& ip = "192.168.0.1",
-             const std::string& ip6 = "") {
+             const std::string& ip6 = "", const std::string& pod_cidr = "") {
     v1::AgentMessage message;
     message.mutable_hello()->set_node_name(name);
     v1::Node* node = message.mutable_hello()->mutable_node();
+    node->mutable_spec()->set_pod_cidr(pod_cidr);
     v1::NodeAddress* address = node->mutable_status()->add_addresses();
     address->set_type("InternalIP");
     address->set_address(ip);
