@@ -27,6 +27,7 @@
 #include "common/status.h"
 #include "common/unique_fd.h"
 #include "fmt/format.h"
+#include "nlohmann/json.hpp"
 
 namespace mesh::cli::local {
 namespace {
@@ -191,6 +192,26 @@ absl::Status PrepareNode(const Layout& layout, const UpOptions& options, const B
   return WriteFile(run + "/node.json", NodeSpecToJson(spec));
 }
 
+// Beside the nodes: what `up` was told, for the next one.
+std::string SettingsFile(const Layout& layout) { return layout.RunDir() + "/settings.json"; }
+
+absl::Status WriteSettings(const Layout& layout, const UpOptions& options) {
+  return WriteFile(SettingsFile(layout), nlohmann::json(SettingsOf(options)).dump(2) + "\n");
+}
+
+// Nothing of a cluster that an older meshctl made.
+Settings ReadSettings(const Layout& layout) {
+  const auto text = ReadFile(SettingsFile(layout));
+  if (!text.ok()) return {};
+  const nlohmann::json json = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  Settings out;
+  if (!json.is_object()) return out;
+  for (const auto& [flag, value] : json.items()) {
+    if (value.is_string()) out[flag] = value.get<std::string>();
+  }
+  return out;
+}
+
 // Calls `step` for all nodes at once; the first error by node order.
 absl::Status ForAll(const std::vector<std::string>& nodes,
                     const std::function<absl::Status(const std::string&)>& step) {
@@ -349,19 +370,16 @@ absl::Status Up(const Layout& layout, const UpOptions& given, const ReadyNodes& 
   ASSIGN_OR_RETURN(const UniqueFd lock, Lock(layout));
   ASSIGN_OR_RETURN(const ClusterStatus status, GetStatus(layout));
   const absl::Time deadline = absl::Now() + options.timeout;
-  std::vector<std::string> nodes;
-  for (int i = 0; i < options.nodes; ++i) nodes.push_back(Layout::NodeName(i));
-
   std::vector<std::string> dead;
   for (const NodeStatus& node : status.nodes) {
     if (node.pids.count("node-init") == 0) dead.push_back(node.name);
   }
   if (dead.size() < status.nodes.size()) {
-    if (status.nodes.size() != nodes.size()) {
-      return absl::FailedPreconditionError(
-          fmt::format("cluster runs with {} nodes, not {}: run `meshctl local down` first",
-                      status.nodes.size(), nodes.size()));
-    }
+    Settings running = ReadSettings(layout);
+    running["--nodes"] = fmt::format("{}", status.nodes.size());
+    RETURN_IF_ERROR(CheckSame(layout.cluster(), running, options));
+    std::vector<std::string> nodes;
+    for (const NodeStatus& node : status.nodes) nodes.push_back(node.name);
     // A node that went down comes back with what it had, as after a power cut; the others go on.
     for (const std::string& node : dead) {
       out << fmt::format("node {} is down: starting it again", node) << std::endl;
@@ -379,6 +397,8 @@ absl::Status Up(const Layout& layout, const UpOptions& given, const ReadyNodes& 
   }
 
   const absl::Time start = absl::Now();
+  std::vector<std::string> nodes;
+  for (int i = 0; i < options.nodes; ++i) nodes.push_back(Layout::NodeName(i));
   out << fmt::format("creating {} nodes: {} ... {} on {}", nodes.size(), nodes.front(),
                      nodes.back(), layout.FabricNetns())
       << std::endl;
@@ -387,6 +407,7 @@ absl::Status Up(const Layout& layout, const UpOptions& given, const ReadyNodes& 
   for (int i = 0; i < options.nodes; ++i) {
     RETURN_IF_ERROR(PrepareNode(layout, options, build, i));
   }
+  RETURN_IF_ERROR(WriteSettings(layout, options));
   RETURN_IF_ERROR(CreateNetwork(layout, options.nodes, options.dual()));
   RETURN_IF_ERROR(ForAll(
       nodes, [&](const std::string& node) { return StartNodeProcess(layout, node, deadline); }));

@@ -9,6 +9,7 @@
 #include <iosfwd>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,9 @@ struct UpOptions {
   std::optional<std::string> load_balancer_pool;
   // "auto", "on", "off"; see mesh-agent --xdp.
   std::string xdp = "auto";
+  // Flags that were given ("--xdp"): a cluster that runs must have their values. In the others it
+  // may differ.
+  std::set<std::string> asked;
 
   // REQUIRES: resolved.
   bool dual() const { return cluster_cidr.find(',') != std::string::npos; }
@@ -75,9 +79,18 @@ struct UpOptions {
 // each other, and for a pool beside the nodes' link. Pure.
 absl::StatusOr<UpOptions> Resolve(const UpOptions& options, bool kernel_has_ipv6);
 
+// What a cluster is made with: the values of its flags.
+using Settings = std::map<std::string, std::string>;
+// REQUIRES: resolved, and the runtime is known.
+Settings SettingsOf(const UpOptions& options);
+// FAILED_PRECONDITION, naming every flag that was given and what the cluster runs with instead. A
+// flag that `running` does not know is not compared. Pure.
+absl::Status CheckSame(const std::string& cluster, const Settings& running,
+                       const UpOptions& wanted);
+
 // Starts the cluster and, with `wait`, returns when all nodes are Ready. Progress goes to `out`. OK
-// when a cluster of the same size runs already, after what an interrupted start of it left undone.
-// What a crash left behind is removed first.
+// when it runs already with the options that are given (else FAILED_PRECONDITION), after what an
+// interrupted start of it left undone. What a crash left behind is removed first.
 absl::Status Up(const Layout& layout, const UpOptions& options, const ReadyNodes& ready,
                 std::ostream& out);
 // Ends every process and removes namespaces, control groups and folders. OK when there is nothing.

@@ -88,7 +88,10 @@ Command UpCommand() {
             ->check(CLI::IsMember({"auto", "on", "off"}));
         app.add_option("--log-level", o.log_level, "Of meshd and the agents (default info)")
             ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
-        return [flags, name, &context]() -> absl::StatusOr<int> {
+        return [flags, name, &app, &context]() -> absl::StatusOr<int> {
+          for (const CLI::Option* option : app.get_options()) {
+            if (option->count() > 0) flags->options.asked.insert(option->get_name());
+          }
           if (!absl::ParseDuration(flags->timeout, &flags->options.timeout)) {
             return UsageError(
                 fmt::format("invalid argument \"{}\" for \"--timeout\" flag: expected a "

@@ -79,4 +79,32 @@ absl::StatusOr<UpOptions> Resolve(const UpOptions& given, bool kernel_has_ipv6) 
   return out;
 }
 
+Settings SettingsOf(const UpOptions& options) {
+  return {{"--nodes", fmt::format("{}", options.nodes)},
+          {"--runtime", options.runtime},
+          {"--ip-family", options.dual() ? "dual" : "ipv4"},
+          {"--routing", options.routing},
+          {"--cluster-cidr", options.cluster_cidr},
+          {"--service-cidr", options.service_cidr},
+          {"--load-balancer-pool", *options.load_balancer_pool},
+          {"--xdp", options.xdp},
+          {"--log-level", options.log_level}};
+}
+
+absl::Status CheckSame(const std::string& cluster, const Settings& running,
+                       const UpOptions& wanted) {
+  const auto shown = [](const std::string& value) { return value.empty() ? "\"\"" : value; };
+  std::vector<std::string> differences;
+  for (const auto& [flag, value] : SettingsOf(wanted)) {
+    const auto now = running.find(flag);
+    if (!wanted.asked.contains(flag) || now == running.end() || now->second == value) continue;
+    differences.push_back(fmt::format("{} {}, not {}", flag, shown(now->second), shown(value)));
+  }
+  if (differences.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("cluster \"{0}\" runs already with {1}: leave the option out to keep it, or run "
+                  "`meshctl local down --name {0}` first",
+                  cluster, fmt::join(differences, "; ")));
+}
+
 }  // namespace mesh::cli::local

@@ -132,6 +132,12 @@ TEST(MachineTest, TellsASecondUpThatItRuns) {
   EXPECT_EQ(again.exit_code, 0);
   EXPECT_EQ(again.text, "cluster is already running (3 nodes)\n");
   EXPECT_EQ(cluster.Pid("n1", "agent"), agent);
+
+  const Output other = cluster.Meshctl(
+      {"local", "up", "--name", cluster.layout().cluster(), "--nodes", "3", "--xdp", "on"});
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_THAT(other.text, HasSubstr("runs already with --xdp auto, not on: "));
+  EXPECT_EQ(cluster.Pid("n1", "agent"), agent);
 }
 
 // `up` that was interrupted once its nodes ran has loaded nothing into them yet.

@@ -9,6 +9,43 @@ namespace {
 
 using ::testing::HasSubstr;
 
+UpOptions Made(UpOptions options) {
+  UpOptions out = Resolve(options, true).value();
+  out.runtime = "runc";
+  return out;
+}
+
+TEST(CheckSame, NamesEveryOptionThatTheClusterWasNotMadeWith) {
+  const Settings running = SettingsOf(Made({.nodes = 2}));
+  UpOptions wanted = Made({.nodes = 4, .routing = "native", .load_balancer_pool = ""});
+  wanted.asked = {"--nodes", "--routing", "--load-balancer-pool", "--name", "--timeout"};
+
+  const absl::Status status = CheckSame("try", running, wanted);
+
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(),
+            "cluster \"try\" runs already with --load-balancer-pool "
+            "10.89.0.200-10.89.0.250,fd00:10:89::200-fd00:10:89::250, not \"\"; --nodes 2, not 4; "
+            "--routing vxlan, not native: leave the option out to keep it, or run `meshctl local "
+            "down --name try` first");
+}
+
+TEST(CheckSame, ComparesOnlyWhatIsAskedFor) {
+  const Settings running =
+      SettingsOf(Made({.nodes = 2, .families = IpFamilies::kIpv4, .xdp = "on"}));
+  UpOptions wanted = Made({});
+  EXPECT_TRUE(CheckSame("local", running, wanted).ok());
+  wanted = Made({.families = IpFamilies::kIpv4, .xdp = "on"});
+  wanted.asked = {"--ip-family", "--xdp", "--routing"};
+  EXPECT_TRUE(CheckSame("local", running, wanted).ok());
+  wanted = Made({.families = IpFamilies::kDual});
+  wanted.asked = {"--ip-family"};
+  EXPECT_THAT(std::string(CheckSame("local", running, wanted).message()),
+              HasSubstr("--ip-family ipv4, not dual"));
+  // Made by a meshctl that did not write them down.
+  EXPECT_TRUE(CheckSame("local", {}, wanted).ok());
+}
+
 TEST(Resolve, IsDualStackWhereTheKernelIs) {
   const auto dual = Resolve({}, true);
   ASSERT_TRUE(dual.ok()) << dual.status();
