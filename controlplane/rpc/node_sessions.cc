@@ -129,6 +129,12 @@ v1::PodStatus Reported(const v1::PodStatus& current, const v1::PodStatus& report
     if (condition.type() == "PodScheduled") {
       *FindOrAdd(out.mutable_conditions(), "PodScheduled") = condition;
     }
+    // An agent that has just started does not know since when.
+    for (v1::Condition& told : *out.mutable_conditions()) {
+      if (told.type() != condition.type() || told.status() != condition.status()) continue;
+      if (!condition.has_last_transition_time()) continue;
+      *told.mutable_last_transition_time() = condition.last_transition_time();
+    }
   }
   return out;
 }

@@ -102,6 +102,59 @@ TEST_F(FailureTest, MeshdThatIsKilledCostsNoRequest) {
   ExpectWhole();
 }
 
+TEST_F(FailureTest, MeshdAndAllAgentsKilledTogetherLeaveEndpointsAndReadinessAlone) {
+  const auto slices = [&] {
+    std::map<std::string, Json> out;
+    const Json list = cluster().Get({"endpointslices", "-l", "kubernetes.io/service-name=echo"});
+    for (const Json& slice : list["items"]) {
+      out[slice["metadata"]["name"]] = slice["metadata"]["resourceVersion"];
+    }
+    return out;
+  };
+  const auto ready_since = [&] {
+    std::map<std::string, Json> out;
+    for (const Json& pod : cluster().ReadyPods("app=echo")) {
+      for (const Json& condition : pod["status"]["conditions"]) {
+        if (condition["type"] == "Ready") {
+          out[pod["metadata"]["name"]] = condition["lastTransitionTime"];
+        }
+      }
+    }
+    return out;
+  };
+  const auto slices_before = slices();
+  const auto since_before = ready_since();
+  ASSERT_THAT(slices_before, SizeIs(2)) << "of two families";
+  const auto load = cluster().StartLoad(client_, "tcp", target_);
+  const absl::Time killed = absl::Now();
+
+  for (const char* node : {"n1", "n2", "n3"}) {
+    ASSERT_EQ(::kill(cluster().Pid(node, "agent"), SIGKILL), 0);
+  }
+  ASSERT_EQ(::kill(cluster().Pid("n1", "meshd"), SIGKILL), 0);
+
+  // Until what meshd allows agents after its own start is over, and every node was heard since.
+  ASSERT_TRUE(Eventually([&] {
+    const Json nodes = cluster().Get({"nodes"});
+    if (nodes.is_discarded() || nodes["items"].size() != 3) return false;
+    for (const Json& node : nodes["items"]) {
+      absl::Time heard;
+      std::string error;
+      if (!absl::ParseTime(absl::RFC3339_full, node["status"].value("lastHeartbeat", ""), &heard,
+                           &error) ||
+          heard < killed + absl::Seconds(13)) {
+        return false;
+      }
+    }
+    return true;
+  }));
+  EXPECT_EQ(slices(), slices_before);
+  EXPECT_EQ(ready_since(), since_before);
+  const LoadResult result = load->Stop();
+  EXPECT_EQ(result.failures, 0) << result.text;
+  ExpectWhole();
+}
+
 TEST_F(FailureTest, ANodeThatIsDeletedWhileItsAgentRunsComesBackWithItsRange) {
   const Json before = cluster().Get({"node", "n3"});
   cluster().MustMeshctl({"delete", "node", "n3"});

@@ -207,6 +207,32 @@ TEST_F(NodeSessionsTest, KeepsWhatTheSchedulerWroteInAPodsStatus) {
   EXPECT_EQ(Pod("web")->status().conditions(0).type(), "PodScheduled");
 }
 
+TEST_F(NodeSessionsTest, KeepsSinceWhenAConditionHoldsWhenANewAgentReports) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  ASSERT_TRUE(world_.Create(APod("web", "n1")).ok());
+  const auto report = [&](const std::string& status, int64_t since) {
+    v1::AgentMessage message = Report("web", "Running");
+    v1::Condition* ready = message.mutable_pod()->mutable_status()->add_conditions();
+    ready->set_type("Ready");
+    ready->set_status(status);
+    ready->mutable_last_transition_time()->set_seconds(since);
+    agent.Say(message);
+  };
+  const auto since = [&] {
+    for (const v1::Condition& condition : Pod("web")->status().conditions()) {
+      if (condition.type() == "Ready") return condition.last_transition_time().seconds();
+    }
+    return int64_t{0};
+  };
+
+  report("True", 100);
+  report("True", 200);
+  EXPECT_EQ(since(), 100);
+  report("False", 300);
+  EXPECT_EQ(since(), 300);
+}
+
 TEST_F(NodeSessionsTest, RemovesATerminatingPodWhenItsNodeHasStoppedIt) {
   FakeAgent agent(world_, sessions_);
   agent.Hello("n1");
