@@ -52,11 +52,13 @@ absl::Status MakeFolder(const std::string& path) {
   return ErrnoStatus(errno, fmt::format("make folder {}", path));
 }
 
-// Of a node that had IPv6 before: rows that nobody keeps would come back with it.
+// Of a node that had IPv6 before: rows that nobody keeps would come back with it. Pods keep their
+// addresses, so those are kept.
 absl::Status RemoveIpv6Pins(const std::string& pin_dir) {
   std::error_code error;
   for (const auto& pin : std::filesystem::directory_iterator(pin_dir, error)) {
-    if (!pin.path().filename().string().ends_with('6')) continue;
+    const std::string name = pin.path().filename();
+    if (!name.ends_with('6') || name == MESH_ENDPOINT6_MAP_NAME) continue;
     if (unlink(pin.path().c_str()) != 0) {
       return ErrnoStatus(errno, fmt::format("remove {}", pin.path().string()));
     }

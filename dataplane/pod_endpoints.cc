@@ -30,7 +30,7 @@ std::optional<int> PodEndpoints::FromPod6() const {
 }
 
 absl::Status PodEndpoints::Adopt() {
-  RETURN_IF_ERROR(endpoints_.RemoveOrphans());
+  RETURN_IF_ERROR(endpoints_.RemoveOrphans(config_.pod_cidr6));
   ASSIGN_OR_RETURN(const std::vector<EndpointRecord> records, endpoints_.Dump());
   for (const EndpointRecord& record : records) {
     const absl::StatusOr<LinkInfo> link = netlink_.Link(record.endpoint.interface);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/net/node_links.h"
 
+#include <algorithm>
+
 #include "common/status.h"
 #include "dataplane/net/sysctl.h"
 #include "fmt/format.h"
@@ -32,15 +34,21 @@ absl::StatusOr<LinkInfo> EnsureVxlan(Netlink& netlink, int mtu) {
 }
 
 // True when the link holds an address of an earlier configuration.
-absl::StatusOr<bool> IsStale(Netlink& netlink, int ifindex, const NodeConfig& config) {
-  for (const Family family : kFamilies) {
-    ASSIGN_OR_RETURN(const std::vector<AddressInfo> addresses, netlink.Addresses(family));
-    const IpAddress& gateway = family == Family::kV4 ? config.gateway : config.gateway6;
-    for (const AddressInfo& address : addresses) {
-      if (address.ifindex == ifindex && address.prefix.base() != gateway) return true;
-    }
+absl::StatusOr<bool> IsStale(Netlink& netlink, int ifindex, const NodeConfig& config,
+                             Family family) {
+  ASSIGN_OR_RETURN(const std::vector<AddressInfo> addresses, netlink.Addresses(family));
+  const IpAddress& gateway = family == Family::kV4 ? config.gateway : config.gateway6;
+  return std::ranges::any_of(addresses, [&](const AddressInfo& address) {
+    return address.ifindex == ifindex && address.prefix.base() != gateway;
+  });
+}
+
+// The links and what they have of IPv4 stay; addresses and routes of IPv6 go.
+absl::Status DisableIpv6() {
+  for (const char* name : {kHostName, kNetName}) {
+    RETURN_IF_ERROR(SetIpv6(name, "disable_ipv6", "1"));
   }
-  return false;
+  return absl::OkStatus();
 }
 
 // IPv6 at the node's own links; no setting of others is touched.
@@ -71,7 +79,9 @@ absl::StatusOr<NodeLinks> EnsureNodeLinks(Netlink& netlink, const NodeConfig& co
         "interface {} is not of this project; remove it: ip link del {}", kHostName, kHostName));
   }
   if (host.ok()) {
-    ASSIGN_OR_RETURN(const bool stale, IsStale(netlink, host->ifindex, config));
+    ASSIGN_OR_RETURN(const bool stale, IsStale(netlink, host->ifindex, config, Family::kV4));
+    ASSIGN_OR_RETURN(const bool stale6, IsStale(netlink, host->ifindex, config, Family::kV6));
+    if (stale6) RETURN_IF_ERROR(DisableIpv6());
     if (stale) {
       RETURN_IF_ERROR(netlink.DeleteLink(host->ifindex));
       host = absl::NotFoundError("");

@@ -74,14 +74,15 @@ absl::Status EndpointTable::Remove(const Endpoint& endpoint) {
   return name_.Remove(key);
 }
 
-absl::Status EndpointTable::RemoveOrphans() {
+absl::Status EndpointTable::RemoveOrphans(const IpPrefix& range6) {
   if (endpoint6_ == nullptr) return absl::OkStatus();
   std::set<uint32_t> known;
   ASSIGN_OR_RETURN(const auto rows, endpoint_.Dump());
   for (const auto& [key, value] : rows) known.insert(value.ifindex);
   ASSIGN_OR_RETURN(const auto rows6, endpoint6_->Dump());
   for (const auto& [key, value] : rows6) {
-    if (!known.contains(value.ifindex)) RETURN_IF_ERROR(endpoint6_->Remove(key));
+    if (known.contains(value.ifindex) && range6.Contains(DecodeIp6(key.ip))) continue;
+    RETURN_IF_ERROR(endpoint6_->Remove(key));
   }
   return absl::OkStatus();
 }

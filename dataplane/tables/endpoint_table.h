@@ -32,8 +32,9 @@ class EndpointTable {
   // on a node without.
   absl::Status Put(const EndpointRecord& record);
   absl::Status Remove(const Endpoint& endpoint);
-  // Left by an agent that died between the rows of an endpoint.
-  absl::Status RemoveOrphans();
+  // Rows of IPv6 that belong to no endpoint (an agent died between the two, or served without IPv6
+  // when the pod went), and those outside of `range6`.
+  absl::Status RemoveOrphans(const IpPrefix& range6);
   // Ascending by address.
   absl::StatusOr<std::vector<EndpointRecord>> Dump() const;
   // By attachment; NOT_FOUND.

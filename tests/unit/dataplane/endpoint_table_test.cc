@@ -79,10 +79,15 @@ TEST_F(EndpointTableTest, RemovesASecondAddressWithoutAFirst) {
   left.ifindex = 13;
   ASSERT_TRUE(endpoint6_.Upsert({EncodeIp6(*IpAddress::Parse("fd00::99"))}, left).ok());
 
-  ASSERT_TRUE(table_.RemoveOrphans().ok());
+  ASSERT_TRUE(table_.RemoveOrphans(*IpPrefix::Parse("fd00::/16")).ok());
 
   EXPECT_EQ(endpoint6_.size(), 1u);
   EXPECT_EQ(table_.Find("c1", "eth0")->endpoint, Record().endpoint);
+
+  ASSERT_TRUE(table_.RemoveOrphans(*IpPrefix::Parse("fd99::/16")).ok());
+
+  EXPECT_EQ(endpoint6_.size(), 0u);
+  EXPECT_EQ(table_.Find("c1", "eth0")->endpoint.ip6, IpAddress());
 }
 
 TEST(HostInterfaceName, IsFixedForAnAttachmentAndFitsTheKernel) {
