@@ -217,11 +217,11 @@ class NetworkImpl : public Network {
       absl::Status applied = dataplane_->Apply(translation.desired);
       // After the maps: who is told asks at once.
       if (announcer_ != nullptr) announcer_->SetState(translation.desired);
-      if (!applied.ok()) {
+      // What cannot be programmed as it is stays out for good, and the rest holds: pods go on.
+      const bool reached = applied.ok() || absl::IsInvalidArgument(applied);
+      if (reached) applied_revision_ = state_->revision;
+      if (!applied.ok() && (!reached || status.ok() || absl::IsInvalidArgument(status)))
         status = Annotate(applied, fmt::format("revision {}", state_->revision));
-      } else {
-        applied_revision_ = state_->revision;
-      }
     }
     if (resolver_ != nullptr) resolver_->SetState(state_);
     const bool failed = !status.ok() && !absl::IsInvalidArgument(status);

@@ -83,9 +83,7 @@ class NetworkTest : public testing::Test {
       if (!open_status_.ok()) return open_status_;
       auto fake = std::make_unique<dataplane::FakeDataplane>(config);
       fake->fault = [this](const std::string& method) {
-        return method == "Apply" && failures_-- > 0
-                   ? absl::ResourceExhaustedError("service map full")
-                   : absl::OkStatus();
+        return method == "Apply" && failures_-- > 0 ? failure_ : absl::OkStatus();
       };
       return fake;
     };
@@ -118,6 +116,7 @@ class NetworkTest : public testing::Test {
   Acknowledgements acknowledgements_;
   std::atomic<int> opens_ = 0, failures_ = 0;
   absl::Status open_status_;
+  absl::Status failure_ = absl::ResourceExhaustedError("service map full");  // of `failures_`
 };
 
 TEST_F(NetworkTest, IsNotReadyBeforeTheFirstState) {
@@ -181,6 +180,19 @@ TEST_F(NetworkTest, TellsWhatOfARevisionCannotBeProgrammed) {
   const auto all = acknowledgements_.Await(1);
   EXPECT_EQ(all[0].first, 7) << "the rest holds";
   EXPECT_THAT(std::string(all[0].second.message()), HasSubstr("service shop/web"));
+}
+
+// It never will be otherwise: pods must start and stop nevertheless.
+TEST_F(NetworkTest, ARevisionIsReachedThoughTheDataplaneCannotServeAllOfIt) {
+  auto network = Start();
+  failure_ = absl::InvalidArgumentError("service shop/web port 6441: is not served here");
+  failures_ = 1;
+
+  network->Apply(state_, acknowledgements_.Next());
+
+  const auto all = acknowledgements_.Await(1);
+  EXPECT_EQ(all[0].first, 7) << "the rest holds";
+  EXPECT_THAT(std::string(all[0].second.message()), HasSubstr("revision 7: service shop/web"));
 }
 
 TEST_F(NetworkTest, StartFailsWhenTheKernelCannotHaveTheDataplane) {
