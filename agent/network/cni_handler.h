@@ -41,7 +41,8 @@ class CniHandler {
   bool ready() const { return dataplane_ != nullptr && not_ready_.empty(); }
   // Deleting an interface takes the kernel some 30 ms, waiting for its own readers. Without this it
   // happens within Handle(); with it, DEL has `remove` do it elsewhere first and goes on when that
-  // calls `done` on the loop. Whether it worked makes no difference: the dataplane looks.
+  // calls `done` on the loop, once the interface is not seen any more. Whether it worked makes no
+  // difference: the dataplane looks.
   using RemoveLink = std::function<void(const std::string& container_id, const std::string& ifname,
                                         std::function<void()> done)>;
   void SetRemoveLink(RemoveLink remove) { remove_link_ = std::move(remove); }

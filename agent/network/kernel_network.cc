@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Network::Start: the network over the kernel's dataplane.
+#include <net/if.h>
+
+#include <cerrno>
 #include <utility>
 
 #include "agent/network/announcer.h"
@@ -8,7 +11,7 @@
 #include "common/status.h"
 #include "dataplane/bpf/features.h"
 #include "dataplane/kernel_dataplane.h"
-#include "dataplane/net/netlink.h"
+#include "dataplane/net/link_removal.h"
 #include "dataplane/tables/endpoint_table.h"
 
 namespace mesh::agent {
@@ -20,11 +23,15 @@ absl::Status Probe(const std::string& bpf_root) {
   return dataplane::CheckEnvironment(environment, bpf_root);
 }
 
-absl::Status RemovePodLink(const std::string& container_id, const std::string& ifname) {
-  ASSIGN_OR_RETURN(dataplane::Netlink netlink, dataplane::Netlink::Open());
-  const auto link = netlink.Link(dataplane::HostInterfaceName(container_id, ifname));
-  if (!link.ok()) return absl::IsNotFound(link.status()) ? absl::OkStatus() : link.status();
-  const absl::Status deleted = netlink.DeleteLink(link->ifindex);
+absl::Status RemovePodLink(const std::string& container_id, const std::string& ifname,
+                           const std::function<void()>& gone) {
+  const std::string name = dataplane::HostInterfaceName(container_id, ifname);
+  const unsigned ifindex = ::if_nametoindex(name.c_str());
+  if (ifindex == 0) {
+    gone();
+    return errno == ENODEV ? absl::OkStatus() : ErrnoStatus(errno, "find interface " + name);
+  }
+  const absl::Status deleted = dataplane::RemoveLink(static_cast<int>(ifindex), gone);
   return absl::IsNotFound(deleted) ? absl::OkStatus() : deleted;
 }
 

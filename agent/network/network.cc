@@ -159,10 +159,10 @@ class NetworkImpl : public Network {
     if (source_.remove_link) {
       handler_->SetRemoveLink([this](const std::string& container_id, const std::string& ifname,
                                      std::function<void()> done) {
-        workers_->Run([this, container_id, ifname, done = std::move(done)]() mutable {
-          if (absl::Status status = source_.remove_link(container_id, ifname); !status.ok())
-            spdlog::warn("network: {}", std::string(status.message()));
-          loop_.Post(std::move(done));
+        workers_->Run([this, container_id, ifname, done = std::move(done)] {
+          const absl::Status status =
+              source_.remove_link(container_id, ifname, [&] { loop_.Post(done); });
+          if (!status.ok()) spdlog::warn("network: {}", std::string(status.message()));
         });
       });
     }

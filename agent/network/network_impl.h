@@ -23,9 +23,11 @@ struct DataplaneSource {
   std::function<bool()> left_behind;
   // Of the resolver on the gateway address.
   uint16_t resolver_port = 53;
-  // Deletes the pod's interface, if it is there; called on several threads. Null: the dataplane's
-  // Detach does, on the net thread.
-  std::function<absl::Status(const std::string& container_id, const std::string& ifname)>
+  // Deletes the pod's interface, if it is there; called on several threads. Calls `gone` once, on
+  // any thread, when it is there no more or cannot be deleted, while the kernel may still be busy
+  // with it. Null: the dataplane's Detach does, on the net thread.
+  std::function<absl::Status(const std::string& container_id, const std::string& ifname,
+                             const std::function<void()>& gone)>
       remove_link;
   // The interface that carries NetworkOptions::node_ip.
   std::function<absl::StatusOr<Uplink>()> uplink;

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -141,26 +142,26 @@ class CniTest : public ::testing::Test {
     EXPECT_EQ(outcome.exit_code, 0) << outcome.out;
     return Json::parse(outcome.out, nullptr, /*allow_exceptions=*/false);
   }
-  // Twenty pods come and go, one after the other.
-  void ExpectQuickAdds() const {
-    std::vector<double> milliseconds, del_milliseconds;
+  // In milliseconds, of twenty pods that come and go, one after the other.
+  struct Medians {
+    double add = 0, del = 0;
+  };
+  Medians TimePods() const {
+    std::map<std::string, std::vector<double>> milliseconds;
     for (int i = 0; i < 20; ++i) {
       const Netns pod = NewPod();
-      const std::string container = fmt::format("c{}", i);
-      const Outcome outcome = Run("ADD", container, PathOf(pod));
-      ASSERT_EQ(outcome.exit_code, 0) << outcome.out;
-      milliseconds.push_back(absl::ToDoubleMilliseconds(outcome.wall));
-      const Outcome deleted = Run("DEL", container, PathOf(pod));
-      ASSERT_EQ(deleted.exit_code, 0) << deleted.out;
-      del_milliseconds.push_back(absl::ToDoubleMilliseconds(deleted.wall));
+      for (const char* command : {"ADD", "DEL"}) {
+        const Outcome outcome = Run(command, fmt::format("c{}", i), PathOf(pod));
+        EXPECT_EQ(outcome.exit_code, 0) << outcome.out;
+        milliseconds[command].push_back(absl::ToDoubleMilliseconds(outcome.wall));
+      }
     }
-    std::sort(milliseconds.begin(), milliseconds.end());
-    std::sort(del_milliseconds.begin(), del_milliseconds.end());
-
-    std::cout << fmt::format("ADD, 20 times, ms: median {:.2f}, fastest {:.2f}, slowest {:.2f}\n",
-                             milliseconds[10], milliseconds.front(), milliseconds.back());
-    std::cout << fmt::format("DEL, 20 times, ms: median {:.2f}\n", del_milliseconds[10]);
-    EXPECT_LT(milliseconds[10], 10);
+    for (auto& [command, times] : milliseconds) {
+      std::sort(times.begin(), times.end());
+      std::cout << fmt::format("{}, 20 times, ms: median {:.2f}, fastest {:.2f}, slowest {:.2f}\n",
+                               command, times[10], times.front(), times.back());
+    }
+    return {milliseconds["ADD"][10], milliseconds["DEL"][10]};
   }
 
   static IpAddress AddressOf(const Json& result, size_t index = 0) {
@@ -460,11 +461,16 @@ TEST_F(CniTest, ThePodsProgramsMoveIntoTheKernelsListAfterItsAdd) {
   ASSERT_TRUE(looked.ok()) << looked;
   EXPECT_EQ(listed, 1u);
   EXPECT_FALSE(filtered);
-  EXPECT_EQ(Run("DEL", "one", PathOf(pod)).exit_code, 0);
+  const Outcome deleted = Run("DEL", "one", PathOf(pod));
+  EXPECT_EQ(deleted.exit_code, 0) << deleted.out;
+  std::cout << fmt::format("DEL after that: {:.2f} ms\n", absl::ToDoubleMilliseconds(deleted.wall));
 }
 
-TEST_F(CniTest, AddCostsLessThanTenMilliseconds) { ExpectQuickAdds(); }
-TEST_F(DualStackCniTest, AddCostsLessThanTenMilliseconds) { ExpectQuickAdds(); }
+TEST_F(CniTest, AddCostsLessThanTenMilliseconds) { EXPECT_LT(TimePods().add, 10); }
+TEST_F(DualStackCniTest, AddCostsLessThanTenMilliseconds) { EXPECT_LT(TimePods().add, 10); }
+
+// The kernel is through with an interface 20 ms after it has taken it away; nobody waits for that.
+TEST_F(CniTest, DelCostsLessThanFifteenMilliseconds) { EXPECT_LT(TimePods().del, 15); }
 
 }  // namespace
 }  // namespace mesh::agent

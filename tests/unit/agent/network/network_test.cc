@@ -306,9 +306,11 @@ TEST_F(NetworkTest, SurvivesGarbageOnItsSocket) {
 // The kernel takes some 30 ms to delete an interface.
 TEST_F(NetworkTest, ServesOthersWhileADelWaitsForTheKernel) {
   absl::Notification started, released;
-  source_.remove_link = [&](const std::string&, const std::string&) {
+  source_.remove_link = [&](const std::string&, const std::string&,
+                            const std::function<void()>& gone) {
     started.Notify();
     released.WaitForNotification();
+    gone();
     return absl::OkStatus();
   };
   auto network = Start(state_);
@@ -323,6 +325,21 @@ TEST_F(NetworkTest, ServesOthersWhileADelWaitsForTheKernel) {
   released.Notify();
   del.join();
   EXPECT_EQ(deleted.code(), 0u);
+}
+
+TEST_F(NetworkTest, ADelEndsOnceTheInterfaceIsGone) {
+  absl::Notification deleted;
+  source_.remove_link = [&](const std::string&, const std::string&,
+                            const std::function<void()>& gone) {
+    gone();
+    deleted.WaitForNotification();  // the kernel is not through with it
+    return absl::OkStatus();
+  };
+  auto network = Start(state_);
+
+  EXPECT_EQ(Cni("DEL").code(), 0u);
+
+  deleted.Notify();
 }
 
 TEST_F(NetworkTest, ListsRowsWithTheRevisionTheyBelongTo) {
