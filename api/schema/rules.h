@@ -45,9 +45,14 @@ void CheckBandwidth(const google::protobuf::Map<std::string, std::string>& annot
 void CanonicalizeClusterIps(v1::ServiceSpec* spec);
 // `["a", "b"]`
 std::string ListText(const google::protobuf::RepeatedPtrField<std::string>& items);
+// What is wrong with a range of addresses; empty when nothing is.
+std::string WhyNotRange(const std::string& text);
 // Why traffic cannot be sent to the address; empty when it can.
 std::string WhyNotUnicast(const IpAddress& address);
 
+// Annotations mesh.io/... that an object of this kind is not asked for. `path`: of the metadata.
+void WarnAnnotations(const google::protobuf::Map<std::string, std::string>& annotations,
+                     v1::Kind kind, const std::string& path, Problems* problems);
 void WarnPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems);
 void WarnService(const v1::Service& object, Problems* problems);
 

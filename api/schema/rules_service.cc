@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <set>
 #include <vector>
 
@@ -77,8 +78,11 @@ void CheckClusterIp(const v1::ServiceSpec& spec, int i, Problems* problems) {
     Add(problems, path, "{}", InvalidText(text, "must be a valid IP address"));
   } else if (i < spec.ip_families_size() && address->is_v4() != (spec.ip_families(i) == "IPv4")) {
     Add(problems, path, "{}",
-        InvalidText(text, fmt::format("expected an {} value as indicated by `ipFamilies[{}]`",
-                                      spec.ip_families(i), i)));
+        InvalidText(text, fmt::format("expected an {} value as indicated by `ipFamilies[{}]`{}",
+                                      spec.ip_families(i), i,
+                                      i == 0 ? "; to change the first family of a Service delete "
+                                               "it and apply it again"
+                                             : "")));
   }
 }
 
@@ -196,10 +200,10 @@ void CheckLoadBalancer(const v1::ServiceSpec& spec, Problems* problems) {
   }
   for (int i = 0; i < spec.load_balancer_source_ranges_size(); ++i) {
     const std::string& text = spec.load_balancer_source_ranges(i);
-    const auto range = IpPrefix::Parse(text);
-    if (range.ok()) continue;
+    const std::string why = WhyNotRange(text);
+    if (why.empty()) continue;
     Add(problems, fmt::format("spec.loadBalancerSourceRanges[{}]", i), "{}",
-        InvalidText(text, "must be a valid address range, e.g. 10.9.8.0/24 or 2001:db8::/64"));
+        InvalidText(text, why));
   }
   if (const std::string& name = spec.load_balancer_class(); !name.empty()) {
     if (const std::string why = CheckQualifiedName(name); !why.empty()) {
@@ -229,6 +233,26 @@ void CheckChoice(const v1::ObjectMeta& meta, const char* name,
 }
 
 }  // namespace
+
+std::string WhyNotRange(const std::string& text) {
+  if (IpPrefix::Parse(text).ok()) return "";
+  const std::string::size_type slash = text.find('/');
+  const auto address = IpAddress::Parse(text.substr(0, slash));
+  if (address.ok() && slash != std::string::npos) {
+    // A range that has host bits differs from a good one in them only.
+    const int bits = address->is_v4() ? 32 : 128;
+    std::array<uint8_t, 16> bytes = address->bytes();
+    for (int host = 1; host <= bits; ++host) {
+      bytes[static_cast<size_t>(128 - host) / 8] &=
+          static_cast<uint8_t>(0xff << ((host - 1) % 8 + 1));
+      const std::string base = IpAddress::FromBytes(bytes).ToString() + text.substr(slash);
+      if (!IpPrefix::Parse(base).ok()) continue;
+      return fmt::format("has bits set beyond its length: give {}, or {} for the one address", base,
+                         IpPrefix::Of(*address).ToString());
+    }
+  }
+  return "must be a valid address range, e.g. 10.9.8.0/24 or 2001:db8::/64";
+}
 
 std::string ListText(const google::protobuf::RepeatedPtrField<std::string>& items) {
   std::string out;

@@ -168,8 +168,8 @@ void CheckFamilyList(const v1::ServiceSpec& next_spec, const char* path, const c
   }
   for (int i = 0; i < std::min(live.size(), next.size()); ++i) {
     if (live.Get(i) == next.Get(i)) continue;
-    Add(problems, fmt::format("{}[{}]", path, i), "Invalid value: {}: may not change once set",
-        ListText(next));
+    Add(problems, fmt::format("{}[{}]", path, i), "Invalid value: {}: may not change once set{}",
+        ListText(next), i == 0 ? "; to change it delete the Service and apply it again" : "");
   }
   if (live.size() > next.size() && next_spec.ip_family_policy() != "SingleStack") {
     Add(problems, "spec.ipFamilyPolicy",

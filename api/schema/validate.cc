@@ -77,7 +77,7 @@ std::string CheckFormat(v1::Format format, const std::string& text) {
     case v1::FORMAT_IP:
       return IpAddress::Parse(text).ok() ? "" : "must be a valid IP address";
     case v1::FORMAT_CIDR:
-      return IpPrefix::Parse(text).ok() ? "" : "must be a valid address range, e.g. 10.9.8.0/24";
+      return internal::WhyNotRange(text);
     case v1::FORMAT_PATH:
       return text.starts_with('/') ? "" : "must be an absolute path";
     default:
@@ -423,15 +423,25 @@ std::vector<Problem> ValidateUpdate(const v1::Resource& live, const v1::Resource
 
 std::vector<Problem> Warnings(const v1::Resource& resource) {
   Problems problems;
+  const v1::Kind kind = KindOf(resource);
+  if (kind != v1::KIND_UNSPECIFIED) {
+    internal::WarnAnnotations(MetaOf(resource).annotations(), kind, "metadata", &problems);
+  }
+  const auto template_annotations = [&](const auto& spec) {
+    internal::WarnAnnotations(spec.template_().metadata().annotations(), v1::KIND_POD,
+                              "spec.template.metadata", &problems);
+  };
   switch (resource.kind_case()) {
     case v1::Resource::kPod:
       internal::WarnPodSpec(resource.pod().spec(), "spec", &problems);
       break;
     case v1::Resource::kReplicaSet:
+      template_annotations(resource.replica_set().spec());
       internal::WarnPodSpec(resource.replica_set().spec().template_().spec(), "spec.template.spec",
                             &problems);
       break;
     case v1::Resource::kDeployment:
+      template_annotations(resource.deployment().spec());
       internal::WarnPodSpec(resource.deployment().spec().template_().spec(), "spec.template.spec",
                             &problems);
       break;
@@ -440,6 +450,17 @@ std::vector<Problem> Warnings(const v1::Resource& resource) {
       break;
     default:
       break;
+  }
+  return problems;
+}
+
+std::vector<Problem> DroppedByDefaults(const v1::Resource& given) {
+  Problems problems;
+  if (!given.has_service()) return problems;
+  const v1::ServiceSpec& spec = given.service().spec();
+  if (spec.session_affinity() != "ClientIP" && spec.has_session_affinity_config()) {
+    Add(&problems, "spec.sessionAffinityConfig",
+        "has no effect when `sessionAffinity` is not 'ClientIP'");
   }
   return problems;
 }

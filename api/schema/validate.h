@@ -40,6 +40,10 @@ std::vector<Problem> ValidateUpdate(const v1::Resource& live, const v1::Resource
 // below what a container needs to start, ...).
 std::vector<Problem> Warnings(const v1::Resource& resource);
 
+// What defaulting takes away from a manifest although it says so, as in Kubernetes. `given`: before
+// ApplyDefaults.
+std::vector<Problem> DroppedByDefaults(const v1::Resource& given);
+
 // "path: message; path: message (and N more)", for one status line.
 std::string JoinProblems(const std::vector<Problem>& problems, size_t limit = 5);
 

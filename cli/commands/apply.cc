@@ -68,6 +68,9 @@ absl::StatusOr<v1::ApplyResponse> DryRunHere(const v1::ApplyRequest& request, Co
     v1::ApplyResult* result = response.add_results();
     *result->mutable_resource() = resource;
     result->set_outcome(v1::ApplyResult::CREATED);
+    for (const schema::Problem& problem : schema::DroppedByDefaults(resource)) {
+      result->add_warnings(problem.ToString());
+    }
     for (const schema::Problem& problem : schema::Warnings(resource)) {
       result->add_warnings(problem.ToString());
     }

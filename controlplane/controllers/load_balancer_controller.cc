@@ -10,11 +10,15 @@
 namespace mesh::controlplane {
 namespace {
 
+// What another Service may wait for: its addresses, and the ports of its externalIPs.
 std::set<std::string> AddressesOf(const v1::Resource* side) {
   std::set<std::string> out;
   if (side == nullptr || !side->has_service()) return out;
   for (const auto& entry : side->service().status().load_balancer().ingress()) {
     out.insert(entry.ip());
+  }
+  for (const ExternalPort& port : ExternalPortsOf(side->service().spec())) {
+    out.insert(fmt::format("{} {} {}", port.ip, port.port, port.protocol));
   }
   return out;
 }
@@ -67,13 +71,28 @@ ReconcileResult LoadBalancerController::Reconcile(const ClusterState& state, con
   ReconcileResult result;
   const v1::Service* service = FindObject(state.services, key);
   if (service == nullptr || service->spec().type() != "LoadBalancer") return result;
+  if (IsForeignBalancer(*service)) {
+    if (!service->status().load_balancer().ingress().empty()) return result;
+    result.events.push_back(
+        {ReferenceTo("v1", "Service", service->metadata()), "Normal", "ForeignLoadBalancerClass",
+         fmt::format(
+             "spec.loadBalancerClass {}: its address is another controller's to give; meshd "
+             "gives one to Services without a class, and to {}",
+             service->spec().load_balancer_class(), kLoadBalancerClass)});
+    return result;
+  }
+  const auto other_than_this = [&](const auto& owners, const auto& what) {
+    auto it = owners.find(what);
+    return it == owners.end() || it->second == key ? std::nullopt : std::optional(it->second);
+  };
   const BalancerChoice choice = ChooseBalancerAddresses(
-      pools_, *service, {0, 0}, [&](const std::string& ip) -> std::optional<ObjectKey> {
-        auto it = state.index().balancer_ips.find(ip);
-        if (it == state.index().balancer_ips.end() || it->second == key) return std::nullopt;
-        return it->second;
-      });
-  if (choice.ips.empty() && choice.reason.empty()) return result;  // another's
+      pools_, *service, {0, 0},
+      {.pool =
+           [&](const std::string& ip) { return other_than_this(state.index().balancer_ips, ip); },
+       .external =
+           [&](const ExternalPort& port) {
+             return other_than_this(state.index().external_ports, port);
+           }});
   if (choice.ips != BalancerAddressesOf(*service)) {
     // Admission chooses; what is written here says only that it shall.
     result.writes.push_back({Write::Type::kUpdateStatus, Wrap(*service), {}});

@@ -297,7 +297,11 @@ void Api::ApplyOne(const std::shared_ptr<Application>& application, int i) {
 
 void Api::FinishApply(const std::shared_ptr<Application>& application) {
   if (!application->status.ok()) return application->done(application->status);
-  for (v1::ApplyResult& result : *application->response.mutable_results()) {
+  for (int i = 0; i < application->response.results_size(); ++i) {
+    v1::ApplyResult& result = *application->response.mutable_results(i);
+    for (const Problem& problem : schema::DroppedByDefaults(application->request.resources(i))) {
+      result.add_warnings(problem.ToString());
+    }
     for (const Problem& problem : schema::Warnings(result.resource())) {
       result.add_warnings(problem.ToString());
     }

@@ -12,8 +12,6 @@ namespace {
 
 constexpr uint64_t kSizeMax = uint64_t{1} << 63;
 
-using Owner = std::function<std::optional<ObjectKey>(const std::string& ip)>;
-
 const char* FamilyName(bool is_v4) { return is_v4 ? "IPv4" : "IPv6"; }
 
 uint64_t Low(const IpAddress& address) {
@@ -132,6 +130,11 @@ absl::Status LoadBalancerPools::CheckApart(const IpPrefix& range, const std::str
   return absl::OkStatus();
 }
 
+bool IsForeignBalancer(const v1::Service& service) {
+  const std::string& name = service.spec().load_balancer_class();
+  return !name.empty() && name != kLoadBalancerClass;
+}
+
 std::vector<std::string> BalancerAddressesOf(const v1::Service& service) {
   std::vector<std::string> out;
   for (const auto& entry : service.status().load_balancer().ingress()) out.push_back(entry.ip());
@@ -140,9 +143,18 @@ std::vector<std::string> BalancerAddressesOf(const v1::Service& service) {
 
 namespace {
 
+// Somebody else's externalIP, at a port of this Service.
+std::optional<ObjectKey> ServedFromOutside(const BalancerOwners& owners, const v1::Service& service,
+                                           const std::string& ip) {
+  for (const v1::ServicePort& port : service.spec().ports()) {
+    if (auto other = owners.external({ip, port.port(), port.protocol()})) return other;
+  }
+  return std::nullopt;
+}
+
 // Of one family: the address, or why there is none.
 BalancerChoice ChooseOne(const LoadBalancerPools& pools, const v1::Service& service, bool is_v4,
-                         uint64_t from, const Owner& owner) {
+                         uint64_t from, const BalancerOwners& owners) {
   const uint64_t size = pools.size(is_v4);
   if (size == 0) {
     return {.ips = {},
@@ -162,22 +174,34 @@ BalancerChoice ChooseOne(const LoadBalancerPools& pools, const v1::Service& serv
               .message = fmt::format("spec.loadBalancerIP {} is outside of the pool {}", text,
                                      pools.ToString(is_v4))};
     }
-    if (const auto other = owner(wanted->ToString())) {
+    if (const auto other = owners.pool(wanted->ToString())) {
       return {.ips = {},
               .reason = "AddressInUse",
               .message = fmt::format("spec.loadBalancerIP {} is in use by Service {}", text,
                                      other->ToString())};
+    }
+    const std::vector<std::string> had = BalancerAddressesOf(service);
+    const bool has_it = std::find(had.begin(), had.end(), wanted->ToString()) != had.end();
+    if (const auto other = ServedFromOutside(owners, service, wanted->ToString());
+        other && !has_it) {
+      return {
+          .ips = {},
+          .reason = "AddressInUse",
+          .message = fmt::format("spec.loadBalancerIP {} is in use by Service {}, as one of its "
+                                 "externalIPs with the same port",
+                                 text, other->ToString())};
     }
     return {.ips = {wanted->ToString()}, .reason = "", .message = ""};
   }
   for (const std::string& present : BalancerAddressesOf(service)) {
     const auto address = IpAddress::Parse(present);
     const bool stays = address.ok() && address->is_v4() == is_v4 && pools.Contains(*address);
-    if (stays && !owner(present)) return {.ips = {present}, .reason = "", .message = ""};
+    if (stays && !owners.pool(present)) return {.ips = {present}, .reason = "", .message = ""};
   }
   for (uint64_t tried = 0; tried < size; ++tried) {
     std::string ip = pools.At(is_v4, (from + tried) % size).ToString();
-    if (!owner(ip)) return {.ips = {std::move(ip)}, .reason = "", .message = ""};
+    if (owners.pool(ip) || ServedFromOutside(owners, service, ip)) continue;
+    return {.ips = {std::move(ip)}, .reason = "", .message = ""};
   }
   return {.ips = {},
           .reason = "PoolExhausted",
@@ -190,17 +214,17 @@ BalancerChoice ChooseOne(const LoadBalancerPools& pools, const v1::Service& serv
 }  // namespace
 
 BalancerChoice ChooseBalancerAddresses(const LoadBalancerPools& pools, const v1::Service& service,
-                                       const std::array<uint64_t, 2>& from, const Owner& owner) {
+                                       const std::array<uint64_t, 2>& from,
+                                       const BalancerOwners& owners) {
   const v1::ServiceSpec& spec = service.spec();
-  const std::string& load_balancer_class = spec.load_balancer_class();
-  if (!load_balancer_class.empty() && load_balancer_class != kLoadBalancerClass) return {};
+  if (IsForeignBalancer(service)) return {};
   BalancerChoice out;
   std::vector<std::string> families(spec.ip_families().begin(), spec.ip_families().end());
   if (families.empty()) families = {"IPv4"};
   BalancerChoice missing;
   for (const std::string& family : families) {
     const bool is_v4 = family == "IPv4";
-    BalancerChoice one = ChooseOne(pools, service, is_v4, from[is_v4 ? 0 : 1], owner);
+    BalancerChoice one = ChooseOne(pools, service, is_v4, from[is_v4 ? 0 : 1], owners);
     out.ips.insert(out.ips.end(), one.ips.begin(), one.ips.end());
     if (one.ips.empty() && missing.reason.empty()) missing = std::move(one);
   }

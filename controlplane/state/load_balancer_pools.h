@@ -56,11 +56,21 @@ struct BalancerChoice {
   std::string message;
 };
 
-// The addresses that `service` has stay when they may. `owner` tells which other Service has an
-// address; `from` is where the search for a free one of IPv4, of IPv6, begins.
-BalancerChoice ChooseBalancerAddresses(
-    const LoadBalancerPools& pools, const v1::Service& service, const std::array<uint64_t, 2>& from,
-    const std::function<std::optional<ObjectKey>(const std::string& ip)>& owner);
+// Who has an address, other than the Service that is asked for: of the pool, or for one of its
+// ports as an externalIP.
+struct BalancerOwners {
+  std::function<std::optional<ObjectKey>(const std::string& ip)> pool;
+  std::function<std::optional<ObjectKey>(const ExternalPort& port)> external;
+};
+
+// The addresses that `service` has stay when they may; what others have is not given. `from` is
+// where the search for a free one of IPv4, of IPv6, begins.
+BalancerChoice ChooseBalancerAddresses(const LoadBalancerPools& pools, const v1::Service& service,
+                                       const std::array<uint64_t, 2>& from,
+                                       const BalancerOwners& owners);
+
+// Its address is not meshd's to give.
+bool IsForeignBalancer(const v1::Service& service);
 
 // Of its status.
 std::vector<std::string> BalancerAddressesOf(const v1::Service& service);

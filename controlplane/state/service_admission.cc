@@ -301,12 +301,19 @@ void ServiceAdmission::AdmitBalancer(const Request& request, v1::Service* servic
     if (service->has_status()) service->mutable_status()->clear_load_balancer();
     return;
   }
-  const std::string& wanted_class = service->spec().load_balancer_class();
-  if (!wanted_class.empty() && wanted_class != kLoadBalancerClass) return;  // another's
-  const BalancerChoice choice = ChooseBalancerAddresses(
-      ranges_.load_balancer_pools, *service, next_balancer_, [&](const std::string& ip) {
-        return OwnerOf(request.state.index().balancer_ips, held_balancer_ips_, ip, request.key);
-      });
+  if (IsForeignBalancer(*service)) return;
+  const BalancerChoice choice =
+      ChooseBalancerAddresses(ranges_.load_balancer_pools, *service, next_balancer_,
+                              {.pool =
+                                   [&](const std::string& ip) {
+                                     return OwnerOf(request.state.index().balancer_ips,
+                                                    held_balancer_ips_, ip, request.key);
+                                   },
+                               .external =
+                                   [&](const ExternalPort& port) {
+                                     return OwnerOf(request.state.index().external_ports,
+                                                    held_external_ports_, port, request.key);
+                                   }});
   const std::vector<std::string> present = BalancerAddressesOf(*service);
   if (choice.ips != present) {
     service->mutable_status()->clear_load_balancer();

@@ -66,10 +66,11 @@ TEST(ServiceFamilies, AreOneOfEachAtMost) {
        "spec.clusterIPs[1]: Invalid value: \"fd00::g\": must be a valid IP address"},
       {{{"10.96.0.7"}, {"IPv6"}, ""},
        "spec.clusterIP: Invalid value: \"10.96.0.7\": expected an IPv6 value as indicated by "
-       "`ipFamilies[0]`"},
+       "`ipFamilies[0]`; to change the first family of a Service delete it and apply it again"},
       {{{"10.96.0.7", "fd00::7"}, {"IPv6", "IPv4"}, "PreferDualStack"},
        "spec.clusterIP: Invalid value: \"10.96.0.7\": expected an IPv6 value as indicated by "
-       "`ipFamilies[0]`; spec.clusterIPs[1]: Invalid value: \"fd00::7\": expected an IPv4 value as "
+       "`ipFamilies[0]`; to change the first family of a Service delete it and apply it again; "
+       "spec.clusterIPs[1]: Invalid value: \"fd00::7\": expected an IPv4 value as "
        "indicated by `ipFamilies[1]`"},
   };
   for (const auto& [given, problem] : cases) {
@@ -159,15 +160,18 @@ TEST(ServiceFamilies, GetASecondOne) {
 TEST(ServiceFamilies, KeepTheFirstOne) {
   std::string problem;
   Changed(kSingle, {{}, {"IPv6"}, "SingleStack"}, &problem);
-  EXPECT_EQ(problem,
-            "spec.clusterIP: Invalid value: \"10.96.0.7\": expected an IPv6 value as indicated by "
-            "`ipFamilies[0]`");
+  EXPECT_EQ(
+      problem,
+      "spec.clusterIP: Invalid value: \"10.96.0.7\": expected an IPv6 value as indicated by "
+      "`ipFamilies[0]`; to change the first family of a Service delete it and apply it again");
 
   Changed(kDual, {kDual.ips, {"IPv6", "IPv4"}, "PreferDualStack"}, &problem);
   EXPECT_NE(problem, "");
 
   Changed({{"None"}, {"IPv4"}, "SingleStack"}, {{"None"}, {"IPv6"}, "SingleStack"}, &problem);
-  EXPECT_EQ(problem, "spec.ipFamilies[0]: Invalid value: [\"IPv6\"]: may not change once set");
+  EXPECT_EQ(problem,
+            "spec.ipFamilies[0]: Invalid value: [\"IPv6\"]: may not change once set; "
+            "to change it delete the Service and apply it again");
 
   Changed(kDual, {{"10.96.0.7", "fd00::9"}, {}, "PreferDualStack"}, &problem);
   EXPECT_EQ(problem,

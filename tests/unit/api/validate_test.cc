@@ -523,19 +523,23 @@ TEST(Validate, KnowsTheIsolationOfANamespace) {
             "values: \"open\", \"closed\"");
 }
 
-TEST(Warnings, TellsWhatIsLegalButNotMeant) {
+TEST(Validate, SaysWhatASourceRangeWithHostBitsShouldBe) {
   v1::Resource service = ValidService();
-  service.mutable_service()->mutable_spec()->set_type("ClusterIP");
-  service.mutable_service()->mutable_spec()->set_load_balancer_ip("192.168.1.9");
-  EXPECT_EQ(JoinProblems(Warnings(service)),
-            "spec.loadBalancerIP: has no effect when `type` is 'ClusterIP'");
-
-  v1::Resource pod = ValidPod();
-  auto* container = pod.mutable_pod()->mutable_spec()->mutable_containers(0);
-  container->add_env()->set_name("A");
-  container->add_env()->set_name("A");
-  EXPECT_EQ(JoinProblems(Warnings(pod)),
-            "spec.containers[0].env[1]: hides previous definition of \"A\"");
+  v1::ServiceSpec* spec = service.mutable_service()->mutable_spec();
+  spec->set_type("LoadBalancer");
+  spec->add_load_balancer_source_ranges("10.1.2.3/20");
+  const std::string at = "spec.loadBalancerSourceRanges[0]: ";
+  EXPECT_EQ(Check(service), at + "Invalid value: \"10.1.2.3/20\": has bits set beyond its length: "
+                                 "give 10.1.0.0/20, or 10.1.2.3/32 for the one address");
+  spec->set_load_balancer_source_ranges(0, "fd00::1/64");
+  EXPECT_EQ(Check(service), at + "Invalid value: \"fd00::1/64\": has bits set beyond its length: "
+                                 "give fd00::/64, or fd00::1/128 for the one address");
+  for (const char* bad : {"10.1.2.3", "10.1.2.3/33", "10.1.2.3/x", "x/8", "/8", ""}) {
+    spec->set_load_balancer_source_ranges(0, bad);
+    EXPECT_EQ(Check(service),
+              at + "Invalid value: \"" + bad +
+                  "\": must be a valid address range, e.g. 10.9.8.0/24 or 2001:db8::/64");
+  }
 }
 
 TEST(JoinProblems, SaysHowManyAreLeftOut) {

@@ -117,8 +117,35 @@ TEST_F(LoadBalancerControllerTest, LeavesOtherClassesToTheirOwners) {
   service.mutable_spec()->set_load_balancer_class("example.com/other");
   world.Put(Wrap(service));
 
-  EXPECT_THAT(Reconcile("a").events, IsEmpty());
+  EXPECT_EQ(Why("a"),
+            "ForeignLoadBalancerClass: spec.loadBalancerClass example.com/other: its address is "
+            "another controller's to give; meshd gives one to Services without a class, and to "
+            "mesh.io/pool");
   EXPECT_THAT(Reconcile("a").writes, IsEmpty());
+
+  service.mutable_status()->mutable_load_balancer()->add_ingress()->set_ip("203.0.113.7");
+  world.Put(Wrap(service));
+  EXPECT_THAT(Reconcile("a").events, IsEmpty());
+}
+
+TEST_F(LoadBalancerControllerTest, GivesNoAddressThatAnotherServesAsItsExternalIp) {
+  v1::Service outside = world.AddService("outside", "outside");
+  outside.mutable_spec()->add_external_ips("192.168.1.1");
+  world.Put(Wrap(outside));
+  Add("a", "", "192.168.1.1");
+  ASSERT_EQ(world.service("a").spec().ports(0).port(), outside.spec().ports(0).port());
+
+  EXPECT_EQ(
+      Why("a"),
+      "AddressInUse: spec.loadBalancerIP 192.168.1.1 is in use by Service default/outside, as "
+      "one of its externalIPs with the same port");
+
+  const auto with = std::make_shared<const v1::Resource>(Wrap(world.service("outside")));
+  outside.mutable_spec()->clear_external_ips();
+  world.Put(Wrap(outside));
+  const auto without = std::make_shared<const v1::Resource>(Wrap(world.service("outside")));
+  EXPECT_THAT(controller.Affected(world.state, {with, without}), ElementsAre(InDefault("a")));
+  EXPECT_EQ(Reconcile("a").writes.size(), 1u);
 }
 
 }  // namespace

@@ -152,6 +152,22 @@ TEST(ServiceAdmission, HandsOutBalancerAddressesAndTakesThemBack) {
   EXPECT_EQ(AddressOf(world, "c"), "192.168.1.240");
 }
 
+TEST(ServiceAdmission, HandsOutNoAddressThatAnotherServesAsItsExternalIp) {
+  World world({.admission = WithPool({"192.168.1.240-192.168.1.241"})});
+  v1::Resource outside = Of("ClusterIP", "outside");
+  outside.mutable_service()->mutable_spec()->add_external_ips("192.168.1.240");
+  ASSERT_TRUE(world.Create(outside).ok());
+
+  ASSERT_TRUE(world.Create(Of("LoadBalancer", "same")).ok());
+  EXPECT_EQ(AddressOf(world, "same"), "192.168.1.241");
+
+  // Another port of the address is free, as it is for externalIPs.
+  v1::Resource other = Of("LoadBalancer", "other");
+  other.mutable_service()->mutable_spec()->mutable_ports(0)->set_port(81);
+  ASSERT_TRUE(world.Create(other).ok());
+  EXPECT_EQ(AddressOf(world, "other"), "192.168.1.240");
+}
+
 TEST(ServiceAdmission, GivesTheBalancerAddressThatIsAskedForOrNone) {
   World world({.admission = WithPool({"192.168.1.240/29"})});
   v1::Resource wish = Of("LoadBalancer", "wish");
