@@ -332,6 +332,21 @@ TEST_F(EdgeTest, AHostPortLeadsToItsPod) {
   }
 }
 
+TEST_F(EdgeTest, APodThatAsksForTheAgentsPortIsToldAndPodsComeAndGo) {
+  cluster().Apply(ServerPod("greedy", "greedy", "n2", "greedy", "", "      hostPort: 6441\n"));
+
+  EXPECT_TRUE(cluster().WaitForPods("app=greedy", 1));
+  EXPECT_TRUE(Eventually([&] {
+    const std::string events = cluster().Meshctl({"get", "events"}).text;
+    const size_t at = events.find("DataplaneFailed");
+    return at != std::string::npos &&
+           events.find("default/pod/greedy port 6441", at) != events.npos;
+  })) << cluster().Meshctl({"get", "events"}).text;
+  cluster().Apply(ServerPod("modest", "modest", "n2", "modest"));
+  EXPECT_TRUE(cluster().WaitForPods("app=modest", 1));
+  EXPECT_EQ(cluster().Meshctl({"delete", "pod", "greedy", "modest", "--timeout=60s"}).exit_code, 0);
+}
+
 TEST_F(EdgeTest, ProcessesOfANodeReachItsOwnPorts) {
   const int port = MakeNodePort("ownport", "echo", "", "", 3);
   for (const char* protocol : kProtocols) {
