@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the packet path carries real connections. Method: see live.h.
+#include <atomic>
+#include <thread>
+
 #include "tests/bpf/live.h"
 
 namespace mesh::dataplane::testing {
@@ -248,6 +251,40 @@ TEST_P(LiveWays, ChecksWhatAttachHasMade) {
   ASSERT_STATUS(pod->DeleteLink(pod->Link("eth0")->ifindex));
 
   EXPECT_EQ(check().code(), absl::StatusCode::kFailedPrecondition) << check();
+}
+
+// As the agent does: on another thread than everything else.
+TEST_P(LiveWays, SettlesPodsWhileOthersComeAndGo) {
+  std::atomic<bool> stop = false;
+  std::thread settler([&] {
+    const absl::Status settled = InNetns(one_.netns->fd(), [&]() -> absl::Status {
+      while (!stop) RETURN_IF_ERROR(one_.dataplane->Settle().status());
+      while (true) {
+        ASSIGN_OR_RETURN(const bool more, one_.dataplane->Settle());
+        if (!more) return absl::OkStatus();
+      }
+    });
+    EXPECT_TRUE(settled.ok()) << settled;
+  });
+  settle_ = false;
+  for (int i = 0; i < 30; ++i) {
+    Pod pod;
+    const std::string name = fmt::format("young{}", i);
+    const absl::Status attached =
+        Attach(pod, one_, fmt::format("10.244.1.{}", 100 + i), kShop, name);
+    const absl::Status as_made = InNetns(one_.netns->fd(), [&]() -> absl::Status {
+      RETURN_IF_ERROR(attached);
+      RETURN_IF_ERROR(one_.dataplane->Check(pod.request));
+      if (i % 3 == 0) return absl::OkStatus();
+      return one_.dataplane->Detach(pod.request.container_id, pod.request.ifname);
+    });
+    EXPECT_TRUE(as_made.ok()) << name << ": " << as_made;
+  }
+  stop = true;
+  settler.join();
+
+  EXPECT_EQ(one_.dataplane->Endpoints()->size(), 13u);
+  EXPECT_FALSE(*one_.dataplane->Settle());
 }
 
 TEST_P(LiveWays, RefusesAnInterfaceNameThatIsTaken) {
