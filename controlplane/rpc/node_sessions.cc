@@ -317,7 +317,10 @@ void NodeSessions::OnAck(Session& session, const v1::Ack& ack) {
     note.object.set_kind("Node");
     note.object.set_api_version("v1");
     note.object.set_name(session.node);
-    note.object.set_uid(session.node);
+    const auto& nodes = cache_.state().nodes;
+    if (const auto node = nodes.find({"", session.node}); node != nodes.end()) {
+      note.object.set_uid(node->second->metadata().uid());
+    }
     note.type = "Warning";
     note.reason = "DataplaneFailed";
     note.message = ack.error();

@@ -63,6 +63,22 @@ TEST_F(NodeSessionsTest, KeepsRangeAndLabelsOfANodeThatComesBack) {
   EXPECT_EQ(Node("n1").status().addresses(0).address(), "192.168.0.2");
 }
 
+TEST_F(NodeSessionsTest, TellsOfANodeAsItsObjectWhatItsDataplaneLacks) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  v1::AgentMessage message;
+  message.mutable_ack()->set_error("no room");
+
+  agent.Say(message);
+
+  const auto& events = world_.cache.state().events;
+  ASSERT_EQ(events.size(), 1u);
+  const v1::Event& event = *events.begin()->second;
+  EXPECT_EQ(event.reason(), "DataplaneFailed");
+  // `meshctl describe node` shows what is about the object with this uid.
+  EXPECT_EQ(event.involved_object().uid(), Node("n1").metadata().uid());
+}
+
 TEST_F(NodeSessionsTest, MakesANodeThatWasDeletedRegisterAgainWithItsRange) {
   FakeAgent first(world_, sessions_);
   first.Hello("n0", "192.168.0.9");
