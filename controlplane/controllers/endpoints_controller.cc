@@ -16,7 +16,6 @@ namespace mesh::controlplane {
 namespace {
 
 constexpr char kWeightAnnotation[] = "mesh.io/weight";
-constexpr absl::Duration kLookAgain = absl::Seconds(2);
 constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
 
 std::string ProtocolOf(const std::string& protocol) { return protocol.empty() ? "TCP" : protocol; }
@@ -145,15 +144,14 @@ PortSet PortsLeft(const v1::Service& service, const v1::EndpointSlice& slice,
 
 // Pods that the Service does not select any more (a new selector, other labels, another targetPort)
 // and that go on running stay as endpoints that are not ready: who is connected stays connected,
-// nobody new comes. Whether there are any.
-bool KeepWhoLeft(const ClusterState& state, const v1::Service& service, const std::string& family,
+// nobody new comes. How each of them ends is told by StateIndex::unready_endpoints.
+void KeepWhoLeft(const ClusterState& state, const v1::Service& service, const std::string& family,
                  const std::vector<const v1::EndpointSlice*>& existing, EndpointGroups* groups) {
   std::map<std::string, std::set<std::tuple<std::string, std::string, int32_t>>> now;  // by uid
   for (const auto& [ports, endpoints] : *groups) {
     for (const v1::Endpoint& endpoint : endpoints)
       now[endpoint.target_ref().uid()].insert(ports.begin(), ports.end());
   }
-  bool any = false;
   for (const v1::EndpointSlice* slice : existing) {
     for (const v1::Endpoint& was : slice->endpoints()) {
       const v1::ObjectReference& target = was.target_ref();
@@ -166,10 +164,8 @@ bool KeepWhoLeft(const ClusterState& state, const v1::Service& service, const st
       v1::Endpoint endpoint = EndpointOf(state, service, *pod, std::move(ip), false);
       endpoint.mutable_conditions()->set_ready(false);
       (*groups)[std::move(left)].push_back(std::move(endpoint));
-      any = true;
     }
   }
-  return any;
 }
 
 std::string PodList(const std::vector<const v1::Pod*>& pods) {
@@ -226,6 +222,12 @@ std::vector<ObjectKey> EndpointsController::Affected(const ClusterState& state,
     for (ObjectKey& key :
          state.ServicesSelecting(pod.metadata().namespace_(), pod.metadata().labels()))
       keys.insert(std::move(key));
+    // Those that it has left, and that keep it until it ends.
+    const auto& unready = state.index().unready_endpoints;
+    if (auto it = unready.find({pod.metadata().namespace_(), pod.metadata().name()});
+        it != unready.end()) {
+      for (const std::string& name : it->second) keys.insert({pod.metadata().namespace_(), name});
+    }
   };
   ForEachSide(change, [&](const v1::Resource& side) {
     if (side.has_service()) keys.insert(KeyOf(side));
@@ -248,7 +250,7 @@ std::vector<ObjectKey> EndpointsController::Affected(const ClusterState& state,
 }
 
 ReconcileResult EndpointsController::Reconcile(const ClusterState& state, const ObjectKey& key,
-                                               absl::Time now) const {
+                                               absl::Time) const {
   ReconcileResult result;
   std::vector<const v1::EndpointSlice*> ours;
   std::vector<const v1::EndpointSlice*> others;
@@ -275,9 +277,7 @@ ReconcileResult EndpointsController::Reconcile(const ClusterState& state, const 
                  [&](const auto* slice) { return AddressFamilyOf(*slice) == family; });
     EndpointGroups groups;
     if (has) groups = GroupEndpoints(state, *service, family, pods);
-    // That such a pod is gone is not told by the labels by which Services are looked up.
-    if (has && KeepWhoLeft(state, *service, family, existing, &groups))
-      Earlier(&result.requeue_at, now + kLookAgain);
+    if (has) KeepWhoLeft(state, *service, family, existing, &groups);
     for (Write& write : PlanSlices(state, key, has ? service : nullptr, family, groups, existing)) {
       result.writes.push_back(std::move(write));
     }

@@ -98,7 +98,20 @@ void StateIndex::Note(const ObjectKey& key, const v1::Pod& pod, bool add) {
 void StateIndex::Note(const ObjectKey& key, const v1::EndpointSlice& slice, bool add) {
   const auto& labels = slice.metadata().labels();
   auto label = labels.find(kServiceNameLabel);
-  if (label != labels.end()) File(&slices, {key.ns, label->second}, key.name, add);
+  if (label == labels.end()) return;
+  File(&slices, {key.ns, label->second}, key.name, add);
+  for (const v1::Endpoint& endpoint : slice.endpoints()) {
+    if (endpoint.conditions().ready() || endpoint.target_ref().name().empty()) continue;
+    const ObjectKey pod{key.ns, endpoint.target_ref().name()};
+    if (add) {
+      unready_endpoints[pod].insert(label->second);
+      continue;
+    }
+    auto it = unready_endpoints.find(pod);
+    if (it == unready_endpoints.end()) continue;
+    if (auto one = it->second.find(label->second); one != it->second.end()) it->second.erase(one);
+    if (it->second.empty()) unready_endpoints.erase(it);
+  }
 }
 
 }  // namespace mesh::controlplane

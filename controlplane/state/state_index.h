@@ -52,6 +52,10 @@ struct StateIndex {
   std::map<LabelKey, std::set<std::string>> pods;
   // Names of EndpointSlices, by the Service that their label names.
   std::map<ObjectKey, std::set<std::string>> slices;
+  // Names of Services, by each pod that a slice of theirs has as an endpoint that is not ready:
+  // once for each such slice. A pod that a Service does not select any more is found there; the
+  // ready ones are found by their labels.
+  std::map<ObjectKey, std::multiset<std::string>> unready_endpoints;
 
   void Note(const ObjectKey& key, const v1::Service& service, bool add);
   void Note(const ObjectKey& key, const v1::Pod& pod, bool add);

@@ -97,7 +97,9 @@ TEST_F(EndpointsControllerTest, KeepsAPodThatLeavesForThoseWhoAreConnected) {
   world.Put(Wrap(leaver));
   Settle();
   EXPECT_THAT(Lines(Slice("web")), ElementsAre("10.244.0.2 ready serving", "10.244.1.2 serving"));
-  EXPECT_TRUE(Reconcile().requeue_at.has_value()) << "nothing tells that it ends";
+  // It ends without a label of the Service, and is told all the same.
+  const auto left = std::make_shared<const v1::Resource>(Wrap(world.pod("web-2")));
+  EXPECT_THAT(controller.Affected(world.state, {left, nullptr}), ElementsAre(InDefault("web")));
 
   v1::Service service = world.service("web");
   service.mutable_spec()->mutable_ports(0)->mutable_target_port()->set_int_value(8080);
@@ -114,7 +116,8 @@ TEST_F(EndpointsControllerTest, KeepsAPodThatLeavesForThoseWhoAreConnected) {
   Settle();
   for (const auto& [key, slice] : world.state.endpoint_slices)
     EXPECT_THAT(Lines(*slice), IsEmpty());
-  EXPECT_FALSE(Reconcile().requeue_at.has_value());
+  EXPECT_THAT(controller.Affected(world.state, {left, nullptr}), IsEmpty());
+  EXPECT_THAT(world.state.index().unready_endpoints, IsEmpty());
 }
 
 TEST_F(EndpointsControllerTest, LeavesOutFinishedPods) {
