@@ -279,7 +279,10 @@ class Lister {
   absl::Status FlowOwners() {
     ASSIGN_OR_RETURN(const dataplane::FlowUsage usage, dataplane_.FlowOwners());
     for (const dataplane::FlowOwner& owner : usage.owners) {
-      if (!request_.namespace_().empty() && owner.ns != request_.namespace_()) continue;
+      // Pods of other nodes have no name here; meshd gives it, and chooses.
+      const bool nameless = owner.ns.empty() && owner.ip != IpAddress();
+      if (!request_.namespace_().empty() && owner.ns != request_.namespace_() && !nameless)
+        continue;
       v1::FlowOwnerRow* to = out_->add_flow_owners();
       if (owner.ip != IpAddress()) to->set_address(owner.ip.ToString());
       to->set_namespace_(owner.ns);

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/rpc/control_service.h"
 
+#include <algorithm>
+#include <map>
+#include <memory>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "api/schema/schema.h"
 #include "common/status.h"
@@ -161,6 +166,42 @@ grpc::ServerBidiReactor<v1::ExecInput, v1::ExecOutput>* ControlService::Exec(
   return ProxyExec(channels_);
 }
 
+namespace {
+
+// A node counts the flows of other nodes' pods too, and knows those by their addresses only.
+void NameFlowOwners(const WatchCache& cache, const std::string& ns,
+                    v1::ListDataplaneResponse* response) {
+  const auto unnamed = [](const v1::FlowOwnerRow& row) {
+    return row.pod().empty() && !row.address().empty();
+  };
+  const auto& nodes = response->nodes();
+  if (std::none_of(nodes.begin(), nodes.end(), [&](const v1::DataplaneNode& node) {
+        return std::any_of(node.flow_owners().begin(), node.flow_owners().end(), unnamed);
+      })) {
+    return;
+  }
+  std::map<std::string, std::shared_ptr<const v1::Resource>> by_ip;
+  for (const auto& pod : cache.List(v1::KIND_POD, "").items) {
+    by_ip[pod->pod().status().pod_ip()] = pod;
+    for (const v1::PodIP& ip : pod->pod().status().pod_ips()) by_ip[ip.ip()] = pod;
+  }
+  for (v1::DataplaneNode& node : *response->mutable_nodes()) {
+    for (v1::FlowOwnerRow& row : *node.mutable_flow_owners()) {
+      const auto pod = unnamed(row) ? by_ip.find(row.address()) : by_ip.end();
+      if (pod == by_ip.end()) continue;
+      row.set_namespace_(MetaOf(*pod->second).namespace_());
+      row.set_pod(MetaOf(*pod->second).name());
+    }
+    if (ns.empty()) continue;
+    auto* rows = node.mutable_flow_owners();
+    rows->erase(std::remove_if(rows->begin(), rows->end(),
+                               [&](const v1::FlowOwnerRow& row) { return row.namespace_() != ns; }),
+                rows->end());
+  }
+}
+
+}  // namespace
+
 grpc::ServerUnaryReactor* ControlService::ListDataplane(grpc::CallbackServerContext* context,
                                                         const v1::ListDataplaneRequest* request,
                                                         v1::ListDataplaneResponse* response) {
@@ -173,7 +214,12 @@ grpc::ServerUnaryReactor* ControlService::ListDataplane(grpc::CallbackServerCont
       nodes.push_back(MetaOf(*node).name());
     }
   }
-  ProxyListDataplane(channels_, std::move(nodes), *request, Answer(reactor, response));
+  ProxyListDataplane(channels_, std::move(nodes), *request,
+                     [this, ns = request->namespace_(), done = Answer(reactor, response)](
+                         absl::StatusOr<v1::ListDataplaneResponse> gathered) {
+                       if (gathered.ok()) NameFlowOwners(cache_, ns, &*gathered);
+                       done(std::move(gathered));
+                     });
   return reactor;
 }
 

@@ -44,12 +44,13 @@ class NamelessDataplane : public dataplane::FakeDataplane {
     return std::vector<dataplane::ConntrackRow>{row, direct, outside, one_way};
   }
   absl::StatusOr<dataplane::FlowUsage> FlowOwners() const override {
-    return dataplane::FlowUsage{
-        30,
-        1000,
-        4,
-        500,
-        {{*IpAddress::Parse("10.244.1.7"), "shop", "web-1", 20, 970}, {{}, "", "", 10, 970}}};
+    return dataplane::FlowUsage{30,
+                                1000,
+                                4,
+                                500,
+                                {{*IpAddress::Parse("10.244.1.7"), "shop", "web-1", 20, 970},
+                                 {{}, "", "", 10, 970},
+                                 {*IpAddress::Parse("10.244.2.9"), "", "", 7, 970}}};
   }
 };
 
@@ -82,13 +83,17 @@ TEST_F(ListRowsTest, OwnersOfFlowsComeWithTheOccupancyOfTheTable) {
   EXPECT_EQ(out.max_entries(), 1000u);
   EXPECT_EQ(out.entries6(), 4u);
   EXPECT_EQ(out.max_entries6(), 500u);
-  ASSERT_EQ(out.flow_owners_size(), 2);
+  ASSERT_EQ(out.flow_owners_size(), 3);
   EXPECT_EQ(out.flow_owners(0).address(), "10.244.1.7");
   EXPECT_EQ(out.flow_owners(0).pod(), "web-1");
   EXPECT_EQ(out.flow_owners(0).flows(), 20u);
   EXPECT_EQ(out.flow_owners(0).limit(), 970u);
   EXPECT_EQ(out.flow_owners(1).address(), "");
-  EXPECT_EQ(List(v1::DATAPLANE_TABLE_FLOW_OWNERS, "shop").flow_owners_size(), 1);
+  // Whose pod of another node it is, meshd knows.
+  const v1::DataplaneNode shop = List(v1::DATAPLANE_TABLE_FLOW_OWNERS, "shop");
+  ASSERT_EQ(shop.flow_owners_size(), 2);
+  EXPECT_EQ(shop.flow_owners(1).address(), "10.244.2.9");
+  EXPECT_EQ(List(v1::DATAPLANE_TABLE_FLOW_OWNERS, "till").flow_owners_size(), 1);
 }
 
 TEST_F(ListRowsTest, ServicesHaveNamesAndTheirBackends) {
