@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -26,17 +27,16 @@ class FlowCarrier {
   using Key = typename F::FlowKey;
   using Value = typename F::FlowValue;
 
-  FlowCarrier(int from_fd, int to_fd, RowTranslation rows)
-      : from_fd_(from_fd), to_fd_(to_fd), rows_(std::move(rows)) {}
+  FlowCarrier(int from_fd, int to_fd, uint64_t begun_ns, RowTranslation rows)
+      : from_fd_(from_fd), to_fd_(to_fd), begun_ns_(begun_ns), rows_(std::move(rows)) {}
 
   absl::Status Carry(const std::string& from_key, Carried* carried) {
     Key key;
-    Value flow, other;
+    Value flow;
     ASSIGN_OR_RETURN(bool there, Read(from_key, &key, &flow));
     if (!there) return absl::OkStatus();  // the old program has ended it
     const Key partner = PartnerKey<F>(key, flow);
-    if (bpf_map_lookup_elem(to_fd_, &partner, &other) == 0 &&
-        !SameBytes(PartnerKey<F>(partner, other), key)) {
+    if (!GivesWay(key, partner, flow) || !GivesWay(partner, key, flow)) {
       ++carried->present;
       return absl::OkStatus();
     }
@@ -62,6 +62,19 @@ class FlowCarrier {
   }
 
  private:
+  // False when the new table has `key` with another answer than `partner`. One that is over for
+  // `flow`, which has its place since, goes.
+  bool GivesWay(const Key& key, const Key& partner, const Value& flow) {
+    Value other;
+    if (bpf_map_lookup_elem(to_fd_, &key, &other) != 0) return true;
+    const Key other_partner = PartnerKey<F>(key, other);
+    if (SameBytes(other_partner, partner)) return true;
+    if (other.last_seen_ns >= std::min<uint64_t>(flow.last_seen_ns, begun_ns_)) return false;
+    bpf_map_delete_elem(to_fd_, &key);
+    bpf_map_delete_elem(to_fd_, &other_partner);
+    return true;
+  }
+
   // False when the old table does not have it, or when it does not fit.
   absl::StatusOr<bool> Read(const std::string& from_key, Key* key, Value* flow) {
     value_.resize(rows_.from().value_bytes);
@@ -71,6 +84,7 @@ class FlowCarrier {
   }
 
   const int from_fd_, to_fd_;
+  const uint64_t begun_ns_;
   const RowTranslation rows_;
   std::string value_;
 };
@@ -78,7 +92,7 @@ class FlowCarrier {
 }  // namespace
 
 template <typename F>
-absl::StatusOr<Carried> CarryFlows(int from_fd, int to_fd) {
+absl::StatusOr<Carried> CarryFlows(int from_fd, int to_fd, uint64_t begun_ns) {
   ASSIGN_OR_RETURN(RowLayout from, RowLayout::Of(from_fd));
   ASSIGN_OR_RETURN(RowLayout to, RowLayout::Of(to_fd));
   if (to.key_bytes != sizeof(typename F::FlowKey) ||
@@ -89,7 +103,7 @@ absl::StatusOr<Carried> CarryFlows(int from_fd, int to_fd) {
   ASSIGN_OR_RETURN(const KernelMapBase source,
                    KernelMapBase::Adopt(from_fd, key_bytes, from.value_bytes));
   ASSIGN_OR_RETURN(RowTranslation rows, RowTranslation::Make(std::move(from), std::move(to), {}));
-  FlowCarrier<F> carrier(from_fd, to_fd, std::move(rows));
+  FlowCarrier<F> carrier(from_fd, to_fd, begun_ns, std::move(rows));
   Carried carried;
   for (int pass = 0; pass < kPasses; ++pass) {
     absl::Status problem;
@@ -103,7 +117,7 @@ absl::StatusOr<Carried> CarryFlows(int from_fd, int to_fd) {
   return carried;
 }
 
-template absl::StatusOr<Carried> CarryFlows<V4>(int from_fd, int to_fd);
-template absl::StatusOr<Carried> CarryFlows<V6>(int from_fd, int to_fd);
+template absl::StatusOr<Carried> CarryFlows<V4>(int from_fd, int to_fd, uint64_t begun_ns);
+template absl::StatusOr<Carried> CarryFlows<V6>(int from_fd, int to_fd, uint64_t begun_ns);
 
 }  // namespace mesh::dataplane

@@ -6,6 +6,7 @@
 #include <linux/membarrier.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -168,6 +169,10 @@ void AwaitPackets() {
 absl::StatusOr<TakeOver> TakeOver::Begin(const mesh_config& config, Options options) {
   LogLibbpf();
   TakeOver out(std::move(options));
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  out.begun_ns_ =
+      static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
   RETURN_IF_ERROR(out.FindBefore());
   RETURN_IF_ERROR(out.DropUnused());
   RETURN_IF_ERROR(out.SetAside());
@@ -409,11 +414,12 @@ absl::Status TakeOver::CarryTables(const Programs& programs) {
 }
 
 template <typename W>
-absl::Status CarryFlowsFrom(const std::string& folder, const Programs& programs) {
+absl::Status CarryFlowsFrom(const std::string& folder, const Programs& programs,
+                            uint64_t begun_ns) {
   const UniqueFd from = OpenPin(folder, W::kFlowMap);
   if (!from || !programs.has_map(W::kFlowMap)) return absl::OkStatus();
   const absl::StatusOr<Carried> carried =
-      CarryFlows<typename W::Rows>(from.get(), programs.map(W::kFlowMap));
+      CarryFlows<typename W::Rows>(from.get(), programs.map(W::kFlowMap), begun_ns);
   if (absl::IsNotFound(carried.status()) || absl::IsFailedPrecondition(carried.status())) {
     spdlog::warn("connections begin anew: {}", std::string(carried.status().message()));
     return absl::OkStatus();
@@ -428,8 +434,8 @@ absl::Status CarryFlowsFrom(const std::string& folder, const Programs& programs)
 
 absl::Status TakeOver::CarryFlows(const Programs& programs) {
   for (const std::string& folder : before_) {
-    RETURN_IF_ERROR(CarryFlowsFrom<Ways4>(folder, programs));
-    RETURN_IF_ERROR(CarryFlowsFrom<Ways6>(folder, programs));
+    RETURN_IF_ERROR(CarryFlowsFrom<Ways4>(folder, programs, begun_ns_));
+    RETURN_IF_ERROR(CarryFlowsFrom<Ways6>(folder, programs, begun_ns_));
   }
   return absl::OkStatus();
 }

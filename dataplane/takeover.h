@@ -83,6 +83,8 @@ class TakeOver {
   std::vector<std::string> before_;
   // Numbers of the maps that the programs at the hooks use.
   std::vector<uint32_t> live_maps_;
+  // Clock of mesh_flow_value::last_seen_ns. No program of this agent stood at a hook then.
+  uint64_t begun_ns_ = 0;
   // Whether the hooks went through a turnout: nothing was opened in the old table since.
   bool turned_ = false;
 };

@@ -32,6 +32,8 @@ struct OldFlow {
   uint64_t last_seen_ns, packets, bytes;
 };
 
+constexpr uint64_t kBegunNs = 1ULL << 50;
+
 class Migrate : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -112,7 +114,7 @@ TEST_F(Migrate, AFlowKeepsEveryFieldAndNewOnesAreZero) {
   const int from = bpf_map__fd(old_->maps.mesh_flow), to = programs_->map(MESH_FLOW_MAP_NAME);
   ASSERT_EQ(bpf_map_update_elem(from, &key, &flow, 0), 0);
 
-  const absl::StatusOr<Carried> carried = CarryFlows<V4>(from, to);
+  const absl::StatusOr<Carried> carried = CarryFlows<V4>(from, to, kBegunNs);
 
   ASSERT_TRUE(carried.ok()) << carried.status();
   EXPECT_EQ(carried->rows, 1u);
@@ -142,11 +144,61 @@ TEST_F(Migrate, AFlowThatItsClientBeganAnewIsNotOverwritten) {
   ASSERT_EQ(bpf_map_update_elem(from, &key, &flow, 0), 0);
   ASSERT_EQ(bpf_map_update_elem(to, &key, &anew, 0), 0);
 
-  ASSERT_TRUE(CarryFlows<V4>(from, to).ok());
+  ASSERT_TRUE(CarryFlows<V4>(from, to, kBegunNs).ok());
 
   mesh_flow_value row;
   ASSERT_EQ(bpf_map_lookup_elem(to, &key, &row), 0);
   EXPECT_EQ(row.daddr, 30u);
+}
+
+// An older build was replaced and comes back: in its table is what it had then. The port of a flow
+// that was over has another one since.
+TEST_F(Migrate, AFlowOfAnEarlierTimeGivesWay) {
+  const mesh_flow_key client{1, 9, 3, 53, 6, {}}, answer{9, 7, 53, 1000, 6, {}};
+  const mesh_flow_key former_client{2, 9, 4, 53, 6, {}};
+  OldFlow flow{};
+  flow.saddr = 7;
+  flow.daddr = 9;
+  flow.sport = 1000;
+  flow.dport = 53;
+  flow.last_seen_ns = kBegunNs - 10;
+  OldFlow reply{};
+  reply.saddr = 9;
+  reply.daddr = 1;
+  reply.sport = 53;
+  reply.dport = 3;
+  reply.last_seen_ns = kBegunNs - 10;
+  mesh_flow_value former{};
+  former.saddr = 7;
+  former.daddr = 9;
+  former.sport = 1000;
+  former.dport = 53;
+  former.last_seen_ns = kBegunNs - 20;
+  mesh_flow_value former_reply{};
+  former_reply.saddr = 9;
+  former_reply.daddr = 2;
+  former_reply.sport = 53;
+  former_reply.dport = 4;
+  const int from = bpf_map__fd(old_->maps.mesh_flow), to = programs_->map(MESH_FLOW_MAP_NAME);
+  ASSERT_EQ(bpf_map_update_elem(from, &client, &flow, 0), 0);
+  ASSERT_EQ(bpf_map_update_elem(from, &answer, &reply, 0), 0);
+
+  for (const uint64_t seen_ns : {kBegunNs - 20, kBegunNs - 5, kBegunNs + 5}) {
+    SCOPED_TRACE(seen_ns);
+    const bool gives_way = seen_ns < flow.last_seen_ns;
+    bpf_map_delete_elem(to, &client);
+    former.last_seen_ns = former_reply.last_seen_ns = seen_ns;
+    ASSERT_EQ(bpf_map_update_elem(to, &former_client, &former, 0), 0);
+    ASSERT_EQ(bpf_map_update_elem(to, &answer, &former_reply, 0), 0);
+
+    ASSERT_TRUE(CarryFlows<V4>(from, to, kBegunNs).ok());
+
+    mesh_flow_value row;
+    ASSERT_EQ(bpf_map_lookup_elem(to, &answer, &row), 0);
+    EXPECT_EQ(row.daddr, gives_way ? 1u : 2u);
+    EXPECT_EQ(bpf_map_lookup_elem(to, &client, &row) == 0, gives_way);
+    EXPECT_EQ(bpf_map_lookup_elem(to, &former_client, &row) == 0, !gives_way);
+  }
 }
 
 TEST_F(Migrate, RowsWhoseKeyCannotBeMadeAreRefused) {
