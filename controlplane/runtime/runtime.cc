@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "controlplane/controllers/announce_controller.h"
 #include "controlplane/controllers/deployment_controller.h"
 #include "controlplane/controllers/endpoints_controller.h"
 #include "controlplane/controllers/garbage_controllers.h"
@@ -26,6 +27,7 @@ class Loops : public Runtime {
     controllers_.push_back(std::make_unique<ReplicaSetController>());
     controllers_.push_back(std::make_unique<EndpointsController>(options.cluster_range));
     controllers_.push_back(std::make_unique<LoadBalancerController>(options.load_balancer_pools));
+    controllers_.push_back(std::make_unique<AnnounceController>());
     controllers_.push_back(std::make_unique<NodeLifeController>(options.node_life));
     controllers_.push_back(std::make_unique<NamespaceController>());
     controllers_.push_back(std::make_unique<GarbageController>());

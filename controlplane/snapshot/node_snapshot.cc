@@ -340,7 +340,9 @@ std::optional<v1::ServiceState> BuildService(const ClusterState& state, const Ob
     for (const v1::EndpointSlice* slice : slices) AddEndpoints(*slice, 0, port_state);
     SortBackends(port_state);
   }
-  if (!out.load_balancer_ips().empty()) out.set_announcing_node(AnnouncingNode(state, out));
+  if (!out.load_balancer_ips().empty()) {
+    out.set_announcing_node(AnnouncingNode(state, out, KeptAnnouncer(service)));
+  }
   return out;
 }
 
@@ -352,7 +354,16 @@ bool MayAnnounce(const v1::Node& node) {
          });
 }
 
-std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& service) {
+std::string KeptAnnouncer(const v1::Service& service) {
+  for (const v1::Condition& condition : service.status().conditions()) {
+    if (condition.type() == kAnnouncedCondition && condition.status() == "True")
+      return condition.message();
+  }
+  return "";
+}
+
+std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& service,
+                           std::string_view kept) {
   std::set<std::string> local;  // nodes with an endpoint that takes new flows
   if (service.external_traffic_local()) {
     for (const v1::ServicePortState& port : service.ports()) {
@@ -367,6 +378,7 @@ std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& se
   for (const auto& [node_key, node] : state.nodes) {
     if (!MayAnnounce(*node)) continue;
     if (service.external_traffic_local() && !local.contains(node_key.name)) continue;
+    if (node_key.name == kept) return node_key.name;
     const uint64_t weight = RendezvousWeight(key, node_key.name);
     if (!best.empty() && weight <= best_weight) continue;
     best = node_key.name;

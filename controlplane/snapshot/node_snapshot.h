@@ -18,9 +18,15 @@ namespace mesh::controlplane {
 // range is not told: nullopt.
 std::optional<v1::ServiceState> BuildService(const ClusterState& state, const ObjectKey& key);
 // The node that answers for the Service's load balancer addresses: of the ready ones (with
-// externalTrafficPolicy Local: of those with a ready endpoint) the one whose rendezvous hash with
-// the Service is highest, so that a node's end moves only what it had. Empty: none.
-std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& service);
+// externalTrafficPolicy Local: of those with a ready endpoint) `kept`, else the one whose
+// rendezvous hash with the Service is highest, so that a node's end moves only what it had. Empty:
+// none.
+std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& service,
+                           std::string_view kept = {});
+// The condition of a Service that names its announcing node, as the message. It is the choice of
+// before, which stays while the node can (controllers/announce_controller.h).
+inline constexpr char kAnnouncedCondition[] = "mesh.io/Announced";
+std::string KeptAnnouncer(const v1::Service& service);
 bool MayAnnounce(const v1::Node& node);
 // The node's range of IPv6 addresses; empty: none.
 std::string PodCidr6(const v1::Node& node);

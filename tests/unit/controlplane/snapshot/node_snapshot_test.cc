@@ -271,6 +271,33 @@ TEST(AnnouncingNode, MovesOnlyWhatADeadNodeHad) {
   }
 }
 
+// Connections go through it: with a translated source they would end.
+TEST(AnnouncingNode, StaysWhileItCanThoughABetterOneComes) {
+  ClusterState state;
+  for (const char* name : {"n1", "n2"}) {
+    AddNode(state, name, "192.168.0.1", "10.244.0.0/24");
+    SetReady(state, name, "True");
+  }
+  AddService(state, "web", "10.96.0.20");
+  Edit(state, "web", [](v1::Service* service) {
+    service->mutable_spec()->set_type("LoadBalancer");
+    service->mutable_status()->mutable_load_balancer()->add_ingress()->set_ip("192.168.1.9");
+  });
+  const std::string best = BuildService(state, {"shop", "web"})->announcing_node();
+  const std::string other = best == "n1" ? "n2" : "n1";
+
+  Edit(state, "web", [&](v1::Service* service) {
+    v1::Condition* kept = service->mutable_status()->add_conditions();
+    kept->set_type(kAnnouncedCondition);
+    kept->set_status("True");
+    kept->set_message(other);
+  });
+  EXPECT_EQ(BuildService(state, {"shop", "web"})->announcing_node(), other);
+
+  SetReady(state, other, "Unknown");
+  EXPECT_EQ(BuildService(state, {"shop", "web"})->announcing_node(), best);
+}
+
 TEST(AnnouncingNode, IsOneWithAnEndpointWherePolicyIsLocal) {
   ClusterState state;
   for (const char* name : {"n1", "n2"}) {
