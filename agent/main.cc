@@ -26,6 +26,8 @@
 #include "common/ip_address.h"
 #include "common/log.h"
 #include "common/real_loop.h"
+#include "common/socket_address.h"
+#include "common/status.h"
 #include "common/unique_fd.h"
 #include "common/version.h"
 #include "fmt/format.h"
@@ -52,9 +54,13 @@ struct Flags {
   std::string log_level = "info";
 };
 
-int Fail(const std::string& message) {
+// docs/errors.md
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+
+int Fail(const std::string& message, int code = kExitFailed) {
   std::fprintf(stderr, "mesh-agent: error: %s\n", message.c_str());
-  return 1;
+  return code;
 }
 
 std::string HostName() {
@@ -75,6 +81,14 @@ absl::StatusOr<std::map<std::string, std::string>> ParseLabels(
     out[word.substr(0, equals)] = word.substr(equals + 1);
   }
   return out;
+}
+
+absl::Status CheckEndpoints(const Flags& flags) {
+  for (const std::string& server : flags.servers) {
+    RETURN_IF_ERROR(CheckHostPort("--server", server));
+  }
+  if (flags.listen.empty()) return absl::OkStatus();
+  return CheckHostPort("--listen", flags.listen, HostPart::kMayBeEmpty);
 }
 
 absl::Status MakeFolder(const std::string& path, mode_t mode) {
@@ -107,9 +121,12 @@ NodeStatePtr LoadState(const std::string& path, const std::string& node_name) {
 int Main(Flags flags) {
   InitLog(flags.log_level);
   auto labels = ParseLabels(flags.labels);
-  if (!labels.ok()) return Fail(std::string(labels.status().message()));
+  if (!labels.ok()) return Fail(std::string(labels.status().message()), kExitUsage);
   auto addresses = ParseNodeIp(flags.node_ip);
-  if (!addresses.ok()) return Fail(std::string(addresses.status().message()));
+  if (!addresses.ok()) return Fail(std::string(addresses.status().message()), kExitUsage);
+  if (absl::Status ends = CheckEndpoints(flags); !ends.ok()) {
+    return Fail(std::string(ends.message()), kExitUsage);
+  }
   if (addresses->v6 == IpAddress()) addresses->v6 = FindNodeIp6(addresses->v4);
   const std::string node_ip = addresses->v4.ToString();
   const std::string node_ip6 = addresses->v6 == IpAddress() ? "" : addresses->v6.ToString();
@@ -235,17 +252,20 @@ int main(int argc, char** argv) {
       {"auto", mesh::agent::XdpMode::kAuto},
       {"on", mesh::agent::XdpMode::kOn},
       {"off", mesh::agent::XdpMode::kOff}};
-  app.add_option("--xdp", flags.xdp,
-                 "auto, on or off: forward established flows from outside by XDP on the uplink "
-                 "(default auto: where the uplink is a device, not a veth or bridge)")
-      ->transform(CLI::CheckedTransformer(xdp_modes).description(""))
-      ->type_name("MODE");
-  app.add_option("--log-level", flags.log_level, "trace, debug, info, warn, error or off")
+  std::string xdp = "auto";
+  app.add_option("--xdp", xdp,
+                 "forward established flows from outside by XDP on the uplink (auto: where the "
+                 "uplink is a device, not a veth or bridge)")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->capture_default_str();
+  app.add_option("--log-level", flags.log_level, "what is logged to standard error")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return app.exit(error) == 0 ? 0 : mesh::agent::kExitUsage;
   }
+  flags.xdp = xdp_modes.at(xdp);
   return mesh::agent::Main(std::move(flags));
 }

@@ -3,8 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 
+#include "absl/types/span.h"
 #include "common/ip_address.h"
 #include "common/status.h"
 
@@ -25,13 +28,17 @@ absl::Status CheckLength(const char* flag, const IpPrefix& range, int longest) {
                                                 range.base().is_v4() ? "IPv4" : "IPv6", longest));
 }
 
-absl::Status CheckUsable6(const char* flag, const IpPrefix& range) {
-  for (const char* kept : {"::/8", "fe80::/10", "ff00::/8"}) {
+absl::Status CheckUsable(const char* flag, const IpPrefix& range) {
+  static constexpr std::array kKept4 = {"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16",
+                                        "224.0.0.0/4"};
+  static constexpr std::array kKept6 = {"::/8", "fe80::/10", "ff00::/8"};
+  const bool is_v4 = range.base().is_v4();
+  for (const char* kept : is_v4 ? absl::MakeConstSpan(kKept4) : absl::MakeConstSpan(kKept6)) {
     if (!range.Overlaps(*IpPrefix::Parse(kept))) continue;
-    return absl::InvalidArgumentError(
-        fmt::format("{} {}: overlaps {}, which is not for hosts; use a range of fd00::/8 or one "
-                    "that is routed to you",
-                    flag, range.ToString(), kept));
+    return absl::InvalidArgumentError(fmt::format(
+        "{} {}: overlaps {}, which is not for hosts; use a range of {} or one that is routed to "
+        "you",
+        flag, range.ToString(), kept, is_v4 ? "10.0.0.0/8" : "fd00::/8"));
   }
   return absl::OkStatus();
 }
@@ -49,6 +56,7 @@ absl::StatusOr<DualRange> ParseDual(const char* flag, const std::string& text, i
                       flag, text));
     }
     RETURN_IF_ERROR(CheckLength(flag, first, longest4));
+    RETURN_IF_ERROR(CheckUsable(flag, first));
     return out;
   }
   ASSIGN_OR_RETURN(const IpPrefix second, ParseRange(flag, text.substr(comma + 1)));
@@ -64,7 +72,8 @@ absl::StatusOr<DualRange> ParseDual(const char* flag, const std::string& text, i
   out.v6 = second;
   RETURN_IF_ERROR(CheckLength(flag, first, longest4));
   RETURN_IF_ERROR(CheckLength(flag, second, longest6));
-  RETURN_IF_ERROR(CheckUsable6(flag, second));
+  RETURN_IF_ERROR(CheckUsable(flag, first));
+  RETURN_IF_ERROR(CheckUsable(flag, second));
   return out;
 }
 
@@ -114,6 +123,33 @@ absl::StatusOr<ClusterRanges> ParseClusterRanges(const std::string& cluster_cidr
 
 absl::Status CheckClusterRanges(const std::string& cluster_cidr, const std::string& service_cidr) {
   return ParseClusterRanges(cluster_cidr, service_cidr).status();
+}
+
+absl::Status CheckClusterDomain(const std::string& text) {
+  // 253 bytes of a name, less those of "SERVICE.NAMESPACE.svc." with labels of 63.
+  constexpr size_t kDomainMax = 253 - (64 + 64 + 4);
+  constexpr size_t kLabelMax = 63;
+  const auto refuse = [&](const std::string& why) {
+    return absl::InvalidArgumentError(fmt::format("--cluster-domain \"{}\": {}", text, why));
+  };
+  if (text.size() > kDomainMax) {
+    return refuse(fmt::format("must be no more than {} bytes", kDomainMax));
+  }
+  const auto is_alnum = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  for (size_t begin = 0; begin <= text.size();) {
+    const std::string label = text.substr(begin, text.find('.', begin) - begin);
+    const bool fits =
+        !label.empty() && label.size() <= kLabelMax && is_alnum(label.front()) &&
+        is_alnum(label.back()) &&
+        std::all_of(label.begin(), label.end(), [&](char c) { return is_alnum(c) || c == '-'; });
+    if (!fits) {
+      return refuse(
+          "must be labels of lower-case letters, digits and '-' with a dot between them, such as "
+          "cluster.local");
+    }
+    begin += label.size() + 1;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<PortRange> ParseNodePortRange(const std::string& text) {

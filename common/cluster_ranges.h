@@ -50,6 +50,10 @@ struct PortRange {
 inline constexpr int kMasqueradePortFirst = 10000;
 inline constexpr int kMasqueradePortLast = 29999;
 
+// The cluster's suffix of names, as --cluster-domain gives it: lower-case labels, and room for the
+// longest name of a Service before it. INVALID_ARGUMENT names the flag.
+absl::Status CheckClusterDomain(const std::string& text);
+
 // "30000-32767", as --node-port-range gives it. INVALID_ARGUMENT names the flag.
 absl::StatusOr<PortRange> ParseNodePortRange(const std::string& text);
 

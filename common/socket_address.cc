@@ -2,6 +2,7 @@
 #include "common/socket_address.h"
 
 #include <array>
+#include <charconv>
 #include <cstring>
 
 #include "fmt/format.h"
@@ -52,6 +53,30 @@ std::string SocketAddress::ToString() const {
 std::string FormatHostPort(const IpAddress& ip, uint16_t port) {
   return ip.is_v4() ? fmt::format("{}:{}", ip.ToString(), port)
                     : fmt::format("[{}]:{}", ip.ToString(), port);
+}
+
+absl::Status CheckHostPort(std::string_view flag, const std::string& text, HostPart host_part) {
+  const auto refuse = [&](std::string_view why) {
+    return absl::InvalidArgumentError(fmt::format("{} {}: {}", flag, text, why));
+  };
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return refuse("has no port; want HOST:PORT");
+  const std::string host = text.substr(0, colon);
+  const bool in_brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (!in_brackets && host.find(':') != std::string::npos) {
+    return refuse("want an IPv6 address in brackets: [ADDRESS]:PORT");
+  }
+  if (host.empty() && host_part == HostPart::kRequired)
+    return refuse("has no host; want HOST:PORT");
+  if (in_brackets && !IpAddress::Parse(host.substr(1, host.size() - 2)).ok()) {
+    return refuse("has no IPv6 address in its brackets");
+  }
+  const char* const end = text.data() + text.size();
+  uint16_t port = 0;
+  const auto [rest, error] = std::from_chars(text.data() + colon + 1, end, port);
+  if (error != std::errc() || rest != end || port == 0)
+    return refuse("the port must be from 1 to 65535");
+  return absl::OkStatus();
 }
 
 }  // namespace mesh

@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
+#include "absl/status/status.h"
 #include "common/ip_address.h"
 
 namespace mesh {
@@ -39,5 +41,13 @@ class SocketAddress {
 
 // "10.0.0.1:53", "[fd00::1]:53".
 std::string FormatHostPort(const IpAddress& ip, uint16_t port);
+
+enum class HostPart : uint8_t { kRequired, kMayBeEmpty };
+
+// Whether `text`, the value of `flag`, is HOST:PORT: a name or an IPv4 address, or an IPv6 address
+// in brackets; and a port from 1 to 65535. gRPC takes what is not: it dials port 0, or the port
+// modulo 65536. Returns INVALID_ARGUMENT that begins with the flag and the value.
+absl::Status CheckHostPort(std::string_view flag, const std::string& text,
+                           HostPart host = HostPart::kRequired);
 
 }  // namespace mesh

@@ -25,6 +25,7 @@
 #include "common/log.h"
 #include "common/random.h"
 #include "common/real_loop.h"
+#include "common/socket_address.h"
 #include "common/status.h"
 #include "common/version.h"
 #include "controlplane/controllers/node_life_controller.h"
@@ -141,6 +142,10 @@ absl::StatusOr<Ranges> Check(const Options& options) {
       return absl::InvalidArgumentError(
           fmt::format("--non-masquerade-cidrs: {} is of IPv6, and the cluster has none", text));
     }
+  }
+  RETURN_IF_ERROR(CheckClusterDomain(options.cluster_domain));
+  for (const std::string& address : options.listen) {
+    RETURN_IF_ERROR(CheckHostPort("--listen", address, HostPart::kMayBeEmpty));
   }
   if (options.listen.empty() && options.unix_socket.empty()) {
     return absl::InvalidArgumentError("give --listen or --unix-socket");

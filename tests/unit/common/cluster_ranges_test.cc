@@ -39,6 +39,12 @@ TEST(CheckClusterRanges, NamesTheFlagThatIsWrong) {
       {"10.244.0.0/16,fd00::/48", "10.96.0.0/16,fd00:0:0:7::/108", "overlap"},
       {"10.244.0.0/16,fe80::/48", "10.96.0.0/16,fd01::/108", "fe80::/48: overlaps fe80::/10"},
       {"10.244.0.0/16,fd00::/48", "10.96.0.0/16,ff05::/108", "ff05::/108: overlaps ff00::/8"},
+      {"127.0.0.0/16", "10.96.0.0/16",
+       "--cluster-cidr 127.0.0.0/16: overlaps 127.0.0.0/8, which is not for hosts; use a range of "
+       "10.0.0.0/8"},
+      {"169.254.8.0/24,fd00::/56", "10.96.0.0/16,fd01::/108", "overlaps 169.254.0.0/16"},
+      {"10.244.0.0/16", "224.1.0.0/16", "--service-cidr 224.1.0.0/16: overlaps 224.0.0.0/4"},
+      {"10.244.0.0/16", "0.0.0.0/5", "--service-cidr 0.0.0.0/5: overlaps 0.0.0.0/8"},
   };
   for (const auto& test : cases) {
     const absl::Status status = CheckClusterRanges(test.cluster, test.service);
@@ -66,6 +72,29 @@ TEST(ParseClusterRanges, LeavesOneFamilyAlone) {
 
   EXPECT_FALSE(ranges->dual_stack());
   EXPECT_EQ(ranges->pods.Of(false), nullptr);
+}
+
+TEST(CheckClusterDomain, TakesWhatNamesMayEndWith) {
+  for (const char* good : {"cluster.local", "mesh", "a-1.b2.c", "10.example"}) {
+    EXPECT_TRUE(CheckClusterDomain(good).ok()) << good;
+  }
+  EXPECT_TRUE(CheckClusterDomain(std::string(60, 'a') + "." + std::string(60, 'b')).ok());
+
+  const std::string long_label(64, 'a');
+  for (const std::string& bad :
+       {std::string(), std::string("a..b"), std::string(".a"), std::string("a."),
+        std::string("Cluster.local"), std::string("a_b"), std::string("-a"), std::string("a-.b"),
+        std::string("a b"), long_label}) {
+    const absl::Status status = CheckClusterDomain(bad);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad;
+    EXPECT_NE(status.message().find("--cluster-domain \"" + bad + "\": must be labels"),
+              std::string::npos)
+        << status;
+  }
+  EXPECT_NE(CheckClusterDomain(std::string(61, 'a') + "." + std::string(60, 'b'))
+                .message()
+                .find("no more than 121 bytes"),
+            std::string::npos);
 }
 
 TEST(ParseNodePortRange, TakesARangeApartFromMasqueradedConnections) {

@@ -35,5 +35,38 @@ TEST(SocketAddress, IsFilledInByTheKernel) {
   }
 }
 
+TEST(CheckHostPort, TakesAHostAndAPort) {
+  for (const char* good : {"10.0.0.1:6440", "control.example:1", "[fd00::1]:65535"}) {
+    EXPECT_TRUE(CheckHostPort("--server", good).ok()) << good;
+  }
+  EXPECT_TRUE(CheckHostPort("--listen", ":6440", HostPart::kMayBeEmpty).ok());
+}
+
+TEST(CheckHostPort, SaysWhatItCannotTake) {
+  const struct {
+    const char* text;
+    const char* want;
+  } cases[] = {
+      {"10.0.0.1", "--server 10.0.0.1: has no port; want HOST:PORT"},
+      {"", "--server : has no port; want HOST:PORT"},
+      {":6440", "--server :6440: has no host; want HOST:PORT"},
+      {"::1", "--server ::1: want an IPv6 address in brackets: [ADDRESS]:PORT"},
+      {"fd00::1:6440", "--server fd00::1:6440: want an IPv6 address in brackets: [ADDRESS]:PORT"},
+      {"[fd00::1]", "--server [fd00::1]: want an IPv6 address in brackets: [ADDRESS]:PORT"},
+      {"[host]:1", "--server [host]:1: has no IPv6 address in its brackets"},
+      {"h:0", "--server h:0: the port must be from 1 to 65535"},
+      {"h:65536", "--server h:65536: the port must be from 1 to 65535"},
+      {"h:99999", "--server h:99999: the port must be from 1 to 65535"},
+      {"h:", "--server h:: the port must be from 1 to 65535"},
+      {"h:http", "--server h:http: the port must be from 1 to 65535"},
+      {"h:80x", "--server h:80x: the port must be from 1 to 65535"},
+  };
+  for (const auto& test : cases) {
+    const absl::Status status = CheckHostPort("--server", test.text);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << test.text;
+    EXPECT_EQ(status.message(), test.want);
+  }
+}
+
 }  // namespace
 }  // namespace mesh
