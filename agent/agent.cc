@@ -53,9 +53,13 @@ Agent::Agent(EventLoop* loop, Network* network, CriClient* cri, CheckpointWriter
   };
   sync_ = std::make_unique<SyncClient>(loop_, options_.sync, std::move(sync_hooks),
                                        Random::FromEntropy());
+  network_->OnPodWarning([this](const std::string& ns, const std::string& pod,
+                                const std::string& reason, const std::string& message) {
+    loop_->Post([this, ns, pod, reason, message] { WarnOfPod(ns, pod, reason, message); });
+  });
 }
 
-Agent::~Agent() = default;
+Agent::~Agent() { network_->OnPodWarning(nullptr); }
 
 void Agent::Start() {
   if (state_->complete) pods_->SetDesired(state_, /*live=*/false);
@@ -69,6 +73,21 @@ void Agent::StartSync() {
   // Both start together at boot; only one that stays away is worth a line.
   if (!runtime_status_.ok()) WarnOfRuntime();
   sync_->Start();
+}
+
+void Agent::WarnOfPod(const std::string& ns, const std::string& pod, const std::string& reason,
+                      const std::string& message) {
+  for (const auto& [uid, known] : state_->pods) {
+    if (known.metadata().namespace_() != ns || known.metadata().name() != pod) continue;
+    v1::NodeEvent event;
+    event.set_namespace_(ns);
+    event.set_pod(pod);
+    event.set_uid(uid);
+    event.set_type("Warning");
+    event.set_reason(reason);
+    event.set_message(message);
+    sync_->SendEvent(event);
+  }
 }
 
 void Agent::WarnOfRuntime() const {

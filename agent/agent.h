@@ -55,6 +55,9 @@ class Agent {
   void StartSync();
   void CheckHealth();
   void WarnOfRuntime() const;
+  // An event of a pod of this node.
+  void WarnOfPod(const std::string& ns, const std::string& pod, const std::string& reason,
+                 const std::string& message);
   v1::Hello MakeHello() const;
 
   EventLoop* const loop_;

@@ -20,6 +20,7 @@ class FakeDataplane : public Dataplane {
   // Called with the name of a method ("Apply", "Attach", "Detach", "Check", "CollectGarbage")
   // before it acts; a status that is not OK becomes its answer.
   std::function<absl::Status(const std::string& method)> fault;
+  FlowUsage flow_usage;
 
   // What the last Attach asked for.
   const AttachRequest& attached() const { return attached_; }
@@ -38,7 +39,7 @@ class FakeDataplane : public Dataplane {
   absl::StatusOr<std::vector<Peer>> Tunnels() const override;
   absl::StatusOr<std::vector<MetricRow>> Metrics() const override;
   absl::StatusOr<MapUsage> Usage(Table table) const override;
-  absl::StatusOr<FlowUsage> FlowOwners() const override { return FlowUsage{}; }
+  absl::StatusOr<FlowUsage> FlowOwners() const override { return flow_usage; }
   absl::StatusOr<int> CollectGarbage() override;
 
  private:

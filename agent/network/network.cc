@@ -21,6 +21,7 @@
 #include "agent/network/health_server.h"
 #include "agent/network/install.h"
 #include "agent/network/network_impl.h"
+#include "agent/network/quota_watch.h"
 #include "agent/network/resolver.h"
 #include "agent/network/settler.h"
 #include "agent/network/workers.h"
@@ -112,6 +113,11 @@ class NetworkImpl : public Network {
     return shortfall_;
   }
 
+  void OnPodWarning(PodWarning told) override {
+    absl::MutexLock lock(&warning_mutex_);
+    on_pod_warning_ = std::move(told);
+  }
+
   v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest& request) override {
     v1::DataplaneNode out;
     out.set_node(options_.node_name);
@@ -178,6 +184,7 @@ class NetworkImpl : public Network {
     if (!server.ok()) return server.status();
     server_ = *std::move(server);
     ScheduleGarbageCollection();
+    ScheduleQuotaWatch();
     if (initial == nullptr || initial->config.node_name().empty()) return absl::OkStatus();
 
     state_ = std::move(initial);
@@ -363,8 +370,24 @@ class NetworkImpl : public Network {
     });
   }
 
+  void ScheduleQuotaWatch() {
+    loop_.RunAfter(options_.quota_interval, [this] {
+      ScheduleQuotaWatch();
+      if (dataplane_ == nullptr) return;
+      const auto usage = dataplane_->FlowOwners();
+      if (!usage.ok()) return;  // who lists them is told why
+      for (const dataplane::FlowOwner& owner : quota_watch_.Reached(*usage)) {
+        absl::MutexLock lock(&warning_mutex_);
+        if (on_pod_warning_ == nullptr) continue;
+        on_pod_warning_(owner.ns, owner.pod, "FlowQuotaReached", QuotaText(owner, *usage));
+      }
+    });
+  }
+
   const NetworkOptions options_;
   const DataplaneSource source_;
+  absl::Mutex warning_mutex_;
+  PodWarning on_pod_warning_ ABSL_GUARDED_BY(warning_mutex_);
   std::atomic<bool> ready_ = false, taking_over_ = false;
   mutable absl::Mutex mutex_;
   NodeStatePtr arrived_state_ ABSL_GUARDED_BY(mutex_);
@@ -394,6 +417,7 @@ class NetworkImpl : public Network {
   std::unique_ptr<HealthServer> health_;
   std::unique_ptr<Announcer> announcer_;
   std::unique_ptr<Settler> settler_;
+  QuotaWatch quota_watch_;
   std::unique_ptr<Workers> workers_;
   bool closing_ = false;
 };

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "agent/state/node_state.h"
 #include "mesh/v1/node.pb.h"
 
@@ -31,7 +32,8 @@ struct NetworkOptions {
   std::string cni_binary;  // the mesh-cni to install; empty: beside this executable
   std::string resolv_conf = "/etc/resolv.conf";  // for upstream name servers
   XdpMode xdp = XdpMode::kAuto;
-  std::set<uint16_t> own_ports;  // as NodeConfig has them
+  std::set<uint16_t> own_ports;                      // as NodeConfig has them
+  absl::Duration quota_interval = absl::Seconds(5);  // between looks at who has all it may have
 };
 
 // Thread-safe. Pods of the node keep their network when this is destroyed.
@@ -61,6 +63,11 @@ class Network {
   virtual bool TakingOver() const { return false; }
   // What the node cannot do for want of something on this machine, for people; empty: nothing.
   virtual std::string Shortfall() const { return {}; }
+  // Who is told, on the net thread, of what pods of this node run into: the pod, a reason in one
+  // word and a text for people. Nobody at first; null: nobody any more, from when this returns.
+  using PodWarning = std::function<void(const std::string& ns, const std::string& pod,
+                                        const std::string& reason, const std::string& message)>;
+  virtual void OnPodWarning(PodWarning) {}
   // Rows of the kernel maps, with the names known from the state. Blocks up to some milliseconds.
   virtual v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest& request) = 0;
 };

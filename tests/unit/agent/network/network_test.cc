@@ -128,6 +128,37 @@ TEST_F(NetworkTest, IsNotReadyBeforeTheFirstState) {
   EXPECT_EQ(ReadText(options_.cni_conf_dir + "/10-mesh.conflist"), "");
 }
 
+TEST_F(NetworkTest, WarnsOfAPodThatHasAllTheFlowsItMayHave) {
+  options_.quota_interval = absl::Milliseconds(5);
+  const auto open = source_.open;
+  source_.open = [&](const dataplane::NodeConfig& config)
+      -> absl::StatusOr<std::unique_ptr<dataplane::Dataplane>> {
+    auto opened = open(config);
+    auto& fake = static_cast<dataplane::FakeDataplane&>(**opened);
+    fake.flow_usage = {.flows = 700, .capacity = 1000};
+    fake.flow_usage.owners = {{*IpAddress::Parse("127.0.0.5"), "shop", "web-1", 700, 700}};
+    return opened;
+  };
+  auto network = Start();
+  absl::Mutex mutex;
+  std::vector<std::string> warnings;
+  network->OnPodWarning([&](const std::string& ns, const std::string& pod,
+                            const std::string& reason, const std::string& message) {
+    absl::MutexLock lock(&mutex);
+    warnings.push_back(ns + "/" + pod + " " + reason + ": " + message.substr(0, 16));
+  });
+
+  network->Apply(state_, acknowledgements_.Next());
+
+  {
+    absl::MutexLock lock(&mutex);
+    const auto warned = [&] { return !warnings.empty(); };
+    ASSERT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&warned), kDeadline));
+    EXPECT_THAT(warnings, ElementsAre("shop/web-1 FlowQuotaReached: it has 700 flows"));
+  }
+  network->OnPodWarning(nullptr);
+}
+
 TEST_F(NetworkTest, AcknowledgesARevisionOnceTheMapsHoldIt) {
   auto network = Start();
 

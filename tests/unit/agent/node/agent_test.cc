@@ -33,6 +33,15 @@ class HeldNetwork : public Network {
     return open_;
   }
   v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest&) override { return {}; }
+  void OnPodWarning(PodWarning told) override {
+    absl::MutexLock lock(&mutex_);
+    told_ = std::move(told);
+  }
+
+  void WarnOf(const std::string& pod) {
+    absl::MutexLock lock(&mutex_);
+    told_("default", pod, "FlowQuotaReached", "it has as many flows as it may");
+  }
 
   // The maps take what waits, and from now on everything.
   void Open() {
@@ -54,6 +63,7 @@ class HeldNetwork : public Network {
 
   mutable absl::Mutex mutex_;
   bool open_ ABSL_GUARDED_BY(mutex_) = false;
+  PodWarning told_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::pair<int64_t, std::function<void(int64_t, absl::Status)>>> waiting_
       ABSL_GUARDED_BY(mutex_);
 };
@@ -137,6 +147,19 @@ TEST_F(AgentTest, AcknowledgesAndStartsPodsOnlyWhenTheMapsHoldTheRevision) {
 
   EXPECT_TRUE(meshd.Heard("ack 7"));
   EXPECT_TRUE(meshd.Heard("pod uid-web Running"));
+}
+
+TEST_F(AgentTest, MakesAnEventOfWhatAPodRunsInto) {
+  network.Open();
+  Start({meshd.address()}, std::make_shared<NodeState>());
+  ASSERT_TRUE(meshd.Heard("pod uid-web Running"));
+
+  network.WarnOf("gone");  // has ended since
+  network.WarnOf("web");
+
+  EXPECT_TRUE(meshd.Heard("event FlowQuotaReached"));
+  OnLoop([] {});
+  EXPECT_EQ(meshd.Count("event FlowQuotaReached"), 1);
 }
 
 TEST_F(AgentTest, IsNotReadyUntilItsNetworkIs) {
