@@ -125,7 +125,7 @@ class Builder {
     out->set_restart_count(static_cast<int32_t>(newest->attempt));
     out->set_container_id(kContainerIdPrefix + newest->id);
     out->set_image_id(newest->image_ref);
-    if (previous != nullptr) {
+    if (previous != nullptr && previous->state == RunState::kExited) {
       FillTerminated(*previous, out->mutable_last_state()->mutable_terminated());
     } else if (before != nullptr && newest->attempt > 0 && before->has_last_state()) {
       *out->mutable_last_state() = before->last_state();

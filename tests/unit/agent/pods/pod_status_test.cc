@@ -74,6 +74,20 @@ TEST_F(PodStatusTest, TellsTheExitBeforeARestart) {
   EXPECT_EQ(container.last_state().terminated().reason(), "Error");
 }
 
+// Its sandbox was lost before it was started: the node died in between.
+TEST_F(PodStatusTest, DoesNotTellOfAnExitOfOneThatNeverRan) {
+  observed.containers = {MakeRunning("app", 1), MakeRunning("app", 0)};
+  observed.containers[1].state = RunState::kCreated;
+  observed.containers[1].started_at = absl::UnixEpoch();
+  EXPECT_FALSE(Compute().status.container_statuses(0).has_last_state());
+
+  // What was known of an exit before it stays.
+  v1::ContainerStatus* before = previous.add_container_statuses();
+  before->set_name("app");
+  before->mutable_last_state()->mutable_terminated()->set_exit_code(3);
+  EXPECT_EQ(Compute().status.container_statuses(0).last_state().terminated().exit_code(), 3);
+}
+
 TEST_F(PodStatusTest, ShowsACrashLoopInKubernetesWords) {
   observed.containers = {MakeExited("app", 1, 7, kNow - absl::Seconds(1), kNow)};
   memory.containers["app"].restart_delay = absl::Minutes(5);
