@@ -85,7 +85,7 @@ static __always_inline int mesh_flow_over(const struct mesh_flow_value *flow, __
 }
 
 /* Whether a TCP flow has been closed by both sides, or reset. */
-static MESH_FRAME int mesh_flow_closing(const struct mesh_flow_value *flow)
+static __always_inline int mesh_flow_has_closed(const struct mesh_flow_value *flow)
 {
 	const struct mesh_flow_value *partner;
 
@@ -93,6 +93,12 @@ static MESH_FRAME int mesh_flow_closing(const struct mesh_flow_value *flow)
 		return 1;
 	partner = mesh_flow_partner(flow, IPPROTO_TCP);
 	return partner && (partner->tcp_rst || (flow->tcp_fin && partner->tcp_fin));
+}
+
+/* The same, for who has little room on the stack. */
+static MESH_FRAME int mesh_flow_closing(const struct mesh_flow_value *flow)
+{
+	return mesh_flow_has_closed(flow);
 }
 
 /* Whether a new connection may take the flow's place: it is closing, or over. */
@@ -109,6 +115,23 @@ static __always_inline int mesh_flow_finished(const struct mesh_flow_value *flow
 	if (partner->tcp_rst || (flow->tcp_fin && partner->tcp_fin))
 		return 1;
 	return mesh_flow_over(flow, proto, now_ns);
+}
+
+/*
+ * Writes over the entry at `place`, of `key`. An entry may be deleted at any time and is another
+ * flow's then: what was written into such a one is made worthless, and its next packet is judged
+ * like the first. Returns whether it stands.
+ */
+static __always_inline int mesh_flow_write(const struct mesh_flow_key *key,
+					   struct mesh_flow_value *place,
+					   const struct mesh_flow_value *value)
+{
+	*place = *value;
+	if (likely(bpf_map_lookup_elem(&mesh_flow, key) == place))
+		return 1;
+	place->in_ifindex = 0;
+	place->flags = 0;
+	return 0;
 }
 
 /* Both entries. `flow` is not valid afterwards. */

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "lib/enter.h"
 #include "lib/family.h"
 #include "lib/flow.h"
 #include "lib/isolation.h"
@@ -13,11 +14,6 @@
 #include "lib/scratch.h"
 #include "lib/select.h"
 #include "lib/state.h"
-
-/* Tries to find a source port that the backend does not know yet. */
-#define MESH_PORT_TRIES 8
-#define MESH_PORT_FIRST 32768
-#define MESH_PORT_COUNT 28232
 
 /*
  * Whether the Service that a flow came through is of the namespace of the pod it goes to
@@ -93,12 +89,11 @@ static __always_inline void mesh_flow_answer(const struct mesh_flow_key *key,
 	out->vni = flow->target == MESH_TARGET_POD ? identity : MESH_IDENTITY_HOST;
 }
 
-/* Where answers go: back to the sender. */
+/* Where answers go: back to the sender. `sender` is its row if it is a pod of this node. */
 static __always_inline void mesh_flow_return(const struct mesh_source *source,
+					     const struct mesh_endpoint_value *sender,
 					     struct mesh_flow_value *out)
 {
-	struct mesh_endpoint_value *endpoint;
-
 	if (mesh_source_is_outside(source)) {
 		out->target = MESH_TARGET_UPLINK;
 		out->out_ifindex = mesh_config.uplink_ifindex;
@@ -121,75 +116,9 @@ static __always_inline void mesh_flow_return(const struct mesh_source *source,
 	}
 	out->target = MESH_TARGET_POD;
 	out->out_ifindex = source->ifindex;
-	endpoint = mesh_endpoint_lookup(&out->daddr);
-	if (endpoint) {
-		__builtin_memcpy(out->destination_mac, endpoint->pod_mac, 6);
-		__builtin_memcpy(out->source_mac, endpoint->host_mac, 6);
-	}
-}
-
-/* Another source port for a flow whose own is taken, of the range that its address has. */
-static __always_inline void mesh_flow_draw_port(struct mesh_flow_value *flow, __u8 proto)
-{
-	__u32 first = MESH_PORT_FIRST, count = MESH_PORT_COUNT;
-
-	if (flow->flags & MESH_FLOW_MASQUERADED) {
-		first = MESH_MASQUERADE_PORT_FIRST;
-		count = MESH_MASQUERADE_PORT_COUNT;
-		if (proto == MESH_IPPROTO_ICMP) { /* an id: any but 0 */
-			first = 1;
-			count = 65535;
-		}
-	}
-	flow->sport = bpf_htons(first + bpf_get_prandom_u32() % count);
-}
-
-#define MESH_PORT_TAKEN -1
-
-/*
- * Enters the answers' entry (`answer` of mesh_scratch) to the flow that comes with `key` (`flow`
- * there). Its key may belong to another flow: the same client port to the Service and straight to
- * the pod look alike to the pod. A flow that is closing or over gives way; beside a living one the
- * new flow gets another source port, with which to try again (MESH_PORT_TAKEN).
- */
-__noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key)
-{
-	struct mesh_scratch_value *scratch = mesh_scratch_get();
-	struct mesh_flow_value *flow, *other;
-	int error; /* before 6.4 only 32 bits of it are defined */
-
-	if (!key || !scratch)
-		return MESH_REASON_KERNEL;
-	MESH_ROOM(struct mesh_flow_key, answer_key, scratch);
-	MESH_ROOM(struct mesh_flow_key, other_key, scratch);
-	flow = &scratch->flow;
-	mesh_flow_partner_key(flow, key->proto, answer_key);
-	if (mesh_moving_has(answer_key) &&
-	    (key->proto != MESH_IPPROTO_ICMP || flow->flags & MESH_FLOW_MASQUERADED))
-		goto taken;
-	mesh_flow_set_diffs(answer_key, &scratch->answer);
-	error = bpf_map_update_elem(&mesh_flow, answer_key, &scratch->answer, BPF_NOEXIST);
-	if (!error)
-		return 0;
-	if (error != -17 /* EEXIST */)
-		return MESH_REASON_FLOWS_FULL;
-	other = bpf_map_lookup_elem(&mesh_flow, answer_key);
-	if (!other)
-		return MESH_PORT_TAKEN;
-	mesh_flow_partner_key(other, key->proto, other_key);
-	if (mesh_flow_key_equal(key, other_key) ||
-	    (key->proto == MESH_IPPROTO_ICMP && !(flow->flags & MESH_FLOW_MASQUERADED)) ||
-	    mesh_flow_finished(other, key->proto, flow->last_seen_ns)) {
-		mesh_owner_sub(&other->owner);
-		if (!mesh_flow_key_equal(key, other_key))
-			bpf_map_delete_elem(&mesh_flow, other_key);
-		if (bpf_map_update_elem(&mesh_flow, answer_key, &scratch->answer, BPF_ANY))
-			return MESH_REASON_FLOWS_FULL;
-		return 0;
-	}
-taken:
-	mesh_flow_draw_port(flow, key->proto);
-	return MESH_PORT_TAKEN;
+	__builtin_memcpy(out->destination_mac, sender->pod_mac, 6);
+	__builtin_memcpy(out->source_mac, sender->host_mac, 6);
+	mesh_target_shaped(out, sender->flags);
 }
 
 /*
@@ -271,34 +200,21 @@ static __always_inline void mesh_flow_leave(const struct mesh_source *source,
 	flow->dport = key->dport;
 }
 
-/* Enters a flow's only entry. */
-static __always_inline int mesh_flow_enter_one_way(const struct mesh_flow_key *key,
-						   const struct mesh_flow_value *flow)
-{
-	int error = bpf_map_update_elem(&mesh_flow, key, flow, BPF_NOEXIST);
-
-	if (error == -17 /* EEXIST: another CPU was first */)
-		return 0;
-	if (error)
-		return MESH_REASON_FLOWS_FULL;
-	mesh_owner_add(&flow->owner);
-	if (flow->flags & MESH_FLOW_COUNTED)
-		mesh_load_begin(flow->backend_id);
-	return 0;
-}
-
-/* Makes a flow for a packet that has none. */
-static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *packet,
-					   const struct mesh_source *source)
+/* Makes the entries of a flow (`flow` and `answer` of mesh_scratch). Returns 0 or a reason. */
+__noinline int mesh_flow_begin(struct __sk_buff *ctx, const struct mesh_packet *packet,
+			       const struct mesh_source *source)
 {
 	struct mesh_scratch_value *scratch = mesh_scratch_get();
+	const struct mesh_endpoint_value *receiver;
 	struct mesh_flow_value *flow;
-	__u32 identity, service_identity = source->service_identity;
-	int error; /* before 6.4 only 32 bits of it are defined */
-	int i, reason, service = 0;
+	__u32 identity, receiver_flags, service_identity;
+	int reason, service = 0;
 
-	if (!scratch)
+	/* Also of the origin that has no use for it: the verifier wants the context given. */
+	asm volatile("" : : "r"(ctx));
+	if (!packet || !source || !scratch)
 		return MESH_REASON_KERNEL;
+	service_identity = source->service_identity;
 	MESH_KEY_OF(key, &packet->key, scratch);
 	if (packet->icmp_error || (key->proto == MESH_IPPROTO_ICMP && !key->sport))
 		return mesh_origin(source) == MESH_ORIGIN_UPLINK ? MESH_REASON_TO_STACK
@@ -363,7 +279,8 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	if (mesh_origin(source) == MESH_ORIGIN_NODE && source->identity == MESH_IDENTITY_HOST)
 		mesh_copy_own(&flow->saddr, gateway);
 
-	reason = mesh_resolve(source, flow, &identity);
+	reason = mesh_resolve(source, flow, &identity, &receiver);
+	receiver_flags = receiver ? receiver->flags : 0;
 	if (reason == MESH_REASON_TO_STACK) {
 		/* The node's routes lead here only for addresses of Services. */
 		if (mesh_origin(source) == MESH_ORIGIN_NODE && !service)
@@ -389,9 +306,6 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 	flow->owner = mesh_source_is_pod(source)	? key->saddr
 		      : flow->target == MESH_TARGET_POD ? flow->daddr
 							: (mesh_addr){0};
-	reason = mesh_owner_check(&flow->owner);
-	if (reason)
-		return reason;
 	mesh_flow_leave(source, selection, key, flow);
 	reason = mesh_native_judge(flow, identity);
 	if (reason)
@@ -400,41 +314,12 @@ static __always_inline int mesh_flow_begin(void *ctx, const struct mesh_packet *
 						       : source->identity & MESH_VNI_IDENTITY_MASK;
 	if (flow->flags & MESH_FLOW_SERVICE)
 		flow->vni |= MESH_VNI_SERVICE;
-	if (flow->flags & MESH_FLOW_ONE_WAY)
-		return mesh_flow_enter_one_way(key, flow);
-
-	mesh_flow_answer(key, source, flow, identity, &scratch->answer);
-	mesh_flow_return(source, &scratch->answer);
-	mesh_target_shaped(flow);
-	mesh_target_shaped(&scratch->answer);
-	for (i = 0; i < MESH_PORT_TRIES; i++) {
-		reason = mesh_flow_enter_answer(key);
-		if (reason != MESH_PORT_TAKEN)
-			break;
+	if (!(flow->flags & MESH_FLOW_ONE_WAY)) {
+		mesh_flow_answer(key, source, flow, identity, &scratch->answer);
+		mesh_flow_return(source, &scratch->sender, &scratch->answer);
+		mesh_target_shaped(flow, receiver_flags);
 	}
-	if (reason)
-		return reason == MESH_PORT_TAKEN ? MESH_REASON_NO_PORT : reason;
-	mesh_flow_set_diffs(key, flow);
-	error = bpf_map_update_elem(&mesh_flow, key, flow, BPF_NOEXIST);
-	if (!error) {
-		mesh_owner_add(&flow->owner);
-		if (flow->flags & MESH_FLOW_COUNTED)
-			mesh_load_begin(flow->backend_id);
-		return 0;
-	}
-	{
-		/* Another CPU was first with the same flow, or the table is full. */
-		struct mesh_flow_value *winner = bpf_map_lookup_elem(&mesh_flow, key);
-
-		if (!winner || !mesh_addr_equal(&winner->daddr, &flow->daddr) ||
-		    winner->dport != flow->dport || winner->sport != flow->sport) {
-			struct mesh_flow_key answer_key;
-
-			mesh_flow_partner_key(flow, key->proto, &answer_key);
-			bpf_map_delete_elem(&mesh_flow, &answer_key);
-		}
-		return winner ? 0 : MESH_REASON_FLOWS_FULL;
-	}
+	return 0;
 }
 
 /* MESH_BACKEND_* of the backend a flow was given; 0: it is gone from the tables. */
@@ -475,16 +360,15 @@ static __always_inline int mesh_flow_may_move(const struct mesh_flow_value *flow
 		flow->target == MESH_TARGET_POD_SHAPED);
 }
 
-#define MESH_FLOW_ANEW -1
-
 /*
- * Decides about the entry that `packet` met: keep it (0), begin a new flow (MESH_FLOW_ANEW), or a
- * reason. Deletes it in the last two cases.
+ * Decides about the entry that `packet` met: keep it (0), begin a new flow (MESH_FLOW_ANEW), begin
+ * one in its place (MESH_FLOW_IN_PLACE), or a reason. Deletes it when it is anew or a reason.
  */
 __noinline int mesh_flow_review(const struct mesh_packet *packet, const struct mesh_source *source)
 {
 	__u64 now_ns = bpf_ktime_get_coarse_ns();
 	__u32 generation = mesh_generation();
+	const struct mesh_endpoint_value *receiver;
 	struct mesh_flow_value fresh = {}, *flow;
 	__u32 identity;
 	int reason;
@@ -504,8 +388,11 @@ __noinline int mesh_flow_review(const struct mesh_packet *packet, const struct m
 	}
 	if (packet->icmp_error)
 		return 0;
-	if (mesh_packet_opens(packet) && mesh_flow_finished(flow, key->proto, now_ns))
-		goto again;
+	if (mesh_packet_opens(packet) && mesh_flow_has_closed(flow)) {
+		if (flow->flags & MESH_FLOW_ONE_WAY)
+			goto again;
+		return MESH_FLOW_IN_PLACE;
+	}
 	if (mesh_flow_over(flow, key->proto, now_ns))
 		goto again;
 
@@ -531,7 +418,7 @@ __noinline int mesh_flow_review(const struct mesh_packet *packet, const struct m
 	}
 	mesh_flow_server(flow, &fresh.daddr);
 	fresh.flags = flow->flags;
-	reason = mesh_resolve(source, &fresh, &identity);
+	reason = mesh_resolve(source, &fresh, &identity, &receiver);
 	if (reason == MESH_REASON_TO_STACK || flow->target == MESH_TARGET_UPLINK) {
 		/* Routes outside the cluster are the node's matter. */
 		flow->generation = generation;
@@ -555,7 +442,7 @@ __noinline int mesh_flow_review(const struct mesh_packet *packet, const struct m
 		fresh.target = MESH_TARGET_DIRECT;
 		fresh.out_ifindex = flow->out_ifindex;
 	}
-	mesh_target_shaped(&fresh);
+	mesh_target_shaped(&fresh, receiver ? receiver->flags : 0);
 	if (fresh.target != flow->target || fresh.out_ifindex != flow->out_ifindex ||
 	    (fresh.out_peer && fresh.out_peer != flow->out_peer))
 		goto again;
@@ -584,22 +471,28 @@ again:
  * through the slow path are not multiplied with those that lead to it, and the verifier of 6.1,
  * which takes a constant that a caller has left on its stack for the same on all paths when it
  * prunes in a callee, sees no caller's stack. What is given to them must not be a map's key as it
- * is (before 6.2): hence MESH_KEY_OF.
+ * is (before 6.2): hence MESH_KEY_OF. This one has nothing on the stack, and each step's frame is
+ * gone before the next one.
  */
 __noinline int mesh_flow_open(struct __sk_buff *skb, const struct mesh_packet *packet,
 			      struct mesh_source *source, int met)
 {
-	int answer;
+	int how = MESH_FLOW_ANEW, reason;
 
 	if (!packet || !source)
 		return MESH_REASON_KERNEL;
-	answer = mesh_source_check(source, packet);
-	if (answer)
-		return answer;
+	reason = mesh_source_check(source, packet);
+	if (reason)
+		return reason;
 	if (met) {
-		answer = mesh_flow_review(packet, source);
-		if (answer != MESH_FLOW_ANEW)
-			return answer;
+		how = mesh_flow_review(packet, source);
+		if (how != MESH_FLOW_ANEW && how != MESH_FLOW_IN_PLACE)
+			return how;
 	}
-	return mesh_flow_begin(skb, packet, source);
+	reason = mesh_flow_begin(skb, packet, source);
+	if (!reason)
+		return mesh_flow_enter(&packet->key, how);
+	if (how == MESH_FLOW_IN_PLACE)
+		mesh_flow_forget(&packet->key);
+	return reason;
 }

@@ -29,22 +29,29 @@ static __always_inline struct mesh_owner_value *mesh_owner_of_all(void)
 	return bpf_map_lookup_elem(&mesh_owner, &key);
 }
 
-/* Whether `owner` may have one more flow: 0, or the reason why not. */
-static __always_inline int mesh_owner_check(const mesh_addr *owner)
+/*
+ * Whether an owner (its row, or NULL) may have one more flow: 0, or the reason why not. `in_place`:
+ * one of its own gives way to it.
+ */
+static __always_inline int mesh_owner_check(const struct mesh_owner_value *own,
+					    const struct mesh_owner_value *all, int in_place)
 {
-	struct mesh_owner_value *own = mesh_owner_lookup(owner);
-	struct mesh_owner_value *all = mesh_owner_of_all();
+	__u32 flows, all_flows;
 
 	if (!own || !all || !all->capacity)
 		return 0;
-	return own->flows < mesh_owner_limit(all->capacity, all->flows) ? 0 : MESH_REASON_QUOTA;
+	flows = own->flows;
+	all_flows = all->flows;
+	if (in_place && flows && all_flows) {
+		flows--;
+		all_flows--;
+	}
+	return flows < mesh_owner_limit(all->capacity, all_flows) ? 0 : MESH_REASON_QUOTA;
 }
 
-static MESH_FRAME void mesh_owner_add(const mesh_addr *owner)
+static MESH_FRAME void mesh_owner_add(const mesh_addr *owner, struct mesh_owner_value *own,
+				      struct mesh_owner_value *all)
 {
-	struct mesh_owner_value *own = mesh_owner_lookup(owner);
-	struct mesh_owner_value *all = mesh_owner_of_all();
-
 	if (all)
 		__sync_fetch_and_add(&all->flows, 1);
 	if (own) {

@@ -7,6 +7,7 @@
 #include "lib/identity.h"
 #include "lib/outside.h"
 #include "lib/packet.h"
+#include "lib/scratch.h"
 #include "lib/tunnel.h"
 
 /* Who sends. */
@@ -54,13 +55,16 @@ static __always_inline int mesh_in_cluster(const mesh_addr *address)
 }
 
 /*
- * Checks that the source address belongs to the sender, and learns its identity. TO_STACK: not for
- * these programs.
+ * Checks that the source address belongs to the sender, and learns its identity and, of a pod of
+ * this node, its row (`sender` of mesh_scratch). TO_STACK: not for these programs.
  */
-static __always_inline int mesh_source_check(struct mesh_source *source,
-					     const struct mesh_packet *packet)
+__noinline int mesh_source_check(struct mesh_source *source, const struct mesh_packet *packet)
 {
+	struct mesh_scratch_value *scratch = mesh_scratch_get();
 	struct mesh_endpoint_value *endpoint;
+
+	if (!source || !packet || !scratch)
+		return MESH_REASON_KERNEL;
 	MESH_ADDR_OF(address, &packet->source);
 
 	switch (mesh_origin(source)) {
@@ -69,6 +73,7 @@ static __always_inline int mesh_source_check(struct mesh_source *source,
 		if (!endpoint || endpoint->ifindex != source->ifindex)
 			return MESH_REASON_SOURCE_ADDRESS;
 		source->identity = endpoint->identity;
+		scratch->sender = *endpoint;
 		return 0;
 	case MESH_ORIGIN_NODE:
 		source->identity = mesh_is_own(address, gateway) || mesh_is_own(address, node_ip)
@@ -100,17 +105,12 @@ static __always_inline int mesh_source_check(struct mesh_source *source,
 }
 
 /*
- * A pod whose bandwidth is limited is delivered to through the queue of its veth. To be decided
- * last: before, the target says that it is a pod of this node.
+ * A pod whose bandwidth is limited (MESH_ENDPOINT_* of its row) is delivered to through the queue
+ * of its veth. To be decided last: before, the target says that it is a pod of this node.
  */
-static __always_inline void mesh_target_shaped(struct mesh_flow_value *flow)
+static __always_inline void mesh_target_shaped(struct mesh_flow_value *flow, __u32 endpoint_flags)
 {
-	struct mesh_endpoint_value *endpoint;
-
-	if (flow->target != MESH_TARGET_POD)
-		return;
-	endpoint = mesh_endpoint_lookup(&flow->daddr);
-	if (endpoint && endpoint->flags & MESH_ENDPOINT_SHAPED)
+	if (flow->target == MESH_TARGET_POD && endpoint_flags & MESH_ENDPOINT_SHAPED)
 		flow->target = MESH_TARGET_POD_SHAPED;
 }
 
@@ -126,15 +126,18 @@ static __always_inline void mesh_target_host(struct mesh_flow_value *flow)
 }
 
 /*
- * Writes where packets to `flow->daddr` go. Returns 0 or a reason; TO_STACK: to none of the
- * cluster's addresses, mesh_resolve_outside() knows more.
+ * Writes where packets to `flow->daddr` go; `receiver`: the row of that pod of this node, or NULL.
+ * Returns 0 or a reason; TO_STACK: to none of the cluster's addresses, mesh_resolve_outside() knows
+ * more.
  */
 static __always_inline int mesh_resolve(const struct mesh_source *source,
-					struct mesh_flow_value *flow, __u32 *identity)
+					struct mesh_flow_value *flow, __u32 *identity,
+					const struct mesh_endpoint_value **receiver)
 {
 	struct mesh_endpoint_value *endpoint = mesh_endpoint_lookup(&flow->daddr);
 	MESH_ADDR_OF(daddr, &flow->daddr);
 
+	*receiver = endpoint;
 	*identity = 0;
 	if (endpoint) {
 		flow->target = MESH_TARGET_POD;

@@ -39,6 +39,7 @@ struct mesh_selection {
 /* The two entries while they are made, and what lib/refuse.h answers. */
 struct mesh_scratch_value {
 	struct mesh_flow_value flow, answer;
+	struct mesh_endpoint_value sender; /* of MESH_ORIGIN_POD: its row */
 	__u8 answer_frame[MESH_ANSWER_MAX];
 	/* ICMP errors of this CPU in this second. */
 	__u32 icmp_second, icmp_errors;

@@ -379,6 +379,24 @@ TEST_F(Fairness, GivesOnePodNoMoreThanItLeavesToTheOthers) {
   EXPECT_EQ(owners_->Lookup(F::kAllOwners)->flows, kCapacity / 2 + 700);
 }
 
+TEST_F(Fairness, LetsAnOwnerAtItsLimitTakeThePlaceOfItsOwnClosedFlow) {
+  constexpr uint16_t kCapacity = 512;
+  Load(2 * kCapacity);
+  ASSERT_TRUE(owners_->Upsert(F::kAllOwners, {0, kCapacity}).ok());
+  for (uint16_t port = 1; port <= kCapacity / 2; ++port) {
+    const Packet syn = Tcp({kClient.ip, port}, kNear, kSyn);
+    ASSERT_THAT(FromPod(client_, syn), Sends(syn));
+  }
+  const Packet closed = Tcp({kClient.ip, 1}, kNear, kSyn);
+  ASSERT_EQ(FromPod(client_, Tcp({kClient.ip, 1}, kNear, kRst)).reason, "forwarded");
+
+  EXPECT_EQ(FromPod(client_, Tcp({kClient.ip, 5000}, kNear, kSyn)).reason, "quota");
+  EXPECT_THAT(FromPod(client_, closed), Sends(closed));
+
+  EXPECT_EQ(owners_->Lookup(Owner(kClient.ip))->flows, kCapacity / 2u);
+  EXPECT_EQ(owners_->Lookup(F::kAllOwners)->flows, kCapacity / 2u);
+}
+
 TEST_F(Fairness, CountsAFlowToThePodThatBeganItElseToTheOneThatGetsIt) {
   ASSERT_EQ(FromPod(client_, Udp(kClient, kNear)).reason, "forwarded");
   ASSERT_EQ(FromPeer(kShop, Udp(kFar, kNear)).reason, "forwarded");

@@ -353,6 +353,77 @@ TEST_F(FlowTest, BeginsAnewWithASynAfterTheOldOneHasClosed) {
   EXPECT_EQ(Flows(), 1u);
 }
 
+TEST_F(FlowTest, TakesThePlaceOfOneThatHasClosed) {
+  ASSERT_TRUE(owners_->Upsert(F::kAllOwners, {0, 1000}).ok());
+  Serve({"10.244.1.11:8080"});
+  // At once, and where the closed one has rested.
+  for (const int rest : {0, 7}) {
+    ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kNear, kSyn)));
+    FromPod(near_, Tcp(kNear, kClient, kSyn | kAck));
+    FromPod(client_, Tcp(kClient, kWeb, kAck | kFin));
+    FromPod(near_, Tcp(kNear, kClient, kAck | kFin));
+    ASSERT_EQ(FlowTable<F>(*flows_).Rows(0)->at(0).state, "closing");
+    Age(rest);
+
+    ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kNear, kSyn)));
+
+    // Nothing of the old one is left.
+    EXPECT_EQ(FlowTable<F>(*flows_).Rows(0)->at(0).state, "new");
+    EXPECT_EQ(Flow(Tcp(kClient, kWeb, kSyn)).packets, 1u);
+    EXPECT_EQ(Flow(Tcp(kNear, kClient, kSyn)).packets, 0u);
+    EXPECT_THAT(FromPod(near_, Tcp(kNear, kClient, kSyn | kAck)),
+                Sends(Tcp(kWeb, kClient, kSyn | kAck)));
+    EXPECT_EQ(owners_->Lookup(F::kAllOwners)->flows, 1u);
+    FromPod(client_, Tcp(kClient, kWeb, kRst));
+  }
+}
+
+TEST_F(FlowTest, OfAnotherBackendLeavesNothingOfTheOneThatHasClosed) {
+  ASSERT_TRUE(owners_->Upsert(F::kAllOwners, {0, 1000}).ok());
+  Serve({"10.244.1.11:8080"});
+  ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kNear, kSyn)));
+  FromPod(near_, Tcp(kNear, kClient, kAck | kRst));
+  Serve({"10.244.2.10:8080"}, {"10.244.1.11:8080"});
+
+  ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kFar, kSyn)));
+
+  EXPECT_THAT(FromPod(near_, Tcp(kNear, kClient, kAck)), RefusedFor("no_flow"));
+  EXPECT_THAT(FromPeer(kShop, Tcp(kFar, kClient, kSyn | kAck)),
+              Sends(Tcp(kWeb, kClient, kSyn | kAck)));
+  EXPECT_EQ(Flows(), 1u);
+  EXPECT_EQ(owners_->Lookup(F::kAllOwners)->flows, 1u);
+}
+
+TEST_F(FlowTest, ThatIsRefusedEndsTheOneThatHasClosed) {
+  ASSERT_TRUE(owners_->Upsert(F::kAllOwners, {0, 1000}).ok());
+  Serve({"10.244.1.11:8080"});
+  ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kNear, kSyn)));
+  FromPod(client_, Tcp(kClient, kWeb, kRst));
+  Serve({}, {"10.244.1.11:8080"});
+
+  EXPECT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), RefusedFor("no_backend"));
+
+  EXPECT_EQ(Flows(), 0u);
+  EXPECT_EQ(owners_->Lookup(F::kAllOwners)->flows, 0u);
+}
+
+TEST_F(FlowTest, MayBeginTheOtherWayRoundWhereOneHasClosed) {
+  ASSERT_TRUE(owners_->Upsert(F::kAllOwners, {0, 1000}).ok());
+  const Packet there = Tcp(kClient, kNear, kSyn), back = Tcp(kNear, kClient, kSyn);
+  ASSERT_THAT(FromPod(client_, there), Sends(there));
+  ASSERT_EQ(Flow(back).flags & MESH_FLOW_REPLY, MESH_FLOW_REPLY);
+  FromPod(near_, Tcp(kNear, kClient, kAck | kRst));
+
+  ASSERT_THAT(FromPod(near_, back), Sends(back));
+
+  EXPECT_EQ(Flow(back).flags & MESH_FLOW_REPLY, 0);
+  EXPECT_EQ(Flow(there).flags & MESH_FLOW_REPLY, MESH_FLOW_REPLY);
+  EXPECT_THAT(FromPod(client_, Tcp(kClient, kNear, kSyn | kAck)),
+              Sends(Tcp(kClient, kNear, kSyn | kAck)));
+  EXPECT_EQ(F::Decode(Flow(there).owner), Own(kNear.ip));
+  EXPECT_EQ(owners_->Lookup(F::kAllOwners)->flows, 1u);
+}
+
 TEST_F(FlowTest, TellsTheServiceAndTheDirectWayApartWithOneClientPort) {
   Serve({"10.244.1.11:8080"});
   ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kNear, kSyn)));
