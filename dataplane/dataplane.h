@@ -69,7 +69,7 @@ struct ConntrackRow {
 };
 
 struct MetricRow {
-  std::string reason;     // drop reason in lower case, or "forwarded"
+  std::string reason;     // drop reason in lower case, "forwarded" or "forwarded_xdp"
   std::string direction;  // "egress" (from a pod), "ingress" (to a pod)
   uint64_t packets = 0, bytes = 0;
 };

@@ -252,7 +252,11 @@ absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Impl::Metrics() const {
   for (uint32_t index = 0; index < MESH_METRICS_MAX_ENTRIES; ++index) {
     ASSIGN_OR_RETURN(const std::vector<mesh_metrics_value> per_cpu, maps_.metrics.Lookup(index));
     MetricRow row = DecodeMetric(index, per_cpu);
-    if (row.packets > 0 || index / 2 == MESH_REASON_FORWARDED) out.push_back(std::move(row));
+    // That nothing goes by XDP is told too, where it should.
+    const bool expected = index / 2 == MESH_REASON_FORWARDED ||
+                          (config_.xdp && index == MESH_METRICS_INDEX(MESH_REASON_FORWARDED_XDP,
+                                                                      MESH_DIRECTION_INGRESS));
+    if (row.packets > 0 || expected) out.push_back(std::move(row));
   }
   return out;
 }

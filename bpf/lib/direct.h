@@ -189,6 +189,6 @@ static __always_inline int mesh_direct_forward(struct xdp_md *ctx)
 		mesh_outer_write(data, flow, ETH_HLEN + mesh_direct_length(ip),
 				 mesh_direct_tos(ip));
 	}
-	mesh_count_bytes(MESH_REASON_FORWARDED, MESH_DIRECTION_INGRESS, frame);
+	mesh_count_bytes(MESH_REASON_FORWARDED_XDP, MESH_DIRECTION_INGRESS, frame);
 	return XDP_TX;
 }

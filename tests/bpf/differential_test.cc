@@ -433,7 +433,8 @@ std::string DifferentialTest::Mismatch(const Expectation& expected, const Oracle
   const bool left = expected.reason == "to_stack";
   // What comes by the uplink and is the node's own is nobody's packet.
   const bool counted = !left || packet.from.kind != Side::Kind::kUplink;
-  if (outcome.reason != (counted ? expected.reason : "")) return "reason";
+  const std::string counter = early_ ? expected.reason + "_xdp" : expected.reason;
+  if (outcome.reason != (counted ? counter : "")) return "reason";
   if (left) return outcome.verdict == kPass ? "" : "verdict";
   if (!outcome.packet.has_value()) return "checksums";
   if (expected.reason != "forwarded") {

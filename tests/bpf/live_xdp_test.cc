@@ -114,6 +114,17 @@ class XdpWays : public EdgeWays {
     return sent;
   }
 
+  // The same as the dataplane tells it.
+  uint64_t Counted() {
+    const absl::StatusOr<std::vector<MetricRow>> metrics = one_.dataplane->Metrics();
+    EXPECT_TRUE(metrics.ok()) << metrics.status();
+    for (const MetricRow& row : metrics.value_or(std::vector<MetricRow>())) {
+      if (row.reason == "forwarded_xdp" && row.direction == "ingress") return row.packets;
+    }
+    ADD_FAILURE() << "no row of XDP";
+    return 0;
+  }
+
   absl::Status Reopen(KernelDataplane::Options options) {
     one_.dataplane.reset();
     return OpenNode(one_, std::move(options));
@@ -166,11 +177,12 @@ TEST_P(XdpWays, CarryEstablishedFlowsPastTheKernel) {
   for (const bool direct : {false, true}) {
     Serve({far_.ip}).direct_return = direct;
     Apply();
-    const uint64_t before = Carried();
+    const uint64_t before = Carried(), counted_before = Counted();
     EXPECT_THAT(Talk(*outside_, NodeIp(one_), kNodePort, listener),
                 From(direct ? outside_ip_ : Gateway(one_)));
     // Of more than two thousand segments.
     EXPECT_GT(Carried() - before, 1800u) << (direct ? "direct return" : "new source");
+    EXPECT_GT(Counted() - counted_before, 1800u);
     ExpectDatagrams(*outside_, balancer_, 80, receiver);
   }
 }

@@ -138,6 +138,7 @@ TEST_F(Table, EveryReasonHasItsPacket) {
       {"source_range", "select_test.cc"},
       {"to_stack", "edge_packet_test.cc"},
       {"answered", "edge_packet_test.cc"},
+      {"forwarded_xdp", "xdp_packet_test.cc"},
       {"unknown_identity", "native_packet_test.cc"},
       {"no_port", "four random ports must be taken: oracle.cc has the rule"},
       {"kernel", "a helper must fail that does not"},

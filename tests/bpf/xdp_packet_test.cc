@@ -46,7 +46,7 @@ class XdpTest : public FrontendWorld {
   std::optional<Packet> Inner(const Packet& packet, uint32_t vni) {
     const Outcome out = FromXdp(packet);
     EXPECT_EQ(out.verdict, kXdpTx) << out;
-    EXPECT_EQ(out.reason, "forwarded");
+    EXPECT_EQ(out.reason, "forwarded_xdp");
     if (!out.tunnel.has_value()) {
       ADD_FAILURE() << "outer headers: " << out;
       return std::nullopt;
@@ -60,7 +60,7 @@ class XdpTest : public FrontendWorld {
   std::optional<Packet> Bare(const Packet& packet) {
     const Outcome out = FromXdp(packet);
     EXPECT_EQ(out.verdict, kXdpTx) << out;
-    EXPECT_EQ(out.reason, "forwarded");
+    EXPECT_EQ(out.reason, "forwarded_xdp");
     EXPECT_FALSE(out.tunnel.has_value());
     EXPECT_EQ(out.frame.substr(0, 12), std::string(kPeerMac.begin(), kPeerMac.end()) +
                                            std::string(kUplinkMac.begin(), kUplinkMac.end()));

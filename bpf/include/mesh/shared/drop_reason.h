@@ -54,7 +54,9 @@
 	/* answered here: ARP for an announced address */                                          \
 	X(ANSWERED, answered, 22)                                                                  \
 	/* native routing: no namespace is known of the pod that sent it or that is to get it */   \
-	X(UNKNOWN_IDENTITY, unknown_identity, 23)
+	X(UNKNOWN_IDENTITY, unknown_identity, 23)                                                  \
+	/* forwarded by XDP at the uplink: an established flow from outside to another node */     \
+	X(FORWARDED_XDP, forwarded_xdp, 24)
 
 enum mesh_reason {
 #define MESH_REASON_ENUM(upper, lower, number) MESH_REASON_##upper = number,
@@ -62,4 +64,4 @@ enum mesh_reason {
 #undef MESH_REASON_ENUM
 };
 
-#define MESH_REASON_COUNT 24
+#define MESH_REASON_COUNT 25
