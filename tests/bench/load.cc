@@ -17,6 +17,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -52,13 +53,39 @@ void SetOption(int fd, int level, int name, int value) {
   setsockopt(fd, level, name, &value, sizeof value);
 }
 
-int Bound(int type, uint16_t port) {
-  const int fd = socket(AF_INET, type | SOCK_NONBLOCK, 0);
+// An address of either family.
+struct Target {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+Target ToV4(in_addr ip, uint16_t port) {
+  Target out;
+  auto* to = reinterpret_cast<sockaddr_in*>(&out.storage);
+  to->sin_family = AF_INET;
+  to->sin_addr = ip;
+  to->sin_port = htons(port);
+  out.size = sizeof *to;
+  return out;
+}
+
+Target ToV6(in6_addr ip, uint16_t port) {
+  Target out;
+  auto* to = reinterpret_cast<sockaddr_in6*>(&out.storage);
+  to->sin6_family = AF_INET6;
+  to->sin6_addr = ip;
+  to->sin6_port = htons(port);
+  out.size = sizeof *to;
+  return out;
+}
+
+// A socket for each family: one of IPv6 that takes both would cost IPv4 a detour.
+int Bound(int type, const Target& address) {
+  const int fd = socket(address.get()->sa_family, type | SOCK_NONBLOCK, 0);
   SetOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) _exit(4);
+  if (address.get()->sa_family == AF_INET6) SetOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (bind(fd, address.get(), address.size) != 0) _exit(4);
   if (type == SOCK_STREAM && listen(fd, 4096) != 0) _exit(4);
   return fd;
 }
@@ -67,13 +94,21 @@ constexpr size_t kChunk = 65536;
 
 // Never returns. Tells `ready` when it listens.
 [[noreturn]] void Serve(uint16_t port, int ready) {
-  const int echo = Bound(SOCK_STREAM, port), datagrams = Bound(SOCK_DGRAM, port),
-            sink = Bound(SOCK_STREAM, static_cast<uint16_t>(port + 1));
   const int epoll = epoll_create1(0);
-  for (const int fd : {echo, datagrams, sink}) {
+  std::set<int> echoes, datagrams, sinks;
+  const auto listen_at = [&](const Target& address, int type, std::set<int>& sockets) {
+    const int fd = Bound(type, address);
+    sockets.insert(fd);
     epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
     epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
-  }
+  };
+  const auto next = static_cast<uint16_t>(port + 1);
+  listen_at(ToV4({INADDR_ANY}, port), SOCK_STREAM, echoes);
+  listen_at(ToV6(in6addr_any, port), SOCK_STREAM, echoes);
+  listen_at(ToV4({INADDR_ANY}, port), SOCK_DGRAM, datagrams);
+  listen_at(ToV6(in6addr_any, port), SOCK_DGRAM, datagrams);
+  listen_at(ToV4({INADDR_ANY}, next), SOCK_STREAM, sinks);
+  listen_at(ToV6(in6addr_any, next), SOCK_STREAM, sinks);
   std::map<int, uint64_t> streams;  // bytes, by socket
   static char buffer[kChunk];
   if (write(ready, "r", 1) != 1) _exit(4);
@@ -82,15 +117,16 @@ constexpr size_t kChunk = 65536;
     const int count = epoll_wait(epoll, events, 64, -1);
     for (int i = 0; i < count; ++i) {
       const int fd = events[i].data.fd;
-      if (fd == echo || fd == sink) {
+      const bool sink = sinks.count(fd) > 0;
+      if (sink || echoes.count(fd) > 0) {
         for (int c; (c = accept4(fd, nullptr, nullptr, SOCK_NONBLOCK)) >= 0;) {
           SetOption(c, IPPROTO_TCP, TCP_NODELAY, 1);
           epoll_event added{.events = EPOLLIN, .data = {.fd = c}};
           epoll_ctl(epoll, EPOLL_CTL_ADD, c, &added);
-          if (fd == sink) streams[c] = 0;
+          if (sink) streams[c] = 0;
         }
-      } else if (fd == datagrams) {
-        sockaddr_in from{};
+      } else if (datagrams.count(fd) > 0) {
+        sockaddr_storage from{};
         socklen_t size = sizeof from;
         const ssize_t length =
             recvfrom(fd, buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&from), &size);
@@ -114,8 +150,8 @@ constexpr size_t kChunk = 65536;
   }
 }
 
-int Connect(const sockaddr_in& address, int type, bool reset_on_close) {
-  const int fd = socket(AF_INET, type, 0);
+int Connect(const Target& address, int type, bool reset_on_close) {
+  const int fd = socket(address.get()->sa_family, type, 0);
   const timeval patience{.tv_sec = 2, .tv_usec = 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
@@ -125,13 +161,13 @@ int Connect(const sockaddr_in& address, int type, bool reset_on_close) {
     const linger abortive{.l_onoff = 1, .l_linger = 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &abortive, sizeof abortive);
   }
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return fd;
+  if (connect(fd, address.get(), address.size) == 0) return fd;
   close(fd);
   return -1;
 }
 
 // What the receiver has read counts, until it has read the last.
-LoadResult Stream(const sockaddr_in& address, double seconds) {
+LoadResult Stream(const Target& address, double seconds) {
   LoadResult result;
   static char chunk[kChunk];
   const int fd = Connect(address, SOCK_STREAM, false);
@@ -155,7 +191,7 @@ LoadResult Stream(const sockaddr_in& address, double seconds) {
   return result;
 }
 
-LoadResult Load(const sockaddr_in& address, LoadKind kind, double seconds) {
+LoadResult Load(const Target& address, LoadKind kind, double seconds) {
   if (kind == LoadKind::kStream) return Stream(address, seconds);
   const int type = kind == LoadKind::kDatagram ? SOCK_DGRAM : SOCK_STREAM;
   constexpr int kMaxErrors = 20;
@@ -231,11 +267,16 @@ double EchoServer::processor_seconds() const {
 
 absl::StatusOr<LoadResult> RunLoad(const std::string& netns, const std::string& address,
                                    uint16_t port, LoadKind kind, double seconds, int cpu) {
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(port);
-  if (inet_pton(AF_INET, address.c_str(), &to.sin_addr) != 1)
-    return absl::InvalidArgumentError(fmt::format("\"{}\" is not an IPv4 address", address));
+  in_addr v4{};
+  in6_addr v6{};
+  Target to;
+  if (inet_pton(AF_INET, address.c_str(), &v4) == 1) {
+    to = ToV4(v4, port);
+  } else if (inet_pton(AF_INET6, address.c_str(), &v6) == 1) {
+    to = ToV6(v6, port);
+  } else {
+    return absl::InvalidArgumentError(fmt::format("\"{}\" is not an IP address", address));
+  }
   int pipe_fds[2];
   if (pipe2(pipe_fds, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
   UniqueFd reader(pipe_fds[0]), writer(pipe_fds[1]);

@@ -5,12 +5,15 @@
 
 #include "fmt/format.h"
 #include "mesh/shared/base.h"
+#include "tests/support/packet/family.h"
 
 namespace mesh::bench {
 namespace {
 
 constexpr uint32_t kOtherServices = 0x0a610000;  // 10.97.0.0
 constexpr uint32_t kOtherBackends = 0x0ac80000;  // 10.200.0.0: nobody is there
+
+using mesh::testing::ToIpv6;
 
 IpAddress Address(const std::string& text) { return *IpAddress::Parse(text); }
 
@@ -80,6 +83,27 @@ dataplane::NodeConfig NodeNumber(int number) {
 dataplane::Peer PeerNumber(int number) {
   const dataplane::NodeConfig config = NodeNumber(number);
   return {config.node_name, config.node_ip, config.pod_cidr};
+}
+
+void AddIpv6(dataplane::NodeConfig* config) {
+  config->node_ip6 = ToIpv6(config->node_ip);
+  config->pod_cidr6 = ToIpv6(config->pod_cidr);
+  config->cluster_cidr6 = ToIpv6(config->cluster_cidr);
+  config->service_cidr6 = ToIpv6(config->service_cidr);
+  config->gateway6 = ToIpv6(config->gateway);
+}
+
+void AddIpv6(dataplane::Peer* peer) {
+  peer->ip6 = ToIpv6(peer->ip);
+  peer->pod_cidr6 = ToIpv6(peer->pod_cidr);
+}
+
+void MakeIpv6(dataplane::Service* service) {
+  service->family = dataplane::Family::kV6;
+  service->cluster_ip = ToIpv6(service->cluster_ip);
+  for (dataplane::ServicePort& port : service->ports) {
+    for (dataplane::Backend& backend : port.backends) backend.ip = ToIpv6(backend.ip);
+  }
 }
 
 absl::StatusOr<BenchNode> StartNode(const std::string& netns, const std::string& bpf_root,

@@ -54,6 +54,12 @@ dataplane::DesiredState Services(int others, int endpoints, const std::vector<Re
 dataplane::NodeConfig NodeNumber(int number);
 dataplane::Peer PeerNumber(int number);
 
+// Ranges and addresses of IPv6 beside those of IPv4: mesh::testing::ToIpv6() of each.
+void AddIpv6(dataplane::NodeConfig* config);
+void AddIpv6(dataplane::Peer* peer);
+// Makes it one of IPv6, its backends too.
+void MakeIpv6(dataplane::Service* service);
+
 struct BenchNode {
   std::string netns;
   std::unique_ptr<dataplane::KernelDataplane> dataplane;

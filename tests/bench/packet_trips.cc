@@ -71,14 +71,6 @@ absl::Status MakeUplink(Namespaces& spaces, const std::string& netns, const std:
               kPeerMac, "nud", "permanent"});
 }
 
-void MakeIpv6(dataplane::Service* service) {
-  service->family = dataplane::Family::kV6;
-  service->cluster_ip = ToIpv6(service->cluster_ip);
-  for (dataplane::ServicePort& port : service->ports) {
-    for (dataplane::Backend& backend : port.backends) backend.ip = ToIpv6(backend.ip);
-  }
-}
-
 dataplane::DesiredState Desired(const Kind& kind, int others, int endpoints) {
   dataplane::DesiredState desired = Services(
       others, endpoints,
@@ -95,8 +87,7 @@ dataplane::DesiredState Desired(const Kind& kind, int others, int endpoints) {
   dataplane::Peer peer = PeerNumber(2);
   if (!kind.is_v4()) {
     for (auto& [name, service] : desired.services) MakeIpv6(&service);
-    peer.ip6 = ToIpv6(peer.ip);
-    peer.pod_cidr6 = ToIpv6(peer.pod_cidr);
+    AddIpv6(&peer);
   }
   desired.peers["n2"] = peer;
   if (kind.is_native()) {
@@ -112,12 +103,7 @@ dataplane::NodeConfig Config(const Kind& kind) {
   dataplane::NodeConfig config = NodeNumber(1);
   config.uplink = "up0";
   config.routing = kind.routing;
-  if (kind.is_v4()) return config;
-  config.node_ip6 = ToIpv6(config.node_ip);
-  config.pod_cidr6 = ToIpv6(config.pod_cidr);
-  config.cluster_cidr6 = ToIpv6(config.cluster_cidr);
-  config.service_cidr6 = ToIpv6(config.service_cidr);
-  config.gateway6 = ToIpv6(config.gateway);
+  if (!kind.is_v4()) AddIpv6(&config);
   return config;
 }
 
