@@ -84,7 +84,9 @@ Command UpCommand() {
                        "Addresses for Services of type LoadBalancer, in 10.89.0.0/24 and "
                        "fd00:10:89::/64 (default "
                        "10.89.0.200-10.89.0.250,fd00:10:89::200-fd00:10:89::250)");
-        app.add_option("--xdp", o.xdp, "Of the agents: XDP on the uplink (default auto)")
+        app.add_option(
+               "--xdp", o.xdp,
+               "Of the agents: XDP on the uplink, auto or off; not on for veths (default auto)")
             ->check(CLI::IsMember({"auto", "on", "off"}));
         app.add_option("--log-level", o.log_level, "Of meshd and the agents (default info)")
             ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_split.h"
 #include "cli/local/cluster.h"
+#include "cli/local/layout.h"
 #include "common/cluster_ranges.h"
 #include "common/ip_address.h"
 #include "common/status.h"
@@ -34,14 +35,63 @@ bool IsOnLink(absl::string_view text) {
   return false;
 }
 
+// REQUIRES: IsOnLink(pool).
+bool Holds(absl::string_view pool, const IpAddress& address) {
+  const std::vector<std::string> ends = absl::StrSplit(pool, absl::MaxSplits('-', 1));
+  if (ends.size() == 1) {
+    const auto whole = IpPrefix::Parse(ends[0]);
+    return whole.ok() && whole->Contains(address);
+  }
+  const auto first = IpAddress::Parse(ends[0]), last = IpAddress::Parse(ends[1]);
+  return first.ok() && last.ok() && first->is_v4() == address.is_v4() && *first <= address &&
+         address <= *last;
+}
+
+// Whose address it is, of those that stand on the link already; "" when it is free of them.
+std::string OwnerIn(absl::string_view pool, int nodes) {
+  for (const std::string& outside : {Layout::OutsideAddress(), Layout::OutsideAddress6()}) {
+    if (Holds(pool, *IpAddress::Parse(outside))) return outside + ", of the outside";
+  }
+  for (int i = 0; i < nodes; ++i) {
+    for (const std::string& node : {Layout::NodeAddress(i), Layout::NodeAddress6(i)}) {
+      if (Holds(pool, *IpAddress::Parse(node))) return fmt::format("{}, of node n{}", node, i + 1);
+    }
+  }
+  return "";
+}
+
 // Others are found by nobody; what else may be wrong with them meshd says.
-absl::Status CheckPool(const std::string& pools) {
+absl::Status CheckPool(const std::string& pools, bool dual, int nodes) {
   for (const absl::string_view pool : absl::StrSplit(pools, ',', absl::SkipEmpty())) {
-    if (IsOnLink(pool)) continue;
-    return absl::InvalidArgumentError(
-        fmt::format("--load-balancer-pool {}: not addresses of the nodes' link: give FIRST-LAST "
-                    "or a range of {} or {}, such as {}",
-                    std::string(pool), kLink, kLink6, kPool));
+    if (!IsOnLink(pool)) {
+      return absl::InvalidArgumentError(
+          fmt::format("--load-balancer-pool {}: not addresses of the nodes' link: give FIRST-LAST "
+                      "or a range of {} or {}, such as {}",
+                      std::string(pool), kLink, kLink6, kPool));
+    }
+    if (!dual && pool.find(':') != absl::string_view::npos) {
+      return absl::InvalidArgumentError(
+          fmt::format("--load-balancer-pool {}: the cluster has no IPv6: leave it out, or "
+                      "--ip-family ipv4",
+                      std::string(pool)));
+    }
+    if (const std::string owner = OwnerIn(pool, nodes); !owner.empty()) {
+      return absl::InvalidArgumentError(
+          fmt::format("--load-balancer-pool {}: has {}: give others, such as {}", std::string(pool),
+                      owner, kPool));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckApartFromLink(const char* flag, const std::string& ranges) {
+  for (const absl::string_view text : absl::StrSplit(ranges, ',')) {
+    const auto range = IpPrefix::Parse(std::string(text));
+    for (const char* link : {kLink, kLink6}) {
+      if (!range.ok() || !range->Overlaps(*IpPrefix::Parse(link))) continue;
+      return absl::InvalidArgumentError(
+          fmt::format("{} {}: overlaps {}, the nodes' link", flag, std::string(text), link));
+    }
   }
   return absl::OkStatus();
 }
@@ -75,7 +125,14 @@ absl::StatusOr<UpOptions> Resolve(const UpOptions& given, bool kernel_has_ipv6) 
   if (out.service_cidr.empty()) out.service_cidr = Default(kServices, kServices6, dual);
   if (!out.load_balancer_pool) out.load_balancer_pool = Default(kPool, kPool6, dual);
   RETURN_IF_ERROR(CheckClusterRanges(out.cluster_cidr, out.service_cidr));
-  RETURN_IF_ERROR(CheckPool(*out.load_balancer_pool));
+  RETURN_IF_ERROR(CheckApartFromLink("--cluster-cidr", out.cluster_cidr));
+  RETURN_IF_ERROR(CheckApartFromLink("--service-cidr", out.service_cidr));
+  RETURN_IF_ERROR(CheckPool(*out.load_balancer_pool, out.dual(), out.nodes));
+  if (out.xdp == "on") {
+    return absl::InvalidArgumentError(
+        "--xdp on: the uplinks of these nodes are veths, whose other end leaves checksums to be "
+        "filled in; XDP forwards on a network card: leave the option out");
+  }
   return out;
 }
 

@@ -32,10 +32,10 @@ TEST(CheckSame, NamesEveryOptionThatTheClusterWasNotMadeWith) {
 
 TEST(CheckSame, ComparesOnlyWhatIsAskedFor) {
   const Settings running =
-      SettingsOf(Made({.nodes = 2, .families = IpFamilies::kIpv4, .xdp = "on"}));
+      SettingsOf(Made({.nodes = 2, .families = IpFamilies::kIpv4, .xdp = "off"}));
   UpOptions wanted = Made({});
   EXPECT_TRUE(CheckSame("local", running, wanted).ok());
-  wanted = Made({.families = IpFamilies::kIpv4, .xdp = "on"});
+  wanted = Made({.families = IpFamilies::kIpv4, .xdp = "off"});
   wanted.asked = {"--ip-family", "--xdp", "--routing"};
   EXPECT_TRUE(CheckSame("local", running, wanted).ok());
   wanted = Made({.families = IpFamilies::kDual});
@@ -88,6 +88,10 @@ TEST(Resolve, TakesPoolsOfTheLink) {
   }
 }
 
+TEST(Resolve, LeavesTheAddressesOfNodesThatAreNotThere) {
+  EXPECT_TRUE(Resolve({.nodes = 1, .load_balancer_pool = "10.89.0.12-10.89.0.20"}, true).ok());
+}
+
 TEST(Resolve, NamesWhatDoesNotGoTogether) {
   const struct {
     UpOptions options;
@@ -111,6 +115,23 @@ TEST(Resolve, NamesWhatDoesNotGoTogether) {
       {{.load_balancer_pool = "10.89.0.250-10.89.1.10"}, true, "10.89.0.250-10.89.1.10: not"},
       {{.load_balancer_pool = "10.89.0.0/16"}, true, "10.89.0.0/16: not"},
       {{.load_balancer_pool = "many"}, true, "many: not"},
+      {{.families = IpFamilies::kIpv4, .load_balancer_pool = "fd00:10:89::200/124"},
+       true,
+       "--load-balancer-pool fd00:10:89::200/124: the cluster has no IPv6"},
+      {{.nodes = 2, .load_balancer_pool = "10.89.0.12-10.89.0.20"},
+       true,
+       "--load-balancer-pool 10.89.0.12-10.89.0.20: has 10.89.0.12, of node n2: give others"},
+      {{.load_balancer_pool = "10.89.0.0/29"}, true, "has 10.89.0.1, of the outside"},
+      {{.load_balancer_pool = "10.89.0.200/29,fd00:10:89::10/124"},
+       true,
+       "has fd00:10:89::11, of node n1"},
+      {{.cluster_cidr = "10.89.0.0/16"},
+       true,
+       "--cluster-cidr 10.89.0.0/16: overlaps 10.89.0.0/24, the nodes' link"},
+      {{.cluster_cidr = "10.1.0.0/16,fd00:1::/48", .service_cidr = "10.2.0.0/16,fd00:10:89::/112"},
+       true,
+       "--service-cidr fd00:10:89::/112: overlaps fd00:10:89::/64"},
+      {{.xdp = "on"}, true, "--xdp on: the uplinks of these nodes are veths"},
   };
   for (const auto& c : cases) {
     const auto out = Resolve(c.options, c.kernel_has_ipv6);
