@@ -134,9 +134,9 @@ TEST(MachineTest, TellsASecondUpThatItRuns) {
   EXPECT_EQ(cluster.Pid("n1", "agent"), agent);
 
   const Output other = cluster.Meshctl(
-      {"local", "up", "--name", cluster.layout().cluster(), "--nodes", "3", "--xdp", "on"});
+      {"local", "up", "--name", cluster.layout().cluster(), "--nodes", "3", "--xdp", "off"});
   EXPECT_EQ(other.exit_code, 1);
-  EXPECT_THAT(other.text, HasSubstr("runs already with --xdp auto, not on: "));
+  EXPECT_THAT(other.text, HasSubstr("runs already with --xdp auto, not off: "));
   EXPECT_EQ(cluster.Pid("n1", "agent"), agent);
 }
 
