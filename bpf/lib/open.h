@@ -234,6 +234,10 @@ __noinline int mesh_flow_begin(struct __sk_buff *ctx, const struct mesh_packet *
 			return reason;
 		service = !reason;
 	}
+	/* Nobody else would tell the sender: no stack has the address. */
+	if (mesh_origin(source) != MESH_ORIGIN_OVERLAY && !service &&
+	    key->proto != MESH_IPPROTO_ICMP && mesh_is_announced(&key->daddr))
+		return MESH_REASON_NO_SERVICE;
 	if (mesh_origin(source) == MESH_ORIGIN_UPLINK) {
 		if (!service)
 			return MESH_REASON_TO_STACK;

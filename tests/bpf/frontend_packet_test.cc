@@ -155,6 +155,19 @@ TEST_F(FrontendTest, RefusesAClientWithoutBackendAndLeavesOtherPortsToTheNode) {
   EXPECT_THAT(FromUplink(Tcp(kUser, At("192.0.2.50:81"), kSyn)), IsTheNodes());
 }
 
+// No stack has the address: without an answer the client would wait.
+TEST_F(FrontendTest, RefusesPortsThatNobodyServesAtAnAnnouncedAddress) {
+  Serve({"10.244.1.11:8080"});
+  const F::AnnounceKey key{Row(*IpAddress::Parse("192.0.2.50"))};
+  ASSERT_TRUE(Maps().announce.Upsert(key, 1).ok());
+
+  EXPECT_THAT(FromUplink(Tcp(kUser, At("192.0.2.50:81"), kSyn)), RefusedFor("no_service"));
+  EXPECT_THAT(FromUplink(Udp(kUser, At("192.0.2.50:81"))), RefusedFor("no_service"));
+  EXPECT_THAT(FromUplink(Tcp(kUser, At("192.0.2.1:81"), kSyn)), IsTheNodes());
+
+  ASSERT_TRUE(Maps().announce.Erase(key).ok());
+}
+
 TEST_F(FrontendTest, AOneWayFlowEndsByWhatTheClientSends) {
   Serve({"10.244.2.10:8080"}, MESH_SERVICE_DIRECT_RETURN);
   FromUplink(Tcp(kUser, kBalancer, kSyn));
