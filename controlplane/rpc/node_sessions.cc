@@ -14,6 +14,9 @@
 namespace mesh::controlplane {
 namespace {
 
+// How often an event tells what a node still cannot program.
+constexpr absl::Duration kTellAgain = absl::Minutes(10);
+
 using google::protobuf::util::MessageDifferencer;
 
 constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
@@ -312,25 +315,31 @@ void NodeSessions::NoteNode(const Change& change) {
 }
 
 void NodeSessions::OnAck(Session& session, const v1::Ack& ack) {
-  if (!ack.error().empty()) {
-    EventNote note;
-    note.object.set_kind("Node");
-    note.object.set_api_version("v1");
-    note.object.set_name(session.node);
-    const auto& nodes = cache_.state().nodes;
-    if (const auto node = nodes.find({"", session.node}); node != nodes.end()) {
-      note.object.set_uid(node->second->metadata().uid());
-    }
-    note.type = "Warning";
-    note.reason = "DataplaneFailed";
-    note.message = ack.error();
-    writer_.Note(note);
-    return;
-  }
+  NoteShortfall(session, ack.error());
   if (ack.revision() <= session.acked) return;
   session.acked = ack.revision();
   ScheduleStatus(session, options_.ack_rest);
   if (!held_.empty()) PostFlush();
+}
+
+void NodeSessions::NoteShortfall(Session& session, const std::string& error) {
+  const bool same = error == session.shortfall;
+  session.shortfall = error;
+  // Each revision has it again. Events do not last for ever.
+  if (error.empty() || (same && loop_.Now() - session.shortfall_told < kTellAgain)) return;
+  session.shortfall_told = loop_.Now();
+  EventNote note;
+  note.object.set_kind("Node");
+  note.object.set_api_version("v1");
+  note.object.set_name(session.node);
+  const auto& nodes = cache_.state().nodes;
+  if (const auto node = nodes.find({"", session.node}); node != nodes.end()) {
+    note.object.set_uid(node->second->metadata().uid());
+  }
+  note.type = "Warning";
+  note.reason = "DataplaneFailed";
+  note.message = error;
+  writer_.Note(note);
 }
 
 void NodeSessions::OnReport(const Session& session, const v1::PodReport& report) {

@@ -92,6 +92,9 @@ class NodeSessions {
     v1::NodeUpdate pods;  // as of the last flush
     Revision sent = 0;
     Revision acked = 0;
+    // What of the newest revision its maps cannot hold, and when an event last told it.
+    std::string shortfall;
+    absl::Time shortfall_told = absl::InfinitePast();
     // Status to write.
     std::vector<v1::Condition> conditions;
     bool status_dirty = false;
@@ -107,7 +110,10 @@ class NodeSessions {
   // Welcomes the node of the change anew when what it was told of itself is no longer so. One that
   // was deleted is made to register again: nothing that it says would find its object.
   void NoteNode(const Change& change);
+  // A revision is reached though a part of it never can be: what is left out is told, and nobody
+  // waits for it.
   void OnAck(Session& session, const v1::Ack& ack);
+  void NoteShortfall(Session& session, const std::string& error);
   void OnReport(const Session& session, const v1::PodReport& report);
   void OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartbeat);
   void OnEvent(const v1::NodeEvent& event);

@@ -108,6 +108,21 @@ TEST_F(StoppingPodTest, WaitsForEveryNodesAcknowledgement) {
   EXPECT_TRUE(ToldToStop());
 }
 
+// A host port that no node can serve stays so: the rest of the revision holds.
+TEST_F(StoppingPodTest, TakesANodesWordForTheRevisionItHasReached) {
+  const int64_t before = two_.Update().revision();
+  ASSERT_TRUE(world_.Delete(v1::KIND_POD, {"default", "web"}).ok());
+  MarkDraining();
+  one_.Ack(one_.Update().revision());
+  const int64_t draining = two_.Update().revision();
+
+  two_.Ack(before, "revision 9: no room");
+  EXPECT_FALSE(ToldToStop()) << "its maps are those of before";
+  two_.Ack(draining, "pod default/db: hostPort 99: hostIP 127.0.0.1 is not this node's");
+
+  EXPECT_TRUE(ToldToStop());
+}
+
 TEST_F(StoppingPodTest, DoesNotWaitForANodeThatIsGone) {
   auto third = std::make_unique<FakeAgent>(world_, sessions_);
   third->Hello("n3", "192.168.0.3");

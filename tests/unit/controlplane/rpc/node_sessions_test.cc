@@ -79,6 +79,38 @@ TEST_F(NodeSessionsTest, TellsOfANodeAsItsObjectWhatItsDataplaneLacks) {
   EXPECT_EQ(event.involved_object().uid(), Node("n1").metadata().uid());
 }
 
+TEST_F(NodeSessionsTest, TellsOnceWhatStaysUnprogrammed) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  const auto counts = [&] {
+    std::map<std::string, int> out;
+    for (const auto& [key, event] : world_.cache.state().events) {
+      out[event->message()] += event->count();
+    }
+    return out;
+  };
+
+  int64_t revision = 0;
+  const auto say = [&](const std::string& error) {
+    agent.Ack(++revision, error);
+    world_.loop.RunFor(absl::Seconds(20));  // beyond what the writer makes one
+  };
+
+  for (int i = 0; i < 5; ++i) say("port 99 is taken");
+  EXPECT_EQ(counts(), (std::map<std::string, int>{{"port 99 is taken", 1}}));
+
+  say("port 98 is taken");
+  say("");
+  say("port 98 is taken");
+  EXPECT_EQ(counts(),
+            (std::map<std::string, int>{{"port 99 is taken", 1}, {"port 98 is taken", 2}}));
+
+  // Events do not last for ever.
+  world_.loop.RunFor(absl::Minutes(10));
+  say("port 98 is taken");
+  EXPECT_EQ(counts()["port 98 is taken"], 3);
+}
+
 TEST_F(NodeSessionsTest, MakesANodeThatWasDeletedRegisterAgainWithItsRange) {
   FakeAgent first(world_, sessions_);
   first.Hello("n0", "192.168.0.9");

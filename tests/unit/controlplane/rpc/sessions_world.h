@@ -47,9 +47,10 @@ class FakeAgent : public NodeLink {
     node->mutable_status()->set_agent_endpoint(ip + ":6441");
     Say(message);
   }
-  void Ack(int64_t revision) {
+  void Ack(int64_t revision, const std::string& error = "") {
     v1::AgentMessage message;
     message.mutable_ack()->set_revision(revision);
+    message.mutable_ack()->set_error(error);
     Say(message);
   }
   void Heartbeat(const std::string& ready = "True") {
