@@ -226,7 +226,12 @@ class NetworkImpl : public Network {
       if (announcer_ != nullptr) announcer_->SetState(translation.desired);
       // What cannot be programmed as it is stays out for good, and the rest holds: pods go on.
       const bool reached = applied.ok() || absl::IsInvalidArgument(applied);
-      if (reached) applied_revision_ = state_->revision;
+      if (reached) failing_since_ = absl::InfiniteFuture();
+      if (!reached && failing_since_ == absl::InfiniteFuture()) failing_since_ = absl::Now();
+      // Nor do pods wait for ever for what is tried again: each gets its own network when it
+      // starts.
+      if (reached || absl::Now() - failing_since_ >= options_.pods_wait)
+        applied_revision_ = state_->revision;
       if (!applied.ok() && (!reached || status.ok() || absl::IsInvalidArgument(status)))
         status = Annotate(applied, fmt::format("revision {}", state_->revision));
     }
@@ -399,6 +404,7 @@ class NetworkImpl : public Network {
   RealLoop loop_;
   NodeStatePtr state_;  // newest
   int64_t applied_revision_ = 0;
+  absl::Time failing_since_ = absl::InfiniteFuture();  // the dataplane's Apply()
   absl::Status last_status_;
   absl::Status last_garbage_status_;
   Done last_done_;

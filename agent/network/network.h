@@ -34,6 +34,9 @@ struct NetworkOptions {
   XdpMode xdp = XdpMode::kAuto;
   std::set<uint16_t> own_ports;                      // as NodeConfig has them
   absl::Duration quota_interval = absl::Seconds(5);  // between looks at who has all it may have
+  // A dataplane that fails for longer holds no pod back any more: revisions count as reached, with
+  // the error, while it is tried again. A pod without a network of its own is refused by ADD.
+  absl::Duration pods_wait = absl::Seconds(10);
 };
 
 // Thread-safe. Pods of the node keep their network when this is destroyed.
@@ -49,8 +52,9 @@ class Network {
 
   // Programs the maps and the resolver with `state` (states that arrive while one is being applied
   // are coalesced to the newest). `done` runs on the net thread with the revision the maps then
-  // hold and what of `state` could not be programmed. After an error that may pass the state is
-  // tried again with growing delays, and the newest `done` runs after each try until one succeeds.
+  // hold (but see NetworkOptions::pods_wait) and what of `state` could not be programmed. After an
+  // error that may pass the state is tried again with growing delays, and the newest `done` runs
+  // after each try until one succeeds.
   virtual void Apply(NodeStatePtr state,
                      std::function<void(int64_t revision, absl::Status)> done) = 0;
 

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "dataplane/model/state.h"
 #include "dataplane/plan/observed.h"
+#include "dataplane/plan/room.h"
 
 namespace mesh::dataplane {
 
@@ -103,10 +104,11 @@ struct NextIds {
 // changed, not those that exist. Knows nothing of the maps: they are told with each plan.
 //
 // Two Services that claim one frontend: the first by key has it, the others are a problem until it
-// is free.
+// is free. A Service whose rows do not fit into the maps beside the others' is left out as a whole
+// and is a problem until they do; those that are served already stay.
 class Planner {
  public:
-  explicit Planner(NodeConfig node, NextIds next = {});
+  explicit Planner(NodeConfig node, NextIds next = {}, const RowCounts& limits = MapLimits());
   ~Planner();
 
   // Looks at `desired.changed_services` when they are named; the first plan, and the first complete

@@ -105,6 +105,8 @@ void Planner::Impl::Forget() {
   owners_.clear();
   outside_.clear();
   troubled_.clear();
+  left_out_.clear();
+  room_.Clear();
   peer_problems_.clear();
 }
 
@@ -120,8 +122,8 @@ FrontendKind Planner::Impl::Kind(const Frontend& frontend) const {
   return it == claims_.end() ? FrontendKind::kUnknown : it->second.begin()->kind;
 }
 
-Planner::Planner(NodeConfig node, NextIds next)
-    : impl_(std::make_unique<Impl>(std::move(node), next)) {}
+Planner::Planner(NodeConfig node, NextIds next, const RowCounts& limits)
+    : impl_(std::make_unique<Impl>(std::move(node), next, limits)) {}
 Planner::~Planner() = default;
 Plan Planner::Compute(const DesiredState& desired, const Observed& observed) {
   return impl_->Compute(desired, observed);

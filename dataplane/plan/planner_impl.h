@@ -20,7 +20,8 @@ inline constexpr char kNoIpv6[] = "this node has no ranges of IPv6";
 
 class Planner::Impl {
  public:
-  Impl(NodeConfig node, NextIds next) : node_(std::move(node)), next_(next) {}
+  Impl(NodeConfig node, NextIds next, const RowCounts& limits)
+      : node_(std::move(node)), next_(next), room_(limits) {}
 
   Plan Compute(const DesiredState& desired, const Observed& observed);
   void Forget();
@@ -75,6 +76,8 @@ class Planner::Impl {
   void PlanServices(const std::set<std::string>& keys);
   std::set<std::string> WithRivals(std::set<std::string> keys) const;
   void Release(const std::string& key);
+  bool Stands(const std::string& key, const Service& service) const;
+  bool TakeRoom(const std::string& key, const Service& service, ServiceRecord* record);
   void Register(const std::string& key, const Service& service);
   void Number(const std::set<std::string>& keys);
   void PlanService(const std::string& key);
@@ -99,6 +102,8 @@ class Planner::Impl {
   std::map<uint32_t, std::pair<std::string, size_t>> owners_;  // service id -> key, port
   std::map<std::pair<Outside, IpPrefix>, std::set<std::string>> outside_;
   std::set<std::string> troubled_;  // keys of records with problems
+  Room room_;
+  std::map<std::string, RowCounts> left_out_;  // keys of records for which there is no room
   std::map<std::string, Peer> peers_;
   std::optional<std::vector<IpPrefix>> non_masquerade_;
   std::map<uint32_t, NamespacePolicy> namespaces_;

@@ -40,11 +40,21 @@ std::set<std::string> Planner::Impl::WithRivals(std::set<std::string> keys) cons
 }
 
 void Planner::Impl::PlanServices(const std::set<std::string>& changed) {
-  const std::set<std::string> keys = WithRivals(changed);
+  std::set<std::string> open = changed;
+  // There may be room for them now.
+  for (const auto& [key, rows] : left_out_) {
+    if (changed.empty() || !room_.FitsWithout(changed, rows)) continue;
+    if (desired_->complete || desired_->services.contains(key)) open.insert(key);
+  }
+  const std::set<std::string> keys = WithRivals(std::move(open));
   for (const std::string& key : keys) Release(key);
-  for (const std::string& key : keys) {
-    const auto it = desired_->services.find(key);
-    if (it != desired_->services.end()) Register(key, it->second);
+  // Whoever is served keeps its room.
+  for (const bool stands : {true, false}) {
+    for (const std::string& key : keys) {
+      const auto it = desired_->services.find(key);
+      if (it == desired_->services.end() || Stands(key, it->second) != stands) continue;
+      Register(key, it->second);
+    }
   }
   Number(keys);
   for (const std::string& key : keys) {
@@ -78,7 +88,30 @@ void Planner::Impl::Release(const std::string& key) {
     touched_outside_.insert(place);
   }
   troubled_.erase(key);
+  left_out_.erase(key);
+  room_.GiveBack(key);
   records_.erase(it);
+}
+
+// Whether the maps have something of it.
+bool Planner::Impl::Stands(const std::string& key, const Service& service) const {
+  std::vector<std::string> problems;
+  for (const ServicePort& port : service.ports) {
+    for (const Claim& claim : ClaimsOf(key, service, port, &problems)) {
+      if (observed_->frontends.contains(claim.frontend)) return true;
+    }
+  }
+  return false;
+}
+
+bool Planner::Impl::TakeRoom(const std::string& key, const Service& service,
+                             ServiceRecord* record) {
+  const RowCounts rows = RowsOf(key, service);
+  std::optional<std::string> problem = room_.Take(key, rows);
+  if (!problem.has_value()) return true;
+  record->problems.push_back(*std::move(problem));
+  left_out_.emplace(key, rows);
+  return false;
 }
 
 void Planner::Impl::Register(const std::string& key, const Service& service) {
@@ -89,6 +122,7 @@ void Planner::Impl::Register(const std::string& key, const Service& service) {
     record.problems.push_back(fmt::format("service {}: is of IPv6, and {}", key, kNoIpv6));
     return;
   }
+  if (!TakeRoom(key, service, &record)) return;
   for (size_t i = 0; i < service.ports.size(); ++i) {
     PortRecord& port = record.ports[i];
     port.claims = ClaimsOf(key, service, service.ports[i], &record.problems);

@@ -504,6 +504,8 @@ class ServiceTables::Run {
 
 absl::Status ServiceTables::Execute(const std::vector<Action>& actions, Observed& observed) {
   absl::Status first;
+  std::vector<Action> failed;
+  bool full = false;
   const std::span<const Action> all(actions);
   for (size_t begin = 0; begin < all.size();) {
     size_t end = begin + 1;
@@ -515,12 +517,26 @@ absl::Status ServiceTables::Execute(const std::vector<Action>& actions, Observed
       for (const Action& action : run) Perform(action, observed);
       continue;
     }
-    Keep(first, together);
-    if (run.size() == 1) continue;
     // One by one: what can be written is. Writing a row again does no harm.
     for (size_t i = 0; i < run.size(); ++i) {
-      if (Run(maps_, observed, run.subspan(i, 1)).Write().ok()) Perform(run[i], observed);
+      const absl::Status alone =
+          run.size() == 1 ? together : Run(maps_, observed, run.subspan(i, 1)).Write();
+      if (alone.ok()) {
+        Perform(run[i], observed);
+        continue;
+      }
+      Keep(first, alone);
+      failed.push_back(run[i]);
+      full = full || absl::IsResourceExhausted(alone);
     }
+  }
+  if (!full) return first;
+  // What comes is written before that in whose place it comes: there may be room now.
+  first = absl::OkStatus();
+  for (const Action& action : failed) {
+    const absl::Status again = Run(maps_, observed, std::span(&action, 1)).Write();
+    if (again.ok()) Perform(action, observed);
+    Keep(first, again);
   }
   return first;
 }

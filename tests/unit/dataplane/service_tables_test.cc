@@ -10,6 +10,7 @@
 
 #include "dataplane/bpf/fake_map.h"
 #include "dataplane/tables/fake_host_routes.h"
+#include "fmt/format.h"
 
 namespace mesh::dataplane {
 namespace {
@@ -273,7 +274,8 @@ TEST_F(Tables, KeepsTheSetWhenOneOfItsBackendsCannotBeWritten) {
 
 TEST_F(Tables, WritesWhatCanBeWrittenOfManyRows) {
   backend_.fault = [n = 0]() mutable {
-    return ++n % 3 == 2 ? absl::ResourceExhaustedError("the map is full") : absl::OkStatus();
+    ++n;  // all together until the 2nd, each alone from the 3rd, what failed again from the 6th
+    return n == 2 || n > 4 ? absl::ResourceExhaustedError("the map is full") : absl::OkStatus();
   };
 
   EXPECT_FALSE(
@@ -308,6 +310,28 @@ TEST_F(Tables, TellsWhenTheSlotsAreFull) {
 
   EXPECT_TRUE(absl::IsResourceExhausted(Execute(actions)));
   EXPECT_EQ(set_.size(), 0u);
+}
+
+TEST_F(Tables, WritesWhatComesIntoTheRoomOfWhatGoes) {
+  std::vector<Action> actions;
+  std::vector<uint32_t> many;
+  for (uint32_t id = 1; id <= 8; ++id) {
+    actions.push_back(Backend(id, fmt::format("10.244.1.{}", id)));
+    many.push_back(id);
+  }
+  actions.push_back(Set(many));
+  actions.push_back(Web());
+  ASSERT_TRUE(Execute(actions).ok());
+  ASSERT_EQ(slot_.size(), slot_.max_entries());
+  PutSet other = Set({1, 2});
+  other.service_id = 2;
+  other.entry.generation = 0;
+
+  EXPECT_TRUE(Execute({other, RemoveFrontend{frontend_}, RemoveSet{1, Scope::kExternal}}).ok());
+
+  EXPECT_EQ(slot_.size(), 2u);
+  EXPECT_NE(observed_.FindSet(2, Scope::kExternal), nullptr);
+  EXPECT_EQ(*tables_.Load(), observed_);
 }
 
 TEST_F(Tables, RemovesWhatACrashHasLeft) {

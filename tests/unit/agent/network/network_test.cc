@@ -226,6 +226,19 @@ TEST_F(NetworkTest, ARevisionIsReachedThoughTheDataplaneCannotServeAllOfIt) {
   EXPECT_THAT(std::string(all[0].second.message()), HasSubstr("revision 7: service shop/web"));
 }
 
+TEST_F(NetworkTest, PodsDoNotWaitForEverForADataplaneThatFails) {
+  options_.pods_wait = absl::Milliseconds(1);
+  auto network = Start();
+  failures_ = 1'000'000;
+
+  network->Apply(state_, acknowledgements_.Next());
+
+  const auto all = acknowledgements_.Await(2);
+  EXPECT_EQ(all[0].first, 0) << "it may work the next time";
+  EXPECT_EQ(all[1].first, 7) << "it goes on for too long";
+  EXPECT_THAT(std::string(all[1].second.message()), HasSubstr("revision 7: service map full"));
+}
+
 TEST_F(NetworkTest, StartFailsWhenTheKernelCannotHaveTheDataplane) {
   open_status_ =
       absl::FailedPreconditionError("kernel 5.10 is older than 6.1: install a newer one");
