@@ -410,6 +410,10 @@ __noinline int mesh_flow_review(const struct mesh_packet *packet, const struct m
 			}
 			goto again;
 		}
+		/* The connection does not stand yet, and the backend may be dead with its node. */
+		if (state == MESH_BACKEND_DRAINING && key->proto == IPPROTO_TCP &&
+		    mesh_packet_opens(packet) && !flow->tcp_data)
+			goto again;
 		/*
 		 * Datagrams have no SYN: after a rest this may be another client on the same port,
 		 * and the backend is about to stop. Until then every packet comes by here.

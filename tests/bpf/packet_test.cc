@@ -297,6 +297,26 @@ TEST_F(FlowTest, KeepsItsBackendWhileItDrains) {
               Sends(Tcp({kClient.ip, 40001}, kFar, kSyn)));
 }
 
+// It may be dead, with its node: a client that dials again is not to be held to it.
+TEST_F(FlowTest, ThatIsStillDialledLeavesADrainingBackend) {
+  Serve({"10.244.1.11:8080"});
+  ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kNear, kSyn)));
+  Serve({"10.244.2.10:8080"}, {"10.244.1.11:8080"});
+
+  EXPECT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kFar, kSyn)));
+  EXPECT_THAT(FromPod(client_, Tcp(kClient, kWeb, kAck)), Sends(Tcp(kClient, kFar, kAck)));
+}
+
+// A SYN in the midst of a connection proves nothing: anybody may have sent it.
+TEST_F(FlowTest, ThatStandsStaysWithADrainingBackendWhateverSynComes) {
+  Serve({"10.244.1.11:8080"});
+  ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kNear, kSyn)));
+  ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kAck)), Sends(Tcp(kClient, kNear, kAck)));
+  Serve({"10.244.2.10:8080"}, {"10.244.1.11:8080"});
+
+  EXPECT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kNear, kSyn)));
+}
+
 TEST_F(FlowTest, OfDatagramsLeavesADrainingBackendOnceItHasRested) {
   Serve({"10.244.1.11:8080"});
   ASSERT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Udp(kClient, kNear)));
