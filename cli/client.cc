@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <deque>
 #include <utility>
 
 #include "cli/command.h"
@@ -122,8 +123,37 @@ class GrpcClient : public ControlClient {
   absl::StatusOr<v1::Resource> Update(const v1::UpdateRequest& request) override {
     return Call<v1::Resource>(&v1::Control::Stub::Update, request);
   }
-  absl::StatusOr<v1::Resource> Delete(const v1::DeleteRequest& request) override {
-    return Call<v1::Resource>(&v1::Control::Stub::Delete, request);
+  std::vector<absl::StatusOr<v1::Resource>> DeleteAll(
+      const std::vector<v1::DeleteRequest>& requests) override {
+    struct Asked {
+      grpc::ClientContext context;
+      v1::Resource response;
+      grpc::Status status;
+      std::unique_ptr<grpc::ClientAsyncResponseReader<v1::Resource>> reader;
+    };
+    grpc::CompletionQueue queue;
+    std::deque<Asked> all(requests.size());
+    const absl::Time deadline = absl::Now() + timeout_;
+    for (size_t i = 0; i < all.size(); ++i) {
+      all[i].context.set_deadline(ToChrono(deadline));
+      all[i].reader = stub_->AsyncDelete(&all[i].context, requests[i], &queue);
+      all[i].reader->Finish(&all[i].response, &all[i].status, &all[i]);
+    }
+    void* tag = nullptr;
+    bool ok = false;
+    for (size_t i = 0; i < all.size(); ++i) queue.Next(&tag, &ok);
+    queue.Shutdown();
+    while (queue.Next(&tag, &ok)) {
+    }
+    std::vector<absl::StatusOr<v1::Resource>> out;
+    for (Asked& one : all) {
+      if (absl::Status status = Map(one.status); !status.ok()) {
+        out.emplace_back(std::move(status));
+      } else {
+        out.emplace_back(std::move(one.response));
+      }
+    }
+    return out;
   }
   absl::StatusOr<v1::Resource> Scale(const v1::ScaleRequest& request) override {
     return Call<v1::Resource>(&v1::Control::Stub::Scale, request);

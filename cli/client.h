@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -48,7 +49,10 @@ class ControlClient {
   virtual absl::StatusOr<v1::Resource> Get(const v1::GetRequest& request) = 0;
   virtual absl::StatusOr<v1::ListResponse> List(const v1::ListRequest& request) = 0;
   virtual absl::StatusOr<v1::Resource> Update(const v1::UpdateRequest& request) = 0;
-  virtual absl::StatusOr<v1::Resource> Delete(const v1::DeleteRequest& request) = 0;
+  // All of them at once, so that the server writes them together and not one after the other.
+  // Answers in the order of the requests.
+  virtual std::vector<absl::StatusOr<v1::Resource>> DeleteAll(
+      const std::vector<v1::DeleteRequest>& requests) = 0;
   virtual absl::StatusOr<v1::Resource> Scale(const v1::ScaleRequest& request) = 0;
   virtual absl::StatusOr<v1::ListDataplaneResponse> ListDataplane(
       const v1::ListDataplaneRequest& request) = 0;

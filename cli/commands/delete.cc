@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <ostream>
+#include <set>
+#include <span>
+#include <utility>
+#include <vector>
 
 #include "api/schema/schema.h"
 #include "cli/client.h"
@@ -15,6 +20,9 @@
 
 namespace mesh::cli {
 namespace {
+
+// Requests on their way at once: as many as the server writes to disk in one go.
+constexpr size_t kTogether = 256;
 
 struct Flags {
   TargetFlags targets;
@@ -79,6 +87,35 @@ absl::StatusOr<std::vector<Target>> Expand(const std::vector<Target>& asked, con
   return targets;
 }
 
+v1::DeleteRequest RequestOf(const Target& target, const Flags& flags,
+                            const std::optional<int64_t>& grace) {
+  v1::DeleteRequest out;
+  out.mutable_name()->set_kind(target.type.kind);
+  out.mutable_name()->set_namespace_(target.ns);
+  out.mutable_name()->set_name(target.name);
+  if (grace) out.set_grace_period_seconds(*grace);
+  out.set_propagation(flags.cascade);
+  return out;
+}
+
+// Those that are there yet. One list for all of a type and namespace: a wait for each asks on its
+// own.
+absl::StatusOr<std::vector<Doomed>> StillThere(const std::vector<Doomed>& doomed,
+                                               ControlClient& client) {
+  std::map<std::pair<v1::Kind, std::string>, std::set<std::string>> present;  // uids
+  std::vector<Doomed> out;
+  for (const Doomed& one : doomed) {
+    const auto [it, is_new] = present.try_emplace({one.target.type.kind, one.target.ns});
+    if (is_new) {
+      ASSIGN_OR_RETURN(const v1::ListResponse list,
+                       ListObjects(one.target.type.kind, one.target.ns, "", client));
+      for (const v1::Resource& item : list.items()) it->second.insert(schema::MetaOf(item).uid());
+    }
+    if (it->second.contains(one.uid)) out.push_back(one);
+  }
+  return out;
+}
+
 absl::StatusOr<int> Run(Flags flags, Context& context) {
   std::string warning;
   ASSIGN_OR_RETURN(std::optional<int64_t> grace, GracePeriod(flags, &warning));
@@ -126,34 +163,37 @@ absl::StatusOr<int> Run(Flags flags, Context& context) {
   const bool ignore_missing = flags.ignore_not_found || by_type;
   int exit_code = 0;
   std::vector<Doomed> doomed;
-  for (const Target& target : targets) {
-    v1::DeleteRequest request;
-    request.mutable_name()->set_kind(target.type.kind);
-    request.mutable_name()->set_namespace_(target.ns);
-    request.mutable_name()->set_name(target.name);
-    if (grace) request.set_grace_period_seconds(*grace);
-    request.set_propagation(flags.cascade);
-    absl::StatusOr<v1::Resource> deleted = client->Delete(request);
-    if (!deleted.ok()) {
-      if (ignore_missing && IsServerNotFound(deleted.status())) continue;
-      if (ServerReason(deleted.status()).empty()) return deleted.status();
-      context.err << ErrorText(deleted.status()) << "\n";
-      exit_code = 1;
-      continue;
-    }
-    if (flags.output == "name") {
-      context.out << fmt::format("{}/{}\n", SingularText(target.type), target.name);
-    } else {
-      context.out << fmt::format("{} \"{}\" {}\n", SingularText(target.type), target.name,
-                                 flags.force ? "force deleted" : "deleted");
+  for (size_t begin = 0; begin < targets.size(); begin += kTogether) {
+    const auto some =
+        std::span(targets).subspan(begin, std::min(kTogether, targets.size() - begin));
+    std::vector<v1::DeleteRequest> requests;
+    for (const Target& target : some) requests.push_back(RequestOf(target, flags, grace));
+    const std::vector<absl::StatusOr<v1::Resource>> answers = client->DeleteAll(requests);
+    for (size_t i = 0; i < some.size(); ++i) {
+      const Target& target = some[i];
+      const absl::StatusOr<v1::Resource>& deleted = answers[i];
+      if (!deleted.ok()) {
+        if (ignore_missing && IsServerNotFound(deleted.status())) continue;
+        if (ServerReason(deleted.status()).empty()) return deleted.status();
+        context.err << ErrorText(deleted.status()) << "\n";
+        exit_code = 1;
+        continue;
+      }
+      if (flags.output == "name") {
+        context.out << fmt::format("{}/{}\n", SingularText(target.type), target.name);
+      } else {
+        context.out << fmt::format("{} \"{}\" {}\n", SingularText(target.type), target.name,
+                                   flags.force ? "force deleted" : "deleted");
+      }
+      doomed.push_back({target, schema::MetaOf(*deleted).uid()});
     }
     context.out.flush();
-    doomed.push_back({target, schema::MetaOf(*deleted).uid()});
   }
   if (!flags.wait) return exit_code;
   const absl::Time deadline =
       timeout == absl::ZeroDuration() ? absl::InfiniteFuture() : absl::Now() + timeout;
-  for (const Doomed& one : doomed) {
+  ASSIGN_OR_RETURN(const std::vector<Doomed> there, StillThere(doomed, *client));
+  for (const Doomed& one : there) {
     absl::Status status = WaitUntilGone(one.target, one.uid, deadline, *client);
     if (status.code() == absl::StatusCode::kDeadlineExceeded && ServerReason(status).empty()) {
       return absl::DeadlineExceededError(fmt::format("timed out waiting for the condition on {}/{}",

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "fmt/format.h"
 #include "tests/unit/cli/commands/commands_world.h"
 
 namespace mesh::cli {
@@ -258,6 +259,23 @@ TEST_F(CommandsTest, DeleteWithoutWaitReturnsAtOnce) {
   server_.remove_on_delete = false;
 
   EXPECT_EQ(Run({"delete", "pod", "a", "--wait=false"}).exit_code, 0);
+  EXPECT_TRUE(server_.watches.empty());
+}
+
+// Of a thousand, one commit after the other would take their time.
+TEST_F(CommandsTest, DeleteAsksForAllTogetherAndLooksOnceWhetherTheyAreGone) {
+  std::string told;
+  for (const char* name : {"a", "b", "c", "d"}) {
+    server_.Put(Pod(name));
+    told += fmt::format("pod \"{}\" deleted\n", name);
+  }
+  server_.deletes_together = 4;
+
+  const Outcome outcome = Run({"delete", "pods", "--all"});
+
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, told);
+  EXPECT_EQ(server_.lists, 2);
   EXPECT_TRUE(server_.watches.empty());
 }
 

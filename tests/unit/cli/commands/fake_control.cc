@@ -114,6 +114,7 @@ grpc::Status FakeControl::Get(grpc::ServerContext*, const v1::GetRequest* reques
 grpc::Status FakeControl::List(grpc::ServerContext*, const v1::ListRequest* request,
                                v1::ListResponse* response) {
   absl::MutexLock lock(&mutex_);
+  ++lists;
   auto selector = schema::Selector::Parse(request->label_selector());
   if (!selector.ok()) {
     return {grpc::StatusCode::INVALID_ARGUMENT, std::string(selector.status().message())};
@@ -141,6 +142,13 @@ grpc::Status FakeControl::Delete(grpc::ServerContext*, const v1::DeleteRequest* 
   {
     absl::MutexLock lock(&mutex_);
     deletes.push_back(*request);
+    changed_.SignalAll();
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    while (deletes.size() < deletes_together) {
+      if (changed_.WaitWithDeadline(&mutex_, deadline)) {
+        return {grpc::StatusCode::INTERNAL, "the others do not come"};
+      }
+    }
     auto it = objects_.find({name.kind(), name.namespace_(), name.name()});
     if (it == objects_.end()) return NotFound(name);
     *response = it->second;

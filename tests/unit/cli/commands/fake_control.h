@@ -42,6 +42,7 @@ class FakeControl : public v1::Control::Service {
 
   // Requests as they came.
   std::vector<v1::DeleteRequest> deletes;
+  int lists = 0;
   std::vector<v1::WatchRequest> watches;
   std::vector<v1::LogsRequest> logs;
   std::vector<v1::ExecInput> exec_inputs;
@@ -49,6 +50,8 @@ class FakeControl : public v1::Control::Service {
   v1::UpdateRequest update_request;
   // Answers.
   bool remove_on_delete = true;
+  // No Delete is answered before so many have come.
+  size_t deletes_together = 0;
   std::map<std::string, std::string> log_texts;  // by pod
   std::vector<v1::ExecOutput> exec_outputs;
   // Exec waits for the end of standard input before it answers.

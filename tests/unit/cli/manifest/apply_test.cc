@@ -32,7 +32,10 @@ class FakeServer : public ControlClient {
   absl::StatusOr<v1::Resource> Create(const v1::CreateRequest&) override { return Unused(); }
   absl::StatusOr<v1::ListResponse> List(const v1::ListRequest&) override { return Unused(); }
   absl::StatusOr<v1::Resource> Update(const v1::UpdateRequest&) override { return Unused(); }
-  absl::StatusOr<v1::Resource> Delete(const v1::DeleteRequest&) override { return Unused(); }
+  std::vector<absl::StatusOr<v1::Resource>> DeleteAll(
+      const std::vector<v1::DeleteRequest>&) override {
+    return {Unused()};
+  }
   absl::StatusOr<v1::Resource> Scale(const v1::ScaleRequest&) override { return Unused(); }
   absl::StatusOr<v1::ListDataplaneResponse> ListDataplane(
       const v1::ListDataplaneRequest&) override {
