@@ -194,6 +194,9 @@ static __always_inline int mesh_resolve_outside(void *ctx, struct mesh_flow_valu
 	case BPF_FIB_LKUP_RET_SUCCESS:
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+		/* An address of Services: the packet would come back here from the node's stack. */
+		if (fib->ifindex == mesh_config.host_ifindex)
+			return MESH_REASON_NO_SERVICE;
 		if (fib->ifindex != mesh_config.uplink_ifindex)
 			return MESH_REASON_TO_STACK;
 		flow->target = MESH_TARGET_UPLINK;

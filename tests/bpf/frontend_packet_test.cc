@@ -168,6 +168,17 @@ TEST_F(FrontendTest, RefusesPortsThatNobodyServesAtAnAnnouncedAddress) {
   ASSERT_TRUE(Maps().announce.Erase(key).ok());
 }
 
+// The node's routes lead to its own programs, for its processes: a pod's packet would go in a
+// circle and get no answer.
+TEST_F(FrontendTest, RefusesPortsThatNobodyServesAtAnAddressThatAnotherNodeAnnounces) {
+  Serve({"10.244.1.11:8080"});
+
+  EXPECT_THAT(FromPod(client_, Tcp(At("10.244.1.10:40000"), At("192.0.2.60:81"), kSyn)),
+              RefusedFor("no_service"));
+  EXPECT_THAT(FromPod(client_, Udp(At("10.244.1.10:40000"), At("192.0.2.60:81"))),
+              RefusedFor("no_service"));
+}
+
 TEST_F(FrontendTest, AOneWayFlowEndsByWhatTheClientSends) {
   Serve({"10.244.2.10:8080"}, MESH_SERVICE_DIRECT_RETURN);
   FromUplink(Tcp(kUser, kBalancer, kSyn));

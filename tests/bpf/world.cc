@@ -86,6 +86,11 @@ const Links& TheLinks(const NodeConfig& config) {
     MESH_CHECK(netlink.SetForwarding(node->net.ifindex).ok());
     if (kIpv6) MESH_CHECK(SetIpv6(kNetName, "forwarding", "1").ok());
     out->uplink = MakeUplink(netlink, config);
+    // Of a Service's address, as processes of the node reach it.
+    MESH_CHECK(netlink.SetUp(out->node.host.ifindex).ok());
+    const IpPrefix served = Range("192.0.2.60/32");
+    MESH_CHECK(netlink.AddRoute({served, out->node.host.ifindex, {}, {}}).ok());
+    if (kIpv6) MESH_CHECK(netlink.AddRoute({ToIpv6(served), out->node.host.ifindex, {}, {}}).ok());
     uint8_t number = 0;
     for (const char* name : {"client", "near", "clerk"}) {
       ++number;
