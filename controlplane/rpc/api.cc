@@ -230,7 +230,10 @@ void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
     result->set_outcome(OutcomeOf(current.get(), *merged));
     *result->mutable_resource() = *std::move(merged);
   }
-  if (application->request.dry_run()) return application->done(std::move(application->response));
+  if (application->request.dry_run()) {
+    AddWarnings(application.get());
+    return application->done(std::move(application->response));
+  }
   ApplyNamespaces(std::move(application));
 }
 
@@ -297,6 +300,17 @@ void Api::ApplyOne(const std::shared_ptr<Application>& application, int i) {
 
 void Api::FinishApply(const std::shared_ptr<Application>& application) {
   if (!application->status.ok()) return application->done(application->status);
+  AddWarnings(application.get());
+  application->done(std::move(application->response));
+}
+
+// A dry run is told the same, and leaves no event.
+void Api::AddWarnings(Application* application) {
+  const bool dry_run = application->request.dry_run();
+  ClusterState asked;  // what the request would have brought
+  if (dry_run) {
+    for (const auto& result : application->response.results()) asked.Put(result.resource());
+  }
   for (int i = 0; i < application->response.results_size(); ++i) {
     v1::ApplyResult& result = *application->response.mutable_results(i);
     for (const Problem& problem : schema::DroppedByDefaults(application->request.resources(i))) {
@@ -305,20 +319,24 @@ void Api::FinishApply(const std::shared_ptr<Application>& application) {
     for (const Problem& problem : schema::Warnings(result.resource())) {
       result.add_warnings(problem.ToString());
     }
-    for (const Warning& warning : WarningsFor(cache_.state(), result.resource())) {
+    for (const Warning& warning : WarningsFor({&cache_.state(), &asked}, result.resource())) {
       result.add_warnings(warning.message);
+      if (dry_run) continue;
       writer_.Note({.object = ReferenceTo(result.resource()),
                     .type = "Warning",
                     .reason = warning.reason,
                     .message = warning.message});
     }
   }
-  application->done(std::move(application->response));
 }
 
-std::vector<Warning> WarningsFor(const ClusterState& state, const v1::Resource& resource) {
+std::vector<Warning> WarningsFor(const std::vector<const ClusterState*>& states,
+                                 const v1::Resource& resource) {
   std::vector<Warning> out;
-  if (resource.has_service() && SelectsNothing(state, resource.service())) {
+  const auto selects_nothing = [&](const ClusterState* state) {
+    return SelectsNothing(*state, resource.service());
+  };
+  if (resource.has_service() && std::ranges::all_of(states, selects_nothing)) {
     std::string selector = schema::Selector::From(resource.service().spec().selector()).ToString();
     out.push_back({"SelectorMatchesNothing",
                    fmt::format("service \"{}\": selector {} matches no pod and no pod template in "
@@ -326,7 +344,7 @@ std::vector<Warning> WarningsFor(const ClusterState& state, const v1::Resource& 
                                MetaOf(resource).name(), selector, MetaOf(resource).namespace_())});
   }
   if (const v1::PodSpec* spec = PodSpecOf(resource)) {
-    for (const std::string& why : WhyNeverFits(state, *spec)) {
+    for (const std::string& why : WhyNeverFits(*states[0], *spec)) {
       out.push_back({"NeverFits", fmt::format("{} \"{}\" can never fit on any node: {}",
                                               schema::SingularWithGroup(KindOf(resource)),
                                               MetaOf(resource).name(), why)});

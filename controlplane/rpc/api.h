@@ -47,17 +47,19 @@ class Api {
   void ApplyRest(const std::shared_ptr<Application>& application);
   void ApplyOne(const std::shared_ptr<Application>& application, int index);
   void FinishApply(const std::shared_ptr<Application>& application);
+  void AddWarnings(Application* application);
 
   WatchCache& cache_;
   Writer& writer_;
 };
 
-// Pure. What is legal but surely not meant about `resource` among the objects of `state`: a Service
-// that selects nothing, a pod that fits no node.
+// Pure. What is legal but surely not meant about `resource` among the objects of `states`: a
+// Service that selects nothing, a pod that fits no node (of the first).
 struct Warning {
   std::string reason;  // of the Event
   std::string message;
 };
-std::vector<Warning> WarningsFor(const ClusterState& state, const v1::Resource& resource);
+std::vector<Warning> WarningsFor(const std::vector<const ClusterState*>& states,
+                                 const v1::Resource& resource);
 
 }  // namespace mesh::controlplane

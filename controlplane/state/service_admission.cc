@@ -81,6 +81,7 @@ absl::Status ServiceAdmission::Admit(const ClusterState& state, uint64_t holder,
   RETURN_IF_ERROR(AdmitExternalIps(request, before, service->spec()));
   RETURN_IF_ERROR(AdmitClusterIps(request, before, service->mutable_spec()));
   RETURN_IF_ERROR(AdmitNodePorts(request, service->mutable_spec()));
+  RETURN_IF_ERROR(CheckBalancerPorts(request, before, *service));
   AdmitBalancer(request, service);
   return absl::OkStatus();
 }
@@ -294,6 +295,29 @@ absl::Status ServiceAdmission::TakeNodePort(const Request& request, const std::s
       "service \"{}\": no free node port in {}-{} ({} in use); delete services or start meshd with "
       "a larger --node-port-range",
       request.key.ToString(), ranges_.node_port_first, ranges_.node_port_last, stored.size()));
+}
+
+absl::Status ServiceAdmission::CheckBalancerPorts(const Request& request, const v1::Service* before,
+                                                  const v1::Service& service) const {
+  if (before == nullptr || service.spec().type() != "LoadBalancer") return absl::OkStatus();
+  for (int i = 0; i < service.spec().ports_size(); ++i) {
+    const v1::ServicePort& port = service.spec().ports(i);
+    const bool had = std::ranges::any_of(before->spec().ports(), [&](const v1::ServicePort& old) {
+      return old.port() == port.port() && old.protocol() == port.protocol();
+    });
+    if (had) continue;
+    for (const std::string& ip : BalancerAddressesOf(*before)) {
+      const auto owner = OwnerOf(request.state.index().external_ports, held_external_ports_,
+                                 {ip, port.port(), port.protocol()}, request.key);
+      if (!owner) continue;
+      return InvalidService(
+          request.key, fmt::format("spec.ports[{}].port", i),
+          fmt::format("Invalid value: {0}: port {0}/{1} of {2}, the address of this Service, is "
+                      "already served, by Service {3} as one of its externalIPs",
+                      port.port(), port.protocol(), ip, owner->ToString()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 void ServiceAdmission::AdmitBalancer(const Request& request, v1::Service* service) {

@@ -66,6 +66,9 @@ class ServiceAdmission {
   absl::Status AdmitExternalIps(const Request& request, const v1::Service* before,
                                 const v1::ServiceSpec& spec);
   absl::Status AdmitNodePorts(const Request& request, v1::ServiceSpec* spec);
+  // A port that is added to an address given before, and that another Service serves there.
+  absl::Status CheckBalancerPorts(const Request& request, const v1::Service* before,
+                                  const v1::Service& service) const;
   void AdmitBalancer(const Request& request, v1::Service* service);
   std::string WhyNotClusterIp(const Request& request, bool is_v4, const std::string& text) const;
   // Takes a node port: the given one, which `path` names, or any for 0.

@@ -111,6 +111,22 @@ TEST_F(ControlServiceTest, ShowsADryRunAndWritesNothing) {
   EXPECT_EQ(Count(v1::KIND_DEPLOYMENT), 0);
 }
 
+TEST_F(ControlServiceTest, WarnsInADryRunAsItWouldWithoutAndRecordsNothing) {
+  v1::ApplyResponse response;
+  v1::Resource odd = AService("odd");
+  (*odd.mutable_service()->mutable_metadata()->mutable_annotations())["mesh.io/load-balancer"] =
+      "maglev";
+
+  ASSERT_TRUE(
+      Apply({odd, AService("web"), ADeployment("web", 1)}, &response, /*dry_run=*/true).ok());
+
+  ASSERT_EQ(response.results(0).warnings_size(), 2);
+  EXPECT_THAT(response.results(0).warnings(0), HasSubstr("unknown annotation"));
+  EXPECT_THAT(response.results(0).warnings(1), HasSubstr("matches no pod"));
+  EXPECT_EQ(response.results(1).warnings_size(), 0) << "its pods come with the same request";
+  EXPECT_EQ(Count(v1::KIND_EVENT), 0);
+}
+
 TEST_F(ControlServiceTest, WarnsOfAServiceThatSelectsNothingAndRecordsIt) {
   v1::ApplyResponse response;
 

@@ -252,6 +252,31 @@ TEST(ServiceAdmission, RefusesExternalAddressesThatAreTheClustersOrAnothers) {
   EXPECT_TRUE(world.Create(with("next", "203.0.113.7", 81)).ok());
 }
 
+TEST(ServiceAdmission, RefusesAPortOfABalancerThatAnotherServesAsItsExternalAddress) {
+  World world({.admission = WithPool({"192.168.1.240/28"})});
+  ASSERT_TRUE(world.Create(Of("LoadBalancer", "balanced")).ok());
+  v1::Resource outside = Of("ClusterIP", "outside");
+  outside.mutable_service()->mutable_spec()->add_external_ips(AddressOf(world, "balanced"));
+  outside.mutable_service()->mutable_spec()->mutable_ports(0)->set_port(81);
+  ASSERT_TRUE(world.Create(outside).ok()) << "another port of it";
+  const auto add_port = [](int32_t number) {
+    return [number](v1::ServiceSpec* spec) {
+      v1::ServicePort* port = spec->add_ports();
+      port->set_name("other");
+      port->set_port(number);
+      port->set_protocol("TCP");
+    };
+  };
+
+  EXPECT_EQ(
+      Message(Updated(world, "balanced", add_port(81))),
+      "Service \"balanced\" is invalid: spec.ports[1].port: Invalid value: 81: port 81/TCP of "
+      "192.168.1.240, the address of this Service, is already served, by Service "
+      "default/outside as one of its externalIPs");
+  EXPECT_EQ(Stored(world, "balanced").spec().ports_size(), 1);
+  EXPECT_TRUE(Updated(world, "balanced", add_port(82)).ok());
+}
+
 TEST(Admission, RefusesEndpointsThatLeadBackIntoTheDatapath) {
   World world;
   const auto with = [](const std::string& address) {
