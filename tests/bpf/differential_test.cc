@@ -514,7 +514,12 @@ bool DifferentialTest::Step() {
 
 void DifferentialTest::Compare() {
   const uint64_t seed = Seed();
-  for (uint64_t world = 0; world < kWorlds; ++world) {
+  // One run in ten sends nothing by XDP where nodes are on one link: a few more worlds do.
+  const auto enough = [&](uint64_t worlds) {
+    const bool all = !has_uplink_ || fates_["by XDP"] > 0;
+    return worlds >= (all ? kWorlds : 8 * kWorlds);
+  };
+  for (uint64_t world = 0; !enough(world); ++world) {
     NewWorld(seed + world);
     for (int i = 0; i < kPackets; ++i) {
       SCOPED_TRACE(::testing::Message()
@@ -523,7 +528,6 @@ void DifferentialTest::Compare() {
       if (stalled_) break;
     }
   }
-  // Of 3,000 packets.
   if (has_uplink_ && !stalled_) {
     EXPECT_GT(fates_["by XDP"], 0) << "seed " << seed;
   }
