@@ -195,6 +195,38 @@ void NoteMissingPorts(const v1::Service& service, const std::vector<const v1::Po
   }
 }
 
+std::string PortText(const std::string& name, const std::string& protocol) {
+  return fmt::format("\"{}\" ({})", name, ProtocolOf(protocol));
+}
+
+// Ports of slices written by hand that are none of the Service's: nobody is sent there.
+void NoteUnknownPorts(const v1::Service& service,
+                      const std::vector<const v1::EndpointSlice*>& slices,
+                      ReconcileResult* result) {
+  if (service.spec().ports().empty()) return;
+  std::set<std::string> known;
+  for (const v1::ServicePort& port : service.spec().ports()) {
+    known.insert(PortText(port.name(), port.protocol()));
+  }
+  for (const v1::EndpointSlice* slice : slices) {
+    std::vector<std::string> unknown;
+    for (const v1::EndpointPort& port : slice->ports()) {
+      std::string text = PortText(port.name(), port.protocol());
+      if (!known.contains(text)) unknown.push_back(std::move(text));
+    }
+    if (unknown.empty() && (!slice->ports().empty() || slice->endpoints().empty())) continue;
+    result->events.push_back(
+        {ReferenceTo("v1", "Service", service.metadata()), "Warning", "PortNotFound",
+         fmt::format("EndpointSlice {} {}: ports are matched by name and protocol, and the Service "
+                     "has {}",
+                     slice->metadata().name(),
+                     unknown.empty() ? "has no port"
+                                     : fmt::format("has a port that the Service has not, {}",
+                                                   fmt::join(unknown, ", ")),
+                     fmt::join(known, ", "))});
+  }
+}
+
 bool IsOurs(const v1::EndpointSlice& slice) {
   auto it = slice.metadata().labels().find(kManagedByLabel);
   return it != slice.metadata().labels().end() && it->second == kEndpointsManager;
@@ -267,7 +299,10 @@ ReconcileResult EndpointsController::Reconcile(const ClusterState& state, const 
     NoteMissingPorts(*service, pods, &result);
   }
   // Endpoints that somebody else keeps count beside ours.
-  if (service != nullptr) NoteForeign(state, *service, others, &result);
+  if (service != nullptr) {
+    NoteForeign(state, *service, others, &result);
+    NoteUnknownPorts(*service, others, &result);
+  }
   const std::vector<std::string> wanted =
       selects ? FamiliesOf(*service) : std::vector<std::string>();
   for (const std::string family : {"IPv4", "IPv6"}) {

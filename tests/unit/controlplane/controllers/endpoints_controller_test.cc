@@ -49,6 +49,16 @@ class EndpointsControllerTest : public ::testing::Test {
     return out;
   }
 
+  // What a slice calls the first port of the Service.
+  v1::EndpointPort PortOf(const std::string& service) {
+    const v1::ServicePort& port = world.service(service).spec().ports(0);
+    v1::EndpointPort out;
+    out.set_name(port.name());
+    out.set_protocol(port.protocol());
+    out.set_port(8080);
+    return out;
+  }
+
   ClusterWorld world;
   EndpointsController controller;
 };
@@ -335,6 +345,7 @@ TEST_F(EndpointsControllerTest, NamesEndpointsOutsideOfTheCluster) {
   manual.mutable_metadata()->set_name("db");
   manual.mutable_metadata()->set_namespace_("default");
   (*manual.mutable_metadata()->mutable_labels())[kServiceNameLabel] = "web";
+  *manual.add_ports() = PortOf("web");
   manual.add_endpoints()->add_addresses("10.244.0.9");
   manual.add_endpoints()->add_addresses("203.0.113.7");
   world.Put(Wrap(manual));
@@ -386,6 +397,7 @@ TEST_F(EndpointsControllerTest, NamesWhatIsOddInSlicesOfOthers) {
     manual.mutable_metadata()->set_namespace_("default");
     (*manual.mutable_metadata()->mutable_labels())[kServiceNameLabel] = "web";
     manual.set_address_type("IPv6");
+    *manual.add_ports() = PortOf("web");
     manual.add_endpoints()->add_addresses("2001:db8::7");
     world.Put(Wrap(manual));
     manual.mutable_metadata()->set_name("far");
@@ -404,6 +416,44 @@ TEST_F(EndpointsControllerTest, NamesWhatIsOddInSlicesOfOthers) {
     EXPECT_EQ(result.events[1].message,
               "EndpointSlice far sends to addresses outside of the cluster: 203.0.113.7");
   }
+}
+
+TEST_F(EndpointsControllerTest, NamesPortsOfSlicesThatTheServiceHasNot) {
+  v1::Service& service = world.AddService("web", "");
+  service.mutable_spec()->clear_ports();
+  v1::ServicePort* http = service.mutable_spec()->add_ports();
+  http->set_name("http");
+  http->set_port(80);
+  http->set_protocol("TCP");
+  world.Put(Wrap(service));
+  v1::EndpointSlice manual;
+  manual.mutable_metadata()->set_name("db");
+  manual.mutable_metadata()->set_namespace_("default");
+  (*manual.mutable_metadata()->mutable_labels())[kServiceNameLabel] = "web";
+  manual.set_address_type("IPv4");
+  manual.add_endpoints()->add_addresses("10.244.0.7");
+  v1::EndpointPort* port = manual.add_ports();
+  port->set_protocol("TCP");
+  port->set_port(8080);
+  const auto events = [&] {
+    world.Put(Wrap(manual));
+    std::vector<std::string> out;
+    for (const auto& event : controller.Reconcile(world.state, InDefault("web"), world.now).events)
+      out.push_back(event.reason + ": " + event.message);
+    return out;
+  };
+
+  port->set_name("htttp");
+  EXPECT_THAT(events(), ElementsAre("PortNotFound: EndpointSlice db has a port that the Service "
+                                    "has not, \"htttp\" (TCP): ports are matched by name and "
+                                    "protocol, and the Service has \"http\" (TCP)"));
+  port->set_name("http");
+  EXPECT_THAT(events(), ElementsAre());
+  port->set_protocol("UDP");
+  EXPECT_EQ(events().size(), 1u);
+  manual.clear_ports();
+  EXPECT_THAT(events(), ElementsAre("PortNotFound: EndpointSlice db has no port: ports are matched "
+                                    "by name and protocol, and the Service has \"http\" (TCP)"));
 }
 
 }  // namespace
