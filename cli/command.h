@@ -70,11 +70,15 @@ class Context {
   std::istream& in;
   // The descriptor behind `in`, for what reads it raw (exec).
   int in_fd = 0;
+  // `out` is a terminal: what is watched is drawn in place.
+  bool out_is_terminal = false;
   std::ostream& out;
   std::ostream& err;
   GlobalFlags flags;
   // Wall clock; ages count from it.
   std::function<absl::Time()> now = [] { return absl::Now(); };
+  // Until the next look of a --watch; false: there is none.
+  std::function<bool(absl::Duration)> pause;
   // Arguments after `--`, for commands with takes_dash; nullopt when there was none.
   std::optional<std::vector<std::string>> after_dash;
 

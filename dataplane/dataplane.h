@@ -8,6 +8,7 @@
 // been applied.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/unique_fd.h"
 #include "dataplane/model/state.h"
 
 namespace mesh::dataplane {
@@ -87,6 +89,38 @@ struct FlowUsage {
   std::vector<FlowOwner> owners;       // those with most flows first
 };
 
+// A loaded program of the node.
+struct ProgramRow {
+  std::string name;                     // "mesh_from_pod"
+  std::string hook;                     // "tc", "xdp", "cgroup"
+  std::vector<std::string> interfaces;  // it stands at; none: the root of the control groups
+  std::string family;                   // "IPv4", "IPv6", "both"
+  std::string tag;
+  uint32_t id = 0;
+  uint32_t instructions = 0, machine_bytes = 0;
+  uint64_t memory_bytes = 0;
+  uint64_t runs = 0, run_time_ns = 0;  // as far as the kernel has counted: see CountRuns()
+  absl::Time loaded;
+};
+
+struct MapRow {
+  std::string name, type;
+  uint32_t key_bytes = 0, value_bytes = 0;
+  uint32_t entries = 0, max_entries = 0;
+  uint64_t memory_bytes = 0;
+  uint32_t id = 0;
+};
+
+// A row of a map in words, by the names and types of its fields.
+struct MapEntryText {
+  std::string key;
+  std::vector<std::string> values;  // one per CPU, where each has its own
+};
+struct MapRows {
+  std::vector<MapEntryText> rows;
+  bool more = false;  // than the limit
+};
+
 struct MapUsage {
   uint32_t entries = 0, max_entries = 0;
 };
@@ -123,6 +157,16 @@ class Dataplane {
   virtual absl::StatusOr<std::vector<BackendRow>> Backends() const = 0;
   virtual absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const = 0;
   virtual absl::StatusOr<std::vector<Peer>> Tunnels() const = 0;
+  // How packets go to the nodes of Tunnels().
+  virtual Routing routing() const = 0;
+  // Of pods and gateways of other nodes; none where packets carry them.
+  virtual absl::StatusOr<std::map<IpAddress, uint32_t>> Identities() const = 0;
+  virtual absl::StatusOr<std::vector<ProgramRow>> LoadedPrograms() const = 0;
+  // The kernel counts runs and their time, of all programs of the machine, while the answer lives.
+  virtual absl::StatusOr<UniqueFd> CountRuns() const = 0;
+  virtual absl::StatusOr<std::vector<MapRow>> LoadedMaps() const = 0;
+  // NOT_FOUND names the maps there are.
+  virtual absl::StatusOr<MapRows> RowsOf(const std::string& map, uint32_t limit) const = 0;
   virtual absl::StatusOr<std::vector<MetricRow>> Metrics() const = 0;
   virtual absl::StatusOr<FlowUsage> FlowOwners() const = 0;
   // NOT_FOUND: a table of IPv6 on a node without.

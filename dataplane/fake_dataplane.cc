@@ -168,6 +168,22 @@ absl::StatusOr<std::vector<Peer>> FakeDataplane::Tunnels() const {
   return out;
 }
 
+absl::StatusOr<std::map<IpAddress, uint32_t>> FakeDataplane::Identities() const {
+  return desired_.pod_identities;
+}
+
+absl::StatusOr<MapRows> FakeDataplane::RowsOf(const std::string& map, uint32_t limit) const {
+  const auto it = map_rows.find(map);
+  if (it == map_rows.end()) return absl::NotFoundError("no map " + map);
+  MapRows out;
+  for (const MapEntryText& row : it->second) {
+    out.more = out.rows.size() == limit;
+    if (out.more) break;
+    out.rows.push_back(row);
+  }
+  return out;
+}
+
 absl::StatusOr<std::vector<MetricRow>> FakeDataplane::Metrics() const {
   return std::vector<MetricRow>();
 }

@@ -21,6 +21,9 @@ class FakeDataplane : public Dataplane {
   // before it acts; a status that is not OK becomes its answer.
   std::function<absl::Status(const std::string& method)> fault;
   FlowUsage flow_usage;
+  std::vector<ProgramRow> programs;
+  std::vector<MapRow> maps;
+  std::map<std::string, std::vector<MapEntryText>> map_rows;
 
   // What the last Attach asked for.
   const AttachRequest& attached() const { return attached_; }
@@ -37,6 +40,12 @@ class FakeDataplane : public Dataplane {
   absl::StatusOr<std::vector<BackendRow>> Backends() const override;
   absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const override;
   absl::StatusOr<std::vector<Peer>> Tunnels() const override;
+  Routing routing() const override { return config_.routing; }
+  absl::StatusOr<std::map<IpAddress, uint32_t>> Identities() const override;
+  absl::StatusOr<std::vector<ProgramRow>> LoadedPrograms() const override { return programs; }
+  absl::StatusOr<UniqueFd> CountRuns() const override { return UniqueFd(); }
+  absl::StatusOr<std::vector<MapRow>> LoadedMaps() const override { return maps; }
+  absl::StatusOr<MapRows> RowsOf(const std::string& map, uint32_t limit) const override;
   absl::StatusOr<std::vector<MetricRow>> Metrics() const override;
   absl::StatusOr<MapUsage> Usage(Table table) const override;
   absl::StatusOr<FlowUsage> FlowOwners() const override { return flow_usage; }

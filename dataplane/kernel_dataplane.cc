@@ -15,6 +15,7 @@
 #include "common/status.h"
 #include "dataplane/bpf/features.h"
 #include "dataplane/bpf/programs.h"
+#include "dataplane/inspector.h"
 #include "dataplane/kernel_maps.h"
 #include "dataplane/net/host_routes.h"
 #include "dataplane/net/netlink.h"
@@ -97,7 +98,8 @@ absl::StatusOr<std::vector<TakeOver::Hook>> Hooks(Netlink& netlink, const NodeLi
 class KernelDataplane::Impl {
  public:
   Impl(NodeConfig config, Netlink netlink, const NodeLinks& links,
-       std::unique_ptr<Programs> programs, std::unique_ptr<KernelMaps> maps)
+       std::unique_ptr<Programs> programs, std::unique_ptr<KernelMaps> maps,
+       std::string sockets_dir)
       : config_(std::move(config)),
         netlink_(std::move(netlink)),
         programs_(std::move(programs)),
@@ -108,6 +110,7 @@ class KernelDataplane::Impl {
         pods_(config_, netlink_, *programs_, maps_),
         flows_(maps_.v4.flow),
         collector_({maps_.v4.flow, maps_.v4.owner, maps_.load}),
+        inspector_(*programs_, config_.uplink, std::move(sockets_dir)),
         planner_(config_) {
     if (!maps_.v6.has_value()) return;
     flows6_.emplace(maps_.v6->flow);
@@ -122,6 +125,9 @@ class KernelDataplane::Impl {
   absl::StatusOr<std::vector<BackendRow>> Backends() const;
   absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const;
   absl::StatusOr<std::vector<Peer>> Tunnels() const;
+  Routing routing() const { return config_.routing; }
+  absl::StatusOr<std::map<IpAddress, uint32_t>> Identities() const;
+  const Inspector& inspector() const { return inspector_; }
   absl::StatusOr<std::vector<MetricRow>> Metrics() const;
   absl::StatusOr<MapUsage> Usage(Table table) const;
   absl::StatusOr<FlowUsage> FlowOwners() const;
@@ -144,6 +150,7 @@ class KernelDataplane::Impl {
   PodEndpoints pods_;
   FlowTable<V4> flows_;
   FlowCollector<V4> collector_;
+  Inspector inspector_;
   std::optional<FlowTable<V6>> flows6_;
   std::optional<FlowCollector<V6>> collector6_;
 
@@ -245,6 +252,11 @@ absl::StatusOr<std::vector<Peer>> KernelDataplane::Impl::Tunnels() const {
     }
   }
   return out;
+}
+
+absl::StatusOr<std::map<IpAddress, uint32_t>> KernelDataplane::Impl::Identities() const {
+  ASSIGN_OR_RETURN(Observed observed, services_.Load());
+  return std::move(observed.identities);
 }
 
 absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Impl::Metrics() const {
@@ -388,7 +400,7 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
 
   ASSIGN_OR_RETURN(std::unique_ptr<KernelMaps> maps, KernelMaps::Adopt(*programs));
   auto impl = std::make_unique<Impl>(config, std::move(netlink), links, std::move(programs),
-                                     std::move(maps));
+                                     std::move(maps), SocketsDir(options));
   RETURN_IF_ERROR(impl->BeginCollecting());
   RETURN_IF_ERROR(impl->pods().Adopt());
   RETURN_IF_ERROR(take_over.Finish(impl->programs()));
@@ -457,6 +469,22 @@ absl::StatusOr<std::vector<ConntrackRow>> KernelDataplane::Conntrack() const {
   return impl_->Conntrack();
 }
 absl::StatusOr<std::vector<Peer>> KernelDataplane::Tunnels() const { return impl_->Tunnels(); }
+Routing KernelDataplane::routing() const { return impl_->routing(); }
+absl::StatusOr<std::map<IpAddress, uint32_t>> KernelDataplane::Identities() const {
+  return impl_->Identities();
+}
+absl::StatusOr<std::vector<ProgramRow>> KernelDataplane::LoadedPrograms() const {
+  return impl_->inspector().LoadedPrograms();
+}
+absl::StatusOr<UniqueFd> KernelDataplane::CountRuns() const {
+  return impl_->inspector().CountRuns();
+}
+absl::StatusOr<std::vector<MapRow>> KernelDataplane::LoadedMaps() const {
+  return impl_->inspector().LoadedMaps();
+}
+absl::StatusOr<MapRows> KernelDataplane::RowsOf(const std::string& map, uint32_t limit) const {
+  return impl_->inspector().RowsOf(map, limit);
+}
 absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Metrics() const { return impl_->Metrics(); }
 absl::StatusOr<MapUsage> KernelDataplane::Usage(Table table) const { return impl_->Usage(table); }
 absl::StatusOr<FlowUsage> KernelDataplane::FlowOwners() const { return impl_->FlowOwners(); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -59,6 +60,12 @@ class KernelDataplane : public Dataplane {
   absl::StatusOr<std::vector<BackendRow>> Backends() const override;
   absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const override;
   absl::StatusOr<std::vector<Peer>> Tunnels() const override;
+  Routing routing() const override;
+  absl::StatusOr<std::map<IpAddress, uint32_t>> Identities() const override;
+  absl::StatusOr<std::vector<ProgramRow>> LoadedPrograms() const override;
+  absl::StatusOr<UniqueFd> CountRuns() const override;
+  absl::StatusOr<std::vector<MapRow>> LoadedMaps() const override;
+  absl::StatusOr<MapRows> RowsOf(const std::string& map, uint32_t limit) const override;
   absl::StatusOr<std::vector<MetricRow>> Metrics() const override;
   absl::StatusOr<MapUsage> Usage(Table table) const override;
   absl::StatusOr<FlowUsage> FlowOwners() const override;

@@ -139,6 +139,17 @@ std::optional<IpAddress> ReverseAddress6(const std::vector<std::string>& name) {
   return IpAddress::FromBytes(bytes);
 }
 
+// Of a headless Service called `name`: clients dial the pods themselves.
+std::vector<std::string> HeadlessTargets(const v1::ServicePortState& port,
+                                         const std::string& name) {
+  std::set<std::string> out;
+  for (const v1::BackendState& backend : port.backends()) {
+    if (const auto ip = ActiveAddress(backend))
+      out.insert(fmt::format("{} {}.{}", backend.port(), EndpointName(backend, *ip), name));
+  }
+  return {out.begin(), out.end()};
+}
+
 std::optional<IpAddress> ReverseAddress(const std::vector<std::string>& name) {
   const auto v4 = ReverseAddress4(name);
   return v4 ? v4 : ReverseAddress6(name);
@@ -167,6 +178,54 @@ std::optional<dns::Answer> ClusterZone::Answer(const Query& query) const {
   if (state_ == nullptr || !state_->complete)
     return dns::Answer{.rcode = dns::kServFail, .answers = {}, .authority = {}, .additional = {}};
   return AnswerForward(query, 0);
+}
+
+std::vector<ZoneRecord> ClusterZone::Records(const std::string& ns,
+                                             const std::string& service) const {
+  std::vector<ZoneRecord> out;
+  if (state_ == nullptr || !state_->complete) return out;
+  for (const auto& [key, shared] : state_->services) {
+    if (!ns.empty() && shared->namespace_() != ns) continue;
+    if (!service.empty() && shared->name() != service) continue;
+    AddRecords(*shared, &out);
+  }
+  return out;
+}
+
+void ClusterZone::AddRecords(const v1::ServiceState& service, std::vector<ZoneRecord>* out) const {
+  const std::string name =
+      fmt::format("{}.{}.svc.{}", service.name(), service.namespace_(), domain_text_);
+  const auto add = [&](const std::string& at, const char* type, std::vector<std::string> values) {
+    if (values.empty()) return;
+    out->push_back({at, type, std::move(values), service.namespace_(), service.name()});
+  };
+  const auto add_addresses = [&](const std::string& at, const std::set<IpAddress>& ips) {
+    std::vector<std::string> v4, v6;
+    for (const IpAddress& ip : ips) (ip.is_v4() ? v4 : v6).push_back(ip.ToString());
+    add(at, "A", std::move(v4));
+    add(at, "AAAA", std::move(v6));
+  };
+  const bool headless = service.cluster_ip() == "None";
+  if (service.external_name().empty()) {
+    add_addresses(name, Addresses(service));
+  } else {
+    add(name, "CNAME", {service.external_name()});
+  }
+  std::map<std::string, std::set<IpAddress>> endpoints;
+  for (const v1::ServicePortState& port : service.ports()) {
+    if (!port.name().empty()) {
+      const std::string& target = service.external_name().empty() ? name : service.external_name();
+      const auto values = headless ? HeadlessTargets(port, name)
+                                   : std::vector{fmt::format("{} {}", port.port(), target)};
+      add(fmt::format("_{}.{}.{}", port.name(), ProtocolLabel(port), name), "SRV", values);
+    }
+    for (const v1::BackendState& backend : port.backends()) {
+      const auto ip = ActiveAddress(backend);
+      if (headless && ip)
+        endpoints[fmt::format("{}.{}", EndpointName(backend, *ip), name)].insert(*ip);
+    }
+  }
+  for (const auto& [at, ips] : endpoints) add_addresses(at, ips);
 }
 
 dns::Answer ClusterZone::Negative(uint8_t rcode) const {

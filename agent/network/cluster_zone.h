@@ -32,6 +32,14 @@ namespace mesh::agent {
 // seen this soon.
 inline constexpr uint32_t kDnsTtlSeconds = 5;
 
+// What stands at a name of the cluster, in words.
+struct ZoneRecord {
+  std::string name, type;  // "A", "AAAA", "CNAME", "SRV"
+  // Addresses; a name; of SRV "port target".
+  std::vector<std::string> values;
+  std::string ns, service;
+};
+
 // One per NodeState, for one thread. Making it costs nothing; a lookup is O(log n), and the first
 // reverse one a pass over the services.
 class ClusterZone {
@@ -42,7 +50,12 @@ class ClusterZone {
   // nullopt: not a name of the cluster, ask upstream. See also Answer::continues_at.
   std::optional<dns::Answer> Answer(const dns::Query& query) const;
 
+  // All of the Services of `ns` (empty: of all) and `service` (empty: each), by name. None while
+  // the state is not complete.
+  std::vector<ZoneRecord> Records(const std::string& ns, const std::string& service) const;
+
  private:
+  void AddRecords(const v1::ServiceState& service, std::vector<ZoneRecord>* out) const;
   dns::Answer AnswerForward(const dns::Query& query, int depth) const;
   dns::Answer AnswerAlias(const dns::Query& query, const v1::ServiceState& service,
                           int depth) const;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/network/dataplane_rows.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <string>
 #include <tuple>
@@ -58,6 +60,12 @@ std::string FlowKind(const dataplane::ConntrackRow& row) {
   return row.one_way ? fmt::format("{},one-way", kind) : kind;
 }
 
+// MESH_IDENTITY_* of bpf/include/mesh/shared/base.h.
+const std::map<uint32_t, std::string> kReservedIdentities = {
+    {1, "host"}, {2, "world"}, {3, "unmanaged"}, {4, "world-direct"}};
+
+constexpr uint32_t kMapRowsDefault = 100, kMapRowsMax = 100'000;
+
 struct ServiceName {
   std::string ns, name;
 };
@@ -67,6 +75,7 @@ class Names {
  public:
   explicit Names(const NodeState* state) {
     if (state == nullptr) return;
+    for (const auto& [identity, ns] : state->namespaces) namespaces_[identity] = ns.name();
     for (const auto& [key, shared] : state->services) {
       const v1::ServiceState& service = *shared;
       const ServiceName name{service.namespace_(), service.name()};
@@ -86,8 +95,11 @@ class Names {
           add("::", port.node_port());
         }
         for (const v1::BackendState& backend : port.backends()) {
-          if (auto ip = IpAddress::Parse(backend.ip()); ip.ok())
-            backends_[{*ip, backend.port(), protocol}] = {backend.node_name(), backend.pod_name()};
+          const auto ip = IpAddress::Parse(backend.ip());
+          if (!ip.ok()) continue;
+          backends_[{*ip, backend.port(), protocol}] = {backend.node_name(), backend.pod_name()};
+          if (!backend.pod_name().empty())
+            pods_[*ip] = fmt::format("{}/{}", service.namespace_(), backend.pod_name());
         }
       }
     }
@@ -96,6 +108,34 @@ class Names {
   ServiceName Frontend(const IpAddress& vip, uint32_t port, Protocol protocol) const {
     const auto it = frontends_.find({vip, port, protocol});
     return it == frontends_.end() ? ServiceName() : it->second;
+  }
+  const std::map<uint32_t, std::string>& namespaces() const { return namespaces_; }
+  void AddPods(const std::vector<dataplane::Endpoint>& endpoints) {
+    for (const dataplane::Endpoint& pod : endpoints) {
+      const std::string name = fmt::format("{}/{}", pod.ns, pod.pod);
+      pods_[pod.ip] = name;
+      if (pod.ip6 != IpAddress()) pods_[pod.ip6] = name;
+    }
+  }
+  // "namespace/name"; empty: not known.
+  std::string Pod(const IpAddress& ip) const {
+    const auto it = pods_.find(ip);
+    return it == pods_.end() ? "" : it->second;
+  }
+  // `fields` with names of namespaces and pods behind numbers and addresses:
+  // "identity=256(shop) ip=10.244.1.5(shop/web-1)".
+  std::string Named(const std::string& fields) const {
+    std::string out;
+    for (size_t begin = 0; begin < fields.size();) {
+      const size_t end = std::min(fields.find(' ', begin), fields.size());
+      const std::string field = fields.substr(begin, end - begin);
+      if (!out.empty()) out += ' ';
+      out += field;
+      const std::string name = NameOf(field);
+      if (!name.empty()) out += fmt::format("({})", name);
+      begin = end + 1;
+    }
+    return out;
   }
   // Node and pod.
   std::pair<std::string, std::string> Backend(const IpAddress& ip, uint32_t port,
@@ -106,6 +146,24 @@ class Names {
 
  private:
   using Key = std::tuple<IpAddress, uint32_t, Protocol>;
+
+  std::string NameOf(const std::string& field) const {
+    const size_t equals = field.find('=');
+    if (equals == std::string::npos) return "";
+    const std::string value = field.substr(equals + 1);
+    if (field.substr(0, equals).ends_with("identity")) {
+      const auto number = static_cast<uint32_t>(std::strtoul(value.c_str(), nullptr, 10));
+      const auto it = namespaces_.find(number);
+      if (it != namespaces_.end()) return it->second;
+      const auto reserved = kReservedIdentities.find(number);
+      return reserved == kReservedIdentities.end() ? "" : reserved->second;
+    }
+    const auto ip = IpAddress::Parse(value);
+    return ip.ok() ? Pod(*ip) : "";
+  }
+
+  std::map<uint32_t, std::string> namespaces_;
+  std::map<IpAddress, std::string> pods_;
   std::map<Key, ServiceName> frontends_;
   std::map<Key, std::pair<std::string, std::string>> backends_;
 };
@@ -117,6 +175,9 @@ class Lister {
       : request_(request), dataplane_(dataplane), names_(state), out_(out) {}
 
   absl::Status Run() {
+    if (!request_.ip().empty()) {
+      ASSIGN_OR_RETURN(wanted_ip_, IpAddress::Parse(request_.ip()));
+    }
     switch (request_.table()) {
       case v1::DATAPLANE_TABLE_SERVICE:
         RETURN_IF_ERROR(Services());
@@ -135,6 +196,14 @@ class Lister {
         return Usage(Dataplane::Table::kTunnel, Dataplane::Table::kTunnel6);
       case v1::DATAPLANE_TABLE_METRICS:
         return Metrics();
+      case v1::DATAPLANE_TABLE_IDENTITY:
+        return Identities();
+      case v1::DATAPLANE_TABLE_PROGRAM:
+        return Programs();
+      case v1::DATAPLANE_TABLE_MAP:
+        return Maps();
+      case v1::DATAPLANE_TABLE_MAP_ROWS:
+        return MapRows();
       case v1::DATAPLANE_TABLE_FLOW_OWNERS:
         return FlowOwners();
       default:
@@ -147,6 +216,32 @@ class Lister {
   bool Wanted(const std::string& ns, const std::string& service) const {
     return (request_.namespace_().empty() || ns == request_.namespace_()) &&
            (request_.service().empty() || service == request_.service());
+  }
+
+  // A request for one pod names it with its namespace.
+  bool WantsPod(const std::string& pod) const {
+    return request_.pod().empty() || pod == request_.pod() ||
+           (request_.pod().find('/') == std::string::npos && pod.ends_with("/" + request_.pod()) &&
+            !pod.empty());
+  }
+  bool HasPod(const v1::IdentityRow& row) const {
+    return std::ranges::any_of(row.pods(), [&](const std::string& pod) { return WantsPod(pod); });
+  }
+  bool WantsProtocol(Protocol protocol) const {
+    return request_.protocol().empty() || request_.protocol() == ProtocolName(protocol);
+  }
+  // Addresses compare as such: IPv6 is written in many ways.
+  template <typename Addresses>
+  bool WantsIp(const Addresses& addresses) const {
+    if (request_.ip().empty()) return true;
+    return std::ranges::any_of(addresses, [&](const std::string& address) {
+      const auto ip = IpAddress::Parse(address);
+      return ip.ok() && *ip == wanted_ip_;
+    });
+  }
+  bool WantsIp(std::initializer_list<IpAddress> addresses) const {
+    if (request_.ip().empty()) return true;
+    return std::ranges::find(addresses, wanted_ip_) != addresses.end();
   }
 
   absl::Status Usage(Dataplane::Table table, Dataplane::Table table6) {
@@ -177,6 +272,20 @@ class Lister {
     to->set_scope(ScopeName(from.backend.scopes));
   }
 
+  // Its address or one of its backends, where they are asked for.
+  bool WantsService(const dataplane::ServiceRow& row,
+                    const std::map<uint32_t, const dataplane::BackendRow*>& by_id) const {
+    bool pod = request_.pod().empty(), ip = WantsIp({row.vip});
+    for (uint32_t id : row.backend_ids) {
+      const auto it = by_id.find(id);
+      if (it == by_id.end()) continue;
+      const IpAddress& address = it->second->backend.ip;
+      pod = pod || WantsPod(names_.Pod(address));
+      ip = ip || WantsIp({address});
+    }
+    return pod && ip;
+  }
+
   absl::Status Services() {
     ASSIGN_OR_RETURN(const std::vector<dataplane::ServiceRow> rows, dataplane_.Services());
     ASSIGN_OR_RETURN(const std::vector<dataplane::BackendRow> backends, dataplane_.Backends());
@@ -185,7 +294,8 @@ class Lister {
     for (const dataplane::ServiceRow& row : rows) {
       const ServiceName name = row.name.empty() ? names_.Frontend(row.vip, row.port, row.protocol)
                                                 : ServiceName{row.ns, row.name};
-      if (!Wanted(name.ns, name.name)) continue;
+      if (!Wanted(name.ns, name.name) || !WantsProtocol(row.protocol)) continue;
+      if (!WantsService(row, by_id)) continue;
       v1::ServiceRow* to = out_->add_services();
       to->set_vip(row.vip.ToString());
       to->set_port(row.port);
@@ -211,18 +321,24 @@ class Lister {
   absl::Status Backends() {
     ASSIGN_OR_RETURN(const std::vector<dataplane::BackendRow> rows, dataplane_.Backends());
     for (const dataplane::BackendRow& row : rows) {
-      if (Wanted(row.ns, row.service)) Fill(row, row.ns, row.service, out_->add_backends());
+      if (Wanted(row.ns, row.service) && WantsProtocol(row.protocol) &&
+          WantsPod(names_.Pod(row.backend.ip)) && WantsIp({row.backend.ip}))
+        Fill(row, row.ns, row.service, out_->add_backends());
     }
     return absl::OkStatus();
   }
 
   absl::Status Conntrack() {
+    ASSIGN_OR_RETURN(const std::vector<dataplane::Endpoint> endpoints, dataplane_.Endpoints());
+    names_.AddPods(endpoints);
     ASSIGN_OR_RETURN(const std::vector<dataplane::ConntrackRow> rows, dataplane_.Conntrack());
     for (const dataplane::ConntrackRow& row : rows) {
       const ServiceName name =
           row.translated ? names_.Frontend(row.destination, row.destination_port, row.protocol)
                          : ServiceName();
-      if (!Wanted(name.ns, name.name)) continue;
+      const std::string source = names_.Pod(row.source);
+      const std::string destination = names_.Pod(row.translated ? row.backend : row.destination);
+      if (!WantsFlow(row, name, source, destination)) continue;
       v1::ConntrackRow* to = out_->add_conntrack();
       to->set_protocol(ProtocolName(row.protocol));
       to->set_source(row.source.ToString());
@@ -240,14 +356,27 @@ class Lister {
       to->set_namespace_(name.ns);
       to->set_service(name.name);
       to->set_kind(FlowKind(row));
+      to->set_source_pod(source);
+      to->set_destination_pod(destination);
     }
     return absl::OkStatus();
+  }
+
+  bool WantsFlow(const dataplane::ConntrackRow& row, const ServiceName& service,
+                 const std::string& source, const std::string& destination) const {
+    const std::string& ns = request_.namespace_();
+    const bool of_namespace = ns.empty() || service.ns == ns || source.starts_with(ns + "/") ||
+                              destination.starts_with(ns + "/");
+    return of_namespace && (request_.service().empty() || service.name == request_.service()) &&
+           WantsProtocol(row.protocol) && (WantsPod(source) || WantsPod(destination)) &&
+           WantsIp({row.source, row.destination, row.backend});
   }
 
   absl::Status Endpoints() {
     ASSIGN_OR_RETURN(const std::vector<dataplane::Endpoint> rows, dataplane_.Endpoints());
     for (const dataplane::Endpoint& row : rows) {
       if (!request_.namespace_().empty() && row.ns != request_.namespace_()) continue;
+      if (!WantsPod(fmt::format("{}/{}", row.ns, row.pod)) || !WantsIp({row.ip, row.ip6})) continue;
       v1::EndpointRow* to = out_->add_endpoints();
       to->set_address(row.ip.ToString());
       if (row.ip6 != IpAddress()) to->set_address6(row.ip6.ToString());
@@ -263,15 +392,89 @@ class Lister {
 
   absl::Status Tunnels() {
     ASSIGN_OR_RETURN(const std::vector<dataplane::Peer> rows, dataplane_.Tunnels());
+    const bool native = dataplane_.routing() == dataplane::Routing::kNative;
     for (const dataplane::Peer& row : rows) {
       for (const IpPrefix& range : {row.pod_cidr, row.pod_cidr6}) {
         if (!range.is_set()) continue;
+        if (!request_.ip().empty() && !range.Contains(wanted_ip_) && !WantsIp({row.ip})) continue;
         v1::TunnelRow* to = out_->add_tunnels();
         to->set_cidr(range.ToString());
         to->set_node_ip(row.ip.ToString());
         to->set_node(row.name);
+        to->set_routing(native ? "native" : "vxlan");
       }
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status Identities() {
+    ASSIGN_OR_RETURN(const std::vector<dataplane::Endpoint> endpoints, dataplane_.Endpoints());
+    ASSIGN_OR_RETURN(const auto others, dataplane_.Identities());
+    std::map<uint32_t, v1::IdentityRow> rows;
+    for (const auto& [identity, name] : kReservedIdentities) rows[identity].set_name(name);
+    for (const auto& [identity, ns] : names_.namespaces()) rows[identity].set_namespace_(ns);
+    for (const dataplane::Endpoint& pod : endpoints)
+      rows[pod.identity].add_pods(fmt::format("{}/{}", pod.ns, pod.pod));
+    for (const auto& [ip, identity] : others) rows[identity].add_addresses(ip.ToString());
+    for (auto& [identity, row] : rows) {
+      if (!request_.namespace_().empty() && row.namespace_() != request_.namespace_()) continue;
+      if (!request_.pod().empty() && !HasPod(row)) continue;
+      if (!WantsIp(row.addresses())) continue;
+      row.set_identity(identity);
+      *out_->add_identities() = std::move(row);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Programs() {
+    ASSIGN_OR_RETURN(const std::vector<dataplane::ProgramRow> rows, dataplane_.LoadedPrograms());
+    for (const dataplane::ProgramRow& row : rows) {
+      v1::ProgramRow* to = out_->add_programs();
+      to->set_name(row.name);
+      to->set_hook(row.hook);
+      for (const std::string& interface : row.interfaces) to->add_attached_to(interface);
+      to->set_family(row.family);
+      to->set_tag(row.tag);
+      to->set_id(row.id);
+      to->set_instructions(row.instructions);
+      to->set_machine_bytes(row.machine_bytes);
+      to->set_memory_bytes(row.memory_bytes);
+      to->set_runs(row.runs);
+      to->set_run_time_ns(row.run_time_ns);
+      to->mutable_loaded()->set_seconds(absl::ToUnixSeconds(row.loaded));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Maps() {
+    ASSIGN_OR_RETURN(const std::vector<dataplane::MapRow> rows, dataplane_.LoadedMaps());
+    for (const dataplane::MapRow& row : rows) {
+      v1::MapRow* to = out_->add_maps();
+      to->set_name(row.name);
+      to->set_type(row.type);
+      to->set_key_bytes(row.key_bytes);
+      to->set_value_bytes(row.value_bytes);
+      to->set_entries(row.entries);
+      to->set_max_entries(row.max_entries);
+      to->set_memory_bytes(row.memory_bytes);
+      to->set_id(row.id);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status MapRows() {
+    if (request_.map().empty()) return absl::InvalidArgumentError("the map's name is missing");
+    const uint32_t limit = request_.limit() == 0 ? kMapRowsDefault : request_.limit();
+    ASSIGN_OR_RETURN(const dataplane::MapRows rows,
+                     dataplane_.RowsOf(request_.map(), std::min(limit, kMapRowsMax)));
+    ASSIGN_OR_RETURN(const std::vector<dataplane::Endpoint> endpoints, dataplane_.Endpoints());
+    names_.AddPods(endpoints);
+    for (const dataplane::MapEntryText& row : rows.rows) {
+      v1::MapEntry* to = out_->add_map_entries();
+      to->set_key(names_.Named(row.key));
+      for (const std::string& value : row.values) to->add_values(names_.Named(value));
+    }
+    if (rows.more) out_->set_more(true);
     return absl::OkStatus();
   }
 
@@ -311,8 +514,9 @@ class Lister {
 
   const v1::ListDataplaneRequest& request_;
   const Dataplane& dataplane_;
-  const Names names_;
+  Names names_;
   v1::DataplaneNode* out_;
+  IpAddress wanted_ip_;  // if request_ has one
 };
 
 }  // namespace
@@ -320,6 +524,18 @@ class Lister {
 absl::Status ListRows(const v1::ListDataplaneRequest& request, const Dataplane& dataplane,
                       const NodeState* state, v1::DataplaneNode* out) {
   return Lister(request, dataplane, state, out).Run();
+}
+
+void SubtractRuns(const v1::DataplaneNode& before, absl::Duration duration,
+                  v1::DataplaneNode* after) {
+  for (v1::ProgramRow& row : *after->mutable_programs()) {
+    row.set_measured_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(duration)));
+    for (const v1::ProgramRow& earlier : before.programs()) {
+      if (earlier.id() != row.id()) continue;
+      row.set_runs(row.runs() - earlier.runs());
+      row.set_run_time_ns(row.run_time_ns() - earlier.run_time_ns());
+    }
+  }
 }
 
 }  // namespace mesh::agent

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "agent/state/node_state.h"
 #include "dataplane/dataplane.h"
 #include "mesh/v1/node.pb.h"
@@ -14,5 +15,10 @@ namespace mesh::agent {
 absl::Status ListRows(const v1::ListDataplaneRequest& request,
                       const dataplane::Dataplane& dataplane, const NodeState* state,
                       v1::DataplaneNode* out);
+
+// Leaves in `after` the runs since `before`, which took `duration`. A program that has come in
+// between has its own.
+void SubtractRuns(const v1::DataplaneNode& before, absl::Duration duration,
+                  v1::DataplaneNode* after);
 
 }  // namespace mesh::agent

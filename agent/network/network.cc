@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "agent/network/cni_server.h"
 #include "agent/network/dataplane_rows.h"
 #include "agent/network/desired_state.h"
+#include "agent/network/dns_rows.h"
 #include "agent/network/files.h"
 #include "agent/network/health_server.h"
 #include "agent/network/install.h"
@@ -40,6 +42,8 @@ using Done = std::function<void(int64_t, absl::Status)>;
 constexpr absl::Duration kGarbageInterval = absl::Seconds(1);
 // Deletions wait for the kernel, not for the processor, and do so together.
 constexpr int kLinkThreads = 4;
+// How long the runs of programs are counted at most.
+constexpr absl::Duration kMeasureMax = absl::Seconds(10);
 
 std::string BesideThisExecutable(const char* name) {
   char path[4096];
@@ -61,6 +65,7 @@ class NetworkImpl : public Network {
 
   // CNI goes first: whoever asks from now on hears "not ready" rather than nothing.
   ~NetworkImpl() override {
+    closed_.Notify();
     Call([this] {
       server_.reset();
       resolver_.reset();
@@ -119,10 +124,83 @@ class NetworkImpl : public Network {
   }
 
   v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest& request) override {
+    if (request.table() == v1::DATAPLANE_TABLE_PROGRAM && request.measure_ms() != 0)
+      return MeasurePrograms(request);
+    return ListOnce(request);
+  }
+
+  NetworkFigures Figures() override {
+    NetworkFigures out;
+    Call([&] { out = FiguresOnLoop(); });
+    return out;
+  }
+
+ private:
+  // The rows with the runs of the time in between. The caller waits, the net thread does not.
+  v1::DataplaneNode MeasurePrograms(const v1::ListDataplaneRequest& request) {
+    UniqueFd counting;
+    absl::Status status;
+    Call([&] {
+      if (dataplane_ == nullptr) return;  // ListOnce tells
+      auto begun = dataplane_->CountRuns();
+      status = begun.status();
+      if (begun.ok()) counting = *std::move(begun);
+    });
+    const absl::Time begin = absl::Now();
+    const v1::DataplaneNode before = ListOnce(request);
+    if (!status.ok() || !before.error().empty()) {
+      v1::DataplaneNode out = before;
+      if (!status.ok()) out.set_error(std::string(status.message()));
+      return out;
+    }
+    closed_.WaitForNotificationWithTimeout(
+        std::min(absl::Milliseconds(request.measure_ms()), kMeasureMax));
+    v1::DataplaneNode out = ListOnce(request);
+    SubtractRuns(before, absl::Now() - begin, &out);
+    return out;
+  }
+
+  NetworkFigures FiguresOnLoop() {
+    NetworkFigures out;
+    out.ready = ready_;
+    out.newest_revision = state_ == nullptr ? 0 : state_->revision;
+    out.applied_revision = applied_revision_;
+    out.applied_at = applied_at_;
+    out.applies = applies_;
+    out.failed_applies = failed_applies_;
+    out.apply_time = apply_time_;
+    if (resolver_ != nullptr) {
+      v1::ListDataplaneRequest dns;
+      dns.set_table(v1::DATAPLANE_TABLE_DNS_STATS);
+      ListDns(dns, *resolver_, &out.rows);
+    }
+    if (dataplane_ == nullptr) return out;
+    for (const v1::DataplaneTable table :
+         {v1::DATAPLANE_TABLE_METRICS, v1::DATAPLANE_TABLE_FLOW_OWNERS, v1::DATAPLANE_TABLE_MAP}) {
+      v1::ListDataplaneRequest request;
+      request.set_table(table);
+      const absl::Status status = ListRows(request, *dataplane_, state_.get(), &out.rows);
+      if (!status.ok() && status != last_figures_status_)
+        spdlog::warn("figures: {}", std::string(status.message()));
+      last_figures_status_ = status;
+    }
+    return out;
+  }
+
+  v1::DataplaneNode ListOnce(const v1::ListDataplaneRequest& request) {
     v1::DataplaneNode out;
     out.set_node(options_.node_name);
     Call([&] {
       out.set_revision(applied_revision_);
+      if (request.table() == v1::DATAPLANE_TABLE_DNS ||
+          request.table() == v1::DATAPLANE_TABLE_DNS_STATS) {
+        if (resolver_ == nullptr) {
+          out.set_error("the resolver is not set up yet");
+        } else {
+          ListDns(request, *resolver_, &out);
+        }
+        return;
+      }
       if (dataplane_ == nullptr) {
         out.set_error("the dataplane is not set up yet");
         return;
@@ -133,7 +211,6 @@ class NetworkImpl : public Network {
     return out;
   }
 
- private:
   // Runs `task` on the loop and waits for its end.
   void Call(const std::function<void()>& task) {
     MESH_CHECK(std::this_thread::get_id() != thread_.get_id()) << "would wait for itself";
@@ -221,11 +298,16 @@ class NetworkImpl : public Network {
         if (status.ok()) status = absl::InvalidArgumentError(line);
       }
       if (!waiting_.empty() && status.ok()) status = absl::InvalidArgumentError(waiting_);
+      const absl::Time begin = absl::Now();
       absl::Status applied = dataplane_->Apply(translation.desired);
+      apply_time_ += absl::Now() - begin;
+      ++applies_;
       // After the maps: who is told asks at once.
       if (announcer_ != nullptr) announcer_->SetState(translation.desired);
       // What cannot be programmed as it is stays out for good, and the rest holds: pods go on.
       const bool reached = applied.ok() || absl::IsInvalidArgument(applied);
+      if (reached) applied_at_ = absl::Now();
+      if (!reached) ++failed_applies_;
       if (reached) failing_since_ = absl::InfiniteFuture();
       if (!reached && failing_since_ == absl::InfiniteFuture()) failing_since_ = absl::Now();
       // Nor do pods wait for ever for what is tried again: each gets its own network when it
@@ -400,10 +482,15 @@ class NetworkImpl : public Network {
   std::string name_server_ ABSL_GUARDED_BY(mutex_);
   std::string shortfall_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
+  absl::Notification closed_;
 
   RealLoop loop_;
   NodeStatePtr state_;  // newest
   int64_t applied_revision_ = 0;
+  absl::Time applied_at_ = absl::InfinitePast();
+  uint64_t applies_ = 0, failed_applies_ = 0;
+  absl::Duration apply_time_;
+  absl::Status last_figures_status_;
   absl::Time failing_since_ = absl::InfiniteFuture();  // the dataplane's Apply()
   absl::Status last_status_;
   absl::Status last_garbage_status_;

@@ -39,6 +39,19 @@ struct NetworkOptions {
   absl::Duration pods_wait = absl::Seconds(10);
 };
 
+// What the node's network counts.
+struct NetworkFigures {
+  bool ready = false;
+  // metrics, maps, dns_counters and, of the connection tables, entries and max_entries.
+  v1::DataplaneNode rows;
+  // What meshd has sent and what the maps hold.
+  int64_t newest_revision = 0, applied_revision = 0;
+  // When the maps were last brought to a state; InfinitePast: never.
+  absl::Time applied_at = absl::InfinitePast();
+  uint64_t applies = 0, failed_applies = 0;
+  absl::Duration apply_time;  // of all of them
+};
+
 // Thread-safe. Pods of the node keep their network when this is destroyed.
 class Network {
  public:
@@ -72,6 +85,8 @@ class Network {
   using PodWarning = std::function<void(const std::string& ns, const std::string& pod,
                                         const std::string& reason, const std::string& message)>;
   virtual void OnPodWarning(PodWarning) {}
+  // Blocks up to some ten milliseconds, which it takes to count the rows of large maps.
+  virtual NetworkFigures Figures() { return {}; }
   // Rows of the kernel maps, with the names known from the state. Blocks up to some milliseconds.
   virtual v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest& request) = 0;
 };

@@ -109,9 +109,30 @@ const std::vector<NameServer>& Resolver::Upstreams() {
   return upstreams_;
 }
 
+void Resolver::Count(const dns::Answer& answer) {
+  if (answer.rcode == dns::kNxDomain) {
+    ++counters_.nxdomain;
+  } else if (answer.rcode == dns::kRefused) {
+    ++counters_.refused;
+  } else if (answer.rcode != dns::kNoError) {
+    ++counters_.failed;
+  } else if (answer.answers.empty()) {
+    ++counters_.no_data;
+  } else {
+    ++counters_.answered;
+  }
+}
+
+void Resolver::CountForwarded(const std::string& response) {
+  ++(response.empty() ? counters_.upstream_failed : counters_.upstream_answered);
+}
+
 void Resolver::Resolve(std::string_view packet, bool over_tcp, Reply reply) {
+  ++counters_.queries;
+  if (over_tcp) ++counters_.queries_tcp;
   const dns::ParsedQuery parsed = dns::ParseQuery(packet);
   if (!parsed.query) {
+    ++counters_.failed;
     reply(parsed.refusal ? dns::BuildRefusal(packet, *parsed.refusal) : "");
     return;
   }
@@ -120,11 +141,13 @@ void Resolver::Resolve(std::string_view packet, bool over_tcp, Reply reply) {
   if (query.edns && query.edns_version != 0) {
     dns::Answer answer;
     answer.rcode = dns::kBadVersion;
+    Count(answer);
     return reply(dns::BuildResponse(packet, query, answer, limit));
   }
   if (auto answer = zone_.Answer(query)) {
     // The backends of a headless Service share the clients that take the first address.
     ShuffleAddresses(&answer->answers, &random_);
+    Count(*answer);
     if (!answer->continues_at.empty())
       return Continue(query, std::string(packet), *std::move(answer), limit, over_tcp,
                       std::move(reply));
@@ -134,11 +157,14 @@ void Resolver::Resolve(std::string_view packet, bool over_tcp, Reply reply) {
   if (upstreams.empty()) {
     dns::Answer answer;
     answer.rcode = dns::kRefused;
+    Count(answer);
     return reply(dns::BuildResponse(packet, query, answer, limit));
   }
+  ++counters_.forwarded;
   forwarder_.Forward(upstreams, std::string(packet), over_tcp,
-                     [query, limit, original = std::string(packet),
+                     [this, query, limit, original = std::string(packet),
                       reply = std::move(reply)](std::string response) {
+                       CountForwarded(response);
                        if (response.empty()) {
                          dns::Answer answer;
                          answer.rcode = dns::kServFail;
@@ -155,10 +181,12 @@ void Resolver::Continue(const dns::Query& query, std::string packet, dns::Answer
   // The CNAME alone is right as well; a client that resolves by itself goes on from it.
   if (upstreams.empty() || next.empty())
     return reply(dns::BuildResponse(packet, query, answer, limit));
+  ++counters_.forwarded;
   forwarder_.Forward(
       upstreams, std::move(next), over_tcp,
       [this, query, limit, over_tcp, packet = std::move(packet), answer = std::move(answer),
        reply = std::move(reply)](std::string response) mutable {
+        CountForwarded(response);
         // Too long for one datagram: the rest is worth a connection.
         if (dns::IsTruncated(response) && !over_tcp)
           return Continue(query, std::move(packet), std::move(answer), limit, /*over_tcp=*/true,

@@ -37,6 +37,16 @@ class Resolver {
   Resolver& operator=(const Resolver&) = delete;
 
   void SetState(NodeStatePtr state);
+  // What stands in the zone: see ClusterZone::Records.
+  const ClusterZone& zone() const { return zone_; }
+  // Questions since the start, and what became of them.
+  struct Counters {
+    uint64_t queries = 0, queries_tcp = 0;  // of all, over TCP
+    // By itself; those that are malformed are refused or failed.
+    uint64_t answered = 0, no_data = 0, nxdomain = 0, refused = 0, failed = 0;
+    uint64_t forwarded = 0, upstream_answered = 0, upstream_failed = 0;
+  };
+  const Counters& counters() const { return counters_; }
   // For name servers on other ports than 53; instead of those in resolv.conf.
   void SetUpstreams(std::vector<NameServer> servers);
   uint16_t port() const { return port_; }
@@ -62,6 +72,8 @@ class Resolver {
   void Continue(const dns::Query& query, std::string packet, dns::Answer answer, size_t limit,
                 bool over_tcp, Reply reply);
   const std::vector<NameServer>& Upstreams();
+  void Count(const dns::Answer& answer);
+  void CountForwarded(const std::string& response);
 
   EventLoop* loop_;
   std::vector<IpAddress> addresses_;
@@ -69,6 +81,7 @@ class Resolver {
   std::string resolv_conf_;
   std::vector<Sockets> sockets_;
   ClusterZone zone_;
+  Counters counters_;
   Forwarder forwarder_;
   Random random_ = Random::FromEntropy();
   std::vector<NameServer> upstreams_;

@@ -1,118 +1,247 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <map>
 #include <ostream>
 #include <set>
 
 #include "cli/client.h"
 #include "cli/commands/commands.h"
 #include "cli/output/dataplane_tables.h"
+#include "cli/output/inspection_tables.h"
 #include "cli/output/structured.h"
+#include "common/ip_address.h"
 #include "common/status.h"
 #include "fmt/format.h"
 
 namespace mesh::cli {
 namespace {
 
+constexpr absl::Duration kMeasureMax = absl::Seconds(10);
+
 struct Flags {
   std::string service;
+  std::string pod;
+  std::string protocol;
+  std::string ip;
+  std::string map;
   std::string node;
+  uint32_t limit = 100;
+  std::string duration = "1s";
   std::string output = "table";
   bool no_headers = false;
+  bool watch = false;
+  std::string interval = "2s";
 };
 
-// The field of DataplaneNode that holds the rows.
-const char* ListName(v1::DataplaneTable table) {
-  switch (table) {
-    case v1::DATAPLANE_TABLE_SERVICE:
-      return "services";
-    case v1::DATAPLANE_TABLE_BACKEND:
-      return "backends";
-    case v1::DATAPLANE_TABLE_CONNTRACK:
-      return "conntrack";
-    case v1::DATAPLANE_TABLE_ENDPOINT:
-      return "endpoints";
-    case v1::DATAPLANE_TABLE_TUNNEL:
-      return "tunnels";
-    case v1::DATAPLANE_TABLE_FLOW_OWNERS:
-      return "flowOwners";
-    default:
-      return "metrics";
+// What a list can be asked for.
+struct Look {
+  v1::DataplaneTable table = v1::DATAPLANE_TABLE_UNSPECIFIED;
+  bool by_service = false, by_pod = false, by_protocol = false, by_ip = false;
+  bool service_argument = false, map_argument = false;
+  bool measure = false;  // programs: count their runs
+};
+
+// The lists of DataplaneNode but for the one that holds the rows.
+std::set<std::string> OtherLists(v1::DataplaneTable table) {
+  const std::map<v1::DataplaneTable, std::string> names = {
+      {v1::DATAPLANE_TABLE_SERVICE, "services"},
+      {v1::DATAPLANE_TABLE_BACKEND, "backends"},
+      {v1::DATAPLANE_TABLE_CONNTRACK, "conntrack"},
+      {v1::DATAPLANE_TABLE_ENDPOINT, "endpoints"},
+      {v1::DATAPLANE_TABLE_TUNNEL, "tunnels"},
+      {v1::DATAPLANE_TABLE_METRICS, "metrics"},
+      {v1::DATAPLANE_TABLE_FLOW_OWNERS, "flowOwners"},
+      {v1::DATAPLANE_TABLE_IDENTITY, "identities"},
+      {v1::DATAPLANE_TABLE_DNS, "dns"},
+      {v1::DATAPLANE_TABLE_DNS_STATS, "dnsCounters"},
+      {v1::DATAPLANE_TABLE_PROGRAM, "programs"},
+      {v1::DATAPLANE_TABLE_MAP, "maps"},
+      {v1::DATAPLANE_TABLE_MAP_ROWS, "mapEntries"}};
+  std::set<std::string> out;
+  for (const auto& [other, name] : names) {
+    if (other != table) out.insert(name);
+  }
+  return out;
+}
+
+absl::StatusOr<absl::Duration> ParseTime(const char* flag, const std::string& text,
+                                         absl::Duration max) {
+  absl::Duration out;
+  if (!absl::ParseDuration(text, &out) || out <= absl::ZeroDuration() || out > max) {
+    return absl::InvalidArgumentError(
+        fmt::format("invalid argument \"{}\" for \"{}\": want a duration above 0 and at most {}",
+                    text, flag, absl::FormatDuration(max)));
+  }
+  return out;
+}
+
+absl::StatusOr<v1::ListDataplaneRequest> RequestOf(const Look& look, const Flags& flags,
+                                                   const Context& context) {
+  v1::ListDataplaneRequest out;
+  out.set_table(look.table);
+  out.set_node(flags.node);
+  // The maps of a node hold all namespaces: without -n nothing is left out.
+  out.set_namespace_(context.flags.ns);
+  out.set_service(flags.service);
+  out.set_pod(flags.pod);
+  for (char c : flags.protocol)
+    out.mutable_protocol()->push_back(static_cast<char>(std::toupper(c)));
+  if (!flags.protocol.empty() && out.protocol() != "TCP" && out.protocol() != "UDP") {
+    return absl::InvalidArgumentError(
+        fmt::format("invalid argument \"{}\" for \"--proto\": want tcp or udp", flags.protocol));
+  }
+  if (!flags.ip.empty()) {
+    const auto ip = IpAddress::Parse(flags.ip);
+    if (!ip.ok()) {
+      return absl::InvalidArgumentError(fmt::format("invalid argument \"{}\" for \"--ip\": {}",
+                                                    flags.ip, std::string(ip.status().message())));
+    }
+    out.set_ip(ip->ToString());
+  }
+  out.set_map(flags.map);
+  if (look.map_argument) out.set_limit(flags.limit);
+  if (look.measure) {
+    ASSIGN_OR_RETURN(const absl::Duration time,
+                     ParseTime("--duration", flags.duration, kMeasureMax));
+    out.set_measure_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(time)));
+  }
+  return out;
+}
+
+bool Structured(const Flags& flags) { return flags.output == "json" || flags.output == "yaml"; }
+
+// What goes to the output for one answer.
+std::string TextOf(const Look& look, const Flags& flags,
+                   const v1::ListDataplaneResponse& response) {
+  if (Structured(flags)) {
+    // A node answers with one table; the lists of the others are noise.
+    const std::string json = MessageJson(response, OtherLists(look.table));
+    return flags.output == "json" ? PrettyJson(json) : YamlFromJson(json);
+  }
+  const bool wide = flags.output == "wide";
+  const Table rows =
+      look.measure ? ProgramStatsTable(response) : DataplaneTableOf(look.table, response, wide);
+  std::string out;
+  if (!rows.rows.empty()) out = Format(rows, !flags.no_headers);
+  const bool has_occupancy =
+      std::any_of(response.nodes().begin(), response.nodes().end(),
+                  [](const v1::DataplaneNode& node) { return node.max_entries() > 0; });
+  if (wide && has_occupancy) out += "\n" + OccupancyText(response);
+  return out;
+}
+
+std::string MoreText(const Flags& flags, const v1::ListDataplaneResponse& response) {
+  std::string out;
+  for (const v1::DataplaneNode& node : response.nodes()) {
+    if (node.more())
+      out += fmt::format("{}: the map has more rows than --limit {}\n", node.node(), flags.limit);
+  }
+  return out;
+}
+
+// Goes on until it is interrupted. On a terminal the newest state is drawn in place; otherwise it
+// is printed again when it has changed.
+absl::StatusOr<int> Watch(const Look& look, const Flags& flags,
+                          const v1::ListDataplaneRequest& request, Context& context) {
+  ASSIGN_OR_RETURN(const absl::Duration interval,
+                   ParseTime("--interval", flags.interval, absl::Hours(1)));
+  ASSIGN_OR_RETURN(ControlClient * client, context.client());
+  std::string last, last_failures;
+  for (bool first = true;; first = false) {
+    ASSIGN_OR_RETURN(const v1::ListDataplaneResponse response, client->ListDataplane(request));
+    const std::string text = TextOf(look, flags, response), failures = FailureText(response);
+    if (context.out_is_terminal) {
+      // Home, the text, and nothing of what was below it.
+      context.out << "\033[H\033[2J"
+                  << absl::FormatTime("%H:%M:%S", context.now(), absl::LocalTimeZone())
+                  << fmt::format("  every {}\n\n", absl::FormatDuration(interval)) << text
+                  << failures;
+    } else if (first || text != last) {
+      if (!first && flags.output != "json")
+        context.out << (flags.output == "yaml" ? "---\n" : "\n");
+      context.out << text;
+    }
+    context.out.flush();
+    if (!context.out_is_terminal && failures != last_failures) context.err << failures;
+    last = text;
+    last_failures = failures;
+    if (!context.out.good() || !context.pause || !context.pause(interval))
+      return failures.empty() ? 0 : 1;
   }
 }
 
-absl::StatusOr<int> Run(v1::DataplaneTable table, const Flags& flags, Context& context) {
-  const bool wide = flags.output == "wide";
-  const bool structured = flags.output == "json" || flags.output == "yaml";
-  if (!wide && !structured && flags.output != "table") {
+absl::StatusOr<int> Run(const Look& look, const Flags& flags, Context& context) {
+  if (!Structured(flags) && flags.output != "wide" && flags.output != "table") {
     return absl::InvalidArgumentError(
         fmt::format("unable to match a printer suitable for the output format \"{}\", allowed "
                     "formats are: json,table,wide,yaml",
                     flags.output));
   }
+  ASSIGN_OR_RETURN(const v1::ListDataplaneRequest request, RequestOf(look, flags, context));
+  if (flags.watch) return Watch(look, flags, request, context);
   ASSIGN_OR_RETURN(ControlClient * client, context.client());
-  v1::ListDataplaneRequest request;
-  request.set_table(table);
-  request.set_node(flags.node);
-  // The maps of a node hold all namespaces: without -n nothing is left out.
-  request.set_namespace_(context.flags.ns);
-  request.set_service(flags.service);
-  ASSIGN_OR_RETURN(v1::ListDataplaneResponse response, client->ListDataplane(request));
-  if (structured) {
-    // A node answers with one table; the lists of the others are noise.
-    std::set<std::string> others = {"services", "backends", "conntrack", "endpoints",
-                                    "tunnels",  "metrics",  "flowOwners"};
-    others.erase(ListName(table));
-    const std::string json = MessageJson(response, others);
-    context.out << (flags.output == "json" ? PrettyJson(json) : YamlFromJson(json));
-  } else {
-    Table rows = DataplaneTableOf(table, response, wide);
-    if (!rows.rows.empty()) context.out << Format(rows, !flags.no_headers);
-    context.out.flush();
-    if (rows.rows.empty()) context.err << "No entries found.\n";
-    if (wide) context.out << "\n" << OccupancyText(response);
-  }
+  ASSIGN_OR_RETURN(const v1::ListDataplaneResponse response, client->ListDataplane(request));
+  const std::string text = TextOf(look, flags, response), failures = FailureText(response);
+  context.out << text;
   context.out.flush();
-  const std::string failures = FailureText(response);
-  context.err << failures;
+  if (text.empty() && failures.empty()) context.err << "No entries found.\n";
+  context.err << MoreText(flags, response) << failures;
   return failures.empty() ? 0 : 1;
 }
 
-Command TableCommand(v1::DataplaneTable table, std::string name, std::vector<std::string> aliases,
-                     std::string summary) {
-  // How one Service is asked for.
-  enum class ByService : uint8_t { kNot, kFlag, kArgument };
-  const auto define = [](v1::DataplaneTable rows, ByService by) {
-    return [rows, by](CLI::App& app, Context& context) -> Action {
-      auto flags = std::make_shared<Flags>();
-      if (by == ByService::kArgument) {
-        app.add_option("service", flags->service)->required();
-      } else if (by == ByService::kFlag) {
-        app.add_option("--service", flags->service, "Only entries of this Service");
-      }
-      app.add_option("--node", flags->node, "Only this node; all nodes when absent");
-      app.add_option("-o,--output", flags->output,
-                     "table, wide (more columns, and how full the map is), json or yaml");
-      app.add_flag("--no-headers", flags->no_headers, "Leave out the headers");
-      return [rows, flags, &context] { return Run(rows, *flags, context); };
-    };
-  };
-  const std::string usage = "[-n NAMESPACE] [--node NODE] [-o table|wide|json|yaml]";
-  std::vector<Command> children = {{.name = "list",
-                                    .summary = summary,
-                                    .usage = "[--service SERVICE] " + usage,
-                                    .define = define(table, ByService::kFlag),
-                                    .aliases = {"ls"}}};
-  if (table == v1::DATAPLANE_TABLE_SERVICE || table == v1::DATAPLANE_TABLE_BACKEND) {
-    children.push_back({.name = "get",
-                        .summary = summary + " of one Service",
-                        .usage = "SERVICE " + usage,
-                        .define = define(table, ByService::kArgument)});
-  }
-  if (table == v1::DATAPLANE_TABLE_CONNTRACK) {
-    children.push_back({.name = "stats",
-                        .summary = "How many connections each pod has, and how many are left to it",
-                        .usage = usage,
-                        .define = define(v1::DATAPLANE_TABLE_FLOW_OWNERS, ByService::kNot)});
+std::string UsageOf(const Look& look) {
+  std::string out;
+  if (look.service_argument) out += "SERVICE ";
+  if (look.map_argument) out += "MAP [--limit ROWS] ";
+  if (look.measure) out += "[--duration TIME] ";
+  if (look.by_service) out += "[--service SERVICE] ";
+  if (look.by_pod) out += "[--pod POD] ";
+  if (look.by_protocol) out += "[--proto tcp|udp] ";
+  if (look.by_ip) out += "[--ip ADDRESS] ";
+  return out + "[-n NAMESPACE] [--node NODE] [-o table|wide|json|yaml] [--watch]";
+}
+
+Command LookCommand(std::string name, std::string summary, Look look) {
+  return {.name = std::move(name),
+          .summary = std::move(summary),
+          .usage = UsageOf(look),
+          .define = [look](CLI::App& app, Context& context) -> Action {
+            auto flags = std::make_shared<Flags>();
+            if (look.service_argument) app.add_option("service", flags->service)->required();
+            if (look.map_argument) {
+              app.add_option("map", flags->map)->required();
+              app.add_option("--limit", flags->limit, "How many rows of each node at most")
+                  ->check(CLI::Range(1, 100'000));
+            }
+            if (look.measure)
+              app.add_option("--duration", flags->duration, "How long runs are counted, up to 10s");
+            if (look.by_service)
+              app.add_option("--service", flags->service, "Only entries of this Service");
+            if (look.by_pod)
+              app.add_option("--pod", flags->pod,
+                             "Only entries of this pod, NAME or NAMESPACE/NAME");
+            if (look.by_protocol)
+              app.add_option("--proto", flags->protocol, "Only entries of tcp or udp");
+            if (look.by_ip) app.add_option("--ip", flags->ip, "Only entries with this address");
+            app.add_option("--node", flags->node, "Only this node; all nodes when absent");
+            app.add_option("-o,--output", flags->output,
+                           "table, wide (more columns, and how full the map is), json or yaml");
+            app.add_flag("--no-headers", flags->no_headers, "Leave out the headers");
+            app.add_flag("-w,--watch", flags->watch,
+                         "Go on, until interrupted: drawn in place on a terminal, else printed "
+                         "again when something has changed");
+            app.add_option("--interval", flags->interval, "Between two looks of --watch");
+            return [look, flags, &context] { return Run(look, *flags, context); };
+          }};
+}
+
+Command TableCommand(std::string name, std::vector<std::string> aliases, std::string summary,
+                     std::vector<Command> children) {
+  for (Command& child : children) {
+    if (child.name == "list") child.aliases = {"ls"};
+    if (child.summary.empty()) child.summary = summary;
   }
   return {.name = std::move(name),
           .summary = std::move(summary),
@@ -120,26 +249,68 @@ Command TableCommand(v1::DataplaneTable table, std::string name, std::vector<std
           .aliases = std::move(aliases)};
 }
 
+// All filters that fit rows with a Service.
+Look ServiceLook(v1::DataplaneTable table, bool named) {
+  return {.table = table,
+          .by_service = !named,
+          .by_pod = true,
+          .by_protocol = true,
+          .by_ip = true,
+          .service_argument = named};
+}
+
 }  // namespace
 
 Command BpfCommand() {
-  return {.name = "bpf",
-          .summary = "Read the BPF maps of the nodes, with names in place of numbers",
-          .group = kGroupNetwork,
-          .children = {
-              TableCommand(v1::DATAPLANE_TABLE_SERVICE, "service", {"services", "svc"},
-                           "Service addresses and their backends"),
-              TableCommand(v1::DATAPLANE_TABLE_BACKEND, "backend", {"backends"},
-                           "Backends and their state"),
-              TableCommand(v1::DATAPLANE_TABLE_CONNTRACK, "ct", {"conntrack"},
-                           "Connections and where they go"),
-              TableCommand(v1::DATAPLANE_TABLE_ENDPOINT, "endpoint", {"endpoints", "ep"},
-                           "Pods of the node, as the datapath delivers to them"),
-              TableCommand(v1::DATAPLANE_TABLE_TUNNEL, "tunnel", {"tunnels"},
-                           "Other nodes and the pod addresses behind them"),
-              TableCommand(v1::DATAPLANE_TABLE_METRICS, "metrics", {"metric"},
-                           "Packets forwarded, and dropped by reason"),
-          }};
+  const auto list = [](Look look) { return LookCommand("list", "", look); };
+  const auto of_services = [&](v1::DataplaneTable table, const std::string& summary) {
+    return std::vector<Command>{
+        list(ServiceLook(table, false)),
+        LookCommand("get", summary + " of one Service", ServiceLook(table, true))};
+  };
+  const std::string services = "Service addresses and their backends";
+  const std::string backends = "Backends and their state";
+  return {
+      .name = "bpf",
+      .summary = "Read the BPF maps of the nodes, with names in place of numbers",
+      .group = kGroupNetwork,
+      .children = {
+          TableCommand("service", {"services", "svc"}, services,
+                       of_services(v1::DATAPLANE_TABLE_SERVICE, services)),
+          TableCommand("backend", {"backends"}, backends,
+                       of_services(v1::DATAPLANE_TABLE_BACKEND, backends)),
+          TableCommand(
+              "ct", {"conntrack"}, "Connections and where they go",
+              {list(ServiceLook(v1::DATAPLANE_TABLE_CONNTRACK, false)),
+               LookCommand("stats",
+                           "How many connections each pod has, and how many are left to it",
+                           {.table = v1::DATAPLANE_TABLE_FLOW_OWNERS})}),
+          TableCommand(
+              "endpoint", {"endpoints", "ep"}, "Pods of the node, as the datapath delivers to them",
+              {list({.table = v1::DATAPLANE_TABLE_ENDPOINT, .by_pod = true, .by_ip = true})}),
+          TableCommand(
+              "identity", {"identities", "id"},
+              "Whom the datapath tells apart, and who is known to be it",
+              {list({.table = v1::DATAPLANE_TABLE_IDENTITY, .by_pod = true, .by_ip = true})}),
+          TableCommand("tunnel", {"tunnels"},
+                       "Other nodes, the pod addresses behind them and the way there",
+                       {list({.table = v1::DATAPLANE_TABLE_TUNNEL, .by_ip = true})}),
+          TableCommand("dns", {}, "Names that the node's resolver answers by itself",
+                       {list({.table = v1::DATAPLANE_TABLE_DNS, .by_service = true, .by_ip = true}),
+                        LookCommand("stats", "Questions of pods, and what became of them",
+                                    {.table = v1::DATAPLANE_TABLE_DNS_STATS})}),
+          TableCommand("metrics", {"metric"}, "Packets forwarded, and dropped by reason",
+                       {list({.table = v1::DATAPLANE_TABLE_METRICS})}),
+          TableCommand("prog", {"programs", "program"}, "Programs and where they are attached",
+                       {list({.table = v1::DATAPLANE_TABLE_PROGRAM}),
+                        LookCommand("stats", "How often programs run, and how long",
+                                    {.table = v1::DATAPLANE_TABLE_PROGRAM, .measure = true})}),
+          TableCommand(
+              "map", {"maps"}, "All maps, and how full they are",
+              {list({.table = v1::DATAPLANE_TABLE_MAP}),
+               LookCommand("dump", "The rows of a map, by the names of their fields",
+                           {.table = v1::DATAPLANE_TABLE_MAP_ROWS, .map_argument = true})}),
+      }};
 }
 
 }  // namespace mesh::cli

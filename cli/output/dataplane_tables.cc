@@ -5,6 +5,7 @@
 
 #include "absl/time/time.h"
 #include "cli/output/age.h"
+#include "cli/output/inspection_tables.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -90,7 +91,8 @@ void AddRows(v1::DataplaneTable table, const v1::DataplaneNode& node, bool wide,
                    std::to_string(r.packets()),
                    std::to_string(r.bytes())};
         if (wide) {
-          row.insert(row.end(), {OrDash(r.namespace_()), OrDash(r.service()), OrDash(r.kind())});
+          row.insert(row.end(), {OrDash(r.namespace_()), OrDash(r.service()), OrDash(r.kind()),
+                                 OrDash(r.source_pod()), OrDash(r.destination_pod())});
         }
         rows->push_back(std::move(row));
       }
@@ -110,7 +112,8 @@ void AddRows(v1::DataplaneTable table, const v1::DataplaneNode& node, bool wide,
       break;
     case v1::DATAPLANE_TABLE_TUNNEL:
       for (const auto& r : node.tunnels()) {
-        rows->push_back({node.node(), r.cidr(), OrDash(r.node()), r.node_ip()});
+        rows->push_back(
+            {node.node(), r.cidr(), OrDash(r.node()), r.node_ip(), OrDash(r.routing())});
       }
       break;
     case v1::DATAPLANE_TABLE_METRICS:
@@ -135,6 +138,7 @@ void AddRows(v1::DataplaneTable table, const v1::DataplaneNode& node, bool wide,
       }
       break;
     default:
+      AddInspectionRows(table, node, wide, rows);
       break;
   }
 }
@@ -152,7 +156,7 @@ Row HeadersOf(v1::DataplaneTable table, bool wide) {
     case v1::DATAPLANE_TABLE_CONNTRACK: {
       Row row = {"NODE",  "PROTO",   "SOURCE",  "DESTINATION", "BACKEND",
                  "STATE", "EXPIRES", "PACKETS", "BYTES"};
-      if (wide) row.insert(row.end(), {"NAMESPACE", "SERVICE", "KIND"});
+      if (wide) row.insert(row.end(), {"NAMESPACE", "SERVICE", "KIND", "FROM", "TO"});
       return row;
     }
     case v1::DATAPLANE_TABLE_ENDPOINT: {
@@ -161,13 +165,13 @@ Row HeadersOf(v1::DataplaneTable table, bool wide) {
       return row;
     }
     case v1::DATAPLANE_TABLE_TUNNEL:
-      return {"NODE", "CIDR", "PEER", "VIA"};
+      return {"NODE", "CIDR", "PEER", "VIA", "ROUTING"};
     case v1::DATAPLANE_TABLE_METRICS:
       return {"NODE", "REASON", "DIRECTION", "PACKETS", "BYTES"};
     case v1::DATAPLANE_TABLE_FLOW_OWNERS:
       return {"NODE", "NAMESPACE", "POD", "ADDRESS", "FLOWS", "LIMIT"};
     default:
-      return {};
+      return InspectionHeaders(table, wide);
   }
 }
 

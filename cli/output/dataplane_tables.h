@@ -14,10 +14,12 @@ namespace mesh::cli {
 //   backend   NODE ID NAMESPACE SERVICE BACKEND STATE POD ON        wide: -
 //   ct        NODE PROTO SOURCE DESTINATION BACKEND STATE EXPIRES PACKETS BYTES
 //                                                                    wide: NAMESPACE SERVICE KIND
+//                                                                    FROM TO
 //   endpoint  NODE NAMESPACE POD ADDRESS INTERFACE                  wide: MAC IFINDEX IDENTITY
-//   tunnel    NODE CIDR PEER VIA
+//   tunnel    NODE CIDR PEER VIA ROUTING
 //   metrics   NODE REASON DIRECTION PACKETS BYTES
 //   ct stats  NODE NAMESPACE POD ADDRESS FLOWS LIMIT; a row "(all)" for the table of each node
+// Of the others see inspection_tables.h.
 Table DataplaneTableOf(v1::DataplaneTable table, const v1::ListDataplaneResponse& response,
                        bool wide);
 

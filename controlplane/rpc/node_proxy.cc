@@ -271,7 +271,8 @@ void ProxyListDataplane(NodeChannels& channels, std::vector<std::string> nodes,
       gathering->PartDone();
       continue;
     }
-    part.context.set_deadline(std::chrono::system_clock::now() + kListDeadline);
+    part.context.set_deadline(std::chrono::system_clock::now() + kListDeadline +
+                              std::chrono::milliseconds(request.measure_ms()));
     target->stub->async()->ListDataplane(
         &part.context, &gathering->request, &part.response,
         [gathering, &part, &node, stub = target->stub](const grpc::Status& status) {

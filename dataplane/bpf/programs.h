@@ -75,6 +75,9 @@ class Programs {
   int map(const std::string& name) const;
   // False for what is each program's own.
   bool has_map(const std::string& name) const { return maps_.contains(name); }
+  // All of them, by name.
+  const std::map<std::string, UniqueFd>& maps() const { return maps_; }
+  const std::map<std::string, UniqueFd, std::less<>>& loaded() const { return programs_; }
 
  private:
   struct Skeletons;

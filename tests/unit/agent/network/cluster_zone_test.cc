@@ -356,5 +356,30 @@ TEST(ClusterZone, ALabelWithASlashNamesNoOtherService) {
   EXPECT_EQ(Ask(ClusterZone(state), "b/c.a.svc.cluster.local", dns::kA), "NXDOMAIN");
 }
 
+// What is listed is what is answered.
+TEST(ClusterZone, RecordsAreWhatItAnswers) {
+  const ClusterZone zone(NamedState());
+  std::vector<std::string> shown;
+  for (const ZoneRecord& record : zone.Records("shop", ""))
+    shown.push_back(
+        fmt::format("{} {} {}", record.name, record.type, fmt::join(record.values, ",")));
+  EXPECT_THAT(shown, testing::IsSupersetOf(
+                         {"web.shop.svc.cluster.local A 10.96.0.10",
+                          "headless.shop.svc.cluster.local A 10.244.1.5",
+                          "10-244-1-5.headless.shop.svc.cluster.local A 10.244.1.5",
+                          "_http._tcp.web.shop.svc.cluster.local SRV 80 web.shop.svc.cluster.local",
+                          "_http._tcp.headless.shop.svc.cluster.local SRV 8080 "
+                          "10-244-1-5.headless.shop.svc.cluster.local"}));
+  for (const ZoneRecord& record : zone.Records("", "")) {
+    if (record.type != "A") continue;
+    const std::string answer = Ask(zone, record.name, dns::kA);
+    for (const std::string& value : record.values)
+      EXPECT_THAT(answer, testing::HasSubstr(" A " + value)) << record.name;
+  }
+  EXPECT_THAT(zone.Records("", "web").size(), 3u);
+  EXPECT_THAT(zone.Records("nowhere", ""), IsEmpty());
+  EXPECT_THAT(ClusterZone(nullptr).Records("", ""), IsEmpty());
+}
+
 }  // namespace
 }  // namespace mesh::agent

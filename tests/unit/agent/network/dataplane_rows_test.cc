@@ -160,6 +160,102 @@ TEST_F(ListRowsTest, ShowsEndpointsAndTunnels) {
   ASSERT_EQ(tunnels.tunnels_size(), 1);
   EXPECT_EQ(tunnels.tunnels(0).cidr(), "10.244.2.0/24");
   EXPECT_EQ(tunnels.tunnels(0).node(), "node-2");
+  EXPECT_EQ(tunnels.tunnels(0).routing(), "vxlan");
+}
+
+TEST_F(ListRowsTest, IdentitiesNameTheNamespaceAndWhoHasThem) {
+  state_->namespaces[300].set_name("shop");
+  ASSERT_TRUE(dataplane_
+                  .Attach({.netns = "/n",
+                           .ifname = "eth0",
+                           .ip = *IpAddress::Parse("10.244.1.5"),
+                           .identity = 300,
+                           .ns = "shop",
+                           .pod = "web-1",
+                           .container_id = "abc"})
+                  .ok());
+  dataplane::DesiredState desired = dataplane_.desired();
+  desired.pod_identities[*IpAddress::Parse("10.244.2.9")] = 300;
+  ASSERT_TRUE(dataplane_.Apply(desired).ok());
+
+  const v1::DataplaneNode shop = List(v1::DATAPLANE_TABLE_IDENTITY, "shop");
+  const v1::DataplaneNode all = List(v1::DATAPLANE_TABLE_IDENTITY);
+
+  ASSERT_EQ(shop.identities_size(), 1);
+  EXPECT_EQ(shop.identities(0).identity(), 300u);
+  EXPECT_THAT(shop.identities(0).pods(), testing::ElementsAre("shop/web-1"));
+  EXPECT_THAT(shop.identities(0).addresses(), testing::ElementsAre("10.244.2.9"));
+  ASSERT_EQ(all.identities_size(), 6);  // with the namespace "empty"
+  EXPECT_EQ(all.identities(0).name(), "host");
+}
+
+TEST_F(ListRowsTest, FlowsAreFoundByPodProtocolAndAddress) {
+  v1::ListDataplaneRequest request;
+  request.set_table(v1::DATAPLANE_TABLE_CONNTRACK);
+  const auto flows = [&](const v1::ListDataplaneRequest& wanted) {
+    v1::DataplaneNode out;
+    EXPECT_TRUE(ListRows(wanted, dataplane_, state_.get(), &out).ok());
+    return out.conntrack_size();
+  };
+  v1::ListDataplaneRequest by_pod = request, by_other = request, by_udp = request, by_ip = request;
+  by_pod.set_pod("web-2");
+  by_other.set_pod("till/web-2");
+  by_udp.set_protocol("UDP");
+  by_ip.set_ip("10.96.0.10");
+
+  EXPECT_EQ(flows(by_pod), 4);
+  EXPECT_EQ(flows(by_other), 0);
+  EXPECT_EQ(flows(by_udp), 0);
+  EXPECT_EQ(flows(by_ip), 2);
+  v1::DataplaneNode out;
+  ASSERT_TRUE(ListRows(by_pod, dataplane_, state_.get(), &out).ok());
+  EXPECT_EQ(out.conntrack(0).destination_pod(), "shop/web-2");
+  EXPECT_EQ(out.conntrack(0).source_pod(), "");
+}
+
+TEST_F(ListRowsTest, RowsOfAMapHaveNamesBehindNumbersAndAddresses) {
+  state_->namespaces[300].set_name("shop");
+  dataplane_.map_rows["mesh_x"] = {{"ip=10.244.2.9 identity=300", {"identity=2 port=80"}},
+                                   {"ip=10.1.1.1", {"identity=999"}}};
+  v1::ListDataplaneRequest request;
+  request.set_table(v1::DATAPLANE_TABLE_MAP_ROWS);
+  request.set_map("mesh_x");
+  v1::DataplaneNode out;
+  ASSERT_TRUE(ListRows(request, dataplane_, state_.get(), &out).ok());
+
+  ASSERT_EQ(out.map_entries_size(), 2);
+  EXPECT_EQ(out.map_entries(0).key(), "ip=10.244.2.9(shop/web-2) identity=300(shop)");
+  EXPECT_EQ(out.map_entries(0).values(0), "identity=2(world) port=80");
+  EXPECT_EQ(out.map_entries(1).key(), "ip=10.1.1.1");
+  EXPECT_EQ(out.map_entries(1).values(0), "identity=999");
+  EXPECT_FALSE(out.more());
+
+  request.set_limit(1);
+  v1::DataplaneNode first;
+  ASSERT_TRUE(ListRows(request, dataplane_, state_.get(), &first).ok());
+  EXPECT_EQ(first.map_entries_size(), 1);
+  EXPECT_TRUE(first.more());
+  request.set_map("mesh_none");
+  EXPECT_TRUE(absl::IsNotFound(ListRows(request, dataplane_, state_.get(), &first)));
+}
+
+TEST(SubtractRuns, LeavesTheRunsInBetween) {
+  v1::DataplaneNode before, after;
+  v1::ProgramRow* row = before.add_programs();
+  row->set_id(7);
+  row->set_runs(100);
+  row->set_run_time_ns(5000);
+  *after.add_programs() = *row;
+  after.mutable_programs(0)->set_runs(130);
+  after.mutable_programs(0)->set_run_time_ns(8000);
+  after.add_programs()->set_runs(4);
+
+  SubtractRuns(before, absl::Milliseconds(1500), &after);
+
+  EXPECT_EQ(after.programs(0).runs(), 30u);
+  EXPECT_EQ(after.programs(0).run_time_ns(), 3000u);
+  EXPECT_EQ(after.programs(0).measured_ms(), 1500u);
+  EXPECT_EQ(after.programs(1).runs(), 4u);
 }
 
 TEST(ListRows, ShowsBothFamilies) {

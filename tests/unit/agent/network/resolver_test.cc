@@ -282,6 +282,23 @@ TEST_F(ResolverTest, AnswersGarbageWithAnErrorAndGoesOn) {
   EXPECT_EQ(dns::Decode(AskUdp(dns::MakeQuery("web.shop.svc.cluster.local"))).rcode, dns::kNoError);
 }
 
+TEST_F(ResolverTest, CountsQuestionsAndWhatBecameOfThem) {
+  AskUdp(dns::MakeQuery("web.shop.svc.cluster.local", {.type = dns::kA}));
+  AskUdp(dns::MakeQuery("web.shop.svc.cluster.local", {.type = dns::kTxt}));
+  AskUdp(dns::MakeQuery("nothing.shop.svc.cluster.local", {.type = dns::kA}));
+  AskUdp(dns::MakeQuery("example.com", {.type = dns::kA}));
+
+  Resolver::Counters counters;
+  thread_.Call([&] { counters = resolver_->counters(); });
+  EXPECT_EQ(counters.queries, 4u);
+  EXPECT_EQ(counters.queries_tcp, 0u);
+  EXPECT_EQ(counters.answered, 1u);
+  EXPECT_EQ(counters.no_data, 1u);
+  EXPECT_EQ(counters.nxdomain, 1u);
+  EXPECT_EQ(counters.refused, 1u);  // there is no server to ask
+  EXPECT_EQ(counters.forwarded, 0u);
+}
+
 TEST_F(ResolverTest, NamesTheAddressItCannotHave) {
   thread_.Call([this] {
     const auto second = Resolver::Listen(thread_.loop(), {IpAddress::V4(INADDR_LOOPBACK)},

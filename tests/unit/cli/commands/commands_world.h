@@ -2,6 +2,7 @@
 // Whole command lines against a server in memory: what they print, where, and how they exit.
 #pragma once
 
+#include <functional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -22,11 +23,13 @@ struct Outcome {
 
 class CommandsTest : public ::testing::Test {
  protected:
-  Outcome Run(std::vector<std::string> args, int in_fd = -1) {
+  Outcome Run(std::vector<std::string> args, int in_fd = -1,
+              std::function<bool(absl::Duration)> pause = nullptr) {
     std::istringstream in;
     std::ostringstream out, err;
     Context context(in, out, err);
     context.now = Now;
+    context.pause = std::move(pause);
     if (in_fd >= 0) context.in_fd = in_fd;
     args.insert(args.begin(), {"-s", server_.address()});
     int exit_code = RunCommandLine(RootCommand(), std::move(args), context);

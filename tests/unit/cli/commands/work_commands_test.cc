@@ -283,6 +283,77 @@ TEST_F(CommandsTest, BpfShowsAllNamespacesWhenNoneIsNamed) {
   EXPECT_EQ(server_.dataplane_request.namespace_(), "");
 }
 
+TEST_F(CommandsTest, BpfFiltersReachTheNodes) {
+  Run({"bpf", "ct", "list", "--pod", "shop/web-1", "--proto", "udp", "--ip", "FD00::0:1"});
+
+  EXPECT_EQ(server_.dataplane_request.table(), v1::DATAPLANE_TABLE_CONNTRACK);
+  EXPECT_EQ(server_.dataplane_request.pod(), "shop/web-1");
+  EXPECT_EQ(server_.dataplane_request.protocol(), "UDP");
+  EXPECT_EQ(server_.dataplane_request.ip(), "fd00::1");
+}
+
+TEST_F(CommandsTest, BpfNamesTheFilterThatParsesToNothing) {
+  EXPECT_EQ(Run({"bpf", "ct", "list", "--ip", "10.0.0"})
+                .err.rfind("error: invalid argument \"10.0.0\" for \"--ip\": ", 0),
+            0u);
+  EXPECT_EQ(Run({"bpf", "ct", "list", "--proto", "icmp"}).err,
+            "error: invalid argument \"icmp\" for \"--proto\": want tcp or udp\n");
+  EXPECT_EQ(Run({"bpf", "prog", "stats", "--duration", "1h"}).err,
+            "error: invalid argument \"1h\" for \"--duration\": want a duration above 0 and at "
+            "most 10s\n");
+  EXPECT_EQ(Run({"bpf", "map", "dump", "mesh_flow", "--limit", "0"}).exit_code, 1);
+  EXPECT_EQ(server_.dataplane_request.table(), v1::DATAPLANE_TABLE_UNSPECIFIED);
+}
+
+TEST_F(CommandsTest, BpfMapDumpTellsWhatItLeftOut) {
+  server_.dataplane = Parse<v1::ListDataplaneResponse>(
+      "nodes { node: 'n1' map_entries { key: 'vip=10.96.0.10' values: 'set_id=3' } more: true }");
+
+  Outcome outcome = Run({"bpf", "map", "dump", "mesh_service", "--limit", "1"});
+
+  EXPECT_EQ(outcome.out,
+            "NODE   KEY              VALUE\n"
+            "n1     vip=10.96.0.10   set_id=3\n");
+  EXPECT_EQ(outcome.err, "n1: the map has more rows than --limit 1\n");
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(server_.dataplane_request.map(), "mesh_service");
+  EXPECT_EQ(server_.dataplane_request.limit(), 1u);
+}
+
+TEST_F(CommandsTest, BpfProgStatsAsksToCountForAWhile) {
+  Run({"bpf", "prog", "stats", "--duration", "250ms"});
+  EXPECT_EQ(server_.dataplane_request.measure_ms(), 250u);
+
+  Run({"bpf", "prog", "list"});
+  EXPECT_EQ(server_.dataplane_request.measure_ms(), 0u);
+}
+
+TEST_F(CommandsTest, BpfWatchPrintsWhatHasChanged) {
+  const auto packets = [this](int count) {
+    server_.dataplane = Parse<v1::ListDataplaneResponse>(
+        "nodes { node: 'n1' metrics { reason: 'ttl' direction: 'ingress' packets: " +
+        std::to_string(count) + " } }");
+  };
+  packets(1);
+  int looks = 0;
+  std::vector<absl::Duration> pauses;
+  const auto pause = [&](absl::Duration time) {
+    pauses.push_back(time);
+    if (++looks == 2) packets(2);
+    return looks < 3;
+  };
+
+  Outcome outcome = Run({"bpf", "metrics", "list", "--watch", "--interval", "5s"}, -1, pause);
+
+  EXPECT_EQ(outcome.out,
+            "NODE   REASON   DIRECTION   PACKETS   BYTES\n"
+            "n1     ttl      ingress     1         0\n"
+            "\n"
+            "NODE   REASON   DIRECTION   PACKETS   BYTES\n"
+            "n1     ttl      ingress     2         0\n");
+  EXPECT_EQ(pauses, std::vector<absl::Duration>(3, absl::Seconds(5)));
+}
+
 TEST_F(CommandsTest, VersionShowsClientAndServer) {
   EXPECT_EQ(Run({"version"}).out, "Client Version: v0.1.0\nServer Version: v9.8.7\n");
 }

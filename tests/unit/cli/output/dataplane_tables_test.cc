@@ -90,7 +90,8 @@ TEST(DataplaneTable, ShowsEndpointsTunnelsAndMetrics) {
   auto response = Response(
       "endpoints { address: '10.244.1.2' mac: '02:00:00:00:00:01' ifindex: 7 interface: 'mesh1' "
       "identity: 256 namespace: 'shop' pod: 'web-1' } "
-      "tunnels { cidr: '10.244.2.0/24' node_ip: '10.0.0.2' node: 'n2' } "
+      "tunnels { cidr: '10.244.2.0/24' node_ip: '10.0.0.2' node: 'n2' routing: "
+      "'native' } "
       "metrics { reason: 'namespace_isolation' direction: 'ingress' packets: 3 bytes: 222 }");
 
   EXPECT_EQ(
@@ -98,8 +99,8 @@ TEST(DataplaneTable, ShowsEndpointsTunnelsAndMetrics) {
       "NODE   NAMESPACE   POD     ADDRESS      INTERFACE   MAC                 IFINDEX   IDENTITY\n"
       "n1     shop        web-1   10.244.1.2   mesh1       02:00:00:00:00:01   7         256\n");
   EXPECT_EQ(Format(DataplaneTableOf(v1::DATAPLANE_TABLE_TUNNEL, response, false)),
-            "NODE   CIDR            PEER   VIA\n"
-            "n1     10.244.2.0/24   n2     10.0.0.2\n");
+            "NODE   CIDR            PEER   VIA        ROUTING\n"
+            "n1     10.244.2.0/24   n2     10.0.0.2   native\n");
   EXPECT_EQ(Format(DataplaneTableOf(v1::DATAPLANE_TABLE_METRICS, response, false)),
             "NODE   REASON                DIRECTION   PACKETS   BYTES\n"
             "n1     namespace_isolation   ingress     3         222\n");
