@@ -2,7 +2,7 @@
 // mesh-agent: one per node.
 //
 // Threads: the agent's loop (this one), "net" (dataplane, CNI, resolver), the checkpoint writer,
-// and gRPC's own.
+// gRPC's own, and the metrics server's.
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,12 +19,14 @@
 
 #include "agent/agent.h"
 #include "agent/cri/grpc_cri_client.h"
+#include "agent/metrics.h"
 #include "agent/network/network.h"
 #include "agent/network/node_address.h"
 #include "agent/node_info.h"
 #include "agent/node_service.h"
 #include "common/ip_address.h"
 #include "common/log.h"
+#include "common/metrics.h"
 #include "common/real_loop.h"
 #include "common/socket_address.h"
 #include "common/status.h"
@@ -51,6 +53,7 @@ struct Flags {
   std::string cgroup_parent;
   std::vector<std::string> labels;
   XdpMode xdp = XdpMode::kAuto;
+  std::string metrics_listen = "127.0.0.1:9641";
   std::string log_level = "info";
 };
 
@@ -87,6 +90,8 @@ absl::Status CheckEndpoints(const Flags& flags) {
   for (const std::string& server : flags.servers) {
     RETURN_IF_ERROR(CheckHostPort("--server", server));
   }
+  if (flags.metrics_listen != "off")
+    RETURN_IF_ERROR(CheckHostPort("--metrics-listen", flags.metrics_listen));
   if (flags.listen.empty()) return absl::OkStatus();
   return CheckHostPort("--listen", flags.listen, HostPart::kMayBeEmpty);
 }
@@ -204,6 +209,16 @@ int Main(Flags flags) {
   auto server = NodeServer::Start(flags.listen, std::move(hooks));
   if (!server.ok()) return Fail(std::string(server.status().message()));
 
+  std::unique_ptr<MetricsServer> metrics;
+  if (flags.metrics_listen != "off") {
+    auto started = MetricsServer::Start(flags.metrics_listen, [&network](MetricsWriter& out) {
+      WriteFigures((*network)->Figures(), out);
+    });
+    // The node serves its pods without.
+    if (!started.ok()) spdlog::warn("{}", std::string(started.status().message()));
+    if (started.ok()) metrics = *std::move(started);
+  }
+
   spdlog::info("mesh-agent {} on node {} ({}{}{}), listening on {}", kVersion, flags.node_name,
                node_ip, node_ip6.empty() ? "" : ", ", node_ip6, flags.listen);
   agent->Start();
@@ -211,6 +226,7 @@ int Main(Flags flags) {
 
   // Pods go on running. First who calls others, then who is called.
   spdlog::info("stopping; pods and their network stay");
+  metrics.reset();
   server->reset();
   cri.reset();
   agent.reset();
@@ -257,6 +273,9 @@ int main(int argc, char** argv) {
                  "forward established flows from outside by XDP on the uplink (auto: where the "
                  "uplink is a device, not a veth or bridge)")
       ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->capture_default_str();
+  app.add_option("--metrics-listen", flags.metrics_listen,
+                 "host:port for Prometheus, at /metrics, without encryption; or off")
       ->capture_default_str();
   app.add_option("--log-level", flags.log_level, "what is logged to standard error")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))

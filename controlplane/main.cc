@@ -23,12 +23,14 @@
 #include "common/cluster_ranges.h"
 #include "common/heap.h"
 #include "common/log.h"
+#include "common/metrics.h"
 #include "common/random.h"
 #include "common/real_loop.h"
 #include "common/socket_address.h"
 #include "common/status.h"
 #include "common/version.h"
 #include "controlplane/controllers/node_life_controller.h"
+#include "controlplane/figures.h"
 #include "controlplane/rpc/api.h"
 #include "controlplane/rpc/control_service.h"
 #include "controlplane/rpc/node_channels.h"
@@ -59,6 +61,7 @@ struct Options {
   std::string return_path = "snat";
   std::string evict_after = absl::FormatDuration(NodeLifeOptions().evict_after);
   std::string routing;  // empty: as it was
+  std::string metrics_listen = "127.0.0.1:9640";
   std::string log_level = "info";
 };
 
@@ -102,6 +105,9 @@ void Declare(CLI::App& app, Options& options) {
                  "How packets travel between nodes: in a tunnel (vxlan), or as they are (native: "
                  "all nodes are on one link). Chosen at the first start; vxlan when not given")
       ->check(CLI::IsMember({kRoutingVxlan, kRoutingNative}));
+  app.add_option("--metrics-listen", options.metrics_listen,
+                 "Address for Prometheus, host:port, at /metrics, without encryption; or off")
+      ->capture_default_str();
   app.add_option("--log-level", options.log_level, "What is logged to standard error")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
@@ -147,6 +153,8 @@ absl::StatusOr<Ranges> Check(const Options& options) {
   for (const std::string& address : options.listen) {
     RETURN_IF_ERROR(CheckHostPort("--listen", address, HostPart::kMayBeEmpty));
   }
+  if (options.metrics_listen != "off")
+    RETURN_IF_ERROR(CheckHostPort("--metrics-listen", options.metrics_listen));
   if (options.listen.empty() && options.unix_socket.empty()) {
     return absl::InvalidArgumentError("give --listen or --unix-socket");
   }
@@ -171,6 +179,15 @@ void TrimHeapForever(EventLoop& loop) {
   loop.RunAfter(kEvery, [&loop] { TrimHeapForever(loop); });
 }
 
+// Null: off, or impossible, which is told: the cluster is served without.
+std::unique_ptr<MetricsServer> StartMetrics(const std::string& listen, MetricsCollect collect) {
+  if (listen == "off") return nullptr;
+  auto started = MetricsServer::Start(listen, std::move(collect));
+  if (started.ok()) return *std::move(started);
+  spdlog::warn("{}", std::string(started.status().message()));
+  return nullptr;
+}
+
 absl::Status Run(const Options& options) {
   ASSIGN_OR_RETURN(const Ranges ranges, Check(options));
   // The default of eight arenas per core keeps tens of MB that gRPC's threads once needed.
@@ -189,10 +206,10 @@ absl::Status Run(const Options& options) {
   RETURN_IF_ERROR(CheckRangesHold(cache.state(), ranges.cluster));
   ASSIGN_OR_RETURN(const std::string routing,
                    RecordRouting(*store, cache.state(), options.routing));
-  const std::unique_ptr<CommitQueue> commits = NewThreadCommitQueue(loop, *store);
+  CountedCommits commits(loop, NewThreadCommitQueue(loop, *store));
   Random random = Random::FromEntropy();
   const uint64_t seed = random.Next();
-  Writer writer(loop, cache, *commits, random,
+  Writer writer(loop, cache, commits, random,
                 {.admission = {.service_cidr = options.service_cidr,
                                .cluster_cidr = options.cluster_cidr,
                                .node_port_first = ranges.node_ports.first,
@@ -216,6 +233,7 @@ absl::Status Run(const Options& options) {
   ControlService control(loop, cache, api, channels);
   NodeSyncService node_sync(loop, sessions);
   std::unique_ptr<Runtime> controllers;
+  std::unique_ptr<ControlFigures> figures;
 
   // Up: base objects, controllers, and only then the doors.
   std::thread loop_thread([&loop] { loop.Run(); });
@@ -227,6 +245,7 @@ absl::Status Run(const Options& options) {
   });
   base_objects.WaitForNotification();
   OnLoop(loop, [&] {
+    figures = std::make_unique<ControlFigures>(loop, cache);
     TrimHeapForever(loop);
     controllers = StartControllers(&loop, &cache, &writer,
                                    {.node_life = {.evict_after = ranges.evict_after},
@@ -239,9 +258,22 @@ absl::Status Run(const Options& options) {
   if (server.ok()) {
     spdlog::info("meshd {} serves at revision {} on {} {}", kVersion, cache.revision(),
                  fmt::join(options.listen, " "), options.unix_socket);
+    std::unique_ptr<MetricsServer> metrics =
+        StartMetrics(options.metrics_listen, [&](MetricsWriter& out) {
+          OnLoop(loop, [&] {
+            const NodeSessions::Lag lag = sessions.lag();
+            const ControlFigures::Others others = {.watches = control.open_watches(),
+                                                   .connected_nodes = sessions.connected(),
+                                                   .nodes_behind = lag.nodes,
+                                                   .revisions_behind_max = lag.revisions_max,
+                                                   .controllers = controllers->stats()};
+            figures->Write(commits, others, out);
+          });
+        });
     int signal = 0;
     sigwait(&signals, &signal);
     spdlog::info("signal {}: stopping", signal);
+    metrics.reset();
 
     // Down, the other way round. The loop runs until the last call has ended.
     OnLoop(loop, [&] {
@@ -250,7 +282,10 @@ absl::Status Run(const Options& options) {
     });
     (*server)->Shutdown(absl::Milliseconds(300));
   }
-  OnLoop(loop, [&] { controllers.reset(); });
+  OnLoop(loop, [&] {
+    figures.reset();
+    controllers.reset();
+  });
   loop.Stop();
   loop_thread.join();
   return server.status();

@@ -70,6 +70,8 @@ struct ControlService::Watches {
   bool closed = false;
 };
 
+size_t ControlService::open_watches() const { return watches_->open.size(); }
+
 ControlService::ControlService(EventLoop& loop, WatchCache& cache, Api& api, NodeChannels& channels)
     : loop_(loop),
       cache_(cache),

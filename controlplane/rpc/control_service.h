@@ -21,6 +21,8 @@ class ControlService : public v1::Control::CallbackService {
 
   // Loop only. Ends every watch with UNAVAILABLE and opens no new one: the server is stopping.
   void CloseWatches();
+  // Loop only. How many are open.
+  size_t open_watches() const;
 
   grpc::ServerUnaryReactor* Apply(grpc::CallbackServerContext* context,
                                   const v1::ApplyRequest* request,

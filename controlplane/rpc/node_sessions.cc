@@ -554,6 +554,16 @@ void NodeSessions::ReleaseHeld() {
 }
 
 // Every connected node's maps hold `revision`, or had nothing to change for it.
+NodeSessions::Lag NodeSessions::lag() const {
+  Lag out;
+  for (const auto& [id, session] : sessions_) {
+    if (!session.live || session.sent <= session.acked) continue;
+    ++out.nodes;
+    out.revisions_max = std::max(out.revisions_max, session.sent - session.acked);
+  }
+  return out;
+}
+
 bool NodeSessions::AllAcked(Revision revision) const {
   for (const auto& [id, session] : sessions_) {
     if (session.live && session.sent > session.acked && session.acked < revision) return false;

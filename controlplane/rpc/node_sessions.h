@@ -77,6 +77,14 @@ class NodeSessions {
 
   // The newest revision that the node's maps hold; 0 while it has no stream.
   Revision AckedRevision(const std::string& node) const;
+  size_t connected() const { return by_node_.size(); }
+  // Connected nodes that have been sent what they have not acknowledged yet, and by how many
+  // revisions the slowest is behind.
+  struct Lag {
+    size_t nodes = 0;
+    Revision revisions_max = 0;
+  };
+  Lag lag() const;
   bool IsConnected(const std::string& node) const { return by_node_.contains(node); }
 
  private:
