@@ -221,6 +221,33 @@ void DesiredStateBuilder::UpdateHostPorts(const NodeState& now, const NodeView& 
   for (const std::string& key : gone) Change(key, {}, {});
 }
 
+std::vector<PodProblem> DesiredStateBuilder::HostPortProblems() const {
+  std::vector<PodProblem> out;
+  for (const std::string& key : host_ports_) {
+    const std::string ns = key.substr(0, key.find('/')), pod = key.substr(key.rfind('/') + 1);
+    if (const auto it = skipped_.find(key); it != skipped_.end()) {
+      for (const std::string& line : it->second) out.push_back({ns, pod, line});
+    }
+    std::set<uint16_t> own;
+    for (const std::string& half : {key, Ipv6Key(key)}) {
+      const auto it = out_.desired.services.find(half);
+      if (it == out_.desired.services.end()) continue;
+      for (const dataplane::ServicePort& port : it->second.ports) {
+        const bool is_own = port.protocol == dataplane::Protocol::kTcp &&
+                            config_.own_ports.contains(port.node_port);
+        if (is_own) own.insert(port.node_port);
+      }
+    }
+    for (const uint16_t port : own) {
+      out.push_back({ns, pod,
+                     fmt::format("hostPort {}/TCP is not served: the agent or the control plane "
+                                 "of node {} listens there; give the pod another one",
+                                 port, config_.node_name)});
+    }
+  }
+  return out;
+}
+
 void DesiredStateBuilder::UpdatePeers(const NodeState& now) {
   auto& peers = out_.desired.peers;
   peers.clear();

@@ -2,6 +2,7 @@
 // What the control plane says, in the dataplane's terms. No I/O.
 #pragma once
 
+#include <compare>
 #include <map>
 #include <optional>
 #include <set>
@@ -38,6 +39,11 @@ struct Translation {
   std::vector<std::string> skipped;
 };
 
+struct PodProblem {
+  std::string ns, pod, text;
+  friend auto operator<=>(const PodProblem&, const PodProblem&) = default;
+};
+
 // Translates one state after the other. What a state shares with the one before is not looked at
 // again: an update costs one pass over pointers and what it changes.
 class DesiredStateBuilder {
@@ -49,6 +55,8 @@ class DesiredStateBuilder {
   // but for the lists of what changed, which are relative to the call before (unset after the
   // first).
   const Translation& Build(NodeStatePtr state);
+  // Pods of the last state whose host ports are not all served here, and why, for people.
+  std::vector<PodProblem> HostPortProblems() const;
 
  private:
   // Both halves of `key`.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -298,6 +299,7 @@ class NetworkImpl : public Network {
         if (status.ok()) status = absl::InvalidArgumentError(line);
       }
       if (!waiting_.empty() && status.ok()) status = absl::InvalidArgumentError(waiting_);
+      TellOfHostPorts();
       const absl::Time begin = absl::Now();
       absl::Status applied = dataplane_->Apply(translation.desired);
       apply_time_ += absl::Now() - begin;
@@ -336,6 +338,19 @@ class NetworkImpl : public Network {
       Program();
       if (last_done_) last_done_(applied_revision_, last_status_);
     });
+  }
+
+  // Once each, while they hold.
+  void TellOfHostPorts() {
+    std::set<PodProblem> now;
+    absl::MutexLock lock(&warning_mutex_);
+    if (on_pod_warning_ == nullptr) return;
+    for (PodProblem& problem : builder_->HostPortProblems()) {
+      const auto [it, is_new] = now.insert(std::move(problem));
+      if (is_new && !told_host_ports_.contains(*it))
+        on_pod_warning_(it->ns, it->pod, "HostPortNotServed", it->text);
+    }
+    told_host_ports_ = std::move(now);
   }
 
   // Each step once; the first that fails is the answer, and ADD waits for all of them.
@@ -511,6 +526,7 @@ class NetworkImpl : public Network {
   std::unique_ptr<Announcer> announcer_;
   std::unique_ptr<Settler> settler_;
   QuotaWatch quota_watch_;
+  std::set<PodProblem> told_host_ports_;
   std::unique_ptr<Workers> workers_;
   bool closing_ = false;
 };

@@ -159,6 +159,45 @@ TEST_F(NetworkTest, WarnsOfAPodThatHasAllTheFlowsItMayHave) {
   network->OnPodWarning(nullptr);
 }
 
+TEST_F(NetworkTest, WarnsOnceOfAPodWhoseHostPortIsNotServed) {
+  options_.own_ports = {6441};
+  auto network = Start();
+  std::vector<std::string> warnings;  // written before an acknowledgement, read after it
+  network->OnPodWarning([&](const std::string& ns, const std::string& pod,
+                            const std::string& reason, const std::string& message) {
+    warnings.push_back(ns + "/" + pod + " " + reason + ": " + message);
+  });
+  v1::Pod& pod = state_->pods["uid-1"];
+  const auto add_port = [&](int number, const std::string& protocol, const std::string& ip) {
+    v1::ContainerPort* port = pod.mutable_spec()->mutable_containers(0)->add_ports();
+    port->set_container_port(80);
+    port->set_host_port(number);
+    port->set_protocol(protocol);
+    port->set_host_ip(ip);
+  };
+  pod.mutable_metadata()->set_namespace_("shop");
+  pod.mutable_metadata()->set_name("web-1");
+  if (pod.spec().containers().empty()) pod.mutable_spec()->add_containers();
+  add_port(6441, "TCP", "");
+  add_port(6441, "UDP", "");
+  add_port(8080, "TCP", "192.0.2.77");
+  const auto next = std::make_shared<NodeState>(*state_);
+  next->revision = 8;
+
+  network->Apply(state_, acknowledgements_.Next());
+  acknowledgements_.Await(1);
+  network->Apply(next, acknowledgements_.Next());
+  acknowledgements_.Await(2);
+
+  EXPECT_THAT(warnings,
+              ElementsAre("shop/web-1 HostPortNotServed: pod shop/web-1: hostPort 8080: hostIP "
+                          "192.0.2.77 is not this node's address 192.168.9.1",
+                          "shop/web-1 HostPortNotServed: hostPort 6441/TCP is not served: the "
+                          "agent or the control plane of node node-1 listens there; give the pod "
+                          "another one"));
+  network->OnPodWarning(nullptr);
+}
+
 TEST_F(NetworkTest, AcknowledgesARevisionOnceTheMapsHoldIt) {
   auto network = Start();
 
