@@ -317,7 +317,7 @@ class NetworkImpl : public Network {
       if (reached || absl::Now() - failing_since_ >= options_.pods_wait)
         applied_revision_ = state_->revision;
       if (!applied.ok() && (!reached || status.ok() || absl::IsInvalidArgument(status)))
-        status = Annotate(applied, fmt::format("revision {}", state_->revision));
+        status = applied;
     }
     if (resolver_ != nullptr) resolver_->SetState(state_);
     const bool failed = !status.ok() && !absl::IsInvalidArgument(status);
