@@ -49,13 +49,17 @@ void Planner::Impl::PlanServices(const std::set<std::string>& changed) {
   const std::set<std::string> keys = WithRivals(std::move(open));
   for (const std::string& key : keys) Release(key);
   // Whoever is served keeps its room.
-  for (const bool stands : {true, false}) {
-    for (const std::string& key : keys) {
-      const auto it = desired_->services.find(key);
-      if (it == desired_->services.end() || Stands(key, it->second) != stands) continue;
+  std::vector<const std::pair<const std::string, Service>*> others;
+  for (const std::string& key : keys) {
+    const auto it = desired_->services.find(key);
+    if (it == desired_->services.end()) continue;
+    if (Stands(key, it->second)) {
       Register(key, it->second);
+    } else {
+      others.push_back(&*it);
     }
   }
+  for (const auto* other : others) Register(other->first, other->second);
   Number(keys);
   for (const std::string& key : keys) {
     if (records_.contains(key)) PlanService(key);

@@ -66,8 +66,8 @@ class ServiceTables {
 
   // Carries out the actions in their order and enters those that worked in `observed`. Neighbours
   // of one kind are written together. After an error the rest is still carried out, but for sets
-  // that hold a backend without a row; the first error is the answer. What has found a map full is tried once
-  // more at the end, when the removals have made room.
+  // that hold a backend without a row; the first error is the answer. What has found a map full is
+  // tried once more at the end, when the removals have made room.
   //
   // A set changes in one write for every packet: the new slots and the new table stand before the
   // set names them, the old ones go after it no longer does.
