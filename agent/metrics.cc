@@ -53,6 +53,23 @@ void WriteConnections(const v1::DataplaneNode& rows, MetricsWriter& out) {
   write("ipv6", rows.entries6(), rows.max_entries6());
 }
 
+void WriteServices(const NetworkFigures& figures, MetricsWriter& out) {
+  const char* name = "mesh_service_connections";
+  const char* help = "Connections through a Service that clients of this node have open.";
+  uint64_t others = 0;
+  for (size_t i = 0; i < figures.services.size(); ++i) {
+    const NetworkFigures::ServiceConnections& row = figures.services[i];
+    if (i >= kServicesShown) {
+      others += row.connections;
+      continue;
+    }
+    out.Gauge(name, help, {{"namespace", row.ns}, {"service", row.service}}, row.connections);
+  }
+  if (others > 0) {
+    out.Gauge(name, help, {{"namespace", ""}, {"service", "(other)"}}, static_cast<double>(others));
+  }
+}
+
 void WriteMaps(const v1::DataplaneNode& rows, MetricsWriter& out) {
   for (const v1::MapRow& row : rows.maps()) {
     const MetricsWriter::Labels labels = {{"map", row.name()}};
@@ -108,6 +125,7 @@ void WriteFigures(const NetworkFigures& figures, MetricsWriter& out) {
   WriteSync(figures, out);
   WritePackets(figures.rows, out);
   WriteConnections(figures.rows, out);
+  WriteServices(figures, out);
   WriteMaps(figures.rows, out);
   WriteDns(figures.rows, out);
 }

@@ -83,10 +83,17 @@ struct FlowOwner {
   std::string ns, pod;
   uint32_t flows = 0, limit = 0;  // beyond it new ones are refused; it moves with what is free
 };
+// Connections through a Service that clients of this node have open.
+struct ServiceFlows {
+  std::string ns, service;
+  uint32_t flows = 0;
+};
 struct FlowUsage {
   uint32_t flows = 0, capacity = 0;
   uint32_t flows6 = 0, capacity6 = 0;  // of the table of IPv6; 0: there is none
   std::vector<FlowOwner> owners;       // those with most flows first
+  // The same, as they were found a second ago, or some for tables of hundreds of thousands.
+  std::vector<ServiceFlows> services;
 };
 
 // A loaded program of the node.

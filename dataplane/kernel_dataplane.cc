@@ -131,6 +131,7 @@ class KernelDataplane::Impl {
   absl::StatusOr<std::vector<MetricRow>> Metrics() const;
   absl::StatusOr<MapUsage> Usage(Table table) const;
   absl::StatusOr<FlowUsage> FlowOwners() const;
+  std::vector<ServiceFlows> FlowsOfServices() const;
   absl::StatusOr<int> CollectGarbage();
   absl::Status BeginCollecting();
   // For what they dial at the node's own addresses; see Shortfall().
@@ -310,6 +311,24 @@ absl::StatusOr<MapUsage> KernelDataplane::Impl::Usage(Table table) const {
   return absl::InvalidArgumentError("no such table");
 }
 
+std::vector<ServiceFlows> KernelDataplane::Impl::FlowsOfServices() const {
+  std::map<uint32_t, uint32_t> by_port = collector_.ServiceFlows();
+  if (collector6_.has_value()) {
+    for (const auto& [id, flows] : collector6_->ServiceFlows()) by_port[id] += flows;
+  }
+  std::map<std::pair<std::string, std::string>, uint32_t> by_name;
+  for (const auto& [id, flows] : by_port) {
+    size_t port = 0;
+    // One that has been removed has flows still.
+    if (const Service* service = planner_.Find(id, &port))
+      by_name[{service->ns, service->name}] += flows;
+  }
+  std::vector<ServiceFlows> out;
+  for (const auto& [name, flows] : by_name) out.push_back({name.first, name.second, flows});
+  std::ranges::stable_sort(out, std::greater<>(), &ServiceFlows::flows);
+  return out;
+}
+
 absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {
   ASSIGN_OR_RETURN(FlowUsage out, collector_.Usage());
   if (collector6_.has_value()) {
@@ -319,6 +338,7 @@ absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {
     out.owners.insert(out.owners.end(), out6.owners.begin(), out6.owners.end());
     std::ranges::stable_sort(out.owners, std::greater<>(), &FlowOwner::flows);
   }
+  out.services = FlowsOfServices();
   ASSIGN_OR_RETURN(const std::vector<Endpoint> endpoints, pods_.Endpoints());
   for (const Endpoint& endpoint : endpoints) {
     for (FlowOwner& owner : out.owners) {

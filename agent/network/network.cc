@@ -185,6 +185,10 @@ class NetworkImpl : public Network {
         spdlog::warn("figures: {}", std::string(status.message()));
       last_figures_status_ = status;
     }
+    if (const auto usage = dataplane_->FlowOwners(); usage.ok()) {
+      for (const dataplane::ServiceFlows& row : usage->services)
+        out.services.push_back({row.ns, row.service, row.flows});
+    }
     return out;
   }
 

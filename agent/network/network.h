@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -50,6 +51,12 @@ struct NetworkFigures {
   absl::Time applied_at = absl::InfinitePast();
   uint64_t applies = 0, failed_applies = 0;
   absl::Duration apply_time;  // of all of them
+  // Connections that clients of this node have open, those with most first.
+  struct ServiceConnections {
+    std::string ns, service;
+    uint32_t connections = 0;
+  };
+  std::vector<ServiceConnections> services;
 };
 
 // Thread-safe. Pods of the node keep their network when this is destroyed.

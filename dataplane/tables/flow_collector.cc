@@ -36,6 +36,7 @@ absl::Status FlowCollector<F>::BeginSweep(const BackendExists& backend_exists) {
   owner_before_.clear();
   backend_flows_.clear();
   backend_before_.clear();
+  service_flows_.clear();
   rows_in_sweep_ = 0;
   ASSIGN_OR_RETURN(const auto owners, tables_.owners.Dump());
   for (const auto& [key, value] : owners) owner_before_[key] = value.flows;
@@ -75,6 +76,7 @@ absl::Status FlowCollector<F>::EndSweep() {
     const uint32_t flows = Corrected(backend_flows_[backend], before, row->flows);
     if (flows != row->flows) RETURN_IF_ERROR(tables_.loads.Upsert({backend}, {flows}));
   }
+  counted_services_ = service_flows_;
   rows_in_last_sweep_ = rows_in_sweep_;
   ++sweeps_;
   return absl::OkStatus();
@@ -137,9 +139,9 @@ absl::StatusOr<int> FlowCollector<F>::Collect(uint64_t now_ns,
       }
       if (IsReply(value)) continue;
       ++owner_flows_[{value.owner}];
-      if ((value.flags & MESH_FLOW_COUNTED) != 0 && value.tcp_fin == 0 && value.tcp_rst == 0) {
-        ++backend_flows_[value.backend_id];
-      }
+      const bool open = value.tcp_fin == 0 && value.tcp_rst == 0;
+      if ((value.flags & MESH_FLOW_COUNTED) != 0 && open) ++backend_flows_[value.backend_id];
+      if (value.service_id != 0 && open) ++service_flows_[value.service_id];
     }
   } while (!cursor_.empty() && rows < rows_per_call_);
   rows_in_sweep_ += rows;

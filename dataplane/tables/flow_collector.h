@@ -42,8 +42,11 @@ class FlowCollector {
   // Removes flows whose time is over, halves without their other half, and flows whose backend
   // `backend_exists` (in this family) does not know. Returns how many flows went.
   absl::StatusOr<int> Collect(uint64_t now_ns, const BackendExists& backend_exists);
-  // Who has how many. The owners' pods are not named.
+  // Who has how many. The owners' pods are not named, and nothing is said of services.
   absl::StatusOr<FlowUsage> Usage() const;
+  // Flows that are open, by the number of the Service's port that they go through, as the last
+  // whole sweep has found them.
+  const std::map<uint32_t, uint32_t>& ServiceFlows() const { return counted_services_; }
 
  private:
   struct Before {
@@ -69,6 +72,7 @@ class FlowCollector {
   // when it began.
   OwnerCounts owner_flows_, owner_before_;
   BackendCounts backend_flows_, backend_before_;
+  std::map<uint32_t, uint32_t> service_flows_, counted_services_;
 };
 
 extern template class FlowCollector<V4>;

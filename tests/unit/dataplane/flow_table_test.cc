@@ -173,6 +173,27 @@ TYPED_TEST(FlowTableTest, KeepsAFlowWithoutAnswersForItsTime) {
 }
 
 // Flows of several owners, each with its own client port.
+TYPED_TEST(FlowTableTest, CountsWhatIsOpenOfEachService) {
+  ASSERT_TRUE(this->collector_.Begin().ok());
+  const auto put = [&](uint16_t port, uint32_t service, uint8_t fin) {
+    typename TestFixture::Flow flow = TestFixture::Established(0);
+    flow.key.sport = flow.value.sport = flow.reply.dport = flow.reply_key.dport = htons(port);
+    flow.value.service_id = flow.reply.service_id = service;
+    flow.value.tcp_fin = fin;
+    this->Put(flow);
+  };
+  put(1, 7, 0);
+  put(2, 7, 0);
+  put(3, 7, 1);  // closing
+  put(4, 9, 0);
+  put(5, 0, 0);  // through none
+  EXPECT_TRUE(this->collector_.ServiceFlows().empty()) << "before the first sweep";
+
+  EXPECT_EQ(this->Collect(), 0);
+
+  EXPECT_EQ(this->collector_.ServiceFlows(), (std::map<uint32_t, uint32_t>{{7, 2}, {9, 1}}));
+}
+
 TYPED_TEST(FlowTableTest, PutsTheBooksRight) {
   ASSERT_TRUE(this->collector_.Begin().ok());
   const auto put = [&](const std::string& owner, uint16_t port, uint64_t idle_s, uint8_t flags) {

@@ -50,6 +50,7 @@ agent::NetworkFigures SomeFigures() {
   count("forwarded_xdp", 11);
   count("isolation", 12);
   count("to_stack", 13);
+  out.services = {{"shop", "web", 9}, {"shop", "till", 2}};
   out.rows.set_entries(5);
   out.rows.set_max_entries(100);
   out.rows.set_entries6(6);
@@ -125,6 +126,20 @@ TEST(AgentFigures, TellHowFarBehindTheNodeIsAndHowFullItsMapsAre) {
   EXPECT_THAT(text, HasSubstr("mesh_datapath_map_entries{map=\"mesh_service\"} 3\n"));
   EXPECT_THAT(text, HasSubstr("mesh_datapath_connections{family=\"ipv6\"} 6\n"));
   EXPECT_THAT(text, HasSubstr("mesh_agent_dns_answers_total{outcome=\"nxdomain\"} 21\n"));
+}
+
+TEST(AgentFigures, NameTheServicesWithMostConnectionsAndSumTheOthers) {
+  agent::NetworkFigures figures;
+  for (size_t i = 0; i < agent::kServicesShown + 3; ++i)
+    figures.services.push_back({"shop", "s" + std::to_string(i), 7});
+
+  const std::string text =
+      MetricsText([&](MetricsWriter& out) { agent::WriteFigures(figures, out); });
+
+  EXPECT_THAT(text, HasSubstr("mesh_service_connections{namespace=\"shop\",service=\"s0\"} 7\n"));
+  EXPECT_THAT(text, HasSubstr("mesh_service_connections{namespace=\"shop\",service=\"s199\"} 7\n"));
+  EXPECT_THAT(text, Not(HasSubstr("service=\"s200\"")));
+  EXPECT_THAT(text, HasSubstr("mesh_service_connections{namespace=\"\",service=\"(other)\"} 21\n"));
 }
 
 TEST(AgentFigures, SayNothingOfWhatThereIsNot) {
