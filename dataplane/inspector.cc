@@ -201,7 +201,8 @@ std::vector<Inspector::NamedFd> Inspector::AllMaps(std::vector<UniqueFd>* opened
   return out;
 }
 
-absl::StatusOr<std::vector<MapRow>> Inspector::LoadedMaps() const {
+absl::StatusOr<std::vector<MapRow>> Inspector::LoadedMaps(
+    const std::map<std::string, uint32_t>& counted) const {
   std::vector<UniqueFd> opened;
   std::vector<MapRow> out;
   for (const NamedFd& map : AllMaps(&opened)) {
@@ -212,7 +213,11 @@ absl::StatusOr<std::vector<MapRow>> Inspector::LoadedMaps() const {
     row.type = type == nullptr ? std::to_string(info.type) : type;
     row.key_bytes = info.key_size;
     row.value_bytes = info.value_size;
-    ASSIGN_OR_RETURN(row.entries, CountRows(map.fd, info));
+    if (const auto known = counted.find(map.name); known != counted.end()) {
+      row.entries = known->second;
+    } else {
+      ASSIGN_OR_RETURN(row.entries, CountRows(map.fd, info));
+    }
     row.max_entries = info.max_entries;
     row.memory_bytes = MemoryOf(map.fd);
     row.id = info.id;

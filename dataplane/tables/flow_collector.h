@@ -44,6 +44,8 @@ class FlowCollector {
   absl::StatusOr<int> Collect(uint64_t now_ns, const BackendExists& backend_exists);
   // Who has how many. The owners' pods are not named, and nothing is said of services.
   absl::StatusOr<FlowUsage> Usage() const;
+  // Entries of the table, as the last whole sweep has found them.
+  uint32_t Rows() const { return sweeps_ == 0 ? 0 : static_cast<uint32_t>(rows_in_last_sweep_); }
   // Flows that are open, by the number of the Service's port that they go through, as the last
   // whole sweep has found them.
   const std::map<uint32_t, uint32_t>& ServiceFlows() const { return counted_services_; }
