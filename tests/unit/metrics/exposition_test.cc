@@ -232,6 +232,23 @@ TEST_F(ControlText, PromtoolFindsNoFault) {
   }
 }
 
+// What promtool minds most, where there is none.
+TEST_F(ControlText, NamesSayTypeAndUnit) {
+  const std::string text = AgentText() + Text();
+  const std::regex type_line("# TYPE ([a-z0-9_]+) ([a-z]+)\n");
+  int seen = 0;
+  for (std::sregex_iterator it(text.begin(), text.end(), type_line), end; it != end; ++it, ++seen) {
+    const std::string name = (*it)[1], type = (*it)[2];
+    EXPECT_TRUE(name.starts_with("mesh_")) << name;
+    EXPECT_EQ(name.ends_with("_total"), type == "counter") << name;
+    EXPECT_TRUE(type != "histogram" || name.ends_with("_seconds")) << name;
+    EXPECT_FALSE(std::regex_search(name, std::regex("_(ms|us|ns|kb|mb|count|sum|bucket)$")))
+        << name;
+    EXPECT_THAT(text, testing::ContainsRegex("# HELP " + name + " [A-Z1][^\n]+[.a-z]\n"));
+  }
+  EXPECT_GT(seen, 30);
+}
+
 // --- the dashboard ---
 
 void AddExpressions(const nlohmann::json& json, std::string* out) {
