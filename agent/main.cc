@@ -199,6 +199,9 @@ int Main(Flags flags) {
   hooks.list_dataplane = [&network](const v1::ListDataplaneRequest& request) {
     return (*network)->ListDataplane(request);
   };
+  hooks.trace_hop = [&network](const v1::TraceHopRequest& request) {
+    return (*network)->TraceHop(request);
+  };
   const std::string host = flags.listen.substr(0, flags.listen.rfind(':'));
   options.agent_endpoint = flags.listen;
   if (host == "0.0.0.0" || host.empty()) {

@@ -268,6 +268,13 @@ class Service : public v1::NodeService::WithCallbackMethod_Exec<v1::NodeService:
     return grpc::Status::OK;
   }
 
+  grpc::Status TraceHop(grpc::ServerContext*, const v1::TraceHopRequest* request,
+                        v1::TraceHopResponse* response) override {
+    absl::StatusOr<v1::TraceHopResponse> out = hooks_.trace_hop(*request);
+    if (out.ok()) *response = *std::move(out);
+    return ToGrpc(out.status());
+  }
+
  private:
   absl::Status ServeLogs(grpc::ServerContext* context, const v1::LogsRequest& request,
                          grpc::ServerWriter<v1::LogsChunk>* writer) {

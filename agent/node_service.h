@@ -19,6 +19,8 @@ namespace mesh::agent {
 struct NodeServiceHooks {
   std::function<std::shared_ptr<const PodDirectory>()> directory;                    // thread-safe
   std::function<v1::DataplaneNode(const v1::ListDataplaneRequest&)> list_dataplane;  // thread-safe
+  std::function<absl::StatusOr<v1::TraceHopResponse>(const v1::TraceHopRequest&)>
+      trace_hop;  // thread-safe
   CriClient* cri = nullptr;
 };
 

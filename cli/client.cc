@@ -162,6 +162,9 @@ class GrpcClient : public ControlClient {
       const v1::ListDataplaneRequest& request) override {
     return Call<v1::ListDataplaneResponse>(&v1::Control::Stub::ListDataplane, request);
   }
+  absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request) override {
+    return Call<v1::TraceHopResponse>(&v1::Control::Stub::TraceHop, request);
+  }
   absl::StatusOr<v1::VersionResponse> Version() override {
     return Call<v1::VersionResponse>(&v1::Control::Stub::Version, v1::VersionRequest());
   }

@@ -56,6 +56,7 @@ class ControlClient {
   virtual absl::StatusOr<v1::Resource> Scale(const v1::ScaleRequest& request) = 0;
   virtual absl::StatusOr<v1::ListDataplaneResponse> ListDataplane(
       const v1::ListDataplaneRequest& request) = 0;
+  virtual absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request) = 0;
   virtual absl::StatusOr<v1::VersionResponse> Version() = 0;
 
   // Calls `visit` for each event until it returns false (OK), `deadline` passes

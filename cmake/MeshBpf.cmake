@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-# mesh_bpf_program(NAME <x> SRC <file.bpf.c> [IPV6 | BOTH])
+# mesh_bpf_program(NAME <x> SRC <file.bpf.c> [IPV6 | BOTH] [TRACE])
 #   Compiles one BPF object and its bpftool skeleton; `mesh::bpf_<x>` carries the include path
 #   of `<x>.skel.h`. The object itself is at build/bpf/<x>.bpf.o (target property MESH_BPF_OBJECT).
+#   TRACE: compiled with -DMESH_TRACE (bpf/lib/trace.h).
 #   IPV6: compiled with -DMESH_IPV6. BOTH: compiled without it and with it, and linked to one object.
 file(GLOB_RECURSE MESH_BPF_HEADERS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bpf/*.h)
 execute_process(COMMAND ${CMAKE_C_COMPILER} -print-multiarch
@@ -19,12 +20,16 @@ function(mesh_bpf_object src object)
 endfunction()
 
 function(mesh_bpf_program)
-  cmake_parse_arguments(A "IPV6;BOTH" "NAME;SRC" "" ${ARGN})
+  cmake_parse_arguments(A "IPV6;BOTH;TRACE" "NAME;SRC" "" ${ARGN})
   set(dir ${PROJECT_BINARY_DIR}/bpf)
   file(MAKE_DIRECTORY ${dir})
   get_filename_component(src ${A_SRC} ABSOLUTE)
   set(object ${dir}/${A_NAME}.bpf.o)
   set(skeleton ${dir}/${A_NAME}.skel.h)
+  set(trace)
+  if(A_TRACE)
+    set(trace -DMESH_TRACE)
+  endif()
   if(A_BOTH)
     set(ipv4 ${dir}/${A_NAME}.ipv4.o)
     set(ipv6 ${dir}/${A_NAME}.ipv6.o)
@@ -34,9 +39,9 @@ function(mesh_bpf_program)
       COMMAND ${MESH_BPFTOOL} gen object ${object} ${ipv4} ${ipv6}
       DEPENDS ${ipv4} ${ipv6} VERBATIM)
   elseif(A_IPV6)
-    mesh_bpf_object(${src} ${object} -DMESH_IPV6)
+    mesh_bpf_object(${src} ${object} -DMESH_IPV6 ${trace})
   else()
-    mesh_bpf_object(${src} ${object})
+    mesh_bpf_object(${src} ${object} ${trace})
   endif()
   add_custom_command(OUTPUT ${skeleton}
     COMMAND sh -c "\"$1\" gen skeleton \"$2\" name \"$3\" > \"$4.tmp\" && mv \"$4.tmp\" \"$4\"" --

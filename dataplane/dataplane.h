@@ -19,6 +19,7 @@
 #include "absl/time/time.h"
 #include "common/unique_fd.h"
 #include "dataplane/model/state.h"
+#include "dataplane/trace/trace.h"
 
 namespace mesh::dataplane {
 
@@ -193,6 +194,11 @@ class Dataplane {
 
   // What this node cannot do, in a sentence for people; empty: nothing. Fixed from the beginning.
   virtual std::string Shortfall() const { return {}; }
+
+  // For questions about single packets. UNIMPLEMENTED: this dataplane cannot answer them.
+  virtual absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() {
+    return absl::UnimplementedError("this dataplane cannot trace packets");
+  }
 
   // Ends flows whose time is over; call it every second. Returns how many went.
   virtual absl::StatusOr<int> CollectGarbage() = 0;

@@ -32,6 +32,7 @@
 #include "dataplane/tables/metrics_table.h"
 #include "dataplane/tables/service_tables.h"
 #include "dataplane/takeover.h"
+#include "dataplane/trace/kernel_tracer.h"
 #include "fmt/format.h"
 #include "mesh/shared/moving.h"
 
@@ -138,6 +139,12 @@ class KernelDataplane::Impl {
   // For what they dial at the node's own addresses; see Shortfall().
   void ServeOwnProcesses(const NodeSockets& sockets);
   std::string Shortfall() const { return shortfall_; }
+  absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() {
+    if (tracer_ == nullptr) {
+      ASSIGN_OR_RETURN(tracer_, NewTracer(*programs_));
+    }
+    return tracer_;
+  }
 
  private:
   absl::Status JudgeFlowsAgain();
@@ -161,6 +168,7 @@ class KernelDataplane::Impl {
   Planner planner_;
   bool judge_due_ = false;
   std::string shortfall_;
+  std::shared_ptr<Tracer> tracer_;     // null: nobody has asked
   std::map<std::string, Peer> peers_;  // of the last Apply, for their names
 };
 
@@ -518,5 +526,8 @@ absl::StatusOr<MapUsage> KernelDataplane::Usage(Table table) const { return impl
 absl::StatusOr<FlowUsage> KernelDataplane::FlowOwners() const { return impl_->FlowOwners(); }
 std::string KernelDataplane::Shortfall() const { return impl_->Shortfall(); }
 absl::StatusOr<int> KernelDataplane::CollectGarbage() { return impl_->CollectGarbage(); }
+absl::StatusOr<std::shared_ptr<Tracer>> KernelDataplane::PacketTracer() {
+  return impl_->PacketTracer();
+}
 
 }  // namespace mesh::dataplane

@@ -71,6 +71,7 @@ class KernelDataplane : public Dataplane {
   absl::StatusOr<FlowUsage> FlowOwners() const override;
   std::string Shortfall() const override;
   absl::StatusOr<int> CollectGarbage() override;
+  absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() override;
 
  private:
   class Impl;

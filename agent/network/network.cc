@@ -27,6 +27,7 @@
 #include "agent/network/quota_watch.h"
 #include "agent/network/resolver.h"
 #include "agent/network/settler.h"
+#include "agent/network/trace_hop.h"
 #include "agent/network/workers.h"
 #include "common/backoff.h"
 #include "common/check.h"
@@ -133,6 +134,28 @@ class NetworkImpl : public Network {
   NetworkFigures Figures() override {
     NetworkFigures out;
     Call([&] { out = FiguresOnLoop(); });
+    return out;
+  }
+
+  // The programs run on the caller's thread: nobody else waits for the verifier.
+  absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request) override {
+    absl::StatusOr<std::shared_ptr<dataplane::Tracer>> tracer;
+    absl::StatusOr<std::vector<dataplane::Endpoint>> endpoints;
+    NodeStatePtr state;
+    Call([&] {
+      if (dataplane_ == nullptr) {
+        tracer = absl::FailedPreconditionError("the dataplane is not set up yet");
+        return;
+      }
+      tracer = dataplane_->PacketTracer();
+      endpoints = dataplane_->Endpoints();
+      state = state_;
+    });
+    RETURN_IF_ERROR(tracer.status());
+    RETURN_IF_ERROR(endpoints.status());
+    ASSIGN_OR_RETURN(v1::TraceHopResponse out,
+                     mesh::agent::TraceHop(request, **tracer, *endpoints, state.get()));
+    out.set_node(options_.node_name);
     return out;
   }
 

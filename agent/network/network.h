@@ -96,6 +96,11 @@ class Network {
   virtual NetworkFigures Figures() { return {}; }
   // Rows of the kernel maps, with the names known from the state. Blocks up to some milliseconds.
   virtual v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest& request) = 0;
+  // What becomes of a packet here. FAILED_PRECONDITION until the dataplane is set up; NOT_FOUND: no
+  // such pod on this node. Blocks for milliseconds, the first time for the verifier's time.
+  virtual absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest&) {
+    return absl::UnimplementedError("this network cannot trace packets");
+  }
 };
 
 }  // namespace mesh::agent

@@ -10,12 +10,14 @@ struct {
 	__type(key, struct mesh_affinity_key);
 	__type(value, struct mesh_affinity_value);
 } mesh_affinity SEC(".maps");
+MESH_TRACE_LIVE(mesh_affinity);
 
 static __always_inline struct mesh_affinity_value *mesh_affinity_lookup(__u32 service_id,
 									const mesh_addr *client)
 {
 	struct mesh_affinity_key key = {.service_id = service_id, .client = *client};
 
+	MESH_TRACE_TAKE(mesh_affinity, &key);
 	return bpf_map_lookup_elem(&mesh_affinity, &key);
 }
 

@@ -59,3 +59,5 @@ enum mesh_origin {
 /* Whether packets to other nodes go as they are. Never those that have come through the tunnel. */
 #define MESH_IS_NATIVE                                                                             \
 	(MESH_ORIGIN != MESH_ORIGIN_OVERLAY && mesh_config.routing == MESH_ROUTING_NATIVE)
+
+#include "lib/trace.h"

@@ -82,6 +82,7 @@ static MESH_FRAME int mesh_encap(struct __sk_buff *skb, const struct mesh_packet
 	to[2] = from[2];
 	*(__u16 *)(to + 3) = *(__u16 *)(from + 3);
 	mesh_outer_write(data, flow, inner_length, packet->tos);
+	MESH_NOTE(ENCAPSULATED, 0, 0, 0);
 	mesh_count_bytes(MESH_REASON_FORWARDED, direction, inner_length);
 	return bpf_redirect(mesh_config.uplink_ifindex, 0);
 }

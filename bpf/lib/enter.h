@@ -57,6 +57,7 @@ __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key)
 	    (key->proto != MESH_IPPROTO_ICMP || flow->flags & MESH_FLOW_MASQUERADED))
 		goto taken;
 	mesh_flow_set_diffs(answer_key, &scratch->answer);
+	mesh_flow_take(answer_key);
 	error = bpf_map_update_elem(&mesh_flow, answer_key, &scratch->answer, BPF_NOEXIST);
 	if (!error)
 		return 0;

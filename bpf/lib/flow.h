@@ -14,6 +14,7 @@ struct {
 	__type(key, struct mesh_flow_key);
 	__type(value, struct mesh_flow_value);
 } mesh_flow SEC(".maps");
+MESH_TRACE_LIVE(mesh_flow);
 
 /* Key of the other direction: this one as it leaves, swapped. */
 static __always_inline void mesh_flow_partner_key(const struct mesh_flow_value *flow, __u8 proto,
@@ -34,6 +35,26 @@ static __always_inline int mesh_flow_key_equal(const struct mesh_flow_key *a,
 	return mesh_addr_equal(&a->saddr, &b->saddr) & mesh_addr_equal(&a->daddr, &b->daddr) &
 	       !((a->sport ^ b->sport) | (a->dport ^ b->dport) | (a->proto ^ b->proto));
 }
+
+#ifdef MESH_TRACE
+/* The entries that come with `key`, and their partners. */
+static MESH_FRAME void mesh_flow_take(const struct mesh_flow_key *key)
+{
+	struct mesh_flow_key partner;
+	struct mesh_flow_value *flow;
+
+	MESH_TRACE_TAKE(mesh_flow, key);
+	flow = bpf_map_lookup_elem(&mesh_flow, key);
+	if (!flow || flow->flags & MESH_FLOW_ONE_WAY)
+		return;
+	mesh_flow_partner_key(flow, key->proto, &partner);
+	MESH_TRACE_TAKE(mesh_flow, &partner);
+}
+#else
+#define mesh_flow_take(key)                                                                        \
+	do {                                                                                       \
+	} while (0)
+#endif
 
 /* The other entry of a flow, itself when it has only one; NULL: it is gone. */
 static __always_inline const struct mesh_flow_value *

@@ -53,6 +53,8 @@ static __always_inline int mesh_deliver(struct __sk_buff *skb, const struct mesh
 	__u32 ifindex = flow->out_ifindex;
 	int verdict;
 
+	MESH_NOTE(DELIVER, flow->target, 0, 0);
+	MESH_TRACE_KEEP(flow);
 	switch (flow->target) {
 	case MESH_TARGET_POD:
 	case MESH_TARGET_POD_SHAPED:
@@ -149,7 +151,9 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 			       : mesh_refuse(skb, source, reason, direction);
 	if (mesh_origin(source) == MESH_ORIGIN_UPLINK && mesh_packet_is_tunnelled(&packet))
 		return TC_ACT_OK;
+	mesh_flow_take(&packet.key);
 	flow = bpf_map_lookup_elem(&mesh_flow, &packet.key);
+	MESH_NOTE(FLOW, flow != NULL, 0, 0);
 	if (unlikely(!flow || flow->generation != mesh_generation() ||
 		     flow->in_ifindex != source->ifindex || flow->in_peer != source->peer ||
 		     mesh_packet_opens(&packet))) {

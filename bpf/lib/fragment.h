@@ -15,6 +15,7 @@ struct {
 	__type(key, struct mesh_fragment_key);
 	__type(value, struct mesh_fragment_value);
 } mesh_fragment SEC(".maps");
+MESH_TRACE_LIVE(mesh_fragment);
 
 /* Notes the ports of a first fragment, or finds those of a later one. Returns 0 or a reason. */
 static __always_inline int mesh_fragment_ports(struct __sk_buff *skb, struct mesh_packet *packet)
@@ -35,6 +36,7 @@ static __always_inline int mesh_fragment_ports(struct __sk_buff *skb, struct mes
 			       ? MESH_REASON_FRAGMENT
 			       : 0;
 	}
+	MESH_TRACE_TAKE(mesh_fragment, &key);
 	known = bpf_map_lookup_elem(&mesh_fragment, &key);
 	if (!known)
 		return MESH_REASON_FRAGMENT;

@@ -27,6 +27,7 @@ static __always_inline int mesh_admits(__u32 destination, __u32 source, int own_
 	if (source == destination || own_node)
 		return 1;
 	value = bpf_map_lookup_elem(&mesh_namespace, &key);
+	MESH_NOTE(ISOLATION, key.identity, value ? value->isolation : 0, !!through_service);
 	if (value && value->isolation == MESH_ISOLATION_OPEN)
 		return 1;
 	if (value && value->isolation == MESH_ISOLATION_CLOSED)

@@ -13,11 +13,13 @@ struct {
 	__type(key, struct mesh_backend_key);
 	__type(value, struct mesh_backend_load_value);
 } mesh_be_load SEC(".maps");
+MESH_TRACE_LIVE(mesh_be_load);
 
 static __always_inline struct mesh_backend_load_value *mesh_load_lookup(__u32 backend_id)
 {
 	struct mesh_backend_key key = {.backend_id = backend_id};
 
+	MESH_TRACE_TAKE(mesh_be_load, &key);
 	return bpf_map_lookup_elem(&mesh_be_load, &key);
 }
 

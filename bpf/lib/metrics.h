@@ -17,6 +17,7 @@ static __always_inline void mesh_count_bytes(__u32 reason, __u32 direction, __u3
 	__u32 index = MESH_METRICS_INDEX(reason, direction);
 	struct mesh_metrics_value *value = bpf_map_lookup_elem(&mesh_metrics, &index);
 
+	MESH_NOTE(REASON, reason, direction, 0);
 	if (value) {
 		value->packets++;
 		value->bytes += bytes;

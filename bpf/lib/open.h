@@ -490,10 +490,12 @@ __noinline int mesh_flow_open(struct __sk_buff *skb, const struct mesh_packet *p
 	if (!packet || !source)
 		return MESH_REASON_KERNEL;
 	reason = mesh_source_check(source, packet);
+	MESH_NOTE(SOURCE, source->identity, reason, 0);
 	if (reason)
 		return reason;
 	if (met) {
 		how = mesh_flow_review(packet, source);
+		MESH_NOTE(REVIEW, how < 0 ? -how : 0, how > 0 ? how : 0, 0);
 		if (how != MESH_FLOW_ANEW && how != MESH_FLOW_IN_PLACE)
 			return how;
 	}

@@ -12,11 +12,13 @@ struct {
 	__type(key, struct mesh_owner_key);
 	__type(value, struct mesh_owner_value);
 } mesh_owner SEC(".maps");
+MESH_TRACE_LIVE(mesh_owner);
 
 static __always_inline struct mesh_owner_value *mesh_owner_lookup(const mesh_addr *ip)
 {
 	struct mesh_owner_key key = {.ip = *ip};
 
+	MESH_TRACE_TAKE(mesh_owner, &key);
 	return bpf_map_lookup_elem(&mesh_owner, &key);
 }
 
@@ -26,6 +28,7 @@ static __always_inline struct mesh_owner_value *mesh_owner_of_all(void)
 	struct mesh_owner_key key;
 
 	__builtin_memset(&key, 0xff, sizeof(key));
+	MESH_TRACE_TAKE(mesh_owner, &key);
 	return bpf_map_lookup_elem(&mesh_owner, &key);
 }
 

@@ -80,6 +80,7 @@ static __always_inline __u32 mesh_less_loaded(__u32 a, __u32 b)
 		return a;
 	load_a = (__u64)mesh_load_of(a) * (backend_b->weight ? backend_b->weight : 1);
 	load_b = (__u64)mesh_load_of(b) * (backend_a->weight ? backend_a->weight : 1);
+	MESH_NOTE(LOADS, a, b, mesh_load_of(a) << 16 | (mesh_load_of(b) & 0xffff));
 	return load_b < load_a ? b : a;
 }
 
@@ -151,6 +152,7 @@ __noinline int mesh_service_select(const struct mesh_dial *dial, struct mesh_sel
 	if (service->flags & MESH_SERVICE_SOURCE_RANGES &&
 	    !mesh_source_allowed(service_id, &dial->client))
 		return MESH_REASON_SOURCE_RANGE;
+	MESH_NOTE(SERVICE, service_id, service->flags, set_id);
 	out->service_id = service_id;
 	out->identity = service->identity;
 	out->flags = service->flags;
@@ -172,6 +174,7 @@ __noinline int mesh_service_select(const struct mesh_dial *dial, struct mesh_sel
 			/* Once: another CPU may write it. */
 			backend_id = *(volatile __u32 *)&affinity->backend_id;
 			backend = mesh_affinity_backend(backend_id, service_id, set_id);
+			MESH_NOTE(AFFINITY, backend_id, backend != NULL, 0);
 		}
 		hash = mesh_hash_of_client(&dial->client);
 	} else {
@@ -182,6 +185,8 @@ __noinline int mesh_service_select(const struct mesh_dial *dial, struct mesh_sel
 	set = NULL;
 	for (i = 0; i < MESH_SELECT_TRIES; i++) {
 		set = mesh_set_lookup(set_id);
+		MESH_NOTE(SET, set ? set->count : 0, set ? set->algorithm : 0,
+			  set ? set->table_size : 0);
 		if (!set || !set->count)
 			return MESH_REASON_NO_BACKEND;
 		if (backend)
@@ -217,6 +222,7 @@ __noinline int mesh_service_select(const struct mesh_dial *dial, struct mesh_sel
 			}
 		}
 	}
+	MESH_NOTE(BACKEND, backend_id, 0, 0);
 	out->backend_id = backend_id;
 	out->ip = backend->ip;
 	out->port = backend->port;

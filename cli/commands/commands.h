@@ -22,6 +22,7 @@ Command LocalCommand();  // cli/local
 Command LogsCommand();
 Command RolloutCommand();
 Command ScaleCommand();
+Command TraceCommand();
 Command VersionCommand();
 Command WaitCommand();
 

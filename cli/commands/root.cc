@@ -8,7 +8,7 @@ Command RootCommand() {
           .summary = "meshctl runs containers, and the network between them, on your machines.",
           .children = {GetCommand(), ApplyCommand(), DeleteCommand(), ScaleCommand(),
                        RolloutCommand(), DescribeCommand(), LogsCommand(), ExecCommand(),
-                       WaitCommand(), EventsCommand(), BpfCommand(), LocalCommand(),
+                       WaitCommand(), EventsCommand(), BpfCommand(), TraceCommand(), LocalCommand(),
                        ApiResourcesCommand(), CompletionCommand(), VersionCommand()}};
 }
 

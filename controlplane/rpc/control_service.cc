@@ -225,6 +225,14 @@ grpc::ServerUnaryReactor* ControlService::ListDataplane(grpc::CallbackServerCont
   return reactor;
 }
 
+grpc::ServerUnaryReactor* ControlService::TraceHop(grpc::CallbackServerContext* context,
+                                                   const v1::TraceHopRequest* request,
+                                                   v1::TraceHopResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  ProxyTraceHop(channels_, *request, Answer(reactor, response));
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* ControlService::Version(grpc::CallbackServerContext* context,
                                                   const v1::VersionRequest*,
                                                   v1::VersionResponse* response) {

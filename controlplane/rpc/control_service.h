@@ -52,6 +52,9 @@ class ControlService : public v1::Control::CallbackService {
   grpc::ServerUnaryReactor* ListDataplane(grpc::CallbackServerContext* context,
                                           const v1::ListDataplaneRequest* request,
                                           v1::ListDataplaneResponse* response) override;
+  grpc::ServerUnaryReactor* TraceHop(grpc::CallbackServerContext* context,
+                                     const v1::TraceHopRequest* request,
+                                     v1::TraceHopResponse* response) override;
   grpc::ServerUnaryReactor* Version(grpc::CallbackServerContext* context,
                                     const v1::VersionRequest* request,
                                     v1::VersionResponse* response) override;

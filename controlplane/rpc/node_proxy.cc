@@ -282,6 +282,31 @@ void ProxyListDataplane(NodeChannels& channels, std::vector<std::string> nodes,
   }
 }
 
+void ProxyTraceHop(NodeChannels& channels, const v1::TraceHopRequest& request,
+                   std::function<void(absl::StatusOr<v1::TraceHopResponse>)> done) {
+  struct Asked {
+    grpc::ClientContext context;
+    v1::TraceHopRequest request;
+    v1::TraceHopResponse response;
+    NodeChannels::Target target;
+  };
+  if (request.node().empty()) return done(absl::InvalidArgumentError("trace: no node"));
+  absl::StatusOr<NodeChannels::Target> target = channels.ForNode(request.node());
+  if (!target.ok()) return done(target.status());
+  auto asked = std::make_shared<Asked>();
+  asked->request = request;
+  asked->target = *std::move(target);
+  asked->context.set_deadline(std::chrono::system_clock::now() + kListDeadline);
+  asked->target.stub->async()->TraceHop(
+      &asked->context, &asked->request, &asked->response,
+      [asked, done = std::move(done)](const grpc::Status& answer) {
+        const grpc::Status status = NamedStatus(asked->target.node, answer);
+        if (status.ok()) return done(std::move(asked->response));
+        done(absl::Status(static_cast<absl::StatusCode>(status.error_code()),
+                          status.error_message()));
+      });
+}
+
 grpc::ServerWriteReactor<v1::LogsChunk>* ProxyLogs(absl::StatusOr<NodeChannels::Target> target,
                                                    const v1::LogsRequest& request) {
   return new LogsProxy(std::move(target), request);

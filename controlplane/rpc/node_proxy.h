@@ -28,4 +28,8 @@ void ProxyListDataplane(NodeChannels& channels, std::vector<std::string> nodes,
                         const v1::ListDataplaneRequest& request,
                         std::function<void(absl::StatusOr<v1::ListDataplaneResponse>)> done);
 
+// INVALID_ARGUMENT without a node.
+void ProxyTraceHop(NodeChannels& channels, const v1::TraceHopRequest& request,
+                   std::function<void(absl::StatusOr<v1::TraceHopResponse>)> done);
+
 }  // namespace mesh::controlplane

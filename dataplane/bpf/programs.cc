@@ -285,6 +285,14 @@ int Programs::map(const std::string& name) const {
   return it->second.get();
 }
 
+absl::StatusOr<std::map<std::string, UniqueFd>> Programs::CopyMaps() const {
+  std::map<std::string, UniqueFd> out;
+  for (const auto& [name, fd] : maps_) {
+    ASSIGN_OR_RETURN(out[name], Another(fd.get()));
+  }
+  return out;
+}
+
 absl::StatusOr<std::vector<Programs::MapShape>> Programs::Shapes(const Options& options) {
   Skeletons skeletons;
   RETURN_IF_ERROR(skeletons.OpenMaps(options));
@@ -314,6 +322,8 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& node
       options.use_kernel_functions && KernelHasFunction("bpf_cast_to_kern_ctx") ? 1 : 0;
   config.ipv6 = options.ipv6.has_value() ? 1 : 0;
   auto programs = std::unique_ptr<Programs>(new Programs());
+  programs->config_ = config;
+  programs->config6_ = options.ipv6;
   Skeletons skeletons;
   RETURN_IF_ERROR(skeletons.OpenMaps(options));
   if (!options.pin_dir.empty() && mkdir(options.pin_dir.c_str(), 0700) != 0 && errno != EEXIST) {

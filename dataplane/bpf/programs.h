@@ -78,6 +78,11 @@ class Programs {
   // All of them, by name.
   const std::map<std::string, UniqueFd>& maps() const { return maps_; }
   const std::map<std::string, UniqueFd, std::less<>>& loaded() const { return programs_; }
+  // Of all of them, by name, as long as the caller keeps it.
+  absl::StatusOr<std::map<std::string, UniqueFd>> CopyMaps() const;
+  // What the programs were loaded with.
+  const mesh_config& config() const { return config_; }
+  const std::optional<mesh_config6>& config6() const { return config6_; }
 
  private:
   struct Skeletons;
@@ -90,6 +95,8 @@ class Programs {
   std::map<std::string, UniqueFd> maps_;
   std::map<std::string, UniqueFd, std::less<>> programs_;
   std::vector<Size> sizes_;
+  mesh_config config_{};
+  std::optional<mesh_config6> config6_;
 };
 
 }  // namespace mesh::dataplane

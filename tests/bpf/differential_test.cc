@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the programs do what the oracle says, for Services and packets nobody thought of. Method:
 // random worlds, each with random packets and random changes in between, through the programs
-// (BPF_PROG_TEST_RUN) and through oracle.h. A failure prints the seed, the packet, and what was
+// (BPF_PROG_TEST_RUN) and through oracle.h. Each is traced before it is sent, which must tell the
+// same and change nothing. A failure prints the seed, the packet, and what was
 // right; MESH_DIFFERENTIAL_SEED repeats it.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
@@ -94,6 +95,9 @@ class DifferentialTest : public SelectWorld {
   std::string Mismatch(const Expectation& expected, const OraclePacket& packet,
                        const Outcome& outcome);
 
+  bool TraceTells(const OraclePacket& packet, const std::vector<Expectation>& right);
+
+  int asked_ = 0;
   bool early_ = false;                // the last packet was carried by XDP
   bool stalled_ = false;              // for so long that the oracle's clock is wrong
   std::map<std::string, int> fates_;  // how many packets had each
@@ -389,6 +393,7 @@ OraclePacket DifferentialTest::Make() {
 Outcome DifferentialTest::SendByUplink(const Packet& packet) {
   constexpr int kXdpPass = 2, kXdpTx = 3;
   const std::string frame = Encode(packet);
+  if (asking()) return FromUplink(frame);
   Outcome out = FromXdp(frame);
   early_ = out.verdict == kXdpTx;
   if (early_) {
@@ -426,10 +431,30 @@ Outcome DifferentialTest::Send(const OraclePacket& packet) {
   return {};
 }
 
+// Whether a traced packet would go to that side.
+bool LeadsTo(const TraceWay& way, const Side& to) {
+  switch (to.kind) {
+    case Side::Kind::kPod:
+      return way.target == MESH_TARGET_POD || way.target == MESH_TARGET_POD_SHAPED;
+    case Side::Kind::kNode:
+      return way.target == MESH_TARGET_HOST;
+    case Side::Kind::kPeer:
+      return (way.target == MESH_TARGET_TUNNEL || way.target == MESH_TARGET_DIRECT ||
+              way.target == MESH_TARGET_NODE) &&
+             way.peer == to.ip;
+    case Side::Kind::kUplink:
+      return way.target == MESH_TARGET_UPLINK;
+    case Side::Kind::kNone:
+      break;
+  }
+  return false;
+}
+
 // Empty: the outcome is the expected one.
 std::string DifferentialTest::Mismatch(const Expectation& expected, const OraclePacket& packet,
                                        const Outcome& outcome) {
-  if (expected.early != early_) return early_ ? "by XDP" : "not by XDP";
+  if (!outcome.trace.has_value() && expected.early != early_)
+    return early_ ? "by XDP" : "not by XDP";
   const bool left = expected.reason == "to_stack";
   // What comes by the uplink and is the node's own is nobody's packet.
   const bool counted = !left || packet.from.kind != Side::Kind::kUplink;
@@ -466,6 +491,7 @@ std::string DifferentialTest::Mismatch(const Expectation& expected, const Oracle
     right.payload = sent.payload;
   }
   if (!(sent == right)) return "packet";
+  if (outcome.trace.has_value() && !LeadsTo(outcome.trace->way, expected.to)) return "way";
   if (expected.to.kind != Side::Kind::kPod) return "";
   for (const Pod& pod : {client_, near_, clerk_}) {
     if (Ip(pod.ip) == expected.to.ip &&
@@ -474,6 +500,39 @@ std::string DifferentialTest::Mismatch(const Expectation& expected, const Oracle
     }
   }
   return "";
+}
+
+// Asked before it is sent, what becomes of the packet is one of `right`, and no map has changed.
+bool DifferentialTest::TraceTells(const OraclePacket& packet,
+                                  const std::vector<Expectation>& right) {
+  // All maps are much to read.
+  const bool look = asked_++ % 8 == 0;
+  const auto before = look ? AllRows() : std::map<std::string, std::string>();
+  early_ = false;
+  Ask(true);
+  const Outcome outcome = Send(packet);
+  Ask(false);
+  if (look) {
+    const auto after = AllRows();
+    for (const auto& [map, rows] : before) {
+      EXPECT_EQ(rows == after.at(map), true) << "a traced packet has changed " << map;
+      if (rows != after.at(map)) return false;
+    }
+  }
+  std::ostringstream said;
+  for (const Expectation& expected : right) {
+    const std::string mismatch = Mismatch(expected, packet, outcome);
+    if (mismatch.empty()) {
+      ++fates_["traced " + expected.reason];
+      return true;
+    }
+    said << "  " << expected << " (differs: " << mismatch << ")\n";
+  }
+  ADD_FAILURE() << "packet " << packet.packet << "\nfrom side "
+                << static_cast<int>(packet.from.kind) << " " << packet.from.ip.ToString()
+                << " is traced to " << outcome << "\nright are\n"
+                << said.str();
+  return false;
 }
 
 bool DifferentialTest::Step() {
@@ -488,6 +547,7 @@ bool DifferentialTest::Step() {
   const std::vector<Expectation> right = oracle_.Expect(packet, before);
   if (right.empty()) return true;  // on the edge of some timeout
 
+  if (!TraceTells(packet, right)) return false;
   const Outcome outcome = Send(packet);
 
   stalled_ = Now() - before > kStall;
@@ -530,6 +590,9 @@ void DifferentialTest::Compare() {
   }
   if (has_uplink_ && !stalled_) {
     EXPECT_GT(fates_["by XDP"], 0) << "seed " << seed;
+  }
+  if (!stalled_) {
+    EXPECT_GT(fates_["traced forwarded"], 100) << "seed " << seed;
   }
   for (const auto& [fate, packets] : fates_) RecordProperty(fate, packets);
 }

@@ -20,7 +20,9 @@
 #include "dataplane/node_config.h"
 #include "dataplane/tables/encode.h"
 #include "dataplane/tables/metrics_table.h"
+#include "dataplane/trace/kernel_tracer.h"
 #include "fmt/format.h"
+#include "mesh/shared/trace.h"
 #ifdef MESH_TEST_IPV6
 #include "overlay_driver6.skel.h"
 #else
@@ -115,6 +117,7 @@ struct World::Loaded {
 #endif
   ~Loaded() { Driver::destroy(driver); }
   std::unique_ptr<Programs> programs;
+  std::shared_ptr<Tracer> tracer;
   Driver* driver = nullptr;
 };
 
@@ -130,6 +133,9 @@ absl::StatusOr<std::shared_ptr<World::Loaded>> World::LoadPrograms(const NodeCon
   absl::StatusOr<std::unique_ptr<Programs>> programs = Programs::Load(config, options);
   if (!programs.ok()) return programs.status();
   out->programs = *std::move(programs);
+  absl::StatusOr<std::shared_ptr<Tracer>> tracer = NewTracer(*out->programs);
+  if (!tracer.ok()) return tracer.status();
+  out->tracer = *std::move(tracer);
 
   // The driver shares the programs' maps.
   out->driver = Loaded::Driver::open();
@@ -392,8 +398,68 @@ void Unpack(Outcome& out) {
 
 }  // namespace
 
+// Of a map, in the order of their keys. `key`: room for the longest.
+std::string RowsOf(int map) {
+  bpf_map_info info{};
+  uint32_t length = sizeof(info);
+  MESH_CHECK(bpf_obj_get_info_by_fd(map, &info, &length) == 0);
+  const bool per_cpu = info.type == BPF_MAP_TYPE_PERCPU_ARRAY;
+  const size_t values = per_cpu ? static_cast<size_t>(*PossibleCpus()) : 1;
+  std::map<std::string, std::string> rows;
+  std::string key(info.key_size, 0), value((info.value_size + 7) / 8 * 8 * values, 0);
+  std::string next(info.key_size, 0);
+  for (const void* from = nullptr; bpf_map_get_next_key(map, from, next.data()) == 0;) {
+    key = next;
+    from = key.data();
+    if (bpf_map_lookup_elem(map, key.data(), value.data()) == 0) rows[key] = value;
+  }
+  std::string out;
+  for (const auto& [row_key, row_value] : rows) out += row_key + row_value;
+  return out;
+}
+
+std::map<std::string, std::string> World::AllRows() const {
+  std::map<std::string, std::string> out;
+  const auto maps = *programs_->CopyMaps();
+  for (const auto& [name, fd] : maps) out[name] = RowsOf(fd.get());
+  return out;
+}
+
+Outcome World::RunAsked(int program_fd, int ifindex, const std::string& frame,
+                        std::array<uint32_t, 2> cb, bool raw) {
+  using Hook = TracePacket::Hook;
+  const std::string sent = kIpv6 ? FrameToIpv6(frame) : frame;
+  TracePacket packet{.hook = Hook::kOverlay, .ifindex = ifindex, .frame = sent};
+  packet.vni = cb[0];
+  packet.peer = IpAddress::V4(cb[1]);
+  const int hooks[] = {kIpv6 ? programs_->from_pod6() : programs_->from_pod(),
+                       kIpv6 ? programs_->node6() : programs_->node(),
+                       kIpv6 ? programs_->uplink6() : programs_->uplink()};
+  if (program_fd == hooks[0]) packet.hook = Hook::kFromPod;
+  if (program_fd == hooks[1]) packet.hook = Hook::kNode;
+  if (program_fd == hooks[2]) packet.hook = Hook::kUplink;
+  absl::StatusOr<TraceOutcome> traced = loaded_->tracer->Trace(packet);
+  EXPECT_TRUE(traced.ok()) << traced.status();
+  Outcome out;
+  if (!traced.ok()) return out;
+  out.verdict = traced->verdict;
+  out.frame = traced->frame;
+  if (kIpv6 && !raw) out.frame = out.frame == sent ? frame : FrameToIpv4(out.frame);
+  if (absl::StatusOr<Packet> decoded = Decode(out.frame); decoded.ok()) {
+    out.packet = *std::move(decoded);
+  }
+  for (const TraceNote& note : traced->notes) {
+    if (note.step != MESH_TRACE_REASON) continue;
+    EXPECT_TRUE(out.reason.empty()) << "also counted as " << out.reason;
+    out.reason = DecodeMetric(MESH_METRICS_INDEX(note.a, note.b), {}).reason;
+  }
+  out.trace = *std::move(traced);
+  return out;
+}
+
 Outcome World::Run(int program_fd, int ifindex, const std::string& frame,
                    std::array<uint32_t, 2> cb, bool xdp, bool raw) {
+  if (asking_) return RunAsked(program_fd, ifindex, frame, cb, raw);
   const std::map<std::string, uint64_t> before = Counters();
   Outcome out;
   const std::string sent = kIpv6 ? FrameToIpv6(frame) : frame;

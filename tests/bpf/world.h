@@ -25,6 +25,7 @@
 #include "dataplane/tables/family.h"
 #include "dataplane/tables/flow_table.h"
 #include "dataplane/tables/service_tables.h"
+#include "dataplane/trace/trace.h"
 #include "mesh/shared/endpoint_map.h"
 #include "mesh/shared/metrics_map.h"
 #include "mesh/shared/owner_map.h"
@@ -74,6 +75,8 @@ struct Outcome {
     uint16_t source_port = 0, id = 0;
   };
   std::optional<Tunnel> tunnel;
+  // Of a packet that was asked about instead of sent: `packet` and `frame` are what is in a tunnel.
+  std::optional<TraceOutcome> trace;
 };
 std::ostream& operator<<(std::ostream& out, const Outcome& outcome);
 
@@ -132,6 +135,12 @@ class World : public ::testing::Test {
   // Makes every flow `seconds` older.
   void Age(int seconds);
 
+  // From now on packets are asked about (dataplane/trace) instead of run; not those for XDP.
+  void Ask(bool ask) { asking_ = ask; }
+  bool asking() const { return asking_; }
+  // Every row of every map, as bytes.
+  std::map<std::string, std::string> AllRows() const;
+
   // Set before Load(). Without it the outside is left to the node.
   bool has_uplink_ = false;
   Routing routing_ = Routing::kVxlan;  // native: with an uplink only
@@ -157,10 +166,13 @@ class World : public ::testing::Test {
                                                               bool use_kernel_functions);
   Outcome Run(int program_fd, int ifindex, const std::string& frame, std::array<uint32_t, 2> cb,
               bool xdp = false, bool raw = false);
+  Outcome RunAsked(int program_fd, int ifindex, const std::string& frame,
+                   std::array<uint32_t, 2> cb, bool raw);
   std::map<std::string, uint64_t> Counters();
   void Apply();
 
   std::shared_ptr<Loaded> loaded_;
+  bool asking_ = false;
   NodeConfig config_;
   DesiredState desired_;
   Observed observed_;

@@ -37,6 +37,13 @@ class NodeServiceTest : public ::testing::Test {
       node.set_node(request.node());
       return node;
     };
+    hooks.trace_hop =
+        [](const v1::TraceHopRequest& request) -> absl::StatusOr<v1::TraceHopResponse> {
+      if (request.frame().empty()) return absl::InvalidArgumentError("no frame");
+      v1::TraceHopResponse out;
+      out.set_verdict("forwarded");
+      return out;
+    };
     hooks.cri = &cri;
     auto started = NodeServer::Start("127.0.0.1:0", std::move(hooks));
     ASSERT_TRUE(started.ok()) << started.status();
@@ -136,6 +143,16 @@ TEST_F(NodeServiceTest, AsksTheNetworkForTheMaps) {
   grpc::ClientContext context;
   ASSERT_TRUE(stub->ListDataplane(&context, request, &response).ok());
   EXPECT_EQ(response.nodes(0).node(), "n1");
+}
+
+TEST_F(NodeServiceTest, AsksTheNetworkForTheWayOfAPacket) {
+  v1::TraceHopRequest request;
+  v1::TraceHopResponse response;
+  grpc::ClientContext first, second;
+  EXPECT_EQ(stub->TraceHop(&first, request, &response).error_message(), "no frame");
+  request.set_frame("bytes");
+  ASSERT_TRUE(stub->TraceHop(&second, request, &response).ok());
+  EXPECT_EQ(response.verdict(), "forwarded");
 }
 
 TEST_F(NodeServiceTest, SaysWhenItsAddressIsTaken) {

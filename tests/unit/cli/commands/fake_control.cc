@@ -240,6 +240,13 @@ grpc::Status FakeControl::ListDataplane(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
+grpc::Status FakeControl::TraceHop(grpc::ServerContext*, const v1::TraceHopRequest* request,
+                                   v1::TraceHopResponse* response) {
+  hop_requests.push_back(*request);
+  *response = hops[request->node()];
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeControl::Version(grpc::ServerContext*, const v1::VersionRequest*,
                                   v1::VersionResponse* response) {
   response->set_version("v9.8.7");

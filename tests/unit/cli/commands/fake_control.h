@@ -48,6 +48,7 @@ class FakeControl : public v1::Control::Service {
   std::vector<v1::ExecInput> exec_inputs;
   v1::ListDataplaneRequest dataplane_request;
   v1::UpdateRequest update_request;
+  std::vector<v1::TraceHopRequest> hop_requests;
   // Answers.
   bool remove_on_delete = true;
   // No Delete is answered before so many have come.
@@ -58,6 +59,7 @@ class FakeControl : public v1::Control::Service {
   bool exec_reads_all = false;
   grpc::Status exec_status;
   v1::ListDataplaneResponse dataplane;
+  std::map<std::string, v1::TraceHopResponse> hops;  // by node
 
  private:
   using Key = std::tuple<v1::Kind, std::string, std::string>;
@@ -75,6 +77,8 @@ class FakeControl : public v1::Control::Service {
                     grpc::ServerReaderWriter<v1::ExecOutput, v1::ExecInput>*) override;
   grpc::Status ListDataplane(grpc::ServerContext*, const v1::ListDataplaneRequest*,
                              v1::ListDataplaneResponse*) override;
+  grpc::Status TraceHop(grpc::ServerContext*, const v1::TraceHopRequest*,
+                        v1::TraceHopResponse*) override;
   grpc::Status Version(grpc::ServerContext*, const v1::VersionRequest*,
                        v1::VersionResponse*) override;
 

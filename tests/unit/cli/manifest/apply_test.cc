@@ -37,6 +37,9 @@ class FakeServer : public ControlClient {
     return {Unused()};
   }
   absl::StatusOr<v1::Resource> Scale(const v1::ScaleRequest&) override { return Unused(); }
+  absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest&) override {
+    return absl::UnimplementedError("not here");
+  }
   absl::StatusOr<v1::ListDataplaneResponse> ListDataplane(
       const v1::ListDataplaneRequest&) override {
     return Unused();

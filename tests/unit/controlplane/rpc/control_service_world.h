@@ -66,6 +66,14 @@ class FakeNodeService : public v1::NodeService::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status TraceHop(grpc::ServerContext*, const v1::TraceHopRequest* request,
+                        v1::TraceHopResponse* response) override {
+    if (request->pod_address() == "10.244.1.99") return {grpc::StatusCode::NOT_FOUND, "no pod"};
+    response->set_node("n1");
+    response->set_frame(request->frame());
+    return grpc::Status::OK;
+  }
+
   absl::Notification follow_ended;
   google::protobuf::RepeatedPtrField<v1::FlowOwnerRow> flow_owners;
 };

@@ -230,6 +230,26 @@ TEST_F(ControlServiceTest, GathersTheDataplaneOfAllNodesAndNamesThoseThatFail) {
   EXPECT_EQ(stub_->ListDataplane(Call(), request, &response).error_code(), StatusCode::NOT_FOUND);
 }
 
+TEST_F(ControlServiceTest, PassesATracedPacketOnToItsNode) {
+  StartAgent();
+  AddNode("gone", "127.0.0.1:1");
+  v1::TraceHopRequest request;
+  v1::TraceHopResponse response;
+  request.set_node("n1");
+  request.set_frame("bytes");
+  ASSERT_TRUE(stub_->TraceHop(Call(), request, &response).ok());
+  EXPECT_EQ(response.frame(), "bytes");
+  request.set_pod_address("10.244.1.99");
+  EXPECT_EQ(stub_->TraceHop(Call(), request, &response).error_code(), StatusCode::NOT_FOUND);
+  request.set_node("gone");
+  EXPECT_THAT(stub_->TraceHop(Call(), request, &response).error_message(),
+              HasSubstr("node \"gone\": its agent does not answer"));
+  request.set_node("nobody");
+  EXPECT_EQ(stub_->TraceHop(Call(), request, &response).error_code(), StatusCode::NOT_FOUND);
+  request.clear_node();
+  EXPECT_EQ(stub_->TraceHop(Call(), request, &response).error_code(), StatusCode::INVALID_ARGUMENT);
+}
+
 TEST_F(ControlServiceTest, NamesThePodsOfOtherNodesAmongTheOwnersOfFlows) {
   StartAgent();
   v1::Resource pod = APod("far", "n2");

@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/network/trace_hop.h"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "common/status.h"
+#include "fmt/format.h"
+#include "mesh/shared/drop_reason.h"
+#include "mesh/shared/flow_map.h"
+#include "mesh/shared/namespace_map.h"
+#include "mesh/shared/service_map.h"
+#include "mesh/shared/set_map.h"
+#include "mesh/shared/trace.h"
+
+namespace mesh::agent {
+namespace {
+
+using dataplane::Endpoint;
+using dataplane::TraceBackend;
+using dataplane::TraceNote;
+using dataplane::TraceOutcome;
+using dataplane::TracePacket;
+
+constexpr int kOk = 0, kShot = 2, kUnspec = -1;  // TC_ACT_*
+
+std::string Place(const IpAddress& ip, uint16_t port) {
+  if (port == 0) return ip.ToString();
+  return ip.is_v4() ? fmt::format("{}:{}", ip.ToString(), port)
+                    : fmt::format("[{}]:{}", ip.ToString(), port);
+}
+
+const char* ReasonName(uint32_t reason) {
+  switch (reason) {
+#define MESH_REASON_NAME(upper, lower, number) \
+  case number:                                 \
+    return #lower;
+    MESH_REASONS(MESH_REASON_NAME)
+#undef MESH_REASON_NAME
+    default:
+      return "unknown";
+  }
+}
+
+// What a reason means, as its list says it (mesh/shared/drop_reason.h, docs/errors.md).
+const char* ReasonText(uint32_t reason) {
+  switch (reason) {
+    case MESH_REASON_INVALID:
+      return "malformed or cut short";
+    case MESH_REASON_UNSUPPORTED:
+      return "a protocol, ICMP type or IP option that is not carried";
+    case MESH_REASON_FRAGMENT:
+      return "a fragment whose first has not come";
+    case MESH_REASON_SOURCE_ADDRESS:
+      return "the source address is not the one the pod was given";
+    case MESH_REASON_NO_SERVICE:
+      return "nothing listens at this address and port";
+    case MESH_REASON_NO_BACKEND:
+      return "the Service has no active backend here";
+    case MESH_REASON_BACKEND_GONE:
+      return "the backend of this connection is gone";
+    case MESH_REASON_NO_ENDPOINT:
+      return "an address of this node that belongs to no pod";
+    case MESH_REASON_NO_TUNNEL:
+      return "a pod address of no known node";
+    case MESH_REASON_UNKNOWN_PEER:
+      return "sent by somebody who does not own the source address";
+    case MESH_REASON_ISOLATION:
+      return "the receiver's namespace does not admit the sender";
+    case MESH_REASON_NO_FLOW:
+      return "the connection is not known and this packet does not begin one";
+    case MESH_REASON_FLOWS_FULL:
+      return "the connection table is full";
+    case MESH_REASON_NO_PORT:
+      return "no free source port for the connection";
+    case MESH_REASON_TO_STACK:
+      return "left to the node's own routing";
+    case MESH_REASON_SOURCE_RANGE:
+      return "the Service does not admit the client's address (loadBalancerSourceRanges)";
+    case MESH_REASON_QUOTA:
+      return "the pod has as many connections as the others leave it";
+    case MESH_REASON_TTL:
+      return "its time to live is over";
+    case MESH_REASON_TOO_BIG:
+      return "too long for the way and not to be fragmented";
+    case MESH_REASON_SCTP:
+      return "SCTP is not carried";
+    case MESH_REASON_ANSWERED:
+      return "answered here: an announced address is asked for";
+    case MESH_REASON_UNKNOWN_IDENTITY:
+      return "no namespace is known of the pod that sent it or that is to get it";
+    default:
+      return "";
+  }
+}
+
+// Addresses and ports of the frame as its sender wrote them.
+struct Dialled {
+  IpAddress source, destination;
+  uint16_t source_port = 0, destination_port = 0;
+  uint8_t protocol = 0;
+};
+
+Dialled Read(const std::string& frame) {
+  Dialled out;
+  const auto byte = [&](size_t at) {
+    return at < frame.size() ? static_cast<uint8_t>(frame[at]) : uint8_t{0};
+  };
+  const auto word = [&](size_t at) { return static_cast<uint16_t>(byte(at) << 8 | byte(at + 1)); };
+  size_t ports = 0;
+  if (word(12) == 0x0800 && frame.size() >= 34) {
+    const auto address = [&](size_t at) {
+      return IpAddress::V4(static_cast<uint32_t>(word(at)) << 16 | word(at + 2));
+    };
+    out.source = address(26);
+    out.destination = address(30);
+    out.protocol = byte(23);
+    ports = 14 + 4 * (byte(14) & 15u);
+  } else if (word(12) == 0x86dd && frame.size() >= 54) {
+    std::array<uint8_t, 16> bytes;
+    const auto address = [&](size_t at) {
+      for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = byte(at + i);
+      return IpAddress::FromBytes(bytes);
+    };
+    out.source = address(22);
+    out.destination = address(38);
+    out.protocol = byte(20);
+    ports = 54;
+  }
+  if (ports != 0 && (out.protocol == IPPROTO_TCP || out.protocol == IPPROTO_UDP)) {
+    out.source_port = word(ports);
+    out.destination_port = word(ports + 2);
+  }
+  return out;
+}
+
+class Teller {
+ public:
+  Teller(const TraceOutcome& outcome, const Dialled& dialled,
+         const std::vector<Endpoint>& endpoints, const NodeState* state, v1::TraceHopResponse* out)
+      : outcome_(outcome), dialled_(dialled), endpoints_(endpoints), state_(state), out_(out) {}
+
+  void Tell() {
+    for (const TraceNote& note : outcome_.notes) TellNote(note);
+    TellVerdict();
+  }
+
+ private:
+  void Say(std::string_view step, std::string text) {
+    v1::TraceStep* line = out_->add_steps();
+    line->set_step(std::string(step));
+    line->set_text(std::move(text));
+  }
+
+  std::string NamespaceText(uint32_t identity) const {
+    switch (identity) {
+      case MESH_IDENTITY_HOST:
+        return "a node";
+      case MESH_IDENTITY_WORLD:
+      case MESH_IDENTITY_WORLD_DIRECT:
+        return "outside the cluster";
+      case MESH_IDENTITY_UNMANAGED:
+        return "an attachment made by hand";
+      default:
+        break;
+    }
+    if (state_ != nullptr) {
+      const auto it = state_->namespaces.find(identity);
+      if (it != state_->namespaces.end()) return fmt::format("namespace {}", it->second.name());
+    }
+    return fmt::format("identity {}", identity);
+  }
+
+  const Endpoint* PodOf(const IpAddress& ip) const {
+    const auto it = std::find_if(endpoints_.begin(), endpoints_.end(), [&](const Endpoint& e) {
+      return e.ip == ip || (e.ip6 != IpAddress() && e.ip6 == ip);
+    });
+    return it == endpoints_.end() ? nullptr : &*it;
+  }
+
+  // "10.244.1.3:8080 (shop/web-1)"
+  std::string BackendText(uint32_t id) const {
+    const auto it = outcome_.backends.find(id);
+    if (it == outcome_.backends.end()) return fmt::format("backend {}, which is gone", id);
+    const TraceBackend& backend = it->second;
+    const std::string place = Place(backend.ip, backend.port);
+    if (state_ != nullptr) {
+      for (const auto& [key, service] : state_->services) {
+        for (const v1::ServicePortState& port : service->ports()) {
+          for (const v1::BackendState& known : port.backends()) {
+            if (known.port() != backend.port || known.pod_name().empty()) continue;
+            const auto ip = IpAddress::Parse(known.ip());
+            if (!ip.ok() || *ip != backend.ip) continue;
+            return fmt::format("{} (pod {}/{} on node {})", place, service->namespace_(),
+                               known.pod_name(), known.node_name());
+          }
+        }
+      }
+    }
+    return place;
+  }
+
+  // The Service that is dialled, and as what.
+  std::string ServiceText() const {
+    const std::string place = Place(dialled_.destination, dialled_.destination_port);
+    if (state_ == nullptr) return place;
+    const std::string ip = dialled_.destination.ToString();
+    const auto has = [&](const auto& list) {
+      return std::find(list.begin(), list.end(), ip) != list.end();
+    };
+    std::string by_node_port;
+    for (const auto& [key, service] : state_->services) {
+      for (const v1::ServicePortState& port : service->ports()) {
+        if (port.protocol() != dialled_.protocol) continue;
+        const std::string name = fmt::format("{}/{}", service->namespace_(), service->name());
+        if (port.node_port() == dialled_.destination_port && by_node_port.empty()) {
+          by_node_port = fmt::format("{} by its NodePort {}", name, place);
+        }
+        if (port.port() != dialled_.destination_port) continue;
+        if (service->cluster_ip() == ip || has(service->cluster_ips())) {
+          return fmt::format("{} by its ClusterIP {}", name, place);
+        }
+        if (has(service->load_balancer_ips())) {
+          return fmt::format("{} by its load balancer's address {}", name, place);
+        }
+        if (has(service->external_ips())) {
+          return fmt::format("{} by its external address {}", name, place);
+        }
+      }
+    }
+    return by_node_port.empty() ? fmt::format("at {}", place) : by_node_port;
+  }
+
+  static std::string SetText(const TraceNote& note) {
+    if (note.a == 0) return "it has no backend that takes new connections here";
+    const std::string places = note.a == 1 ? "1 place" : fmt::format("{} places", note.a);
+    switch (note.b) {
+      case MESH_ALGORITHM_MAGLEV:
+        return fmt::format("{}; Maglev table of {}: the same on every node", places, note.c);
+      case MESH_ALGORITHM_LEAST_LOADED:
+        return fmt::format("{}; least-loaded: the less loaded of two random ones", places);
+      default:
+        return fmt::format("{}; one at random", places);
+    }
+  }
+
+  void TellNote(const TraceNote& note) {
+    switch (note.step) {
+      case MESH_TRACE_FLOW:
+        return Say("flow", note.a != 0 ? "the connection is known: its entry is followed"
+                                       : "no connection is known: it is decided anew");
+      case MESH_TRACE_SOURCE:
+        if (note.b != 0) return;  // the verdict says why
+        return Say("source", fmt::format("the sender is of {}", NamespaceText(note.a)));
+      case MESH_TRACE_REVIEW:
+        if (note.b != 0) return;
+        return Say("review", note.a == MESH_TRACE_REVIEW_KEPT
+                                 ? "looked at again since something has changed: kept"
+                                 : "the known connection is over: it is decided anew");
+      case MESH_TRACE_SERVICE: {
+        std::string text = fmt::format("Service {}", ServiceText());
+        if ((note.b & MESH_SERVICE_SOURCE_RANGES) != 0) {
+          text += "; the client is in its loadBalancerSourceRanges";
+        }
+        return Say("service", std::move(text));
+      }
+      case MESH_TRACE_AFFINITY:
+        return Say("affinity", fmt::format("the client had {}, {}", BackendText(note.a),
+                                           note.b != 0 ? "and has it again"
+                                                       : "which takes no new connections"));
+      case MESH_TRACE_SET:
+        return Say("set", SetText(note));
+      case MESH_TRACE_LOADS:
+        return Say("loads", fmt::format("{} has {} connections, {} has {}", BackendText(note.a),
+                                        note.c >> 16, BackendText(note.b), note.c & 0xffff));
+      case MESH_TRACE_BACKEND:
+        return Say("backend", fmt::format("backend {}", BackendText(note.a)));
+      case MESH_TRACE_ISOLATION:
+        return Say("isolation", IsolationText(note));
+      case MESH_TRACE_DELIVER:
+        return TellWay();
+      case MESH_TRACE_ENCAPSULATED:
+        return Say("encapsulated", "the program writes the headers of the tunnel itself");
+      default:
+        return;
+    }
+  }
+
+  std::string IsolationText(const TraceNote& note) const {
+    const std::string receiver = NamespaceText(note.a);
+    switch (note.b) {
+      case MESH_ISOLATION_OPEN:
+        return fmt::format("{} is open (annotation mesh.io/isolation): admitted", receiver);
+      case MESH_ISOLATION_CLOSED:
+        return fmt::format("{} is closed (annotation mesh.io/isolation): not admitted", receiver);
+      default:
+        break;
+    }
+    return note.c != 0
+               ? fmt::format("{} is isolated; through a Service of its own: admitted", receiver)
+               : fmt::format(
+                     "{} is isolated, and the packet comes from another namespace, not through a "
+                     "Service of this one: not admitted",
+                     receiver);
+  }
+
+  void TellWay() {
+    const dataplane::TraceWay& way = outcome_.way;
+    const bool direct = way.target == MESH_TARGET_DIRECT;
+    if (!direct && (way.source != dialled_.source || way.source_port != dialled_.source_port)) {
+      std::string text =
+          fmt::format("source {} becomes {}", Place(dialled_.source, dialled_.source_port),
+                      Place(way.source, way.source_port));
+      if ((way.flags & MESH_FLOW_MASQUERADED) != 0) text += ": masqueraded, the port is drawn";
+      Say("rewrite", std::move(text));
+    }
+    if (way.destination != dialled_.destination ||
+        way.destination_port != dialled_.destination_port) {
+      Say("rewrite", fmt::format("destination {} becomes {}",
+                                 Place(dialled_.destination, dialled_.destination_port),
+                                 Place(way.destination, way.destination_port)));
+    }
+    switch (way.target) {
+      case MESH_TARGET_POD:
+      case MESH_TARGET_POD_SHAPED: {
+        const Endpoint* pod = PodOf(way.destination);
+        out_->set_target("pod");
+        std::string name = "a pod of this node";
+        if (pod != nullptr) {
+          out_->set_namespace_(pod->ns);
+          out_->set_pod(pod->pod);
+          name = fmt::format("pod {}/{} ({})", pod->ns, pod->pod, way.destination.ToString());
+        }
+        return Say("deliver", fmt::format("to {}{}", name,
+                                          way.target == MESH_TARGET_POD_SHAPED
+                                              ? ", through the queue of its bandwidth limit"
+                                              : ""));
+      }
+      case MESH_TARGET_HOST:
+        out_->set_target("host");
+        return Say("deliver", "to the node itself");
+      case MESH_TARGET_UPLINK:
+        out_->set_target("outside");
+        return Say("deliver", "outside the cluster, by the node's uplink");
+      case MESH_TARGET_NODE:
+        out_->set_target("native");
+        out_->set_next_node(way.peer.ToString());
+        return Say("deliver", fmt::format("to node {} as it is (native routing)", NodeText()));
+      default:
+        out_->set_target("tunnel");
+        out_->set_next_node(way.peer.ToString());
+        out_->set_vni(way.vni);
+        return Say("deliver",
+                   fmt::format("to node {} by VXLAN, VNI {:#x}: {}{}{}", NodeText(), way.vni,
+                               NamespaceText(way.vni & MESH_VNI_IDENTITY_MASK),
+                               (way.vni & MESH_VNI_SERVICE) != 0 ? ", through a Service" : "",
+                               direct ? ", whose node answers the client itself" : ""));
+    }
+  }
+
+  std::string NodeText() const {
+    const std::string ip = outcome_.way.peer.ToString();
+    if (state_ != nullptr) {
+      for (const auto& [name, node] : state_->nodes) {
+        if (node.ip() == ip) return fmt::format("{} ({})", name, ip);
+      }
+    }
+    return ip;
+  }
+
+  void TellVerdict() {
+    uint32_t reason = MESH_REASON_COUNT;
+    for (const TraceNote& note : outcome_.notes) {
+      if (note.step == MESH_TRACE_REASON) reason = note.a;
+    }
+    const bool counted = reason < MESH_REASON_COUNT;
+    if (counted) out_->set_reason(ReasonName(reason));
+    if (!counted || reason == MESH_REASON_TO_STACK) {
+      out_->set_verdict(outcome_.verdict == kOk || outcome_.verdict == kUnspec ? "to_stack"
+                                                                               : "dropped");
+      return Say("verdict", "left to the node's own routing");
+    }
+    if (reason == MESH_REASON_FORWARDED) {
+      out_->set_verdict("forwarded");
+      return;
+    }
+    const bool told = outcome_.verdict != kShot;
+    out_->set_verdict(told ? "refused" : "dropped");
+    out_->clear_target();
+    Say("verdict", fmt::format("{}: {} ({})", told ? "refused, and the sender is told" : "dropped",
+                               ReasonText(reason), ReasonName(reason)));
+  }
+
+  const TraceOutcome& outcome_;
+  const Dialled& dialled_;
+  const std::vector<Endpoint>& endpoints_;
+  const NodeState* const state_;
+  v1::TraceHopResponse* const out_;
+};
+
+absl::StatusOr<TracePacket> PacketOf(const v1::TraceHopRequest& request,
+                                     const std::vector<Endpoint>& endpoints) {
+  TracePacket out;
+  out.frame = request.frame();
+  switch (request.entry()) {
+    case v1::TraceHopRequest::POD: {
+      out.hook = TracePacket::Hook::kFromPod;
+      ASSIGN_OR_RETURN(const IpAddress ip, IpAddress::Parse(request.pod_address()));
+      for (const Endpoint& endpoint : endpoints) {
+        if (endpoint.ip != ip && endpoint.ip6 != ip) continue;
+        out.ifindex = endpoint.ifindex;
+        return out;
+      }
+      return absl::NotFoundError(
+          fmt::format("trace: no pod of this node has the address {}", request.pod_address()));
+    }
+    case v1::TraceHopRequest::NODE:
+      out.hook = TracePacket::Hook::kNode;
+      return out;
+    case v1::TraceHopRequest::TUNNEL: {
+      out.hook = TracePacket::Hook::kOverlay;
+      ASSIGN_OR_RETURN(out.peer, IpAddress::Parse(request.peer()));
+      if (!out.peer.is_v4()) {
+        return absl::InvalidArgumentError(
+            fmt::format("trace: peer {} has to be an IPv4 address", request.peer()));
+      }
+      out.vni = request.vni();
+      return out;
+    }
+    case v1::TraceHopRequest::UPLINK:
+      out.hook = TracePacket::Hook::kUplink;
+      return out;
+    default:
+      return absl::InvalidArgumentError("trace: where the packet enters is not told");
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request,
+                                              dataplane::Tracer& tracer,
+                                              const std::vector<Endpoint>& endpoints,
+                                              const NodeState* state) {
+  ASSIGN_OR_RETURN(const TracePacket packet, PacketOf(request, endpoints));
+  ASSIGN_OR_RETURN(const TraceOutcome outcome, tracer.Trace(packet));
+  v1::TraceHopResponse out;
+  const Dialled dialled = Read(request.frame());
+  Teller(outcome, dialled, endpoints, state, &out).Tell();
+  out.set_frame(outcome.frame);
+  const dataplane::TraceWay& way = outcome.way;
+  if (way.target != 0) {
+    out.set_source(way.source.ToString());
+    out.set_source_port(way.source_port);
+    out.set_destination(way.destination.ToString());
+    out.set_destination_port(way.destination_port);
+  }
+  return out;
+}
+
+}  // namespace mesh::agent

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "agent/state/node_state.h"
+#include "dataplane/model/state.h"
+#include "dataplane/trace/trace.h"
+#include "mesh/v1/node.pb.h"
+
+namespace mesh::agent {
+
+// What becomes of the packet of `request`, in words, with the names that `state` (may be null) and
+// `endpoints`, the pods of this node, know. INVALID_ARGUMENT for an entry or address that is none,
+// NOT_FOUND for a pod that is not here.
+absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request,
+                                              dataplane::Tracer& tracer,
+                                              const std::vector<dataplane::Endpoint>& endpoints,
+                                              const NodeState* state);
+
+}  // namespace mesh::agent

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/network/trace_hop.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "mesh/shared/drop_reason.h"
+#include "mesh/shared/flow_map.h"
+#include "mesh/shared/namespace_map.h"
+#include "mesh/shared/set_map.h"
+#include "mesh/shared/trace.h"
+
+namespace mesh::agent {
+namespace {
+
+using dataplane::TraceOutcome;
+using dataplane::TracePacket;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+
+constexpr uint32_t kShop = 256, kBank = 257;
+
+IpAddress Ip(const char* text) { return *IpAddress::Parse(text); }
+
+class CannedTracer : public dataplane::Tracer {
+ public:
+  absl::StatusOr<TraceOutcome> Trace(const TracePacket& packet) override {
+    asked = packet;
+    return outcome;
+  }
+  TracePacket asked;
+  TraceOutcome outcome;
+};
+
+class TraceHopTest : public testing::Test {
+ protected:
+  TraceHopTest() {
+    state_.namespaces[kShop].set_name("shop");
+    state_.namespaces[kBank].set_name("bank");
+    state_.nodes["n2"].set_ip("192.0.2.2");
+    v1::ServiceState service;
+    service.set_namespace_("bank");
+    service.set_name("api");
+    service.set_cluster_ip("10.96.0.10");
+    v1::ServicePortState* port = service.add_ports();
+    port->set_protocol(6);
+    port->set_port(80);
+    v1::BackendState* backend = port->add_backends();
+    backend->set_ip("10.244.2.4");
+    backend->set_port(8080);
+    backend->set_pod_name("api-1");
+    backend->set_node_name("n2");
+    state_.services["bank/api"] = service;
+    dataplane::Endpoint pod;
+    pod.ip = Ip("10.244.1.3");
+    pod.ifindex = 7;
+    pod.ns = "shop";
+    pod.pod = "web";
+    endpoints_.push_back(pod);
+    request_.set_entry(v1::TraceHopRequest::POD);
+    request_.set_pod_address("10.244.1.3");
+    // 10.244.1.3:55555 to 10.96.0.10:80, TCP.
+    request_.set_frame(
+        std::string("\0\0\0\0\0\0\0\0\0\0\0\0\x08\0", 14) +
+        std::string("\x45\0\0\x28\0\0\x40\0\x40\x06\0\0\x0a\xf4\x01\x03\x0a\x60\0\x0a", 20) +
+        std::string("\xd9\x03\0\x50", 4) + std::string(16, '\0'));
+  }
+
+  v1::TraceHopResponse Tell() {
+    const auto out = TraceHop(request_, tracer_, endpoints_, &state_);
+    EXPECT_TRUE(out.ok()) << out.status();
+    return out.ok() ? *out : v1::TraceHopResponse();
+  }
+  static std::string Line(const v1::TraceHopResponse& response, const std::string& step) {
+    for (const v1::TraceStep& line : response.steps()) {
+      if (line.step() == step) return line.text();
+    }
+    return "";
+  }
+
+  NodeState state_;
+  std::vector<dataplane::Endpoint> endpoints_;
+  CannedTracer tracer_;
+  v1::TraceHopRequest request_;
+};
+
+TEST_F(TraceHopTest, TellsAServicesBackendAndTheWayThere) {
+  tracer_.outcome.verdict = 7;
+  tracer_.outcome.notes = {{MESH_TRACE_FLOW, 0, 0, 0},
+                           {MESH_TRACE_SOURCE, kShop, 0, 0},
+                           {MESH_TRACE_SERVICE, 3, 0, 6},
+                           {MESH_TRACE_SET, 2, MESH_ALGORITHM_RANDOM, 0},
+                           {MESH_TRACE_BACKEND, 9, 0, 0},
+                           {MESH_TRACE_DELIVER, MESH_TARGET_TUNNEL, 0, 0},
+                           {MESH_TRACE_REASON, MESH_REASON_FORWARDED, 0, 0}};
+  tracer_.outcome.backends[9] = {Ip("10.244.2.4"), 8080};
+  dataplane::TraceWay& way = tracer_.outcome.way;
+  way.target = MESH_TARGET_TUNNEL;
+  way.source = Ip("10.244.1.3");
+  way.source_port = 55555;
+  way.destination = Ip("10.244.2.4");
+  way.destination_port = 8080;
+  way.peer = Ip("192.0.2.2");
+  way.vni = kShop | MESH_VNI_SERVICE;
+
+  const v1::TraceHopResponse told = Tell();
+
+  EXPECT_EQ(tracer_.asked.ifindex, 7);
+  EXPECT_EQ(told.verdict(), "forwarded");
+  EXPECT_EQ(told.target(), "tunnel");
+  EXPECT_EQ(told.next_node(), "192.0.2.2");
+  EXPECT_EQ(told.vni(), kShop | MESH_VNI_SERVICE);
+  EXPECT_EQ(Line(told, "source"), "the sender is of namespace shop");
+  EXPECT_EQ(Line(told, "service"), "Service bank/api by its ClusterIP 10.96.0.10:80");
+  EXPECT_EQ(Line(told, "set"), "2 places; one at random");
+  EXPECT_EQ(Line(told, "backend"), "backend 10.244.2.4:8080 (pod bank/api-1 on node n2)");
+  EXPECT_EQ(Line(told, "rewrite"), "destination 10.96.0.10:80 becomes 10.244.2.4:8080");
+  EXPECT_THAT(Line(told, "deliver"), HasSubstr("to node n2 (192.0.2.2) by VXLAN, VNI 0x800100"));
+}
+
+TEST_F(TraceHopTest, TellsWhyAPacketIsDropped) {
+  tracer_.outcome.verdict = 2;
+  tracer_.outcome.notes = {{MESH_TRACE_FLOW, 0, 0, 0},
+                           {MESH_TRACE_ISOLATION, kBank, MESH_ISOLATION_DEFAULT, 0},
+                           {MESH_TRACE_REASON, MESH_REASON_ISOLATION, 1, 0}};
+  v1::TraceHopResponse told = Tell();
+  EXPECT_EQ(told.verdict(), "dropped");
+  EXPECT_EQ(told.reason(), "isolation");
+  EXPECT_THAT(Line(told, "isolation"), HasSubstr("namespace bank is isolated"));
+  EXPECT_THAT(Line(told, "isolation"), HasSubstr("not admitted"));
+
+  // Refused: the sender is sent an answer.
+  tracer_.outcome.verdict = 7;
+  tracer_.outcome.notes = {{MESH_TRACE_SET, 0, 0, 0},
+                           {MESH_TRACE_REASON, MESH_REASON_NO_BACKEND, 0, 0}};
+  told = Tell();
+  EXPECT_EQ(told.verdict(), "refused");
+  EXPECT_EQ(told.reason(), "no_backend");
+  EXPECT_EQ(told.target(), "");
+  EXPECT_THAT(Line(told, "set"), HasSubstr("no backend"));
+}
+
+TEST_F(TraceHopTest, WhatTheProgramsLeaveAloneIsTheNodesOwn) {
+  request_.set_entry(v1::TraceHopRequest::UPLINK);
+  tracer_.outcome.verdict = 0;
+  const v1::TraceHopResponse told = Tell();
+  EXPECT_EQ(tracer_.asked.hook, TracePacket::Hook::kUplink);
+  EXPECT_EQ(told.verdict(), "to_stack");
+  EXPECT_EQ(told.reason(), "");
+}
+
+TEST_F(TraceHopTest, RefusesWhatItCannotAsk) {
+  request_.set_pod_address("10.244.1.99");
+  EXPECT_EQ(TraceHop(request_, tracer_, endpoints_, &state_).status().code(),
+            absl::StatusCode::kNotFound);
+  request_.set_pod_address("nonsense");
+  EXPECT_EQ(TraceHop(request_, tracer_, endpoints_, &state_).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  request_.set_entry(v1::TraceHopRequest::TUNNEL);
+  request_.set_peer("fd00::1");
+  EXPECT_EQ(TraceHop(request_, tracer_, endpoints_, &state_).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  request_.clear_entry();
+  EXPECT_EQ(TraceHop(request_, tracer_, endpoints_, &state_).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace mesh::agent

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// `meshctl trace` against a server in memory: whom it asks what, and what it says.
+#include <cstdio>
+#include <fstream>
+
+#include "gmock/gmock.h"
+#include "tests/unit/cli/commands/commands_world.h"
+
+namespace mesh::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+class TraceTest : public CommandsTest {
+ protected:
+  TraceTest() {
+    server_.Put(Node("n1", "192.0.2.1"));
+    server_.Put(Node("n2", "192.0.2.2"));
+    server_.Put(BoundPod("web", "shop", "n1", "10.244.1.3"));
+    server_.Put(BoundPod("api-1", "pay", "n2", "10.244.2.4"));
+    server_.Put(Parse<v1::Resource>(
+        "service { metadata { name: 'api' namespace: 'pay' } spec { type: 'ClusterIP' cluster_ip: "
+        "'10.96.0.10' cluster_ips: '10.96.0.10' ports { name: 'http' port: 80 protocol: 'TCP' } "
+        "ports { name: 'dns' port: 53 protocol: 'UDP' } } }"));
+    server_.Put(
+        Parse<v1::Resource>("service { metadata { name: 'peers' namespace: 'pay' } spec { "
+                            "cluster_ip: 'None' ports { port: 80 } } }"));
+    server_.hops["n1"] = Parse<v1::TraceHopResponse>(
+        "node: 'n1' verdict: 'forwarded' target: 'tunnel' next_node: '192.0.2.2' vni: 0x800100 "
+        "frame: 'inner' steps { step: 'service' text: 'Service pay/api' }");
+    server_.hops["n2"] = Parse<v1::TraceHopResponse>(
+        "node: 'n2' verdict: 'forwarded' target: 'pod' namespace: 'pay' pod: 'api-1' "
+        "destination: '10.244.2.4'");
+  }
+
+  static v1::Resource Node(const std::string& name, const std::string& ip) {
+    return Parse<v1::Resource>("node { metadata { name: '" + name +
+                               "' } status { addresses { type: 'InternalIP' address: '" + ip +
+                               "' } } }");
+  }
+  static v1::Resource BoundPod(const std::string& name, const std::string& ns,
+                               const std::string& node, const std::string& ip) {
+    return Parse<v1::Resource>("pod { metadata { name: '" + name + "' namespace: '" + ns +
+                               "' } spec { node_name: '" + node + "' } status { pod_ip: '" + ip +
+                               "' pod_ips { ip: '" + ip + "' } } }");
+  }
+};
+
+TEST_F(TraceTest, FollowsThePacketFromNodeToNode) {
+  const Outcome outcome = Run({"trace", "shop/web", "pay/api:http"});
+
+  EXPECT_EQ(outcome.err, "");
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.out,
+            "pod shop/web: TCP 10.244.1.3:55555 -> 10.96.0.10:80 syn\n"
+            "node n1\n"
+            "  service       Service pay/api\n"
+            "node n2\n"
+            "=> delivered to pod pay/api-1 at node n2\n");
+  ASSERT_THAT(server_.hop_requests, SizeIs(2));
+  EXPECT_EQ(server_.hop_requests[0].entry(), v1::TraceHopRequest::POD);
+  EXPECT_EQ(server_.hop_requests[0].pod_address(), "10.244.1.3");
+  EXPECT_EQ(server_.hop_requests[1].node(), "n2");
+  EXPECT_EQ(server_.hop_requests[1].entry(), v1::TraceHopRequest::TUNNEL);
+  EXPECT_EQ(server_.hop_requests[1].peer(), "192.0.2.1");
+  EXPECT_EQ(server_.hop_requests[1].vni(), 0x800100u);
+  EXPECT_EQ(server_.hop_requests[1].frame(), "inner");
+}
+
+TEST_F(TraceTest, SendersAndReceiversHaveManyNames) {
+  for (const char* from : {"pod/web", "web", "10.244.1.3"}) {
+    for (const char* to :
+         {"10.96.0.10:80", "api.pay:80", "api.pay.svc.cluster.local:http", "pay/api", "api.pay"}) {
+      const Outcome outcome = Run({"trace", from, to, "-n", "shop"});
+      EXPECT_THAT(outcome.out, HasSubstr("pod shop/web: TCP 10.244.1.3:55555 -> 10.96.0.10:80 syn"))
+          << from << " " << to << " " << outcome.err;
+    }
+  }
+  EXPECT_THAT(Run({"trace", "shop/web", "pay/api", "--proto", "udp"}).out,
+              HasSubstr("UDP 10.244.1.3:55555 -> 10.96.0.10:53"));
+  EXPECT_THAT(Run({"trace", "shop/web", "pay/api-1", "--port", "8080", "--tcp-flags", "ack",
+                   "--source-port", "7"})
+                  .out,
+              HasSubstr("TCP 10.244.1.3:7 -> 10.244.2.4:8080 ack"));
+  EXPECT_THAT(Run({"trace", "node/n1", "pay/api-1", "--proto", "icmp"}).out,
+              HasSubstr("node n1: ICMP 192.0.2.1 -> 10.244.2.4"));
+  // A node's own address is written so at the socket.
+  EXPECT_THAT(Run({"trace", "node/n1", "192.0.2.1:30080"}).out,
+              HasSubstr("TCP 192.0.2.1:55555 -> 169.254.64.4:30080"));
+  EXPECT_THAT(Run({"trace", "198.51.100.7", "192.0.2.2:30080", "--via", "n2"}).out,
+              HasSubstr("outside 198.51.100.7: TCP 198.51.100.7:55555 -> 192.0.2.2:30080"));
+  EXPECT_EQ(server_.hop_requests.back().entry(), v1::TraceHopRequest::UPLINK);
+  EXPECT_EQ(server_.hop_requests.back().node(), "n2");
+}
+
+TEST_F(TraceTest, NamesWhatIsMissing) {
+  const auto error = [&](std::vector<std::string> args) {
+    args.insert(args.begin(), "trace");
+    const Outcome outcome = Run(std::move(args));
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_EQ(outcome.out, "");
+    return outcome.err;
+  };
+  EXPECT_THAT(error({"shop/gone", "pay/api"}), HasSubstr("pods \"gone\" not found"));
+  EXPECT_THAT(error({"node/n9", "pay/api"}), HasSubstr("nodes \"n9\" not found"));
+  EXPECT_THAT(error({"shop/web", "pay/gone:80"}),
+              HasSubstr("there is no Service and no pod \"gone\" in namespace \"pay\""));
+  EXPECT_THAT(error({"shop/web", "pay/api:smtp"}), HasSubstr("no port named \"smtp\""));
+  EXPECT_THAT(error({"shop/web", "pay/peers"}), HasSubstr("headless"));
+  EXPECT_THAT(error({"shop/web", "pay/api-1"}), HasSubstr("which port?"));
+  EXPECT_THAT(error({"shop/web", "10.96.0.10:99999"}), HasSubstr("\"99999\" is no port"));
+  EXPECT_THAT(error({"shop/web", "pay/api", "--proto", "sctp"}), HasSubstr("--proto: \"sctp\""));
+  EXPECT_THAT(error({"shop/web", "pay/api", "--tcp-flags", "x"}), HasSubstr("--tcp-flags"));
+  EXPECT_THAT(error({"shop/web", "pay/api", "-6"}), HasSubstr("no IPv6 address"));
+  EXPECT_THAT(error({"198.51.100.7", "10.96.0.10:80"}), HasSubstr("--via NODE"));
+  EXPECT_THAT(error({"198.51.100.7", "10.96.0.10:80", "--via", "n9"}), HasSubstr("\"n9\""));
+  EXPECT_THAT(error({"shop/web"}), HasSubstr("give TO"));
+  EXPECT_THAT(error({"shop/web", "pay/api", "-o", "xml"}), HasSubstr("\"xml\""));
+}
+
+TEST_F(TraceTest, SaysWhereAndWhyAPacketIsDropped) {
+  server_.hops["n2"] = Parse<v1::TraceHopResponse>(
+      "node: 'n2' verdict: 'dropped' reason: 'isolation' steps { step: 'isolation' text: 'no' }");
+
+  const Outcome outcome = Run({"trace", "shop/web", "pay/api:80", "-o", "json"});
+
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.out, HasSubstr("\"text\": \"dropped at node n2 (isolation)\""));
+  EXPECT_THAT(outcome.out, HasSubstr("\"verdict\": \"dropped\""));
+  EXPECT_THAT(outcome.out, HasSubstr("\"step\": \"service\""));
+}
+
+TEST_F(TraceTest, TracesEachPacketOfACapture) {
+  const std::string path = ::testing::TempDir() + "trace_test.pcap";
+  std::string file("\xd4\xc3\xb2\xa1\2\0\4\0\0\0\0\0\0\0\0\0\xff\xff\0\0\1\0\0\0", 24);
+  const std::string packet("\1\0\0\0\2\0\0\0\4\0\0\0\4\0\0\0abcd", 20);
+  std::ofstream(path, std::ios::binary) << file << packet << packet;
+
+  Outcome outcome = Run({"trace", "shop/web", "--pcap", path});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("packet 1: "));
+  EXPECT_THAT(outcome.out, HasSubstr("packet 2: "));
+  ASSERT_THAT(server_.hop_requests, SizeIs(4));
+  EXPECT_EQ(server_.hop_requests[2].frame(), "abcd");
+
+  std::ofstream(path, std::ios::binary) << file << packet << packet.substr(0, 18);
+  outcome = Run({"trace", "shop/web", "--pcap", path});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("packet 2 is not whole"));
+  std::remove(path.c_str());
+  EXPECT_THAT(Run({"trace", "shop/web", "--pcap", path}).err, HasSubstr("cannot read"));
+  EXPECT_THAT(Run({"trace", "shop/web", "pay/api", "--pcap", path}).err, HasSubstr("--pcap"));
+}
+
+}  // namespace
+}  // namespace mesh::cli
