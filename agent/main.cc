@@ -20,8 +20,10 @@
 #include "agent/agent.h"
 #include "agent/cri/grpc_cri_client.h"
 #include "agent/metrics.h"
+#include "agent/network/listeners.h"
 #include "agent/network/network.h"
 #include "agent/network/node_address.h"
+#include "agent/network/prober.h"
 #include "agent/node_info.h"
 #include "agent/node_service.h"
 #include "common/ip_address.h"
@@ -202,6 +204,17 @@ int Main(Flags flags) {
   hooks.trace_hop = [&network](const v1::TraceHopRequest& request) {
     return (*network)->TraceHop(request);
   };
+  hooks.list_listeners = [&network](
+                             const std::string& ns,
+                             const std::string& pod) -> absl::StatusOr<v1::ListListenersResponse> {
+    ASSIGN_OR_RETURN(const std::string netns, (*network)->PodNetns(ns, pod));
+    return LoadListeners(netns);
+  };
+  Prober prober(
+      {.netns = [&network](const std::string& ns,
+                           const std::string& pod) { return (*network)->PodNetns(ns, pod); },
+       .name_server = [&network] { return (*network)->PodNameServer(); }});
+  hooks.probe = [&prober](const v1::ProbeRequest& request) { return prober.Run(request); };
   const std::string host = flags.listen.substr(0, flags.listen.rfind(':'));
   options.agent_endpoint = flags.listen;
   if (host == "0.0.0.0" || host.empty()) {

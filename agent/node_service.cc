@@ -18,6 +18,7 @@
 #include "agent/pods/log_reader.h"
 #include "common/status.h"
 #include "mesh/v1/node.grpc.pb.h"
+#include "nlohmann/json.hpp"
 
 namespace mesh::agent {
 namespace {
@@ -275,7 +276,39 @@ class Service : public v1::NodeService::WithCallbackMethod_Exec<v1::NodeService:
     return ToGrpc(out.status());
   }
 
+  grpc::Status ListListeners(grpc::ServerContext*, const v1::ListListenersRequest* request,
+                             v1::ListListenersResponse* response) override {
+    auto listeners = hooks_.list_listeners(request->namespace_(), request->pod());
+    if (listeners.ok()) *response = *std::move(listeners);
+    return ToGrpc(listeners.status());
+  }
+
+  grpc::Status Probe(grpc::ServerContext*, const v1::ProbeRequest* request,
+                     v1::ProbeResponse* response) override {
+    auto answer = request->has_facts() ? Facts() : hooks_.probe(*request);
+    if (answer.ok()) *response = *std::move(answer);
+    return ToGrpc(answer.status());
+  }
+
  private:
+  // The runtime's configuration is JSON inside a text; the image is one word of it.
+  absl::StatusOr<v1::ProbeResponse> Facts() {
+    absl::Notification answered;
+    absl::StatusOr<cri::StatusResponse> status;
+    hooks_.cri->VerboseStatus([&](absl::StatusOr<cri::StatusResponse> answer) {
+      status = std::move(answer);
+      answered.Notify();
+    });
+    answered.WaitForNotification();
+    RETURN_IF_ERROR(status.status());
+    v1::ProbeResponse out;
+    if (const auto config = status->info().find("config"); config != status->info().end()) {
+      const auto json = nlohmann::json::parse(config->second, nullptr, false);
+      if (json.is_object()) out.set_sandbox_image(json.value("sandboxImage", ""));
+    }
+    return out;
+  }
+
   absl::Status ServeLogs(grpc::ServerContext* context, const v1::LogsRequest& request,
                          grpc::ServerWriter<v1::LogsChunk>* writer) {
     ASSIGN_OR_RETURN(const Target target, FindTarget(*hooks_.directory(), request.namespace_(),

@@ -49,6 +49,8 @@ class CriClient {
 
   virtual void Version(Done<cri::VersionResponse> done) = 0;
   virtual void Status(Done<cri::StatusResponse> done) = 0;
+  // With `info`.
+  virtual void VerboseStatus(Done<cri::StatusResponse> done) { Status(std::move(done)); }
 
   // Empty uid: of all pods.
   virtual void ListSandboxes(const std::string& pod_uid,

@@ -179,6 +179,12 @@ class GrpcCriClient : public CriClient {
     Runtime(&cri::RuntimeService::Stub::async_interface::Version, cri::VersionRequest(),
             kReadTimeout, Whole<cri::VersionResponse>(std::move(done)));
   }
+  void VerboseStatus(Done<cri::StatusResponse> done) override {
+    cri::StatusRequest request;
+    request.set_verbose(true);
+    Runtime(&cri::RuntimeService::Stub::async_interface::Status, request, kReadTimeout,
+            Whole<cri::StatusResponse>(std::move(done)));
+  }
   void Status(Done<cri::StatusResponse> done) override {
     Runtime(&cri::RuntimeService::Stub::async_interface::Status, cri::StatusRequest(), kReadTimeout,
             Whole<cri::StatusResponse>(std::move(done)));

@@ -125,6 +125,16 @@ class NetworkImpl : public Network {
     on_pod_warning_ = std::move(told);
   }
 
+  absl::StatusOr<std::string> PodNetns(const std::string& ns, const std::string& pod) override {
+    absl::StatusOr<std::string> out = Network::PodNetns(ns, pod);
+    Call([&] {
+      if (attachments_ == nullptr) return;
+      for (const auto& [key, attachment] : attachments_->all())
+        if (attachment.ns == ns && attachment.pod == pod) out = attachment.netns;
+    });
+    return out;
+  }
+
   v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest& request) override {
     if (request.table() == v1::DATAPLANE_TABLE_PROGRAM && request.measure_ms() != 0)
       return MeasurePrograms(request);

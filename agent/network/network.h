@@ -94,6 +94,11 @@ class Network {
   virtual void OnPodWarning(PodWarning) {}
   // Blocks up to some ten milliseconds, which it takes to count the rows of large maps.
   virtual NetworkFigures Figures() { return {}; }
+  // The network namespace of a pod of this node, as the container runtime gave it. NOT_FOUND: it
+  // has none (yet).
+  virtual absl::StatusOr<std::string> PodNetns(const std::string& ns, const std::string& pod) {
+    return absl::NotFoundError("pod " + ns + "/" + pod + " has no network on this node");
+  }
   // Rows of the kernel maps, with the names known from the state. Blocks up to some milliseconds.
   virtual v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest& request) = 0;
   // What becomes of a packet here. FAILED_PRECONDITION until the dataplane is set up; NOT_FOUND: no
