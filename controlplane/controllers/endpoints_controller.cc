@@ -20,7 +20,8 @@ constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
 
 std::string ProtocolOf(const std::string& protocol) { return protocol.empty() ? "TCP" : protocol; }
 
-// 0 when the pod has no port of that name.
+}  // namespace
+
 int32_t ResolvePort(const v1::ServicePort& port, const v1::Pod& pod) {
   if (!port.target_port().has_string_value())
     return port.target_port().has_int_value() && port.target_port().int_value() != 0
@@ -34,6 +35,8 @@ int32_t ResolvePort(const v1::ServicePort& port, const v1::Pod& pod) {
   }
   return 0;
 }
+
+namespace {
 
 PortSet ResolvePorts(const v1::Service& service, const v1::Pod& pod) {
   PortSet out;

@@ -12,6 +12,7 @@
 #include "api/schema/schema.h"
 #include "common/status.h"
 #include "common/version.h"
+#include "controlplane/inspect/why.h"
 #include "controlplane/rpc/node_proxy.h"
 #include "controlplane/rpc/status.h"
 #include "controlplane/rpc/watch_reactor.h"
@@ -230,6 +231,43 @@ grpc::ServerUnaryReactor* ControlService::TraceHop(grpc::CallbackServerContext* 
                                                    v1::TraceHopResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   ProxyTraceHop(channels_, *request, Answer(reactor, response));
+  return reactor;
+}
+
+namespace {
+
+absl::StatusOr<v1::WhyResponse> AnswerOf(absl::StatusOr<WhyAnswer> answer) {
+  if (!answer.ok()) return answer.status();
+  return std::move(answer->response);
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* ControlService::Why(grpc::CallbackServerContext* context,
+                                              const v1::WhyRequest* request,
+                                              v1::WhyResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  loop_.Post([this, reactor, request, response] {
+    auto answer = controlplane::Why(cache_.state(), *request, {}, loop_.Now());
+    if (!answer.ok() || answer->wanted.empty()) {
+      return Answer(reactor, response)(AnswerOf(std::move(answer)));
+    }
+    // Once more, with what only the nodes know.
+    GatherListeners(channels_, answer->wanted, [=, this](ListenersByPod known) {
+      loop_.Post([=, this, known = std::move(known)] {
+        Answer(reactor,
+               response)(AnswerOf(controlplane::Why(cache_.state(), *request, known, loop_.Now())));
+      });
+    });
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ControlService::Probe(grpc::CallbackServerContext* context,
+                                                const v1::ProbeRequest* request,
+                                                v1::ProbeResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  ProxyProbe(channels_.ForNode(request->node()), *request, Answer(reactor, response));
   return reactor;
 }
 

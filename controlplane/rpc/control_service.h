@@ -55,6 +55,11 @@ class ControlService : public v1::Control::CallbackService {
   grpc::ServerUnaryReactor* TraceHop(grpc::CallbackServerContext* context,
                                      const v1::TraceHopRequest* request,
                                      v1::TraceHopResponse* response) override;
+  grpc::ServerUnaryReactor* Why(grpc::CallbackServerContext* context, const v1::WhyRequest* request,
+                                v1::WhyResponse* response) override;
+  grpc::ServerUnaryReactor* Probe(grpc::CallbackServerContext* context,
+                                  const v1::ProbeRequest* request,
+                                  v1::ProbeResponse* response) override;
   grpc::ServerUnaryReactor* Version(grpc::CallbackServerContext* context,
                                     const v1::VersionRequest* request,
                                     v1::VersionResponse* response) override;

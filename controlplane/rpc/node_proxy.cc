@@ -307,6 +307,85 @@ void ProxyTraceHop(NodeChannels& channels, const v1::TraceHopRequest& request,
       });
 }
 
+namespace {
+
+// One ListListeners to each of some pods; the last answer completes it.
+struct ListenersGathering {
+  struct Part {
+    grpc::ClientContext context;
+    v1::ListListenersRequest request;
+    v1::ListListenersResponse response;
+  };
+
+  void PartDone(const ObjectKey& pod, absl::StatusOr<v1::ListListenersResponse> answer) {
+    {
+      absl::MutexLock lock(&mutex);
+      answers.insert_or_assign(pod, std::move(answer));
+      if (answers.size() < count) return;
+    }
+    done(std::move(answers));
+  }
+
+  size_t count = 0;
+  std::map<ObjectKey, Part> parts;
+  absl::Mutex mutex;
+  ListenersByPod answers;
+  std::function<void(ListenersByPod)> done;
+};
+
+}  // namespace
+
+void GatherListeners(NodeChannels& channels, const std::set<ObjectKey>& pods,
+                     std::function<void(ListenersByPod)> done) {
+  if (pods.empty()) return done({});
+  auto gathering = std::make_shared<ListenersGathering>();
+  gathering->count = pods.size();
+  gathering->done = std::move(done);
+  for (const ObjectKey& pod : pods) gathering->parts[pod];
+  for (const ObjectKey& pod : pods) {
+    absl::StatusOr<NodeChannels::Target> target = channels.ForPod(pod.ns, pod.name);
+    if (!target.ok()) {
+      gathering->PartDone(pod, target.status());
+      continue;
+    }
+    ListenersGathering::Part& part = gathering->parts.at(pod);
+    part.request.set_namespace_(pod.ns);
+    part.request.set_pod(pod.name);
+    part.context.set_deadline(std::chrono::system_clock::now() + kListDeadline);
+    target->stub->async()->ListListeners(
+        &part.context, &part.request, &part.response,
+        [gathering, &part, pod, target = *target](const grpc::Status& status) {
+          if (status.ok()) return gathering->PartDone(pod, std::move(part.response));
+          const grpc::Status named = NamedStatus(target.node, status);
+          gathering->PartDone(pod, absl::Status(static_cast<absl::StatusCode>(named.error_code()),
+                                                named.error_message()));
+        });
+  }
+}
+
+void ProxyProbe(absl::StatusOr<NodeChannels::Target> target, const v1::ProbeRequest& request,
+                std::function<void(absl::StatusOr<v1::ProbeResponse>)> done) {
+  if (!target.ok()) return done(target.status());
+  struct Call {
+    grpc::ClientContext context;
+    v1::ProbeRequest request;
+    v1::ProbeResponse response;
+  };
+  auto call = std::make_shared<Call>();
+  call->request = request;
+  const auto steps = std::chrono::milliseconds(
+      std::max(request.dial().timeout_ms(), 2 * request.resolve().timeout_ms()));
+  call->context.set_deadline(std::chrono::system_clock::now() + kListDeadline + steps);
+  target->stub->async()->Probe(
+      &call->context, &call->request, &call->response,
+      [call, target = *target, done = std::move(done)](const grpc::Status& status) {
+        if (status.ok()) return done(std::move(call->response));
+        const grpc::Status named = NamedStatus(target.node, status);
+        done(
+            absl::Status(static_cast<absl::StatusCode>(named.error_code()), named.error_message()));
+      });
+}
+
 grpc::ServerWriteReactor<v1::LogsChunk>* ProxyLogs(absl::StatusOr<NodeChannels::Target> target,
                                                    const v1::LogsRequest& request) {
   return new LogsProxy(std::move(target), request);

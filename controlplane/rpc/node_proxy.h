@@ -5,6 +5,8 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,5 +33,13 @@ void ProxyListDataplane(NodeChannels& channels, std::vector<std::string> nodes,
 // INVALID_ARGUMENT without a node.
 void ProxyTraceHop(NodeChannels& channels, const v1::TraceHopRequest& request,
                    std::function<void(absl::StatusOr<v1::TraceHopResponse>)> done);
+// Asks each pod's node who listens in it. Every pod has an entry, an error where there was no
+// answer.
+using ListenersByPod = std::map<ObjectKey, absl::StatusOr<v1::ListListenersResponse>>;
+void GatherListeners(NodeChannels& channels, const std::set<ObjectKey>& pods,
+                     std::function<void(ListenersByPod)> done);
+
+void ProxyProbe(absl::StatusOr<NodeChannels::Target> target, const v1::ProbeRequest& request,
+                std::function<void(absl::StatusOr<v1::ProbeResponse>)> done);
 
 }  // namespace mesh::controlplane

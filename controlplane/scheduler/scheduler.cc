@@ -43,7 +43,7 @@ class Pass {
     const Request request = RequestOf(pod.spec());
     Group& group = GroupOf(pod);
     const std::vector<HostPort> ports = HostPortsOf(pod.spec());
-    const int node = NodePortAmong(ports).empty() ? Choose(pod, request, ports, group) : -1;
+    const int node = NodePortAmong(state_, ports).empty() ? Choose(pod, request, ports, group) : -1;
     if (node < 0) {
       rejected_.push_back(&pod);
       return;
@@ -113,24 +113,6 @@ class Pass {
     return out;
   }
 
-  // A host port that every node already serves, for a Service, in words; empty: none.
-  std::string NodePortAmong(const std::vector<HostPort>& ports) const {
-    if (ports.empty()) return "";
-    for (const auto& [key, service] : state_.services) {
-      const auto clashes = [&](const HostPort& wanted) {
-        return wanted.port == service->spec().health_check_node_port() ||
-               std::ranges::any_of(service->spec().ports(), [&](const v1::ServicePort& port) {
-                 return port.node_port() == wanted.port;
-               });
-      };
-      const auto it = std::ranges::find_if(ports, clashes);
-      if (it == ports.end()) continue;
-      return fmt::format("hostPort {} is a node port of Service {} on every node", it->port,
-                         key.ToString());
-    }
-    return "";
-  }
-
   bool HasRoom(size_t i, const Request& request) const {
     return table_.cpu_used[i] + request.cpu_milli <= table_.cpu_allocatable[i] &&
            table_.memory_used[i] + request.memory_bytes <= table_.memory_allocatable[i] &&
@@ -197,7 +179,7 @@ class Pass {
   }
 
   void Reject(const v1::Pod& pod) {
-    const std::string taken = NodePortAmong(HostPortsOf(pod.spec()));
+    const std::string taken = NodePortAmong(state_, HostPortsOf(pod.spec()));
     const std::string message =
         taken.empty() ? Explain(table_, addresses_, pod.spec()).ToString()
                       : fmt::format("0/{} nodes are available: {}.", table_.size(), taken);
@@ -233,38 +215,98 @@ std::string Rejections::ToString() const {
   return fmt::format("0/{} nodes are available: {}.", nodes, list);
 }
 
+std::string NodePortAmong(const ClusterState& state, const std::vector<HostPort>& ports) {
+  if (ports.empty()) return "";
+  for (const auto& [key, service] : state.services) {
+    const auto clashes = [&, &spec = service->spec()](const HostPort& wanted) {
+      return wanted.port == spec.health_check_node_port() ||
+             std::ranges::any_of(spec.ports(), [&](const v1::ServicePort& port) {
+               return port.node_port() == wanted.port;
+             });
+    };
+    const auto it = std::ranges::find_if(ports, clashes);
+    if (it == ports.end()) continue;
+    return fmt::format("hostPort {} is a node port of Service {} on every node", it->port,
+                       key.ToString());
+  }
+  return "";
+}
+
+std::string_view SummaryOf(Obstacle::Kind kind) {
+  switch (kind) {
+    case Obstacle::Kind::kNodeName:
+      return "node(s) didn't match the requested node name";
+    case Obstacle::Kind::kNodeSelector:
+      return "node(s) didn't match Pod's node affinity/selector";
+    case Obstacle::Kind::kUnschedulable:
+      return "node(s) were unschedulable";
+    case Obstacle::Kind::kNotReady:
+      return "node(s) were not ready";
+    case Obstacle::Kind::kCpu:
+      return "Insufficient cpu";
+    case Obstacle::Kind::kMemory:
+      return "Insufficient memory";
+    case Obstacle::Kind::kPods:
+      return "Too many pods";
+    case Obstacle::Kind::kHostPort:
+      return "node(s) didn't have free ports for the requested pod ports";
+    case Obstacle::Kind::kNoAddress:
+      return "node(s) had no free pod address";
+  }
+  return "";
+}
+
+std::vector<Obstacle> ObstaclesOf(const NodeTable& table, const AddressPool& addresses,
+                                  const v1::PodSpec& spec, int node) {
+  using Kind = Obstacle::Kind;
+  std::vector<Obstacle> out;
+  const auto add = [&](Kind kind) -> Obstacle& { return out.emplace_back(Obstacle{.kind = kind}); };
+  const auto i = static_cast<size_t>(node);
+  const auto measure = [&](Kind kind, int64_t wanted, int64_t used, int64_t capacity) {
+    if (used + wanted <= capacity) return;
+    Obstacle& obstacle = add(kind);
+    obstacle.wanted = wanted;
+    obstacle.free = std::max<int64_t>(capacity - used, 0);
+    obstacle.capacity = capacity;
+  };
+  const bool named = !spec.node_name().empty();
+  if (named && spec.node_name() != table.names[i]) add(Kind::kNodeName);
+  const Labels& labels = table.nodes[i]->metadata().labels();
+  if (!MatchesLabels(spec.node_selector(), labels)) {
+    Obstacle& obstacle = add(Kind::kNodeSelector);
+    for (const auto& [key, value] : spec.node_selector()) {
+      const auto has = labels.find(key);
+      if (has == labels.end() || has->second != value)
+        obstacle.missing.push_back(fmt::format("{}={}", key, value));
+    }
+    std::ranges::sort(obstacle.missing);
+  }
+  // Who names his node has its room taken for granted.
+  if (!named) {
+    if (!table.schedulable[i]) add(Kind::kUnschedulable);
+    if (!table.ready[i]) add(Kind::kNotReady);
+    const Request request = RequestOf(spec);
+    measure(Kind::kCpu, request.cpu_milli, table.cpu_used[i], table.cpu_allocatable[i]);
+    measure(Kind::kMemory, request.memory_bytes, table.memory_used[i], table.memory_allocatable[i]);
+    measure(Kind::kPods, 1, table.pods_used[i], table.pods_allocatable[i]);
+  }
+  if (!table.HasHostPorts(node, HostPortsOf(spec))) add(Kind::kHostPort);
+  if (!addresses.HasFree(node)) add(Kind::kNoAddress);
+  return out;
+}
+
 Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v1::PodSpec& spec) {
+  // What rules a node out by itself: the rest of it is not told.
+  const auto decides = [](const Obstacle& obstacle) {
+    return obstacle.kind <= Obstacle::Kind::kNotReady;
+  };
   Rejections out;
   out.nodes = static_cast<int>(table.size());
-  const Request request = RequestOf(spec);
-  const std::vector<HostPort> ports = HostPortsOf(spec);
   for (size_t i = 0; i < table.size(); ++i) {
-    if (!spec.node_name().empty() && spec.node_name() != table.names[i]) {
-      ++out.reasons["node(s) didn't match the requested node name"];
-      continue;
+    for (const Obstacle& obstacle : ObstaclesOf(table, addresses, spec, static_cast<int>(i))) {
+      ++out.reasons[std::string(SummaryOf(obstacle.kind))];
+      if (decides(obstacle)) break;
     }
-    if (!MatchesLabels(spec.node_selector(), table.nodes[i]->metadata().labels())) {
-      ++out.reasons["node(s) didn't match Pod's node affinity/selector"];
-      continue;
-    }
-    if (spec.node_name().empty() && !table.schedulable[i]) {
-      ++out.reasons["node(s) were unschedulable"];
-      continue;
-    }
-    if (spec.node_name().empty() && !table.ready[i]) {
-      ++out.reasons["node(s) were not ready"];
-      continue;
-    }
-    if (spec.node_name().empty()) {
-      if (table.cpu_used[i] + request.cpu_milli > table.cpu_allocatable[i])
-        ++out.reasons["Insufficient cpu"];
-      if (table.memory_used[i] + request.memory_bytes > table.memory_allocatable[i])
-        ++out.reasons["Insufficient memory"];
-      if (table.pods_used[i] >= table.pods_allocatable[i]) ++out.reasons["Too many pods"];
-    }
-    if (!table.HasHostPorts(static_cast<int>(i), ports))
-      ++out.reasons["node(s) didn't have free ports for the requested pod ports"];
-    if (!addresses.HasFree(static_cast<int>(i))) ++out.reasons["node(s) had no free pod address"];
   }
   return out;
 }

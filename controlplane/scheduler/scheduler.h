@@ -6,7 +6,10 @@
 // of the same Services, then the least allocated node; the name decides between equals.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "controlplane/controllers/controller.h"
@@ -40,6 +43,33 @@ class Scheduler {
 
 // Waits for the scheduler: not placed, not finished, not on its way out.
 bool AwaitsScheduling(const v1::Pod& pod);
+
+// What one node has against one pod.
+struct Obstacle {
+  enum class Kind : uint8_t {
+    kNodeName,       // spec.nodeName is another
+    kNodeSelector,   // `missing` are the labels that it lacks
+    kUnschedulable,  // cordoned, or being deleted
+    kNotReady,
+    kCpu,  // `wanted` and `free`, in thousandths
+    kMemory,
+    kPods,
+    kHostPort,
+    kNoAddress,
+  };
+  Kind kind;
+  // Of what there is only so much: what the pod asks for, what is free and what the node has in
+  // all.
+  int64_t wanted = 0, free = 0, capacity = 0;
+  std::vector<std::string> missing;  // "disk=ssd"
+};
+// As the summary of all nodes has it: "Insufficient cpu".
+std::string_view SummaryOf(Obstacle::Kind kind);
+// Empty: the pod fits on the node.
+std::vector<Obstacle> ObstaclesOf(const NodeTable& table, const AddressPool& addresses,
+                                  const v1::PodSpec& spec, int node);
+// A host port of the pod that every node already serves, for a Service, in words; empty: none.
+std::string NodePortAmong(const ClusterState& state, const std::vector<HostPort>& ports);
 
 // Reasons of every node against one pod, on the given table.
 Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v1::PodSpec& spec);

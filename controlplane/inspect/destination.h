@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a pod means by a name or an address; private to this folder.
+#pragma once
+
+#include <string>
+
+#include "controlplane/inspect/report.h"
+
+namespace mesh::controlplane {
+
+struct Destination {
+  enum class Kind : uint8_t {
+    kNothing,  // the report says why
+    kService,
+    kPod,
+    kOutside,  // of the cluster
+  };
+  Kind kind = Kind::kNothing;
+  const v1::Service* service = nullptr;
+  const v1::Pod* pod = nullptr;
+  // Address of the Service that was named: one of its own, or one for clients outside.
+  bool external = false;
+  // The port of the Service that a node port stands for; 0: none was asked for.
+  uint32_t service_port = 0;
+};
+
+// Finds it as the resolver and the dataplane of the pod's node would, and tells how.
+Destination FindDestination(const ClusterState& state, const v1::Pod& from,
+                            const v1::WhyConnection& connection, Report* report);
+
+}  // namespace mesh::controlplane

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an answer is made of, by topic; private to this folder.
+#pragma once
+
+#include <optional>
+#include <set>
+#include <string>
+
+#include "controlplane/inspect/report.h"
+#include "controlplane/inspect/why.h"
+
+namespace mesh::controlplane {
+
+// Everything about one pod, from its place to its containers.
+void WhyPod(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report);
+// Of a pod that has no node: what each node has against it.
+void WhyPending(const ClusterState& state, const v1::Pod& pod, Report* report);
+// Of one that has: containers that do not run, or were started again.
+void WhyContainers(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report);
+// What keeps the pod from being ready, its first problem; nullopt: it is as it should be.
+std::optional<v1::Finding> ProblemOf(const ClusterState& state, const v1::Pod& pod, absl::Time now);
+// The same in one line, without the pod's own name.
+std::string OneLine(const v1::Finding& finding, const v1::Pod& pod);
+
+// A request, from the pod that asks to the sockets of those that shall answer. Pods whose sockets
+// matter and are not in `known` are added to `wanted`.
+void WhyConnection(const ClusterState& state, const v1::Pod& from,
+                   const v1::WhyConnection& connection, const Listeners& known, absl::Time now,
+                   Report* report, std::set<ObjectKey>* wanted);
+
+void WhyService(const ClusterState& state, const v1::Service& service, absl::Time now,
+                Report* report);
+
+}  // namespace mesh::controlplane

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controlplane/inspect/why.h"
+
+#include <utility>
+
+#include "controlplane/controllers/objects.h"
+#include "controlplane/inspect/topics.h"
+#include "fmt/format.h"
+
+namespace mesh::controlplane {
+
+absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const v1::WhyRequest& request,
+                              const Listeners& known, absl::Time now) {
+  Report report;
+  std::set<ObjectKey> wanted;
+  switch (request.subject_case()) {
+    case v1::WhyRequest::kPod: {
+      const v1::WhyObject& name = request.pod();
+      const v1::Pod* pod = FindObject(state.pods, {name.namespace_(), name.name()});
+      if (pod == nullptr)
+        return absl::NotFoundError(fmt::format("pods \"{}\" not found", name.name()));
+      WhyPod(state, *pod, now, &report);
+      break;
+    }
+    case v1::WhyRequest::kService: {
+      const v1::WhyObject& name = request.service();
+      const v1::Service* service = FindObject(state.services, {name.namespace_(), name.name()});
+      if (service == nullptr)
+        return absl::NotFoundError(fmt::format("services \"{}\" not found", name.name()));
+      WhyService(state, *service, now, &report);
+      break;
+    }
+    case v1::WhyRequest::kConnection: {
+      const v1::WhyConnection& connection = request.connection();
+      const v1::WhyObject& name = connection.from();
+      const v1::Pod* pod = FindObject(state.pods, {name.namespace_(), name.name()});
+      if (pod == nullptr)
+        return absl::NotFoundError(fmt::format("pods \"{}\" not found", name.name()));
+      if (connection.host().empty() && connection.to().name().empty())
+        return absl::InvalidArgumentError("connection.host: Required value");
+      WhyConnection(state, *pod, connection, known, now, &report, &wanted);
+      break;
+    }
+    default:
+      return absl::InvalidArgumentError("subject: Required value");
+  }
+  return WhyAnswer{.response = report.Take(), .wanted = std::move(wanted)};
+}
+
+}  // namespace mesh::controlplane

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What keeps a pod from running or a Service from having backends, and the smallest change that
+// ends it: reasoned from the objects, with the scheduler's and the controllers' own functions.
+// Pure.
+#pragma once
+
+#include <map>
+#include <set>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "controlplane/state/cluster_state.h"
+#include "mesh/v1/why.pb.h"
+
+namespace mesh::controlplane {
+
+// Who listens in pods, as their nodes have answered.
+using Listeners = std::map<ObjectKey, absl::StatusOr<v1::ListListenersResponse>>;
+
+struct WhyAnswer {
+  v1::WhyResponse response;
+  // Pods whose sockets matter and are not in `known`: the answer is better with them.
+  std::set<ObjectKey> wanted;
+};
+
+// NOT_FOUND when the object is not there; INVALID_ARGUMENT when the request names none.
+absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const v1::WhyRequest& request,
+                              const Listeners& known, absl::Time now);
+
+}  // namespace mesh::controlplane

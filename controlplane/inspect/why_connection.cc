@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: Apache-2.0
+// A request, hop by hop: who asks, what the name means, the Service's port and its backends, the
+// nodes, the isolation of namespaces, and the socket that shall answer.
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/ip_address.h"
+#include "controlplane/controllers/endpoints_controller.h"
+#include "controlplane/controllers/objects.h"
+#include "controlplane/inspect/destination.h"
+#include "controlplane/inspect/topics.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace mesh::controlplane {
+namespace {
+
+constexpr size_t kMostBackends = 8;  // looked into one by one
+constexpr char kIsolation[] = "mesh.io/isolation";
+
+// Who may answer, and where.
+struct Backend {
+  const v1::Pod* pod = nullptr;  // null: an address that is no pod's
+  std::string address;
+  uint32_t port = 0;
+};
+
+class Walk {
+ public:
+  Walk(const ClusterState& state, const v1::Pod& from, const v1::WhyConnection& connection,
+       const Listeners& known, absl::Time now, Report* report, std::set<ObjectKey>* wanted)
+      : state_(state),
+        from_(from),
+        connection_(connection),
+        protocol_(connection.protocol().empty() ? "TCP" : connection.protocol()),
+        known_(known),
+        now_(now),
+        report_(report),
+        wanted_(wanted) {}
+
+  void Tell() {
+    if (const auto problem = ProblemOf(state_, from_, now_)) {
+      v1::Finding& finding = report_->Problem(
+          PodTitle(from_), "the pod that asks: " + OneLine(*problem, from_),
+          Report::Remedies(problem->remedies().begin(), problem->remedies().end()));
+      if (problem->has_logs()) *finding.mutable_logs() = problem->logs();
+    } else {
+      report_->Ok(PodTitle(from_), fmt::format("runs on node {}", from_.spec().node_name()));
+    }
+    const Destination to = FindDestination(state_, from_, connection_, report_);
+    switch (to.kind) {
+      case Destination::Kind::kNothing:
+        return;
+      case Destination::Kind::kOutside:
+        Network(from_.spec().node_name());
+        return;
+      case Destination::Kind::kPod:
+        Direct(*to.pod);
+        return;
+      case Destination::Kind::kService:
+        Through(to);
+    }
+  }
+
+ private:
+  void Direct(const v1::Pod& pod) {
+    if (const auto problem = ProblemOf(state_, pod, now_)) {
+      v1::Finding& finding = report_->Problem(
+          PodTitle(pod), OneLine(*problem, pod),
+          Report::Remedies(problem->remedies().begin(), problem->remedies().end()));
+      if (problem->has_logs()) *finding.mutable_logs() = problem->logs();
+      if (!IsBound(pod)) return;
+    }
+    Backend backend{.pod = &pod, .address = pod.status().pod_ip(), .port = connection_.port()};
+    if (backend.port == 0) {
+      for (const v1::Container& container : pod.spec().containers())
+        for (const v1::ContainerPort& port : container.ports())
+          if (backend.port == 0) backend.port = static_cast<uint32_t>(port.container_port());
+      if (backend.port == 0) {
+        report_->Problem(PodTitle(pod), "no port was asked for, and its containers name none",
+                         {"say which: NAME:PORT"});
+        return;
+      }
+    }
+    Network(from_.spec().node_name());
+    Reach(backend, nullptr, "");
+  }
+
+  void Through(const Destination& to) {
+    const v1::Service& service = *to.service;
+    const std::string title = ServiceTitle(service);
+    if (service.spec().type() == "ExternalName") {
+      report_->Note(title, fmt::format("is another name of {}, outside of what is looked at",
+                                       service.spec().external_name()));
+      return;
+    }
+    if (service.spec().cluster_ip() == "None") return Headless(service);
+    const v1::ServicePort* port = FindPort(to);
+    if (port == nullptr) return;
+    if (service.spec().cluster_ip().empty()) {
+      report_->Problem(title, "has no ClusterIP yet");
+      return;
+    }
+    std::vector<Backend> backends = BackendsOf(service, port);
+    if (backends.empty()) {
+      report_->Problem(title, fmt::format("port {} has no backend that may get requests: they are "
+                                          "refused at once",
+                                          port->port()));
+      WhyService(state_, service, now_, report_);
+      return;
+    }
+    const std::string& policy = to.external ? service.spec().external_traffic_policy()
+                                            : service.spec().internal_traffic_policy();
+    if (policy == "Local") {
+      const std::string& node = from_.spec().node_name();
+      std::erase_if(backends, [&](const Backend& backend) {
+        return backend.pod == nullptr || backend.pod->spec().node_name() != node;
+      });
+      if (backends.empty() && !to.external) {
+        report_->Problem(title,
+                         fmt::format("internalTrafficPolicy is Local, and node {} has no ready "
+                                     "backend: requests of its pods are refused",
+                                     node),
+                         {"set spec.internalTrafficPolicy to Cluster",
+                          fmt::format("run one of its pods on node {}", node)});
+        return;
+      }
+      if (backends.empty()) backends = BackendsOf(service, port);
+    }
+    report_->Ok(title, fmt::format("port {} has {} backend{} that may get requests", port->port(),
+                                   backends.size(), backends.size() == 1 ? "" : "s"));
+    Network(from_.spec().node_name());
+    for (size_t i = 0; i < backends.size() && i < kMostBackends; ++i)
+      Reach(backends[i], &service, PortText(*port));
+    if (backends.size() > kMostBackends)
+      report_->Note(title, fmt::format("{} more backends were not looked into",
+                                       backends.size() - kMostBackends));
+  }
+
+  // The name answers with the pods' addresses: no port is translated.
+  void Headless(const v1::Service& service) {
+    std::vector<Backend> backends = BackendsOf(service, nullptr);
+    if (backends.empty()) {
+      report_->Problem(ServiceTitle(service),
+                       "is headless and has no ready endpoint: its name has "
+                       "no address");
+      WhyService(state_, service, now_, report_);
+      return;
+    }
+    report_->Ok(ServiceTitle(service),
+                fmt::format("is headless: the name stands for {} pod{}, at the port that was asked "
+                            "for",
+                            backends.size(), backends.size() == 1 ? "" : "s"));
+    Network(from_.spec().node_name());
+    for (size_t i = 0; i < backends.size() && i < kMostBackends; ++i) {
+      if (connection_.port() != 0) backends[i].port = connection_.port();
+      Reach(backends[i], nullptr, "");
+    }
+  }
+
+  static std::string PortText(const v1::ServicePort& port) {
+    return fmt::format("port {}{}", port.port(),
+                       port.name().empty() ? "" : fmt::format(" ({})", port.name()));
+  }
+
+  static std::string ProtocolOf(const std::string& protocol) {
+    return protocol.empty() ? "TCP" : protocol;
+  }
+
+  const v1::ServicePort* FindPort(const Destination& to) {
+    const v1::Service& service = *to.service;
+    const auto wanted =
+        static_cast<int32_t>(to.service_port != 0 ? to.service_port : connection_.port());
+    if (wanted == 0 && !service.spec().ports().empty()) return &service.spec().ports(0);
+    Report::Remedies remedies;
+    std::vector<std::string> has;
+    for (const v1::ServicePort& port : service.spec().ports()) {
+      if (port.port() == wanted && ProtocolOf(port.protocol()) == protocol_) return &port;
+      has.push_back(fmt::format("{} {}", ProtocolOf(port.protocol()), PortText(port).substr(5)));
+      if (port.port() == wanted)
+        remedies.push_back(fmt::format("ask with {}: port {} is served for it",
+                                       ProtocolOf(port.protocol()), wanted));
+      const bool is_target =
+          port.target_port().int_value() == wanted ||
+          std::ranges::any_of(
+              state_.PodsWith(service.metadata().namespace_(), service.spec().selector()),
+              [&](const v1::Pod* pod) { return ResolvePort(port, *pod) == wanted; });
+      if (port.port() != wanted && is_target)
+        remedies.push_back(fmt::format("ask port {}: {} is its targetPort", port.port(), wanted));
+    }
+    if (remedies.empty() && !service.spec().ports().empty())
+      remedies.push_back(fmt::format("ask port {}", service.spec().ports(0).port()));
+    remedies.push_back(
+        fmt::format("add port {} to spec.ports of {}", wanted, ServiceTitle(service)));
+    report_->Problem(
+        ServiceTitle(service),
+        fmt::format("does not serve {} {}; it serves {}", protocol_, wanted, fmt::join(has, ", ")),
+        remedies);
+    return nullptr;
+  }
+
+  // Those that may get new flows; of any port when `port` is null.
+  std::vector<Backend> BackendsOf(const v1::Service& service, const v1::ServicePort* port) const {
+    std::map<std::string, Backend> out;  // one for both families
+    for (const v1::EndpointSlice* slice : state_.SlicesOf(KeyOfMeta(service.metadata()))) {
+      uint32_t number = 0;
+      for (const v1::EndpointPort& own : slice->ports())
+        if (port == nullptr ||
+            (own.name() == port->name() && ProtocolOf(own.protocol()) == protocol_))
+          number = static_cast<uint32_t>(own.port());
+      if (number == 0 && port != nullptr) continue;
+      for (const v1::Endpoint& endpoint : slice->endpoints()) {
+        if (endpoint.addresses().empty()) continue;
+        if (endpoint.conditions().has_ready() && !endpoint.conditions().ready()) continue;
+        const v1::Pod* pod = nullptr;
+        if (endpoint.target_ref().kind() == "Pod")
+          pod = FindObject(state_.pods,
+                           {service.metadata().namespace_(), endpoint.target_ref().name()});
+        const std::string& address = endpoint.addresses(0);
+        out.emplace(pod == nullptr ? address : pod->metadata().name(),
+                    Backend{.pod = pod, .address = address, .port = number});
+      }
+    }
+    std::vector<Backend> list;
+    for (auto& [name, backend] : out) list.push_back(std::move(backend));
+    return list;
+  }
+
+  // Whether the node forwards at all; once for each node.
+  void Network(const std::string& name) {
+    if (!seen_nodes_.insert(name).second) return;
+    const v1::Node* node = FindObject(state_.nodes, {"", name});
+    if (node == nullptr) {
+      report_->Problem("node " + name, "does not exist any more");
+      return;
+    }
+    if (!IsNodeHeard(state_, name)) {
+      report_->Problem("node " + name, "is silent: its machine, its mesh-agent or its link is down",
+                       {fmt::format("bring node {} back", name)});
+      return;
+    }
+    const v1::Condition* network = FindCondition(node->status().conditions(), "NetworkReady");
+    if (network != nullptr && network->status() != "True") {
+      report_->Problem("node " + name, fmt::format("its dataplane is not programmed: {} {}",
+                                                   network->reason(), network->message()));
+    } else if (network != nullptr && !network->message().empty()) {
+      report_->Note("node " + name, network->message());
+    }
+  }
+
+  // One pod that may answer. `service`: what the request came through; null: none.
+  void Reach(const Backend& backend, const v1::Service* service, const std::string& service_port) {
+    if (backend.pod == nullptr) {
+      report_->Note("address " + backend.address,
+                    "is no pod of this namespace: it is not looked into");
+      return;
+    }
+    Network(backend.pod->spec().node_name());
+    Isolation(*backend.pod, service);
+    Socket(backend, service, service_port);
+  }
+
+  void Isolation(const v1::Pod& to, const v1::Service* service) {
+    const std::string& ns = to.metadata().namespace_();
+    if (ns == from_.metadata().namespace_() || !told_isolation_.insert(ns).second) return;
+    const v1::Namespace* object = FindObject(state_.namespaces, {"", ns});
+    std::string mode;
+    if (object != nullptr) {
+      const auto it = object->metadata().annotations().find(kIsolation);
+      if (it != object->metadata().annotations().end()) mode = it->second;
+    }
+    if (mode == "open") {
+      report_->Ok("namespace " + ns, "is open to other namespaces");
+      return;
+    }
+    const bool by_own_service = service != nullptr && service->metadata().namespace_() == ns;
+    if (mode != "closed" && by_own_service) {
+      report_->Ok("namespace " + ns, "admits what comes through its own Services");
+      return;
+    }
+    Report::Remedies remedies = {
+        fmt::format("annotate namespace {} with {}: open", ns, kIsolation)};
+    if (mode == "closed") {
+      remedies.push_back(
+          fmt::format("remove {} of namespace {}: its Services are then open", kIsolation, ns));
+    } else {
+      remedies.insert(remedies.begin(),
+                      fmt::format("ask a Service of namespace {} instead of the pod", ns));
+    }
+    report_->Problem(
+        "namespace " + ns,
+        mode == "closed"
+            ? fmt::format("is closed ({}): no other namespace gets in, {} is dropped there",
+                          kIsolation, from_.metadata().namespace_())
+            : fmt::format("admits other namespaces through its Services only: a request of "
+                          "namespace {} straight to a pod is dropped there",
+                          from_.metadata().namespace_()),
+        remedies);
+  }
+
+  // Whether a program waits at the port.
+  void Socket(const Backend& backend, const v1::Service* service, const std::string& service_port) {
+    const ObjectKey key = KeyOfMeta(backend.pod->metadata());
+    const std::string title = PodTitle(*backend.pod);
+    const auto it = known_.find(key);
+    if (it == known_.end()) {
+      wanted_->insert(key);
+      report_->Unknown(title, "its sockets were not looked at");
+      return;
+    }
+    if (!it->second.ok()) {
+      report_->Unknown(title, fmt::format("its sockets could not be looked at: {}",
+                                          std::string(it->second.status().message())));
+      return;
+    }
+    std::vector<std::string> loopback;
+    std::set<uint32_t> others;
+    for (const v1::Listener& listener : it->second->listeners()) {
+      if (listener.protocol() != protocol_) continue;
+      const bool local = listener.address() == "::1" || listener.address().starts_with("127.");
+      if (listener.port() != backend.port) {
+        if (!local) others.insert(listener.port());
+        continue;
+      }
+      if (!local) {
+        report_->Ok(title, fmt::format("listens on {} {}", protocol_, backend.port));
+        return;
+      }
+      loopback.push_back(listener.address());
+    }
+    if (!loopback.empty()) {
+      report_->Problem(title,
+                       fmt::format("listens on {} {} at {} only: nobody but the pod itself gets "
+                                   "there",
+                                   protocol_, backend.port, loopback.front()),
+                       {"let the program listen on 0.0.0.0 or ::"});
+      return;
+    }
+    Report::Remedies remedies;
+    if (!others.empty() && service != nullptr)
+      remedies.push_back(fmt::format("set targetPort of {} of {} to {}", service_port,
+                                     ServiceTitle(*service), *others.begin()));
+    if (!others.empty() && service == nullptr)
+      remedies.push_back(fmt::format("ask port {}", *others.begin()));
+    remedies.push_back(fmt::format("let the program of {} listen on {} {}",
+                                   TemplateTitle(state_, *backend.pod), protocol_, backend.port));
+    report_->Problem(
+        title,
+        fmt::format("nothing listens on {} {}{}", protocol_, backend.port,
+                    others.empty() ? fmt::format("; it listens on no {} port at all", protocol_)
+                                   : fmt::format("; it listens on {}", fmt::join(others, ", "))),
+        remedies);
+  }
+
+  const ClusterState& state_;
+  const v1::Pod& from_;
+  const v1::WhyConnection& connection_;
+  const std::string protocol_;
+  const Listeners& known_;
+  const absl::Time now_;
+  Report* const report_;
+  std::set<ObjectKey>* const wanted_;
+  std::set<std::string> seen_nodes_, told_isolation_;
+};
+
+}  // namespace
+
+void WhyConnection(const ClusterState& state, const v1::Pod& from,
+                   const v1::WhyConnection& connection, const Listeners& known, absl::Time now,
+                   Report* report, std::set<ObjectKey>* wanted) {
+  Walk(state, from, connection, known, now, report, wanted).Tell();
+}
+
+}  // namespace mesh::controlplane

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/str_split.h"
+#include "common/ip_address.h"
+#include "controlplane/controllers/objects.h"
+#include "controlplane/inspect/destination.h"
+#include "fmt/format.h"
+
+namespace mesh::controlplane {
+namespace {
+
+// Letters to change, add or leave out, up to `limit`.
+size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t above = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+// The one that may have been meant; empty: none is near.
+std::string Nearest(const std::string& name, const std::vector<std::string>& names) {
+  std::string best;
+  size_t best_distance = std::max<size_t>(name.size() / 3, 1) + 1;
+  for (const std::string& candidate : names) {
+    const size_t distance = EditDistance(name, candidate);
+    if (distance >= best_distance) continue;
+    best_distance = distance;
+    best = candidate;
+  }
+  return best;
+}
+
+class Finder {
+ public:
+  Finder(const ClusterState& state, const v1::Pod& from, const v1::WhyConnection& connection,
+         Report* report)
+      : state_(state),
+        from_(from),
+        connection_(connection),
+        report_(report),
+        title_(PodTitle(from)) {}
+
+  Destination Find() {
+    if (connection_.has_to())
+      return Object(connection_.to().namespace_(), connection_.to().name(), true);
+    const auto ip = IpAddress::Parse(connection_.host());
+    return ip.ok() ? Address(*ip) : Name(connection_.host());
+  }
+
+ private:
+  static Destination Of(const v1::Service& service, bool external = false) {
+    return {.kind = Destination::Kind::kService, .service = &service, .external = external};
+  }
+
+  Destination Name(std::string host) {
+    if (host.ends_with('.')) host.pop_back();
+    const std::vector<std::string> labels = absl::StrSplit(host, '.');
+    const auto is_cluster = [&](size_t at) { return labels.size() > at && labels[at] == "svc"; };
+    if (labels.size() == 1) return Object(from_.metadata().namespace_(), labels[0], false);
+    if (is_cluster(3)) return PodOfHeadless(labels[0], labels[1], labels[2]);
+    if (is_cluster(2) || (labels.size() == 2 && state_.namespaces.contains({"", labels[1]})))
+      return Object(labels[1], labels[0], false);
+    if (labels.size() == 2) {
+      std::vector<std::string> names;
+      for (const auto& [key, ns] : state_.namespaces) names.push_back(key.name);
+      if (const std::string near = Nearest(labels[1], names); !near.empty())
+        report_->Note(title_, fmt::format("there is no namespace {}; {} is near", labels[1], near));
+    }
+    report_->Note(title_, fmt::format("{} is no name of the cluster: the node's own name servers "
+                                      "are asked, and what they say is not looked at",
+                                      host));
+    return {.kind = Destination::Kind::kOutside};
+  }
+
+  Destination Object(const std::string& ns, const std::string& name, bool or_pod) {
+    const std::string full = fmt::format("{}/{}", ns, name);
+    if (!state_.namespaces.contains({"", ns})) {
+      std::vector<std::string> names;
+      for (const auto& [key, object] : state_.namespaces) names.push_back(key.name);
+      const std::string near = Nearest(ns, names);
+      report_->Problem(title_, fmt::format("asks for {}, and there is no namespace {}", full, ns),
+                       near.empty() ? Report::Remedies{}
+                                    : Report::Remedies{fmt::format("ask for {}.{}", name, near)});
+      return {};
+    }
+    if (const v1::Service* service = FindObject(state_.services, {ns, name})) {
+      report_->Ok(title_, fmt::format("{} is service {}", NameText(ns, name), full));
+      return Of(*service);
+    }
+    if (or_pod) {
+      if (const v1::Pod* pod = FindObject(state_.pods, {ns, name})) {
+        report_->Note(title_, fmt::format("there is no service {}: pod {} is meant, at its own "
+                                          "address",
+                                          full, full));
+        return {.kind = Destination::Kind::kPod, .pod = pod};
+      }
+    }
+    Missing(ns, name, full);
+    return {};
+  }
+
+  std::string NameText(const std::string& ns, const std::string& name) const {
+    if (!connection_.host().empty()) return connection_.host();
+    return fmt::format("{}.{}", name, ns);
+  }
+
+  void Missing(const std::string& ns, const std::string& name, const std::string& full) {
+    Report::Remedies remedies;
+    std::vector<std::string> names;
+    for (const auto& [key, service] : InNamespace(state_.services, ns)) names.push_back(key.name);
+    if (const std::string near = Nearest(name, names); !near.empty())
+      remedies.push_back(fmt::format("ask for {}.{}", near, ns));
+    for (const auto& [key, service] : state_.services)
+      if (key.name == name && key.ns != ns && remedies.size() < 3)
+        remedies.push_back(fmt::format("ask for {}.{}", name, key.ns));
+    if (state_.deployments.contains({ns, name}))
+      remedies.push_back(fmt::format("apply a Service for deployment {}", full));
+    report_->Problem(title_,
+                     fmt::format("asks for {}, and there is no service {}: the name does not "
+                                 "resolve",
+                                 NameText(ns, name), full),
+                     remedies);
+  }
+
+  // "db-0.db.shop.svc...": a pod by its hostname, below its headless Service.
+  Destination PodOfHeadless(const std::string& hostname, const std::string& name,
+                            const std::string& ns) {
+    const v1::Service* service = FindObject(state_.services, {ns, name});
+    const std::string full = fmt::format("{}/{}", ns, name);
+    if (service == nullptr) {
+      Missing(ns, name, full);
+      return {};
+    }
+    std::vector<std::string> names;
+    for (const v1::EndpointSlice* slice : state_.SlicesOf({ns, name})) {
+      for (const v1::Endpoint& endpoint : slice->endpoints()) {
+        if (!endpoint.hostname().empty()) names.push_back(endpoint.hostname());
+        if (endpoint.hostname() != hostname) continue;
+        if (const v1::Pod* pod = FindObject(state_.pods, {ns, endpoint.target_ref().name()})) {
+          report_->Ok(title_, fmt::format("{} is {}", connection_.host(), PodTitle(*pod)));
+          return {.kind = Destination::Kind::kPod, .pod = pod};
+        }
+      }
+    }
+    report_->Problem(
+        title_,
+        fmt::format("asks for {}, and no endpoint of service {} has the hostname {}{}",
+                    connection_.host(), full, hostname,
+                    names.empty() ? "" : fmt::format("; they have {}", NameList(names))),
+        {fmt::format("set spec.hostname: {} and spec.subdomain: {} of the pod", hostname, name)});
+    return {};
+  }
+
+  Destination Address(const IpAddress& ip) {
+    const std::string text = ip.ToString();
+    const StateIndex& index = state_.index();
+    if (const auto it = index.cluster_ips.find(text); it != index.cluster_ips.end())
+      return Dialled(it->second, "the ClusterIP", false);
+    if (const auto it = index.balancer_ips.find(text); it != index.balancer_ips.end())
+      return Dialled(it->second, "a load balancer address", true);
+    for (const auto& [port, service] : index.external_ports)
+      if (port.ip == text) return Dialled(service, "an external address", true);
+    for (const auto& [key, pod] : state_.pods) {
+      if (IsFinished(*pod)) continue;
+      const auto& ips = pod->status().pod_ips();
+      if (pod->status().pod_ip() != text &&
+          std::ranges::none_of(ips, [&](const v1::PodIP& own) { return own.ip() == text; }))
+        continue;
+      report_->Ok(title_, fmt::format("{} is the address of {}", text, PodTitle(*pod)));
+      return {.kind = Destination::Kind::kPod, .pod = pod.get()};
+    }
+    for (const auto& [key, node] : state_.nodes) {
+      const auto& addresses = node->status().addresses();
+      if (std::ranges::none_of(addresses, [&](const auto& own) { return own.address() == text; }))
+        continue;
+      return Node(text, key.name);
+    }
+    report_->Note(title_,
+                  fmt::format("{} is no address of the cluster: the request leaves it, from "
+                              "the address of node {}",
+                              text, from_.spec().node_name()));
+    return {.kind = Destination::Kind::kOutside};
+  }
+
+  Destination Dialled(const ObjectKey& key, std::string_view what, bool external) {
+    const v1::Service* service = FindObject(state_.services, key);
+    if (service == nullptr) return {};
+    report_->Ok(title_,
+                fmt::format("{} is {} of service {}", connection_.host(), what, key.ToString()));
+    return Of(*service, external);
+  }
+
+  Destination Node(const std::string& ip, const std::string& node) {
+    const auto port = static_cast<int32_t>(connection_.port());
+    const StateIndex& index = state_.index();
+    if (const auto it = index.node_ports.find(port); it != index.node_ports.end()) {
+      const v1::Service* service = FindObject(state_.services, it->second);
+      if (service != nullptr) {
+        Destination out = Of(*service, true);
+        for (const v1::ServicePort& own : service->spec().ports())
+          if (own.node_port() == port) out.service_port = static_cast<uint32_t>(own.port());
+        report_->Ok(title_, fmt::format("{}:{} is a node port of service {}", ip, port,
+                                        it->second.ToString()));
+        if (out.service_port != 0) return out;
+      }
+    }
+    report_->Note(title_, fmt::format("{} is node {} itself, and {} is no node port: a process of "
+                                      "the node has to answer, which is not looked at",
+                                      ip, node, port));
+    return {.kind = Destination::Kind::kOutside};
+  }
+
+  const ClusterState& state_;
+  const v1::Pod& from_;
+  const v1::WhyConnection& connection_;
+  Report* const report_;
+  const std::string title_;
+};
+
+}  // namespace
+
+Destination FindDestination(const ClusterState& state, const v1::Pod& from,
+                            const v1::WhyConnection& connection, Report* report) {
+  return Finder(state, from, connection, report).Find();
+}
+
+}  // namespace mesh::controlplane

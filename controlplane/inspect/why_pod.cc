@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "controlplane/controllers/objects.h"
+#include "controlplane/inspect/topics.h"
+#include "controlplane/scheduler/scheduler.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace mesh::controlplane {
+namespace {
+
+// What is not yet over when the grace period is.
+constexpr absl::Duration kUsualStop = absl::Seconds(5);
+
+void WhyTerminating(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report) {
+  const std::string title = PodTitle(pod);
+  const absl::Time end = ToTime(pod.metadata().deletion_timestamp());
+  std::vector<std::string> running;
+  for (const v1::ContainerStatus& status : pod.status().container_statuses())
+    if (status.state().has_running()) running.push_back(status.name());
+  const std::string& node = pod.spec().node_name();
+  if (!node.empty() && !IsNodeHeard(state, node)) {
+    report->Problem(
+        title,
+        fmt::format("is being deleted, and its node {} {}: only the node can say that the "
+                    "containers have stopped",
+                    node, state.nodes.contains({"", node}) ? "is silent" : "does not exist"),
+        {fmt::format("bring node {} back", node),
+         fmt::format("if the machine is gone for good: meshctl delete node {}", node),
+         fmt::format("meshctl delete pod {} -n {} --force", pod.metadata().name(),
+                     pod.metadata().namespace_())});
+    return;
+  }
+  const std::string when = now < end
+                               ? fmt::format("its grace period ends in {}", Elapsed(end - now))
+                               : fmt::format("its grace period ended {} ago", Elapsed(now - end));
+  if (!running.empty()) {
+    const std::string text = fmt::format("is being deleted: container {} still runs; {}",
+                                         fmt::join(running, ", "), when);
+    if (now > end + kUsualStop) {
+      report->Problem(title, text, {fmt::format("look at the container runtime of node {}", node)});
+    } else {
+      report->Note(title, text,
+                   {fmt::format("end it at once: meshctl delete pod {} -n {} --force",
+                                pod.metadata().name(), pod.metadata().namespace_())});
+    }
+    return;
+  }
+  if (!pod.metadata().finalizers().empty()) {
+    report->Problem(
+        title,
+        fmt::format("is being deleted and has stopped; it waits for who set the finalizers {}",
+                    fmt::join(pod.metadata().finalizers(), ", ")),
+        {"let their owner finish, or remove metadata.finalizers"});
+    return;
+  }
+  report->Note(title, fmt::format("is being deleted; {}", when));
+}
+
+// The newest warning about the pod: what agent and scheduler have met that is in no status.
+void AddNewestWarning(const ClusterState& state, const v1::Pod& pod, absl::Time now,
+                      Report* report) {
+  const v1::Event* newest = nullptr;
+  for (const auto& [key, event] : InNamespace(state.events, pod.metadata().namespace_())) {
+    const v1::ObjectReference& about = event->involved_object();
+    if (event->type() != "Warning" || about.kind() != "Pod" ||
+        about.name() != pod.metadata().name() || about.uid() != pod.metadata().uid())
+      continue;
+    if (newest == nullptr || ToTime(newest->last_timestamp()) < ToTime(event->last_timestamp()))
+      newest = event.get();
+  }
+  if (newest == nullptr) return;
+  report->Note(PodTitle(pod), fmt::format("last warning, {} ago: {}: {}",
+                                          Elapsed(now - ToTime(newest->last_timestamp())),
+                                          newest->reason(), newest->message()));
+}
+
+}  // namespace
+
+void WhyPod(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report) {
+  const std::string title = PodTitle(pod);
+  if (IsTerminating(pod.metadata())) return WhyTerminating(state, pod, now, report);
+  if (IsFinished(pod)) {
+    if (!pod.status().reason().empty() || !pod.status().message().empty())
+      report->Problem(title, fmt::format("{}: {}", pod.status().reason(), pod.status().message()));
+    WhyContainers(state, pod, now, report);
+    if (!report->HasProblem())
+      report->Note(title, fmt::format("has finished: {}", pod.status().phase()));
+    return;
+  }
+  if (!IsBound(pod)) return WhyPending(state, pod, report);
+  const std::string& node = pod.spec().node_name();
+  if (!IsNodeHeard(state, node)) {
+    const v1::Node* object = FindObject(state.nodes, {"", node});
+    const v1::Condition* ready =
+        object == nullptr ? nullptr : FindCondition(object->status().conditions(), "Ready");
+    report->Problem("node " + node,
+                    object == nullptr
+                        ? "does not exist any more"
+                        : fmt::format("is silent{}{}: what is known of the pod is older",
+                                      ready == nullptr || ready->message().empty() ? "" : ": ",
+                                      ready == nullptr ? "" : ready->message()),
+                    {fmt::format("bring node {} back: its mesh-agent or its way to meshd", node)});
+  }
+  WhyContainers(state, pod, now, report);
+  if (report->HasProblem()) {
+    AddNewestWarning(state, pod, now, report);
+    return;
+  }
+  if (IsPodConditionReady(pod)) {
+    report->Ok(title, fmt::format("runs on node {}, is ready, has address {}", node,
+                                  pod.status().pod_ip()));
+    return;
+  }
+  const v1::Condition* ready = FindCondition(pod.status().conditions(), "Ready");
+  if (pod.status().container_statuses().empty()) {
+    report->Note(title,
+                 fmt::format("was given to node {}, which has not reported on it yet", node));
+  } else {
+    const std::string why = ready == nullptr ? "" : ready->message();
+    report->Problem(title, fmt::format("is not ready{}{}", why.empty() ? "" : ": ", why));
+  }
+  AddNewestWarning(state, pod, now, report);
+}
+
+std::optional<v1::Finding> ProblemOf(const ClusterState& state, const v1::Pod& pod,
+                                     absl::Time now) {
+  Report report;
+  WhyPod(state, pod, now, &report);
+  const auto& findings = report.response().findings();
+  for (const v1::Finding& finding : findings)
+    if (finding.verdict() == v1::Finding::PROBLEM) return finding;
+  if (IsPodReady(state, pod) && !IsTerminating(pod.metadata())) return std::nullopt;
+  return findings.Get(0);
+}
+
+std::string OneLine(const v1::Finding& finding, const v1::Pod& pod) {
+  const std::string title = PodTitle(pod);
+  if (finding.object() == title) return finding.text();
+  std::string object = finding.object();
+  if (object.ends_with(" of " + title)) object.resize(object.size() - title.size() - 4);
+  return fmt::format("{} {}", object, finding.text());
+}
+
+}  // namespace mesh::controlplane

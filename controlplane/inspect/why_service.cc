@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Service and its backends: what it selects, what of that can answer, and who may ask.
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "controlplane/controllers/endpoints_controller.h"
+#include "controlplane/controllers/objects.h"
+#include "controlplane/inspect/topics.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace mesh::controlplane {
+namespace {
+
+constexpr size_t kMostPods = 10;  // told one by one
+
+std::string PortTitle(const v1::ServicePort& port) {
+  return fmt::format("port {}{}", port.port(),
+                     port.name().empty() ? "" : fmt::format(" ({})", port.name()));
+}
+
+bool MayGetFlows(const v1::Endpoint& endpoint) {
+  return !endpoint.conditions().has_ready() || endpoint.conditions().ready();
+}
+
+// How far a pod's labels are from a selector.
+struct Distance {
+  int differing = 0;                // pairs that do not match
+  std::vector<std::string> wanted;  // "tier=front"
+  std::vector<std::string> has;     // "tier=web", "no label tier"
+  Labels fixed;                     // a selector that would match: the pod's own values
+};
+
+Distance DistanceOf(const Labels& selector, const Labels& labels) {
+  Distance out;
+  const std::map<std::string, std::string> sorted(selector.begin(), selector.end());
+  for (const auto& [key, value] : sorted) {
+    const auto it = labels.find(key);
+    if (it != labels.end()) out.fixed[key] = it->second;
+    if (it != labels.end() && it->second == value) continue;
+    ++out.differing;
+    out.wanted.push_back(fmt::format("{}={}", key, value));
+    out.has.push_back(it == labels.end() ? fmt::format("no label {}", key)
+                                         : fmt::format("{}={}", key, it->second));
+  }
+  return out;
+}
+
+class Teller {
+ public:
+  Teller(const ClusterState& state, const v1::Service& service, absl::Time now, Report* report)
+      : state_(state),
+        service_(service),
+        spec_(service.spec()),
+        ns_(service.metadata().namespace_()),
+        title_(ServiceTitle(service)),
+        now_(now),
+        report_(report) {}
+
+  void Tell() {
+    if (spec_.type() == "ExternalName") {
+      report_->Note(title_, fmt::format("is another name of {}: it has no backends, and no port is "
+                                        "translated",
+                                        spec_.external_name()));
+      return;
+    }
+    if (spec_.selector().empty()) {
+      WithoutSelector();
+    } else {
+      Selected();
+    }
+    if (!report_->HasProblem()) Local();
+    if (spec_.type() == "LoadBalancer") Balancer();
+    if (!report_->HasProblem()) Backends();
+  }
+
+ private:
+  void WithoutSelector() {
+    const auto slices = state_.SlicesOf(KeyOfMeta(service_.metadata()));
+    int endpoints = 0, ready = 0;
+    for (const v1::EndpointSlice* slice : slices) {
+      for (const v1::Endpoint& endpoint : slice->endpoints()) {
+        ++endpoints;
+        ready += MayGetFlows(endpoint);
+      }
+    }
+    const std::string label = fmt::format("an EndpointSlice with the label {}={}",
+                                          kServiceNameLabel, service_.metadata().name());
+    if (slices.empty()) {
+      report_->Problem(title_,
+                       "has no selector, and no EndpointSlice names it: nobody has told where its "
+                       "backends are",
+                       {"give it spec.selector", "apply " + label});
+    } else if (ready == 0) {
+      report_->Problem(title_,
+                       fmt::format("has no selector; its {} EndpointSlice(s) have {} endpoints, "
+                                   "none of them ready",
+                                   slices.size(), endpoints),
+                       {"set conditions.ready of an endpoint to true, or leave it out"});
+    }
+    MissingPorts(slices);
+  }
+
+  // Ports of the Service that no hand-written slice has: they are matched by name.
+  void MissingPorts(const std::vector<const v1::EndpointSlice*>& slices) {
+    if (slices.empty()) return;
+    for (const v1::ServicePort& port : spec_.ports()) {
+      std::set<std::string> names;
+      bool found = false;
+      for (const v1::EndpointSlice* slice : slices) {
+        for (const v1::EndpointPort& own : slice->ports()) {
+          names.insert(fmt::format("\"{}\"", own.name()));
+          found = found || own.name() == port.name();
+        }
+      }
+      if (found) continue;
+      report_->Problem(
+          title_,
+          fmt::format("{}: no EndpointSlice has a port named \"{}\"; they have {}", PortTitle(port),
+                      port.name(),
+                      names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "))),
+          {fmt::format("name a port of the EndpointSlice \"{}\"", port.name())});
+    }
+  }
+
+  void Selected() {
+    std::vector<const v1::Pod*> pods;
+    for (const v1::Pod* pod : state_.PodsWith(ns_, spec_.selector()))
+      if (!IsFinished(*pod)) pods.push_back(pod);
+    if (pods.empty()) return Nothing();
+    report_->Ok(title_, fmt::format("selector {} matches {} pod{}", LabelText(spec_.selector()),
+                                    pods.size(), pods.size() == 1 ? "" : "s"));
+    NamedPorts(pods);
+    std::vector<const v1::Pod*> down;
+    for (const v1::Pod* pod : pods)
+      if (!IsPodReady(state_, *pod) || IsTerminating(pod->metadata())) down.push_back(pod);
+    const bool none = down.size() == pods.size() && !spec_.publish_not_ready_addresses();
+    if (none)
+      report_->Problem(title_, fmt::format("none of its {} pod{} may get requests", pods.size(),
+                                           pods.size() == 1 ? "" : "s"));
+    for (size_t i = 0; i < down.size() && i < kMostPods; ++i) Down(*down[i], none);
+    if (down.size() > kMostPods)
+      report_->Note(title_, fmt::format("{} more pods are not ready", down.size() - kMostPods));
+    Families(pods);
+  }
+
+  void Down(const v1::Pod& pod, bool none) {
+    const auto problem = ProblemOf(state_, pod, now_);
+    if (!problem) return;
+    const std::string text = OneLine(*problem, pod);
+    const Report::Remedies remedies(problem->remedies().begin(), problem->remedies().end());
+    v1::Finding& finding = none ? report_->Problem(PodTitle(pod), text, remedies)
+                                : report_->Note(PodTitle(pod), text, remedies);
+    if (none && problem->has_logs()) *finding.mutable_logs() = problem->logs();
+  }
+
+  // The selector matches no pod that lives.
+  void Nothing() {
+    const std::string selector = LabelText(spec_.selector());
+    const std::string what =
+        fmt::format("selector {} matches no pod of namespace {}", selector, ns_);
+    if (const std::string maker = MakerWithoutPods(); !maker.empty()) {
+      report_->Problem(title_, fmt::format("{}; {} would make such pods and has none", what, maker),
+                       {fmt::format("scale {} up", maker)});
+      return;
+    }
+    std::vector<std::string> finished;
+    for (const v1::Pod* pod : state_.PodsWith(ns_, spec_.selector()))
+      finished.push_back(pod->metadata().name());
+    if (!finished.empty()) {
+      report_->Problem(
+          title_, fmt::format("{} that still runs: {} have finished", what, NameList(finished)));
+      return;
+    }
+    Report::Remedies remedies;
+    std::string nearest_text;
+    const v1::Pod* nearest = nullptr;
+    Distance best;
+    std::vector<std::string> alike;
+    for (const auto& [key, pod] : InNamespace(state_.pods, ns_)) {
+      if (IsFinished(*pod)) continue;
+      Distance distance = DistanceOf(spec_.selector(), pod->metadata().labels());
+      const auto rank = [](const Distance& d) {
+        return std::tuple(d.differing, -static_cast<int64_t>(d.fixed.size()));
+      };
+      if (nearest == nullptr || rank(distance) < rank(best)) {
+        nearest = pod.get();
+        best = std::move(distance);
+        alike.clear();
+      } else if (distance.has == best.has) {
+        alike.push_back(pod->metadata().name());
+      }
+    }
+    if (nearest == nullptr) {
+      nearest_text = "; there are no pods in it at all";
+    } else if (!best.fixed.empty()) {
+      nearest_text = fmt::format("; nearest: pod {}{} has {}, not {}", nearest->metadata().name(),
+                                 alike.empty() ? "" : fmt::format(" (and {} more)", alike.size()),
+                                 fmt::join(best.has, ", "), fmt::join(best.wanted, ", "));
+      remedies.push_back(
+          fmt::format("set spec.selector of {} to {}", title_, LabelText(best.fixed)));
+      remedies.push_back(fmt::format("label the pods of {} {}", TemplateTitle(state_, *nearest),
+                                     fmt::join(best.wanted, ",")));
+    } else {
+      nearest_text = fmt::format(
+          "; no pod there has one of these labels (pod {} has {})", nearest->metadata().name(),
+          nearest->metadata().labels().empty() ? "none" : LabelText(nearest->metadata().labels()));
+      remedies.push_back(
+          fmt::format("set spec.selector of {} to labels that its pods have", title_));
+    }
+    report_->Problem(title_, what + nearest_text, remedies);
+    Elsewhere();
+  }
+
+  // A Deployment or ReplicaSet whose pods the selector would match, and that has none.
+  std::string MakerWithoutPods() const {
+    for (const auto& [key, object] : InNamespace(state_.deployments, ns_))
+      if (MatchesLabels(spec_.selector(), object->spec().template_().metadata().labels()))
+        return "deployment " + key.ToString();
+    for (const auto& [key, object] : InNamespace(state_.replica_sets, ns_))
+      if (MatchesLabels(spec_.selector(), object->spec().template_().metadata().labels()))
+        return "replicaset " + key.ToString();
+    return "";
+  }
+
+  void Elsewhere() {
+    for (const auto& [key, ns] : state_.namespaces) {
+      if (key.name == ns_) continue;
+      const auto pods = state_.PodsWith(key.name, spec_.selector());
+      if (pods.empty()) continue;
+      report_->Note(
+          title_,
+          fmt::format("{} pod{} of namespace {} would match: a Service selects in its own "
+                      "namespace only",
+                      pods.size(), pods.size() == 1 ? "" : "s", key.name),
+          {fmt::format("apply the Service in namespace {}", key.name)});
+    }
+  }
+
+  void NamedPorts(const std::vector<const v1::Pod*>& pods) {
+    for (const v1::ServicePort& port : spec_.ports()) {
+      if (!port.target_port().has_string_value()) continue;
+      std::vector<std::string> without;
+      for (const v1::Pod* pod : pods)
+        if (ResolvePort(port, *pod) == 0) without.push_back(pod->metadata().name());
+      if (without.empty()) continue;
+      const std::string& wanted = port.target_port().string_value();
+      const std::string protocol = port.protocol().empty() ? "TCP" : port.protocol();
+      std::set<std::string> names;
+      std::string first;
+      for (const v1::Container& container : pods.front()->spec().containers()) {
+        for (const v1::ContainerPort& own : container.ports()) {
+          const std::string own_protocol = own.protocol().empty() ? "TCP" : own.protocol();
+          names.insert(
+              own.name().empty()
+                  ? fmt::format("{} {} without a name", own_protocol, own.container_port())
+                  : fmt::format("{} {} named {}", own_protocol, own.container_port(), own.name()));
+          if (first.empty() && own_protocol == protocol)
+            first = own.name().empty() ? fmt::format("{}", own.container_port()) : own.name();
+        }
+      }
+      const std::string text = fmt::format(
+          "{}: targetPort \"{}\" ({}) is the name of no container port in {}; pod {} has {}",
+          PortTitle(port), wanted, protocol, NameList(without), pods.front()->metadata().name(),
+          names.empty() ? "no ports" : fmt::format("{}", fmt::join(names, ", ")));
+      Report::Remedies remedies;
+      if (!first.empty())
+        remedies.push_back(
+            fmt::format("set targetPort of {} of {} to {}", PortTitle(port), title_, first));
+      remedies.push_back(fmt::format("name a container port of {} {}",
+                                     TemplateTitle(state_, *pods.front()), wanted));
+      if (without.size() == pods.size()) {
+        report_->Problem(title_, text, remedies);
+      } else {
+        report_->Note(title_, text, remedies);
+      }
+    }
+  }
+
+  // A family of the Service in which none of its pods has an address.
+  void Families(const std::vector<const v1::Pod*>& pods) {
+    for (const std::string& family : spec_.ip_families()) {
+      const bool v6 = family == "IPv6";
+      const auto has = [&](const v1::Pod* pod) {
+        const auto of_family = [&](const std::string& ip) {
+          return !ip.empty() && (ip.find(':') != std::string::npos) == v6;
+        };
+        return of_family(pod->status().pod_ip()) ||
+               std::ranges::any_of(pod->status().pod_ips(),
+                                   [&](const v1::PodIP& ip) { return of_family(ip.ip()); });
+      };
+      const bool bound =
+          std::ranges::any_of(pods, [](const v1::Pod* pod) { return IsBound(*pod); });
+      if (!bound || std::ranges::any_of(pods, has)) continue;
+      report_->Problem(
+          title_, fmt::format("serves {}, and none of its pods has an {} address", family, family),
+          {fmt::format("give the nodes a range of {} addresses, and start the pods "
+                       "again",
+                       family)});
+    }
+  }
+
+  // Backends by node, as the dataplane is told them.
+  std::map<std::string, int> ReadyByNode(int* total) const {
+    std::map<std::string, int> out;
+    std::set<std::string> seen;
+    for (const v1::EndpointSlice* slice : state_.SlicesOf(KeyOfMeta(service_.metadata()))) {
+      for (const v1::Endpoint& endpoint : slice->endpoints()) {
+        if (!MayGetFlows(endpoint) || endpoint.addresses().empty()) continue;
+        const std::string& uid = endpoint.target_ref().uid();
+        if (!seen.insert(uid.empty() ? endpoint.addresses(0) : uid).second) continue;
+        ++out[endpoint.node_name()];
+        ++*total;
+      }
+    }
+    return out;
+  }
+
+  void Local() {
+    int total = 0;
+    const auto ready = ReadyByNode(&total);
+    std::vector<std::string> without;
+    for (const auto& [key, node] : state_.nodes)
+      if (!ready.contains(key.name)) without.push_back(key.name);
+    if (without.empty() || total == 0) return;
+    if (spec_.internal_traffic_policy() == "Local") {
+      report_->Problem(title_,
+                       fmt::format("internalTrafficPolicy is Local, and node{} {} {} no ready "
+                                   "backend: pods there are refused",
+                                   without.size() == 1 ? "" : "s", NameList(without),
+                                   without.size() == 1 ? "has" : "have"),
+                       {"set spec.internalTrafficPolicy to Cluster",
+                        "run one of its pods on each node that asks"});
+    }
+    if (spec_.external_traffic_policy() == "Local") {
+      report_->Note(
+          title_,
+          fmt::format("externalTrafficPolicy is Local, and node{} {} {} no ready backend: "
+                      "requests from outside that come in there are refused",
+                      without.size() == 1 ? "" : "s", NameList(without),
+                      without.size() == 1 ? "has" : "have"),
+          {"send requests to nodes that have one (healthCheckNodePort tells which)",
+           "set spec.externalTrafficPolicy to Cluster"});
+    }
+  }
+
+  void Balancer() {
+    if (!service_.status().load_balancer().ingress().empty()) return;
+    if (!spec_.load_balancer_class().empty() && spec_.load_balancer_class() != "mesh.io/pool") {
+      report_->Note(title_, fmt::format("waits for an address by whoever serves "
+                                        "loadBalancerClass {}",
+                                        spec_.load_balancer_class()));
+      return;
+    }
+    const v1::Event* newest = nullptr;
+    for (const auto& [key, event] : InNamespace(state_.events, ns_)) {
+      const v1::ObjectReference& about = event->involved_object();
+      if (event->type() != "Warning" || about.kind() != "Service" ||
+          about.uid() != service_.metadata().uid())
+        continue;
+      if (newest == nullptr || ToTime(newest->last_timestamp()) < ToTime(event->last_timestamp()))
+        newest = event.get();
+    }
+    report_->Problem(title_,
+                     newest == nullptr
+                         ? std::string("has no load balancer address")
+                         : fmt::format("has no load balancer address: {}", newest->message()),
+                     {"give meshd a pool with free addresses (--load-balancer-pool)"});
+  }
+
+  void Backends() {
+    int total = 0;
+    const auto by_node = ReadyByNode(&total);
+    if (total == 0) {
+      report_->Note(title_, "its EndpointSlices are being written");
+      return;
+    }
+    std::vector<std::string> nodes;
+    for (const auto& [node, count] : by_node)
+      nodes.push_back(
+          fmt::format("{} on {}", count, node.empty() ? "no node of the cluster" : node));
+    report_->Ok(title_, fmt::format("has {} backend{} that may get requests: {}", total,
+                                    total == 1 ? "" : "s", NameList(nodes, 8)));
+  }
+
+  const ClusterState& state_;
+  const v1::Service& service_;
+  const v1::ServiceSpec& spec_;
+  const std::string& ns_;
+  const std::string title_;
+  const absl::Time now_;
+  Report* const report_;
+};
+
+}  // namespace
+
+void WhyService(const ClusterState& state, const v1::Service& service, absl::Time now,
+                Report* report) {
+  Teller(state, service, now, report).Tell();
+}
+
+}  // namespace mesh::controlplane

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: a request that fails is told with the hop that stops it.
+#include "controlplane/controllers/objects.h"
+#include "tests/unit/controlplane/inspect/why_world.h"
+
+namespace mesh::controlplane {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// Pod "web" of "default" asks; "api" of "pay" answers on 8080, behind a Service at port 80.
+class WhyConnectionTest : public WhyTest {
+ protected:
+  WhyConnectionTest() {
+    world.AddNode("n1");
+    world.AddNode("n2");
+    world.AddPod("web", "web", "n1", true);
+    AddNamespace("pay", "");
+    v1::Pod api = world.AddPod("api-1", "api", "n2", true);
+    world.state.Remove(v1::KIND_POD, InDefault("api-1"));
+    api.mutable_metadata()->set_namespace_("pay");
+    world.Put(Wrap(api));
+    v1::Service service = world.AddService("api", "api");
+    world.state.Remove(v1::KIND_SERVICE, InDefault("api"));
+    service.mutable_metadata()->set_namespace_("pay");
+    service.mutable_spec()->set_cluster_ip("10.96.0.7");
+    service.mutable_spec()->mutable_ports(0)->mutable_target_port()->set_int_value(8080);
+    PutService(service);
+    Listen("TCP", "0.0.0.0", 8080);
+  }
+
+  void AddNamespace(const std::string& name, const std::string& isolation) {
+    v1::Resource ns;
+    ns.mutable_namespace_()->mutable_metadata()->set_name(name);
+    ns.mutable_namespace_()->mutable_status()->set_identity(300);
+    if (!isolation.empty())
+      (*ns.mutable_namespace_()->mutable_metadata()->mutable_annotations())["mesh.io/isolation"] =
+          isolation;
+    world.Put(ns);
+  }
+  void PutService(const v1::Service& service) {
+    world.Put(Wrap(service));
+    world.Settle(EndpointsController(), {"pay", service.metadata().name()});
+  }
+  v1::Service Api() { return *FindObject(world.state.services, {"pay", "api"}); }
+  // All that the pod listens on.
+  void Listen(const std::string& protocol, const std::string& address, uint32_t port) {
+    v1::ListListenersResponse response;
+    v1::Listener& listener = *response.add_listeners();
+    listener.set_protocol(protocol);
+    listener.set_address(address);
+    listener.set_port(port);
+    listeners.insert_or_assign({"pay", "api-1"}, response);
+  }
+  v1::WhyRequest Request(const std::string& host, uint32_t port,
+                         const std::string& protocol = "TCP") {
+    v1::WhyRequest request;
+    v1::WhyConnection& connection = *request.mutable_connection();
+    connection.mutable_from()->set_namespace_("default");
+    connection.mutable_from()->set_name("web");
+    if (const size_t slash = host.find('/'); slash != std::string::npos) {
+      connection.mutable_to()->set_namespace_(host.substr(0, slash));
+      connection.mutable_to()->set_name(host.substr(slash + 1));
+    } else {
+      connection.set_host(host);
+    }
+    connection.set_port(port);
+    connection.set_protocol(protocol);
+    return request;
+  }
+  v1::WhyResponse Ask(const std::string& host, uint32_t port, const std::string& protocol = "TCP") {
+    return Answer(Request(host, port, protocol)).response;
+  }
+};
+
+TEST_F(WhyConnectionTest, ARequestThatWorksHasNoProblem) {
+  for (const char* host :
+       {"pay/api", "api.pay", "api.pay.svc", "api.pay.svc.cluster.local.", "10.96.0.7"}) {
+    SCOPED_TRACE(host);
+    const v1::WhyResponse response = Ask(host, 80);
+    EXPECT_THAT(Problems(response), IsEmpty());
+    EXPECT_EQ(Oks(response).back(), "pod pay/api-1: listens on TCP 8080");
+  }
+  EXPECT_THAT(Problems(Ask("pay/api", 0)), IsEmpty());
+}
+
+TEST_F(WhyConnectionTest, AsksForTheSocketsOfThePodsThatMatter) {
+  listeners.clear();
+  const WhyAnswer answer = Answer(Request("api.pay", 80));
+  EXPECT_THAT(answer.wanted, ElementsAre(ObjectKey{"pay", "api-1"}));
+  EXPECT_EQ(Of(answer.response, v1::Finding::UNKNOWN).size(), 1u);
+
+  listeners.insert_or_assign({"pay", "api-1"}, absl::UnavailableError("node \"n2\": no answer"));
+  const WhyAnswer after = Answer(Request("api.pay", 80));
+  EXPECT_THAT(after.wanted, IsEmpty());
+  EXPECT_THAT(Of(after.response, v1::Finding::UNKNOWN), ElementsAre(HasSubstr("no answer")));
+}
+
+TEST_F(WhyConnectionTest, NamesThePortThatIsListenedOn) {
+  Listen("TCP", "0.0.0.0", 80);
+  EXPECT_THAT(Problems(Ask("pay/api", 80)),
+              ElementsAre("pod pay/api-1: nothing listens on TCP 8080; it listens on 80 -> set "
+                          "targetPort of port 80 of service pay/api to 80 | let the program of pod "
+                          "pay/api-1 listen on TCP 8080"));
+  Listen("TCP", "127.0.0.1", 8080);
+  EXPECT_THAT(Problems(Ask("pay/api", 80)),
+              ElementsAre(HasSubstr("listens on TCP 8080 at 127.0.0.1 only")));
+  Listen("UDP", "0.0.0.0", 8080);
+  EXPECT_THAT(Problems(Ask("pay/api", 80)),
+              ElementsAre(HasSubstr("it listens on no TCP port at all")));
+}
+
+TEST_F(WhyConnectionTest, APortThatTheServiceHasNotIsToldWithTheOneThatWasMeant) {
+  EXPECT_THAT(Problems(Ask("pay/api", 8080)),
+              ElementsAre("service pay/api: does not serve TCP 8080; it serves TCP 80 -> ask port "
+                          "80: 8080 is its targetPort | add port 8080 to spec.ports of service "
+                          "pay/api"));
+  EXPECT_THAT(Problems(Ask("pay/api", 80, "UDP")),
+              ElementsAre(HasSubstr("-> ask with TCP: port 80 is served for it")));
+}
+
+TEST_F(WhyConnectionTest, NamesThatDoNotResolve) {
+  EXPECT_THAT(Problems(Ask("api", 80)),
+              ElementsAre("pod default/web: asks for api, and there is no service default/api: the "
+                          "name does not resolve -> ask for api.pay"));
+  EXPECT_THAT(Problems(Ask("pay/apo", 80)), ElementsAre(HasSubstr("-> ask for api.pay")));
+  EXPECT_THAT(Problems(Ask("pai/api", 80)),
+              ElementsAre("pod default/web: asks for pai/api, and there is no namespace pai -> ask "
+                          "for api.pay"));
+  EXPECT_THAT(Problems(Ask("example.com", 443)), IsEmpty());
+  EXPECT_THAT(Notes(Ask("example.com", 443)), ElementsAre(HasSubstr("is no name of the cluster")));
+}
+
+TEST_F(WhyConnectionTest, IsolationDropsWhatComesStraightToAPod) {
+  EXPECT_THAT(Problems(Ask("pay/api-1", 8080)),
+              ElementsAre(AllOf(HasSubstr("namespace pay: admits other namespaces through its "
+                                          "Services only"),
+                                HasSubstr("annotate namespace pay with mesh.io/isolation: open"))));
+  const std::string ip = FindObject(world.state.pods, {"pay", "api-1"})->status().pod_ip();
+  EXPECT_EQ(Problems(Ask(ip, 8080)).size(), 1u);
+
+  AddNamespace("pay", "open");
+  EXPECT_THAT(Problems(Ask(ip, 8080)), IsEmpty());
+
+  AddNamespace("pay", "closed");
+  EXPECT_THAT(Problems(Ask("pay/api", 80)), ElementsAre(HasSubstr("namespace pay: is closed")));
+}
+
+TEST_F(WhyConnectionTest, AServiceWithoutBackendsIsToldWithItsOwnReasons) {
+  v1::Service service = Api();
+  (*service.mutable_spec()->mutable_selector())["app"] = "apo";
+  PutService(service);
+
+  EXPECT_THAT(Problems(Ask("pay/api", 80)),
+              ElementsAre(HasSubstr("no backend that may get requests"),
+                          HasSubstr("selector app=apo matches no pod")));
+}
+
+TEST_F(WhyConnectionTest, LocalPolicyIsJudgedForTheNodeThatAsks) {
+  v1::Service service = Api();
+  service.mutable_spec()->set_internal_traffic_policy("Local");
+  PutService(service);
+
+  EXPECT_THAT(Problems(Ask("pay/api", 80)),
+              ElementsAre(HasSubstr("internalTrafficPolicy is Local, and node n1 has no ready")));
+}
+
+TEST_F(WhyConnectionTest, ASilentNodeOnTheWayIsNamed) {
+  world.Silence("n1");
+  EXPECT_THAT(Problems(Ask("pay/api", 80)),
+              ElementsAre(HasSubstr("the pod that asks: node n1 is silent"),
+                          HasSubstr("node n1: is silent")));
+}
+
+TEST_F(WhyConnectionTest, NodePortsStandForTheirService) {
+  v1::Service service = Api();
+  service.mutable_spec()->set_type("NodePort");
+  service.mutable_spec()->mutable_ports(0)->set_node_port(30080);
+  PutService(service);
+  v1::Node node = world.node("n2");
+  node.mutable_status()->add_addresses()->set_address("192.0.2.12");
+  world.Put(Wrap(node));
+
+  EXPECT_THAT(Problems(Ask("192.0.2.12", 30080)), IsEmpty());
+  EXPECT_EQ(Oks(Ask("192.0.2.12", 30080)).back(), "pod pay/api-1: listens on TCP 8080");
+  EXPECT_THAT(Notes(Ask("192.0.2.12", 22)), ElementsAre(HasSubstr("is node n2 itself")));
+}
+
+}  // namespace
+}  // namespace mesh::controlplane

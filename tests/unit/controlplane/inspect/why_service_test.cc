@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: a Service without backends is told with what it lacks.
+#include "controlplane/controllers/objects.h"
+#include "tests/unit/controlplane/inspect/why_world.h"
+
+namespace mesh::controlplane {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+TEST_F(WhyTest, ASelectorThatMatchesNothingIsShownTheNearestLabels) {
+  world.AddNode("n1");
+  v1::Pod pod = world.AddPod("web-1", "web", "n1", true);
+  (*pod.mutable_metadata()->mutable_labels())["tier"] = "frontend";
+  world.Put(Wrap(pod));
+  world.AddPod("db-1", "db", "n1", true);
+  (*world.AddService("web", "web").mutable_spec()->mutable_selector())["tier"] = "front";
+
+  EXPECT_THAT(Problems(OfService("web")),
+              ElementsAre("service default/web: selector app=web,tier=front matches no pod of "
+                          "namespace default; nearest: pod web-1 has tier=frontend, not tier=front "
+                          "-> set spec.selector of service default/web to app=web,tier=frontend | "
+                          "label the pods of pod default/web-1 tier=front"));
+}
+
+TEST_F(WhyTest, ADeploymentWithoutPodsIsNamed) {
+  world.AddDeployment("web", 0);
+  world.AddService("web", "web");
+
+  EXPECT_THAT(Problems(OfService("web")),
+              ElementsAre(AllOf(HasSubstr("deployment default/web would make such pods"),
+                                HasSubstr("-> scale deployment default/web up"))));
+}
+
+TEST_F(WhyTest, PodsOfAnotherNamespaceAreNamed) {
+  v1::Resource ns;
+  ns.mutable_namespace_()->mutable_metadata()->set_name("pay");
+  world.Put(ns);
+  v1::Pod pod = world.AddPod("api-1", "api");
+  world.state.Remove(v1::KIND_POD, InDefault("api-1"));
+  pod.mutable_metadata()->set_namespace_("pay");
+  world.Put(Wrap(pod));
+  world.AddService("api", "api");
+
+  EXPECT_THAT(Notes(OfService("api")),
+              ElementsAre(HasSubstr("1 pod of namespace pay would match")));
+}
+
+TEST_F(WhyTest, ATargetPortThatNoContainerHasIsNamed) {
+  world.AddNode("n1");
+  v1::ContainerPort* port =
+      world.AddPod("web-1", "web", "n1", true).mutable_spec()->mutable_containers(0)->add_ports();
+  port->set_name("web");
+  port->set_container_port(8080);
+  world.AddService("web", "web", "http");
+
+  EXPECT_THAT(Problems(OfService("web")),
+              ElementsAre("service default/web: port 80: targetPort \"http\" (TCP) is the name of "
+                          "no container port in web-1; pod web-1 has TCP 8080 named web -> set "
+                          "targetPort of port 80 of service default/web to web | name a container "
+                          "port of pod default/web-1 http"));
+}
+
+TEST_F(WhyTest, PodsThatAreNotReadyAreToldWithTheirReason) {
+  world.AddNode("n1", "1");
+  world.AddPod("web-1", "web");
+  Ask("web-1", "2");
+  world.AddService("web", "web");
+
+  EXPECT_THAT(Problems(OfService("web")),
+              ElementsAre("service default/web: none of its 1 pod may get requests",
+                          HasSubstr("pod default/web-1: pending: 0/1 nodes")));
+
+  world.AddPod("web-2", "web", "n1", true);
+  const v1::WhyResponse better = OfService("web");
+  EXPECT_THAT(Problems(better), IsEmpty());
+  EXPECT_THAT(Notes(better), ElementsAre(HasSubstr("pod default/web-1: pending")));
+  EXPECT_THAT(Oks(better),
+              ElementsAre("service default/web: selector app=web matches 2 pods",
+                          "service default/web: has 1 backend that may get requests: 1 on n1"));
+}
+
+TEST_F(WhyTest, LocalPoliciesNameTheNodesWithoutBackends) {
+  world.AddNode("n1");
+  world.AddNode("n2");
+  world.AddPod("web-1", "web", "n1", true);
+  world.AddService("web", "web").mutable_spec()->set_internal_traffic_policy("Local");
+
+  EXPECT_THAT(Problems(OfService("web")),
+              ElementsAre(AllOf(HasSubstr("internalTrafficPolicy is Local, and node n2 has no"),
+                                HasSubstr("-> set spec.internalTrafficPolicy to Cluster"))));
+
+  world.service("web").mutable_spec()->set_internal_traffic_policy("Cluster");
+  world.service("web").mutable_spec()->set_external_traffic_policy("Local");
+  EXPECT_THAT(Problems(OfService("web")), IsEmpty());
+  EXPECT_THAT(Notes(OfService("web")), ElementsAre(HasSubstr("externalTrafficPolicy is Local")));
+}
+
+TEST_F(WhyTest, AServiceWithoutSelectorNeedsSlices) {
+  world.AddService("ext", "");
+  EXPECT_THAT(Problems(OfService("ext")),
+              ElementsAre(HasSubstr("has no selector, and no EndpointSlice names it")));
+
+  v1::Resource slice;
+  slice.mutable_endpoint_slice()->mutable_metadata()->set_namespace_("default");
+  slice.mutable_endpoint_slice()->mutable_metadata()->set_name("ext-1");
+  (*slice.mutable_endpoint_slice()->mutable_metadata()->mutable_labels())[kServiceNameLabel] =
+      "ext";
+  slice.mutable_endpoint_slice()->set_address_type("IPv4");
+  slice.mutable_endpoint_slice()->add_endpoints()->add_addresses("192.0.2.1");
+  slice.mutable_endpoint_slice()->add_ports()->set_name("http");
+  world.Put(slice);
+  EXPECT_THAT(Problems(OfService("ext")),
+              ElementsAre(HasSubstr("no EndpointSlice has a port named \"\"; they have \"http\"")));
+
+  slice.mutable_endpoint_slice()->mutable_ports(0)->set_name("");
+  world.Put(slice);
+  EXPECT_THAT(Problems(OfService("ext")), IsEmpty());
+  EXPECT_THAT(Oks(OfService("ext")), ElementsAre(HasSubstr("1 backend")));
+}
+
+TEST_F(WhyTest, ABalancerWithoutAddressIsAProblem) {
+  world.AddNode("n1");
+  world.AddPod("web-1", "web", "n1", true);
+  world.AddService("web", "web").mutable_spec()->set_type("LoadBalancer");
+
+  EXPECT_THAT(Problems(OfService("web")), ElementsAre(HasSubstr("has no load balancer address")));
+}
+
+}  // namespace
+}  // namespace mesh::controlplane
