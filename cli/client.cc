@@ -165,6 +165,12 @@ class GrpcClient : public ControlClient {
   absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request) override {
     return Call<v1::TraceHopResponse>(&v1::Control::Stub::TraceHop, request);
   }
+  absl::StatusOr<v1::WhyResponse> Why(const v1::WhyRequest& request) override {
+    return Call<v1::WhyResponse>(&v1::Control::Stub::Why, request);
+  }
+  absl::StatusOr<v1::ProbeResponse> Probe(const v1::ProbeRequest& request) override {
+    return Call<v1::ProbeResponse>(&v1::Control::Stub::Probe, request);
+  }
   absl::StatusOr<v1::VersionResponse> Version() override {
     return Call<v1::VersionResponse>(&v1::Control::Stub::Version, v1::VersionRequest());
   }

@@ -57,6 +57,9 @@ class ControlClient {
   virtual absl::StatusOr<v1::ListDataplaneResponse> ListDataplane(
       const v1::ListDataplaneRequest& request) = 0;
   virtual absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request) = 0;
+  virtual absl::StatusOr<v1::WhyResponse> Why(const v1::WhyRequest& request) = 0;
+  // Thread-safe.
+  virtual absl::StatusOr<v1::ProbeResponse> Probe(const v1::ProbeRequest& request) = 0;
   virtual absl::StatusOr<v1::VersionResponse> Version() = 0;
 
   // Calls `visit` for each event until it returns false (OK), `deadline` passes

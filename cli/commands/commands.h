@@ -13,6 +13,7 @@ Command ApiResourcesCommand();
 Command ApplyCommand();
 Command BpfCommand();
 Command CompletionCommand();
+Command ConnectivityCommand();
 Command DeleteCommand();
 Command DescribeCommand();
 Command EventsCommand();
@@ -25,5 +26,6 @@ Command ScaleCommand();
 Command TraceCommand();
 Command VersionCommand();
 Command WaitCommand();
+Command WhyCommand();
 
 }  // namespace mesh::cli

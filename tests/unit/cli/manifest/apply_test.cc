@@ -44,6 +44,8 @@ class FakeServer : public ControlClient {
       const v1::ListDataplaneRequest&) override {
     return Unused();
   }
+  absl::StatusOr<v1::WhyResponse> Why(const v1::WhyRequest&) override { return Unused(); }
+  absl::StatusOr<v1::ProbeResponse> Probe(const v1::ProbeRequest&) override { return Unused(); }
   absl::StatusOr<v1::VersionResponse> Version() override { return Unused(); }
   absl::Status Watch(const v1::WatchRequest&, absl::Time,
                      const std::function<bool(const v1::WatchEvent&)>&) override {

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/commands/why_subject.h"
+
+#include <algorithm>
+#include <charconv>
+#include <string_view>
+
+#include "cli/command.h"
+#include "common/ip_address.h"
+#include "common/status.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace mesh::cli {
+namespace {
+
+constexpr std::string_view kArrow = "->";
+
+std::string Trimmed(std::string_view text) {
+  const size_t begin = text.find_first_not_of(" \t");
+  if (begin == std::string_view::npos) return "";
+  return std::string(text.substr(begin, text.find_last_not_of(" \t") - begin + 1));
+}
+
+// "TYPE/NAME" where TYPE is known, "NAMESPACE/POD", or "POD".
+absl::StatusOr<Target> ParseWho(const std::string& word, const std::string& ns) {
+  if (word.empty()) return UsageError("the pod that asks is missing before \"->\"");
+  const size_t slash = word.find('/');
+  if (slash == std::string::npos || FindType(word.substr(0, slash)).ok())
+    return ParsePodTarget(word, ns);
+  if (slash == 0 || slash + 1 == word.size() || word.find('/', slash + 1) != std::string::npos)
+    return UsageError(fmt::format("\"{}\" is neither POD, NAMESPACE/POD nor TYPE/NAME", word));
+  return Target{{v1::KIND_POD}, word.substr(0, slash), word.substr(slash + 1)};
+}
+
+absl::StatusOr<uint16_t> ParsePort(std::string_view text, const std::string& whole) {
+  unsigned port = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+  if (error != std::errc() || end != text.data() + text.size() || port == 0 || port > 65535)
+    return UsageError(fmt::format("\"{}\": port \"{}\" is no number from 1 to 65535", whole, text));
+  return static_cast<uint16_t>(port);
+}
+
+absl::Status ParseDestination(const std::string& whole, WhySubject* out) {
+  std::string_view text = whole;
+  uint16_t usual_port = 0;
+  if (const size_t scheme = text.find("://"); scheme != std::string_view::npos) {
+    const std::string_view name = text.substr(0, scheme);
+    if (name == "udp") {
+      out->protocol = "UDP";
+    } else if (name == "http") {
+      usual_port = 80;
+    } else if (name == "https") {
+      usual_port = 443;
+    } else if (name != "tcp") {
+      return UsageError(
+          fmt::format("\"{}\": \"{}\" is none of tcp, udp, http, https", whole, name));
+    }
+    text.remove_prefix(scheme + 3);
+    if (usual_port != 0) text = text.substr(0, text.find('/'));  // a path changes nothing
+  }
+  std::string_view host = text;
+  std::string_view port;
+  if (text.starts_with('[')) {
+    const size_t close = text.find(']');
+    if (close == std::string_view::npos)
+      return UsageError(fmt::format("\"{}\": the \"]\" of the address is missing", whole));
+    host = text.substr(1, close - 1);
+    port = text.substr(close + 1);
+    if (!port.empty() && port[0] != ':')
+      return UsageError(fmt::format("\"{}\": after \"]\" comes \":PORT\" or nothing", whole));
+    if (!IpAddress::Parse(host).ok())
+      return UsageError(fmt::format("\"{}\": \"{}\" is no address", whole, host));
+  } else if (std::count(text.begin(), text.end(), ':') == 1) {
+    host = text.substr(0, text.find(':'));
+    port = text.substr(text.find(':'));
+  } else if (text.find(':') != std::string_view::npos && !IpAddress::Parse(text).ok()) {
+    return UsageError(fmt::format("\"{}\": \"{}\" is no address", whole, text));
+  }
+  if (host.empty()) return UsageError(fmt::format("\"{}\": what is asked for is missing", whole));
+  out->port = usual_port;
+  if (!port.empty()) {
+    ASSIGN_OR_RETURN(out->port, ParsePort(port.substr(1), whole));
+  }
+  const size_t slash = host.find('/');
+  if (slash == std::string_view::npos) {
+    out->host = host;
+    return absl::OkStatus();
+  }
+  const std::string_view ns = host.substr(0, slash), name = host.substr(slash + 1);
+  if (ns.empty() || name.empty() || name.find('/') != std::string_view::npos)
+    return UsageError(
+        fmt::format("\"{}\" is neither NAMESPACE/NAME[:PORT] nor HOST[:PORT]", whole));
+  out->to_ns = ns;
+  out->to_name = name;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<WhySubject> ParseWhySubject(const std::vector<std::string>& args,
+                                           const std::string& ns) {
+  if (args.empty())
+    return UsageError(
+        "say what it is about: a pod, a service, or a request as \"POD -> NAME:PORT\"");
+  WhySubject out;
+  const std::string all = fmt::format("{}", fmt::join(args, " "));
+  std::string from, to;
+  if (const size_t arrow = all.find(kArrow); arrow != std::string::npos) {
+    from = Trimmed(std::string_view(all).substr(0, arrow));
+    to = Trimmed(std::string_view(all).substr(arrow + kArrow.size()));
+    if (to.find(' ') != std::string::npos || from.find(' ') != std::string::npos)
+      return UsageError(fmt::format("\"{}\" is not POD -> NAME:PORT", all));
+    if (to.empty()) return UsageError("what is asked for is missing after \"->\"");
+  } else if (args.size() == 2 && !FindType(args[0]).ok()) {
+    from = args[0];
+    to = args[1];
+  }
+  if (!to.empty()) {
+    out.is_request = true;
+    ASSIGN_OR_RETURN(out.target, ParseWho(from, ns));
+    RETURN_IF_ERROR(ParseDestination(to, &out));
+    return out;
+  }
+  if (args.size() == 2) {
+    ASSIGN_OR_RETURN(std::vector<Target> targets, ParseTargets(args, ns, false));
+    out.target = targets.front();
+  } else if (args.size() == 1) {
+    ASSIGN_OR_RETURN(out.target, ParseWho(args[0], ns));
+  } else {
+    return UsageError(fmt::format("\"{}\": one pod, service or request at a time", all));
+  }
+  if (out.target.name.empty()) return UsageError(fmt::format("\"{}\": a name is missing", all));
+  return out;
+}
+
+}  // namespace mesh::cli
