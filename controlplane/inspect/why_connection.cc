@@ -174,7 +174,10 @@ class Walk {
     const v1::Service& service = *to.service;
     const auto wanted =
         static_cast<int32_t>(to.service_port != 0 ? to.service_port : connection_.port());
-    if (wanted == 0 && !service.spec().ports().empty()) return &service.spec().ports(0);
+    if (wanted == 0) {
+      for (const v1::ServicePort& port : service.spec().ports())
+        if (ProtocolOf(port.protocol()) == protocol_) return &port;
+    }
     Report::Remedies remedies;
     std::vector<std::string> has;
     for (const v1::ServicePort& port : service.spec().ports()) {
@@ -193,12 +196,14 @@ class Walk {
     }
     if (remedies.empty() && !service.spec().ports().empty())
       remedies.push_back(fmt::format("ask port {}", service.spec().ports(0).port()));
-    remedies.push_back(
-        fmt::format("add port {} to spec.ports of {}", wanted, ServiceTitle(service)));
-    report_->Problem(
-        ServiceTitle(service),
-        fmt::format("does not serve {} {}; it serves {}", protocol_, wanted, fmt::join(has, ", ")),
-        remedies);
+    if (wanted != 0)
+      remedies.push_back(
+          fmt::format("add port {} to spec.ports of {}", wanted, ServiceTitle(service)));
+    report_->Problem(ServiceTitle(service),
+                     fmt::format("does not serve {}; it serves {}",
+                                 wanted == 0 ? protocol_ : fmt::format("{} {}", protocol_, wanted),
+                                 fmt::join(has, ", ")),
+                     remedies);
     return nullptr;
   }
 

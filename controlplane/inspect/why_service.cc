@@ -7,6 +7,7 @@
 #include <tuple>
 #include <vector>
 
+#include "common/edit_distance.h"
 #include "controlplane/controllers/endpoints_controller.h"
 #include "controlplane/controllers/objects.h"
 #include "controlplane/inspect/topics.h"
@@ -30,6 +31,7 @@ bool MayGetFlows(const v1::Endpoint& endpoint) {
 // How far a pod's labels are from a selector.
 struct Distance {
   int differing = 0;                // pairs that do not match
+  size_t letters = 0;               // in which values differ where the key is there
   std::vector<std::string> wanted;  // "tier=front"
   std::vector<std::string> has;     // "tier=web", "no label tier"
   Labels fixed;                     // a selector that would match: the pod's own values
@@ -43,6 +45,7 @@ Distance DistanceOf(const Labels& selector, const Labels& labels) {
     if (it != labels.end()) out.fixed[key] = it->second;
     if (it != labels.end() && it->second == value) continue;
     ++out.differing;
+    if (it != labels.end()) out.letters += EditDistance(it->second, value);
     out.wanted.push_back(fmt::format("{}={}", key, value));
     out.has.push_back(it == labels.end() ? fmt::format("no label {}", key)
                                          : fmt::format("{}={}", key, it->second));
@@ -185,7 +188,7 @@ class Teller {
       if (IsFinished(*pod)) continue;
       Distance distance = DistanceOf(spec_.selector(), pod->metadata().labels());
       const auto rank = [](const Distance& d) {
-        return std::tuple(d.differing, -static_cast<int64_t>(d.fixed.size()));
+        return std::tuple(d.differing, -static_cast<int64_t>(d.fixed.size()), d.letters);
       };
       if (nearest == nullptr || rank(distance) < rank(best)) {
         nearest = pod.get();

@@ -76,6 +76,21 @@ class WhyConnectionTest : public WhyTest {
   }
 };
 
+TEST_F(WhyConnectionTest, WithoutAPortTheFirstOfTheProtocolIsMeant) {
+  v1::Service service = Api();
+  service.mutable_spec()->mutable_ports(0)->set_name("tcp");
+  v1::ServicePort& udp = *service.mutable_spec()->add_ports();
+  udp = service.spec().ports(0);
+  udp.set_name("udp");
+  udp.set_protocol("UDP");
+  PutService(service);
+  Listen("UDP", "0.0.0.0", 8080);
+
+  EXPECT_THAT(Problems(Ask("pay/api", 0, "UDP")), IsEmpty());
+  EXPECT_THAT(Problems(Ask("pay/api", 0, "SCTP")),
+              ElementsAre(HasSubstr("does not serve SCTP; it serves TCP 80 (tcp), UDP 80 (udp)")));
+}
+
 TEST_F(WhyConnectionTest, ARequestThatWorksHasNoProblem) {
   for (const char* host :
        {"pay/api", "api.pay", "api.pay.svc", "api.pay.svc.cluster.local.", "10.96.0.7"}) {

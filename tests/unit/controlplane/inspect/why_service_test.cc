@@ -26,6 +26,16 @@ TEST_F(WhyTest, ASelectorThatMatchesNothingIsShownTheNearestLabels) {
                           "label the pods of pod default/web-1 tier=front"));
 }
 
+TEST_F(WhyTest, AMisspelledLabelIsNearerThanAnother) {
+  world.AddNode("n1");
+  world.AddPod("client", "client", "n1", true);
+  world.AddPod("echo-1", "echo", "n1", true);
+  world.AddService("lost", "ecco");
+
+  EXPECT_THAT(Problems(OfService("lost")),
+              ElementsAre(HasSubstr("nearest: pod echo-1 has app=echo, not app=ecco")));
+}
+
 TEST_F(WhyTest, ADeploymentWithoutPodsIsNamed) {
   world.AddDeployment("web", 0);
   world.AddService("web", "web");
