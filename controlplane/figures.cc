@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/version.h"
+#include "controlplane/controllers/objects.h"
 
 namespace mesh::controlplane {
 namespace {
@@ -22,17 +23,6 @@ std::vector<absl::Duration> SchedulingBounds() {
   for (int ms : {5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10'000, 60'000, 600'000})
     out.push_back(absl::Milliseconds(ms));
   return out;
-}
-
-absl::Time ToTime(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
-bool IsReady(const v1::Node& node) {
-  for (const auto& condition : node.status().conditions()) {
-    if (condition.type() == "Ready") return condition.status() == "True";
-  }
-  return false;
 }
 
 }  // namespace
@@ -89,7 +79,7 @@ void ControlFigures::WriteObjects(MetricsWriter& out) const {
     ++phases[phases.contains(phase) ? phase : "Pending"];
     unscheduled += pod->spec().node_name().empty() ? 1 : 0;
   }
-  for (const auto& [key, node] : state.nodes) ready += IsReady(*node) ? 1 : 0;
+  for (const auto& [key, node] : state.nodes) ready += IsNodeReady(*node) ? 1 : 0;
   for (const auto& [phase, count] : phases) {
     out.Gauge("mesh_control_pods", "Pods by phase.", {{"phase", phase}},
               static_cast<double>(count));

@@ -265,8 +265,13 @@ absl::StatusOr<std::vector<Peer>> KernelDataplane::Impl::Tunnels() const {
 }
 
 absl::StatusOr<std::map<IpAddress, uint32_t>> KernelDataplane::Impl::Identities() const {
-  ASSIGN_OR_RETURN(Observed observed, services_.Load());
-  return std::move(observed.identities);
+  std::map<IpAddress, uint32_t> out;
+  ASSIGN_OR_RETURN(const auto rows, maps_.v4.identity.Dump());
+  for (const auto& [key, value] : rows) out[V4::Decode(key.ip)] = value.identity;
+  if (!maps_.v6.has_value()) return out;
+  ASSIGN_OR_RETURN(const auto rows6, maps_.v6->identity.Dump());
+  for (const auto& [key, value] : rows6) out[V6::Decode(key.ip)] = value.identity;
+  return out;
 }
 
 absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Impl::Metrics() const {

@@ -493,10 +493,7 @@ class Lister {
       to->set_flows(owner.flows);
       to->set_limit(owner.limit);
     }
-    out_->set_entries(usage.flows);
-    out_->set_max_entries(usage.capacity);
-    out_->set_entries6(usage.flows6);
-    out_->set_max_entries6(usage.capacity6);
+    FillOccupancy(usage, out_);
     return absl::OkStatus();
   }
 
@@ -524,6 +521,13 @@ class Lister {
 absl::Status ListRows(const v1::ListDataplaneRequest& request, const Dataplane& dataplane,
                       const NodeState* state, v1::DataplaneNode* out) {
   return Lister(request, dataplane, state, out).Run();
+}
+
+void FillOccupancy(const dataplane::FlowUsage& usage, v1::DataplaneNode* out) {
+  out->set_entries(usage.flows);
+  out->set_max_entries(usage.capacity);
+  out->set_entries6(usage.flows6);
+  out->set_max_entries6(usage.capacity6);
 }
 
 void SubtractRuns(const v1::DataplaneNode& before, absl::Duration duration,

@@ -16,6 +16,9 @@ absl::Status ListRows(const v1::ListDataplaneRequest& request,
                       const dataplane::Dataplane& dataplane, const NodeState* state,
                       v1::DataplaneNode* out);
 
+// How full the connection table is, which rows of DATAPLANE_TABLE_FLOW_OWNERS come with.
+void FillOccupancy(const dataplane::FlowUsage& usage, v1::DataplaneNode* out);
+
 // Leaves in `after` the runs since `before`, which took `duration`. A program that has come in
 // between has its own.
 void SubtractRuns(const v1::DataplaneNode& before, absl::Duration duration,

@@ -209,19 +209,22 @@ class NetworkImpl : public Network {
       ListDns(dns, *resolver_, &out.rows);
     }
     if (dataplane_ == nullptr) return out;
-    for (const v1::DataplaneTable table :
-         {v1::DATAPLANE_TABLE_METRICS, v1::DATAPLANE_TABLE_FLOW_OWNERS, v1::DATAPLANE_TABLE_MAP}) {
+    absl::Status status;
+    for (const v1::DataplaneTable table : {v1::DATAPLANE_TABLE_METRICS, v1::DATAPLANE_TABLE_MAP}) {
       v1::ListDataplaneRequest request;
       request.set_table(table);
-      const absl::Status status = ListRows(request, *dataplane_, state_.get(), &out.rows);
-      if (!status.ok() && status != last_figures_status_)
-        spdlog::warn("figures: {}", std::string(status.message()));
-      last_figures_status_ = status;
+      status.Update(ListRows(request, *dataplane_, state_.get(), &out.rows));
     }
-    if (const auto usage = dataplane_->FlowOwners(); usage.ok()) {
+    const auto usage = dataplane_->FlowOwners();
+    status.Update(usage.status());
+    if (usage.ok()) {
+      FillOccupancy(*usage, &out.rows);
       for (const dataplane::ServiceFlows& row : usage->services)
         out.services.push_back({row.ns, row.service, row.flows});
     }
+    if (!status.ok() && status != last_figures_status_)
+      spdlog::warn("figures: {}", std::string(status.message()));
+    last_figures_status_ = status;
     return out;
   }
 

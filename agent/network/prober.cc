@@ -19,6 +19,7 @@
 #include "absl/time/clock.h"
 #include "agent/network/dns_message.h"
 #include "common/ip_address.h"
+#include "common/socket_address.h"
 #include "common/status.h"
 #include "common/unique_fd.h"
 #include "dataplane/net/netns.h"
@@ -31,30 +32,6 @@ using Outcome = v1::ProbeResponse;
 
 constexpr size_t kDatagramMax = 65'536;
 constexpr uint16_t kDnsPort = 53;
-
-struct SocketAddress {
-  sockaddr_storage storage{};
-  socklen_t size = 0;
-  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
-};
-
-SocketAddress AddressOf(const IpAddress& ip, uint16_t port) {
-  SocketAddress out;
-  if (ip.is_v4()) {
-    auto* v4 = reinterpret_cast<sockaddr_in*>(&out.storage);
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(port);
-    v4->sin_addr.s_addr = htonl(ip.v4());
-    out.size = sizeof *v4;
-  } else {
-    auto* v6 = reinterpret_cast<sockaddr_in6*>(&out.storage);
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(port);
-    std::memcpy(&v6->sin6_addr, ip.bytes().data(), 16);
-    out.size = sizeof *v6;
-  }
-  return out;
-}
 
 int Milliseconds(absl::Duration left) {
   return static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(left) + 1, 0, 1'000'000));
@@ -94,7 +71,7 @@ v1::ProbeResponse::Outcome OutcomeOf(int error) {
 std::string NameIn(const std::string& answer) { return answer.substr(0, answer.find('\n')); }
 
 void DialTcp(int fd, const SocketAddress& to, absl::Time deadline, v1::ProbeResponse* out) {
-  if (connect(fd, to.get(), to.size) != 0 && errno != EINPROGRESS)
+  if (connect(fd, to.get(), to.length()) != 0 && errno != EINPROGRESS)
     return out->set_outcome(OutcomeOf(errno));
   if (!Await(fd, POLLOUT, deadline)) return out->set_outcome(Outcome::TIMED_OUT);
   int error = 0;
@@ -151,7 +128,7 @@ std::optional<std::string> Exchange(int fd, std::string_view payload, absl::Time
 
 void DialUdp(int fd, bool v4, bool full_size, const SocketAddress& to, absl::Time deadline,
              v1::ProbeResponse* out) {
-  if (connect(fd, to.get(), to.size) != 0) return out->set_outcome(OutcomeOf(errno));
+  if (connect(fd, to.get(), to.length()) != 0) return out->set_outcome(OutcomeOf(errno));
   std::string payload = "probe";
   if (full_size) {
     ForbidFragments(fd, v4);
@@ -196,7 +173,7 @@ absl::StatusOr<v1::ProbeResponse> Dial(int netns, const v1::ProbeDial& dial) {
   ASSIGN_OR_RETURN(const UniqueFd fd, OpenSocket(netns, ip.is_v4() ? AF_INET : AF_INET6,
                                                  tcp ? SOCK_STREAM : SOCK_DGRAM));
   v1::ProbeResponse out;
-  const SocketAddress to = AddressOf(ip, static_cast<uint16_t>(dial.port()));
+  const SocketAddress to(ip, static_cast<uint16_t>(dial.port()));
   const absl::Time deadline = absl::Now() + timeout;
   if (tcp) {
     DialTcp(fd.get(), to, deadline, &out);
@@ -225,8 +202,8 @@ absl::StatusOr<v1::ProbeResponse> Resolve(int netns, const std::string& server,
       return absl::InvalidArgumentError(fmt::format("name: \"{}\" is none", resolve.name()));
     ASSIGN_OR_RETURN(const UniqueFd fd,
                      OpenSocket(netns, ip->is_v4() ? AF_INET : AF_INET6, SOCK_DGRAM));
-    const SocketAddress to = AddressOf(*ip, kDnsPort);
-    if (connect(fd.get(), to.get(), to.size) != 0) {
+    const SocketAddress to(*ip, kDnsPort);
+    if (connect(fd.get(), to.get(), to.length()) != 0) {
       out.set_outcome(OutcomeOf(errno));
       return out;
     }
@@ -270,8 +247,8 @@ absl::StatusOr<UniqueFd> Listen(int netns, int type, uint16_t port) {
       ForbidFragments(fd->get(), true);
       if (!v4) ForbidFragments(fd->get(), false);
     }
-    const SocketAddress any = AddressOf(v4 ? IpAddress::V4(0) : IpAddress(), port);
-    if (bind(fd->get(), any.get(), any.size) != 0) {
+    const SocketAddress any(v4 ? IpAddress::V4(0) : IpAddress(), port);
+    if (bind(fd->get(), any.get(), any.length()) != 0) {
       if (!v4 && errno == EADDRNOTAVAIL) continue;
       return ErrnoStatus(errno, fmt::format("bind port {} in the pod's network", port));
     }
@@ -334,13 +311,12 @@ class Prober::Server {
   // As long as what came.
   void AnswerDatagram() {
     SocketAddress peer;
-    peer.size = sizeof peer.storage;
-    const ssize_t n = recvfrom(udp_.get(), buffer_.data(), buffer_.size(), 0,
-                               reinterpret_cast<sockaddr*>(&peer.storage), &peer.size);
+    const ssize_t n =
+        recvfrom(udp_.get(), buffer_.data(), buffer_.size(), 0, peer.get(), peer.room());
     if (n < 0) return;
     std::string answer = line_;
     answer.resize(std::max(answer.size(), static_cast<size_t>(n)), '\0');
-    (void)!sendto(udp_.get(), answer.data(), answer.size(), 0, peer.get(), peer.size);
+    (void)!sendto(udp_.get(), answer.data(), answer.size(), 0, peer.get(), peer.length());
   }
 
   const std::string line_;

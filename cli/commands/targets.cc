@@ -161,6 +161,15 @@ absl::StatusOr<Target> ParsePodTarget(const std::string& word, const std::string
   return Target{{v1::KIND_POD}, ns, word};
 }
 
+absl::StatusOr<Target> ParsePodAnywhere(const std::string& word, const std::string& ns) {
+  const size_t slash = word.find('/');
+  if (slash == std::string::npos || FindType(word.substr(0, slash)).ok())
+    return ParsePodTarget(word, ns);
+  if (slash == 0 || slash + 1 == word.size() || word.find('/', slash + 1) != std::string::npos)
+    return UsageError(fmt::format("\"{}\" is neither POD, NAMESPACE/POD nor TYPE/NAME", word));
+  return Target{{v1::KIND_POD}, word.substr(0, slash), word.substr(slash + 1)};
+}
+
 absl::StatusOr<v1::ListResponse> ListObjects(v1::Kind kind, const std::string& ns,
                                              const std::string& selector, ControlClient& client) {
   v1::ListRequest request;

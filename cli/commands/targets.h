@@ -53,6 +53,8 @@ absl::StatusOr<std::vector<Target>> ParseTargets(const std::vector<std::string>&
 absl::StatusOr<std::vector<Target>> FindTargets(const TargetFlags& flags, Context& context);
 // "web" or "TYPE/NAME", for commands about pods (logs, exec).
 absl::StatusOr<Target> ParsePodTarget(const std::string& word, const std::string& ns);
+// The same, or "NAMESPACE/POD" where the first word is no type.
+absl::StatusOr<Target> ParsePodAnywhere(const std::string& word, const std::string& ns);
 
 struct Found {
   TypeRef type;

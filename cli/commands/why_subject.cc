@@ -22,17 +22,6 @@ std::string Trimmed(std::string_view text) {
   return std::string(text.substr(begin, text.find_last_not_of(" \t") - begin + 1));
 }
 
-// "TYPE/NAME" where TYPE is known, "NAMESPACE/POD", or "POD".
-absl::StatusOr<Target> ParseWho(const std::string& word, const std::string& ns) {
-  if (word.empty()) return UsageError("the pod that asks is missing before \"->\"");
-  const size_t slash = word.find('/');
-  if (slash == std::string::npos || FindType(word.substr(0, slash)).ok())
-    return ParsePodTarget(word, ns);
-  if (slash == 0 || slash + 1 == word.size() || word.find('/', slash + 1) != std::string::npos)
-    return UsageError(fmt::format("\"{}\" is neither POD, NAMESPACE/POD nor TYPE/NAME", word));
-  return Target{{v1::KIND_POD}, word.substr(0, slash), word.substr(slash + 1)};
-}
-
 absl::StatusOr<uint16_t> ParsePort(std::string_view text, const std::string& whole) {
   unsigned port = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
@@ -118,7 +107,8 @@ absl::StatusOr<WhySubject> ParseWhySubject(const std::vector<std::string>& args,
   }
   if (!to.empty()) {
     out.is_request = true;
-    ASSIGN_OR_RETURN(out.target, ParseWho(from, ns));
+    if (from.empty()) return UsageError("the pod that asks is missing before \"->\"");
+    ASSIGN_OR_RETURN(out.target, ParsePodAnywhere(from, ns));
     RETURN_IF_ERROR(ParseDestination(to, &out));
     return out;
   }
@@ -126,7 +116,7 @@ absl::StatusOr<WhySubject> ParseWhySubject(const std::vector<std::string>& args,
     ASSIGN_OR_RETURN(std::vector<Target> targets, ParseTargets(args, ns, false));
     out.target = targets.front();
   } else if (args.size() == 1) {
-    ASSIGN_OR_RETURN(out.target, ParseWho(args[0], ns));
+    ASSIGN_OR_RETURN(out.target, ParsePodAnywhere(args[0], ns));
   } else {
     return UsageError(fmt::format("\"{}\": one pod, service or request at a time", all));
   }

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <utility>
 
+#include "absl/strings/str_split.h"
 #include "cli/command.h"
 #include "cli/commands/targets.h"
 #include "common/status.h"
@@ -35,46 +36,21 @@ absl::Status CheckBound(const v1::Pod& pod) {
       fmt::format("{} has no node and address yet: see meshctl describe", PodText(pod)));
 }
 
-absl::StatusOr<v1::Pod> GetPod(const std::string& ns, const std::string& name,
-                               ControlClient& client) {
+absl::StatusOr<v1::Resource> GetOf(v1::Kind kind, const std::string& ns, const std::string& name,
+                                   ControlClient& client) {
   v1::GetRequest request;
-  request.mutable_name()->set_kind(v1::KIND_POD);
+  request.mutable_name()->set_kind(kind);
   request.mutable_name()->set_namespace_(ns);
   request.mutable_name()->set_name(name);
-  ASSIGN_OR_RETURN(v1::Resource object, client.Get(request));
-  return std::move(*object.mutable_pod());
-}
-
-absl::StatusOr<v1::Service> GetService(const std::string& ns, const std::string& name,
-                                       ControlClient& client) {
-  v1::GetRequest request;
-  request.mutable_name()->set_kind(v1::KIND_SERVICE);
-  request.mutable_name()->set_namespace_(ns);
-  request.mutable_name()->set_name(name);
-  ASSIGN_OR_RETURN(v1::Resource object, client.Get(request));
-  return std::move(*object.mutable_service());
-}
-
-// The words between slashes.
-std::vector<std::string> Split(std::string_view word, char by) {
-  std::vector<std::string> out;
-  while (true) {
-    const size_t end = word.find(by);
-    out.emplace_back(word.substr(0, end));
-    if (end == std::string_view::npos) return out;
-    word.remove_prefix(end + 1);
-  }
+  return client.Get(request);
 }
 
 bool IsType(const std::string& word) { return FindType(word).ok(); }
 
 absl::StatusOr<v1::Pod> FindPodOf(const std::string& word, const std::string& ns,
                                   ControlClient& client) {
-  const std::vector<std::string> parts = Split(word, '/');
-  if (parts.size() == 2 && !IsType(parts[0])) return GetPod(parts[0], parts[1], client);
-  if (parts.size() == 1) return GetPod(ns, word, client);
   std::string note;  // which of several: the text names it
-  ASSIGN_OR_RETURN(const Target target, ParsePodTarget(word, ns));
+  ASSIGN_OR_RETURN(const Target target, ParsePodAnywhere(word, ns));
   return FindPod(target, client, &note);
 }
 
@@ -189,11 +165,11 @@ absl::StatusOr<TraceAim> AimAtPod(const v1::Pod& pod, const std::string& port) {
 absl::StatusOr<TraceAim> AimAtName(const std::string& ns, const std::string& name,
                                    const std::string& port, const std::string& protocol,
                                    ControlClient& client) {
-  const absl::StatusOr<v1::Service> service = GetService(ns, name, client);
-  if (service.ok()) return AimAtService(*service, port, protocol);
+  const auto service = GetOf(v1::KIND_SERVICE, ns, name, client);
+  if (service.ok()) return AimAtService(service->service(), port, protocol);
   if (!IsServerNotFound(service.status())) return service.status();
-  const absl::StatusOr<v1::Pod> pod = GetPod(ns, name, client);
-  if (pod.ok()) return AimAtPod(*pod, port);
+  const auto pod = GetOf(v1::KIND_POD, ns, name, client);
+  if (pod.ok()) return AimAtPod(pod->pod(), port);
   if (!IsServerNotFound(pod.status())) return pod.status();
   return absl::NotFoundError(
       fmt::format("TO: there is no Service and no pod \"{}\" in namespace \"{}\"", name, ns));
@@ -253,7 +229,7 @@ absl::StatusOr<TraceOrigin> FindOrigin(std::string_view word, const std::string&
     return absl::InvalidArgumentError(fmt::format(
         "--via is for packets from outside the cluster; {} is known to be on its node", word));
   }
-  const std::vector<std::string> parts = Split(word, '/');
+  const std::vector<std::string> parts = absl::StrSplit(std::string(word), '/');
   if (parts.size() == 2 && (parts[0] == "node" || parts[0] == "nodes" || parts[0] == "no")) {
     for (const v1::Node& node : nodes) {
       if (node.metadata().name() == parts[1]) return OriginOfNode(node);
@@ -274,16 +250,17 @@ absl::StatusOr<TraceAim> FindAim(std::string_view word, const std::string& ns,
     }
     return out;
   }
-  const std::vector<std::string> parts = Split(place, '/');
+  const std::vector<std::string> parts = absl::StrSplit(place, '/');
   if (parts.size() == 1 && place.find('.') != std::string::npos) {
-    const std::vector<std::string> labels = Split(place, '.');
+    const std::vector<std::string> labels = absl::StrSplit(place, '.');
     if (labels.size() > 2 && labels[2] != "svc") {
       return absl::InvalidArgumentError(fmt::format(
           "TO: \"{}\" is not the name of a Service (NAME.NAMESPACE.svc...); give an address",
           place));
     }
-    ASSIGN_OR_RETURN(const v1::Service service, GetService(labels[1], labels[0], client));
-    return AimAtService(service, port, protocol);
+    ASSIGN_OR_RETURN(const v1::Resource object,
+                     GetOf(v1::KIND_SERVICE, labels[1], labels[0], client));
+    return AimAtService(object.service(), port, protocol);
   }
   if (parts.size() == 1) return AimAtName(ns, place, port, protocol, client);
   if (parts.size() != 2 || parts[0].empty() || parts[1].empty()) {
@@ -293,8 +270,8 @@ absl::StatusOr<TraceAim> FindAim(std::string_view word, const std::string& ns,
   if (!IsType(parts[0])) return AimAtName(parts[0], parts[1], port, protocol, client);
   ASSIGN_OR_RETURN(const TypeRef type, FindType(parts[0]));
   if (type.kind == v1::KIND_SERVICE) {
-    ASSIGN_OR_RETURN(const v1::Service service, GetService(ns, parts[1], client));
-    return AimAtService(service, port, protocol);
+    ASSIGN_OR_RETURN(const v1::Resource object, GetOf(v1::KIND_SERVICE, ns, parts[1], client));
+    return AimAtService(object.service(), port, protocol);
   }
   if (type.kind == v1::KIND_NODE) {
     ASSIGN_OR_RETURN(const std::vector<v1::Node> nodes, ListNodes(client));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/strings/str_split.h"
+#include "api/schema/schema.h"
 #include "common/ip_address.h"
 #include "controlplane/controllers/objects.h"
 #include "controlplane/inspect/destination.h"
@@ -12,35 +12,6 @@
 
 namespace mesh::controlplane {
 namespace {
-
-// Letters to change, add or leave out, up to `limit`.
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
-// The one that may have been meant; empty: none is near.
-std::string Nearest(const std::string& name, const std::vector<std::string>& names) {
-  std::string best;
-  size_t best_distance = std::max<size_t>(name.size() / 3, 1) + 1;
-  for (const std::string& candidate : names) {
-    const size_t distance = EditDistance(name, candidate);
-    if (distance >= best_distance) continue;
-    best_distance = distance;
-    best = candidate;
-  }
-  return best;
-}
 
 class Finder {
  public:
@@ -75,8 +46,9 @@ class Finder {
     if (labels.size() == 2) {
       std::vector<std::string> names;
       for (const auto& [key, ns] : state_.namespaces) names.push_back(key.name);
-      if (const std::string near = Nearest(labels[1], names); !near.empty())
-        report_->Note(title_, fmt::format("there is no namespace {}; {} is near", labels[1], near));
+      if (const auto near = schema::NearestWord(labels[1], names))
+        report_->Note(title_,
+                      fmt::format("there is no namespace {}; {} is near", labels[1], *near));
     }
     report_->Note(title_, fmt::format("{} is no name of the cluster: the node's own name servers "
                                       "are asked, and what they say is not looked at",
@@ -89,10 +61,10 @@ class Finder {
     if (!state_.namespaces.contains({"", ns})) {
       std::vector<std::string> names;
       for (const auto& [key, object] : state_.namespaces) names.push_back(key.name);
-      const std::string near = Nearest(ns, names);
-      report_->Problem(title_, fmt::format("asks for {}, and there is no namespace {}", full, ns),
-                       near.empty() ? Report::Remedies{}
-                                    : Report::Remedies{fmt::format("ask for {}.{}", name, near)});
+      const auto near = schema::NearestWord(ns, names);
+      report_->Problem(
+          title_, fmt::format("asks for {}, and there is no namespace {}", full, ns),
+          near ? Report::Remedies{fmt::format("ask for {}.{}", name, *near)} : Report::Remedies{});
       return {};
     }
     if (const v1::Service* service = FindObject(state_.services, {ns, name})) {
@@ -120,8 +92,8 @@ class Finder {
     Report::Remedies remedies;
     std::vector<std::string> names;
     for (const auto& [key, service] : InNamespace(state_.services, ns)) names.push_back(key.name);
-    if (const std::string near = Nearest(name, names); !near.empty())
-      remedies.push_back(fmt::format("ask for {}.{}", near, ns));
+    if (const auto near = schema::NearestWord(name, names))
+      remedies.push_back(fmt::format("ask for {}.{}", *near, ns));
     for (const auto& [key, service] : state_.services)
       if (key.name == name && key.ns != ns && remedies.size() < 3)
         remedies.push_back(fmt::format("ask for {}.{}", name, key.ns));
