@@ -396,6 +396,22 @@ absl::Status Netlink::AddAddress(int ifindex, const IpAddress& address) {
   return Send(message, fmt::format("add address {} to interface {}", address.ToString(), ifindex));
 }
 
+// The worker's own route comes beside this one, with another metric.
+absl::Status Netlink::TakeAddress(int ifindex, const IpAddress& address) {
+  if (FamilyOf(address) == Family::kV4) return absl::OkStatus();
+  nlmsghdr* message = Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+  auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
+  header->rtm_family = AF_INET6;
+  header->rtm_dst_len = Bits(Family::kV6);
+  header->rtm_table = RT_TABLE_LOCAL;
+  header->rtm_protocol = RTPROT_STATIC;
+  header->rtm_scope = RT_SCOPE_UNIVERSE;
+  header->rtm_type = RTN_LOCAL;
+  PutIp(message, RTA_DST, address);
+  mnl_attr_put_u32(message, RTA_OIF, ifindex);
+  return Send(message, fmt::format("take {} at interface {}", address.ToString(), ifindex));
+}
+
 absl::Status Netlink::AddRoute(const RouteInfo& route) {
   nlmsghdr* message = Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
   auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));

@@ -90,6 +90,10 @@ class Netlink {
   absl::Status SetForwarding(int ifindex);
   // As /32 or /128; of IPv6 without asking whether somebody has it already.
   absl::Status AddAddress(int ifindex, const IpAddress& address);
+  // The interface takes what comes to its address from now on. REQUIRES: it is up. Of IPv4 it has
+  // always done so; of IPv6 the kernel leaves it to a worker, which waits for its lock of all
+  // links.
+  absl::Status TakeAddress(int ifindex, const IpAddress& address);
   absl::Status AddRoute(const RouteInfo& route);
   // By destination and interface. Not to be queued. NOT_FOUND when there is none.
   absl::Status RemoveRoute(const RouteInfo& route);

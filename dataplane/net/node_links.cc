@@ -132,6 +132,7 @@ absl::Status EnsureNodeRoutes(Netlink& netlink, const NodeConfig& config, const 
   if (config.has_ipv6()) {
     const IpAddress next_hop6 = NextHop(Family::kV6);
     netlink.AddAddress(host, config.gateway6).IgnoreError();
+    netlink.TakeAddress(host, config.gateway6).IgnoreError();
     netlink.AddNeighbour(host, next_hop6, links.net.mac).IgnoreError();
     for (const IpPrefix& range : {config.cluster_cidr6, config.service_cidr6}) {
       netlink.AddRoute({range, host, next_hop6, config.gateway6}).IgnoreError();

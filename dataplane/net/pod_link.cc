@@ -52,6 +52,7 @@ absl::Status ConfigurePod(Netlink& pod, int netns_fd, const AttachRequest& reque
   }
   pod.SetUp(link.ifindex).IgnoreError();
   for (const auto& [ip, gateway] : AddressesOf(request, config)) {
+    pod.TakeAddress(link.ifindex, ip).IgnoreError();
     pod.AddNeighbour(link.ifindex, gateway, HostMac(request.ip)).IgnoreError();
     for (const RouteInfo& route : PodRoutes(link.ifindex, gateway)) {
       pod.AddRoute(route).IgnoreError();

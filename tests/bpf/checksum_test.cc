@@ -18,6 +18,7 @@
 #include "common/unique_fd.h"
 #include "dataplane/kernel_dataplane.h"
 #include "dataplane/net/netns.h"
+#include "tests/bpf/checksum_packet.h"
 #include "tests/bpf/world.h"
 #include "tests/support/network/network.h"
 
@@ -62,24 +63,6 @@ TEST_P(ChecksumTest, IsRightForEveryLengthAndBothWays) {
     payload.push_back(static_cast<char>(length * 37 + 11));
   }
 }
-
-// As it is on the wire, and the checksum of its fourth layer there.
-std::string Wire(const Packet& packet) {
-  return kIpv6 ? mesh::testing::FrameToIpv6(Encode(packet)) : Encode(packet);
-}
-std::string ChecksumOf(const Packet& packet) {
-  return Wire(packet).substr(14 + (kIpv6 ? 40 : 20) + (packet.protocol == IPPROTO_TCP ? 16 : 6), 2);
-}
-// The packet with that checksum: of all payloads of two bytes one has it.
-Packet WithChecksum(Packet packet, const std::string& checksum) {
-  for (int word = 0; word < 65536; ++word) {
-    packet.payload = {static_cast<char>(word >> 8), static_cast<char>(word)};
-    if (ChecksumOf(packet) == checksum) return packet;
-  }
-  ADD_FAILURE() << "no payload has that checksum";
-  return packet;
-}
-const std::string kZeros(2, '\0'), kOnes(2, '\xff');
 
 // RFC 768: all zeros say that there is none, and RFC 8200, 8.1 has none of that.
 TEST_P(ChecksumTest, OfADatagramIsNeverZero) {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "mesh/shared/outside_map.h"
+#include "tests/bpf/checksum_packet.h"
 #include "tests/bpf/world.h"
 
 namespace mesh::dataplane::testing {
@@ -90,6 +91,15 @@ TEST_F(EdgeTest, MasqueradesPodsAndBringsTheAnswersBack) {
     EXPECT_EQ(Text(From(Out(packet(kClient, kServer, kAck)))), Text(From(out)));
   }
   EXPECT_EQ(Flow(Tcp(kClient, kServer, kSyn)).target, MESH_TARGET_UPLINK);
+}
+
+// RFC 768: all zeros would say that a datagram has no checksum.
+TEST_F(EdgeTest, NeverWritesAZeroChecksumIntoADatagram) {
+  const Place self = From(Out(Udp(kClient, kServer, "odd")));
+  const Packet sent = WithChecksum(Udp(self, kServer), kOnes);
+  EXPECT_TRUE(Out(Udp(kClient, kServer, sent.payload)).udp_checksum);
+  const Packet heard = WithChecksum(Udp(kServer, kClient), kOnes);
+  EXPECT_TRUE(In(Udp(kServer, self, heard.payload)).udp_checksum);
 }
 
 TEST_F(EdgeTest, MasqueradesEchoes) {

@@ -216,6 +216,7 @@ class Live : public ::testing::Test {
       netlink->AddNeighbour(link->ifindex, other->config.node_ip, mac).IgnoreError();
       if (way_.family == Family::kV6) {
         netlink->AddAddress(link->ifindex, self->config.node_ip6).IgnoreError();
+        netlink->TakeAddress(link->ifindex, self->config.node_ip6).IgnoreError();
         netlink->AddRoute({IpPrefix::Of(other->config.node_ip6), link->ifindex, {}, {}})
             .IgnoreError();
         netlink->AddNeighbour(link->ifindex, other->config.node_ip6, mac).IgnoreError();

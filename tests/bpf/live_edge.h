@@ -156,6 +156,7 @@ class Edge : public ::testing::Test {
     netlink.AddRoute({Range("192.0.2.0/24"), uplink.ifindex, {}, {}}).IgnoreError();
     if (way_.family == Family::kV6 && !ip6.empty()) {
       netlink.AddAddress(uplink.ifindex, Ip(ip6)).IgnoreError();
+      netlink.TakeAddress(uplink.ifindex, Ip(ip6)).IgnoreError();
       netlink.AddRoute({Range("2001:db8::/64"), uplink.ifindex, {}, {}}).IgnoreError();
     }
     return netlink.Commit();

@@ -9,6 +9,7 @@
 
 #include "dataplane/bpf/prog_run.h"
 #include "dataplane/net/netlink.h"
+#include "tests/bpf/checksum_packet.h"
 #include "tests/bpf/frontend_world.h"
 #include "tests/support/packet/family.h"
 
@@ -105,6 +106,18 @@ TEST_F(XdpTest, ForwardsEstablishedFlowsWithANewSource) {
                 Of(protocol, self, kFar, kAck, payload));
     }
   }
+}
+
+// RFC 768: all zeros would say that there is no checksum.
+TEST_F(XdpTest, NeverWritesAZeroChecksumIntoADatagram) {
+  Serve({"10.244.2.10:8080"}, 0, MESH_ALGORITHM_RANDOM, Protocol::kUdp);
+  const Place self = Open(Udp(kUser, kNodePort, "odd"));
+  const Packet sent = WithChecksum(Udp(self, kFar), kOnes);
+  EXPECT_EQ(Inner(Udp(kUser, kNodePort, sent.payload), MESH_IDENTITY_WORLD | MESH_VNI_SERVICE),
+            sent);
+  EXPECT_EQ(inner_.substr(14 + 20 + 6, 2), Encode(sent).substr(14 + 20 + 6, 2));
+  const Packet met = WithChecksum(Udp(kUser, kNodePort), kOnes);
+  EXPECT_EQ(Inner(met, MESH_IDENTITY_WORLD | MESH_VNI_SERVICE), Udp(self, kFar, met.payload));
 }
 
 TEST_F(XdpTest, ForwardsForDirectReturnUntranslated) {
