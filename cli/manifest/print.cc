@@ -39,10 +39,7 @@ Value String(std::string text) { return {Value::Type::kString, std::move(text), 
 // Fields that Kubernetes prints even when they are zero or false.
 constexpr std::string_view kAlwaysShown[] = {"mesh.v1.ContainerStatus.ready",
                                              "mesh.v1.ContainerStatus.restart_count",
-                                             "mesh.v1.ContainerStateTerminated.exit_code",
-                                             "mesh.v1.EndpointConditions.ready",
-                                             "mesh.v1.EndpointConditions.serving",
-                                             "mesh.v1.EndpointConditions.terminating"};
+                                             "mesh.v1.ContainerStateTerminated.exit_code"};
 
 Value FromMessage(const Message& message);
 

@@ -204,5 +204,29 @@ TEST(ToYaml, DecodesToTheSameText) {
   }
 }
 
+// An endpoint without conditions is ready; "ready: false", applied again, would take it out.
+TEST(ToYaml, LeavesOutConditionsOfEndpointsThatNobodySet) {
+  const v1::Resource resource = FromText(R"(
+    endpoint_slice {
+      metadata { name: "db" namespace: "default" }
+      address_type: "IPv4"
+      endpoints { addresses: "10.0.0.7" conditions {} }
+      endpoints { addresses: "10.0.0.8" conditions { ready: false serving: true } }
+    })");
+
+  const std::string text = ToYaml(resource);
+
+  EXPECT_EQ(text.substr(text.find("endpoints:")), R"(endpoints:
+- addresses:
+  - 10.0.0.7
+  conditions: {}
+- addresses:
+  - 10.0.0.8
+  conditions:
+    ready: false
+    serving: true
+)");
+}
+
 }  // namespace
 }  // namespace mesh::manifest
