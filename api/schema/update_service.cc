@@ -13,6 +13,8 @@
 namespace mesh::schema {
 namespace {
 
+constexpr std::string_view kAnew = "; to change it delete the Service and apply it again";
+
 bool NeedsClusterIp(const v1::ServiceSpec& spec) { return spec.type() != "ExternalName"; }
 
 bool NeedsNodePorts(const v1::ServiceSpec& spec) {
@@ -31,6 +33,10 @@ bool NeedsExternalPolicy(const v1::ServiceSpec& spec) {
 }
 
 using Strings = google::protobuf::RepeatedPtrField<std::string>;
+bool SameList(const Strings& a, const Strings& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end());
+}
+
 using PortKey = std::pair<int32_t, std::string>;
 
 PortKey KeyOf(const v1::ServicePort& port) {
@@ -98,6 +104,17 @@ void FollowPolicy(bool single, const Strings& live, Strings* next) {
   }
 }
 
+// A manifest that changes or leaves out `clusterIP` says nothing of the list that meshd wrote
+// beside it.
+void FollowClusterIp(const v1::ServiceSpec& live, v1::ServiceSpec* next) {
+  if (next->cluster_ip() == live.cluster_ip() ||
+      !SameList(next->cluster_ips(), live.cluster_ips())) {
+    return;
+  }
+  next->clear_cluster_ips();
+  if (!next->cluster_ip().empty()) next->add_cluster_ips(next->cluster_ip());
+}
+
 void KeepWhatIsAssigned(const v1::ServiceSpec& live, v1::ServiceSpec* next) {
   if (NeedsClusterIp(live) && NeedsClusterIp(*next)) {
     if (next->cluster_ip().empty() && next->cluster_ips().empty()) {
@@ -136,6 +153,7 @@ void PrepareUpdate(const v1::Resource& live, v1::Resource* next) {
   v1::ServiceSpec* spec = next->mutable_service()->mutable_spec();
   if (spec->type().empty()) spec->set_type("ClusterIP");
   internal::CanonicalizeClusterIps(spec);
+  FollowClusterIp(live.service().spec(), spec);
   DropWhatTheTypeHasNoUseFor(live.service().spec(), spec);
   KeepWhatIsAssigned(live.service().spec(), spec);
 }
@@ -169,7 +187,7 @@ void CheckFamilyList(const v1::ServiceSpec& next_spec, const char* path, const c
   for (int i = 0; i < std::min(live.size(), next.size()); ++i) {
     if (live.Get(i) == next.Get(i)) continue;
     Add(problems, fmt::format("{}[{}]", path, i), "Invalid value: {}: may not change once set{}",
-        ListText(next), i == 0 ? "; to change it delete the Service and apply it again" : "");
+        ListText(next), i == 0 ? kAnew : "");
   }
   if (live.size() > next.size() && next_spec.ip_family_policy() != "SingleStack") {
     Add(problems, "spec.ipFamilyPolicy",
@@ -185,7 +203,7 @@ void CheckServiceUpdate(const v1::ServiceSpec& live, const v1::ServiceSpec& next
   if (NeedsClusterIp(live) && NeedsClusterIp(next) && !live.cluster_ip().empty() &&
       live.cluster_ip() != next.cluster_ip()) {
     Add(problems, "spec.clusterIP", "{}",
-        InvalidText(next.cluster_ip(), "may not change once set"));
+        InvalidText(next.cluster_ip(), fmt::format("may not change once set{}", kAnew)));
   }
   if (NeedsClusterIp(live) && NeedsClusterIp(next) && live.cluster_ip() == next.cluster_ip() &&
       !IsForeignHeadless(live) && !IsForeignHeadless(next)) {
@@ -197,7 +215,7 @@ void CheckServiceUpdate(const v1::ServiceSpec& live, const v1::ServiceSpec& next
   if (live.type() == "LoadBalancer" && next.type() == "LoadBalancer" &&
       live.load_balancer_class() != next.load_balancer_class()) {
     Add(problems, "spec.loadBalancerClass", "{}",
-        InvalidText(next.load_balancer_class(), "may not change once set"));
+        InvalidText(next.load_balancer_class(), fmt::format("may not change once set{}", kAnew)));
   }
 }
 

@@ -160,8 +160,9 @@ std::string ServiceAdmission::WhyNotClusterIp(const Request& request, bool is_v4
     return fmt::format("the provided IP is not in the valid range. The range of valid IPs is {}",
                        range.ToString());
   }
-  if (OwnerOf(request.state.index().cluster_ips, held_ips_, address->ToString(), request.key)) {
-    return "provided IP is already allocated";
+  if (const auto owner =
+          OwnerOf(request.state.index().cluster_ips, held_ips_, address->ToString(), request.key)) {
+    return fmt::format("provided IP is already allocated, to Service {}", owner->ToString());
   }
   if (*address == range.At(kReservedApiServer) || *address == range.At(kReservedDns) ||
       *address == range.At(0)) {

@@ -445,7 +445,8 @@ TEST(ValidateUpdate, LetsTheClusterAddressBeSetOnce) {
 
   EXPECT_TRUE(ValidateUpdate(live, next).empty());
   EXPECT_EQ(JoinProblems(ValidateUpdate(next, live)),
-            "spec.clusterIP: Invalid value: \"\": may not change once set");
+            "spec.clusterIP: Invalid value: \"\": may not change once set; to change it delete the "
+            "Service and apply it again");
 }
 
 // `file` as the successor of `live`, the way apply and update take it.
@@ -494,6 +495,39 @@ TEST(PrepareUpdate, KeepsWhatTheClusterAssigned) {
 
   EXPECT_EQ(next.cluster_ip(), "10.96.0.7");
   EXPECT_EQ(next.ports(0).node_port(), 30080);
+}
+
+// A manifest names `clusterIP` alone; the live object has `clusterIPs`, too.
+TEST(PrepareUpdate, LetsClusterIpsFollowTheClusterIpOfTheManifest) {
+  v1::Resource live = ValidService();
+  live.mutable_service()->mutable_spec()->set_cluster_ip("10.96.0.7");
+  live.mutable_service()->mutable_spec()->add_cluster_ips("10.96.0.7");
+  ApplyDefaults(&live);
+  for (const char* other : {"10.96.0.9", "None"}) {
+    v1::Resource next = live;
+    next.mutable_service()->mutable_spec()->set_cluster_ip(other);
+    EXPECT_EQ(
+        JoinProblems(ValidateUpdate(live, Successor(live, next))),
+        std::string("spec.clusterIP: Invalid value: \"") + other +
+            "\": may not change once set; to change it delete the Service and apply it again");
+  }
+}
+
+// The manifest before asked for an address, this one leaves it out.
+TEST(PrepareUpdate, GivesAnAddressOfAManifestBackForAName) {
+  for (const char* address : {"None", "10.96.0.7"}) {
+    v1::Resource live = ValidService();
+    live.mutable_service()->mutable_spec()->set_cluster_ip(address);
+    live.mutable_service()->mutable_spec()->add_cluster_ips(address);
+    ApplyDefaults(&live);
+    v1::Resource next = live;
+    next.mutable_service()->mutable_spec()->clear_cluster_ip();
+    EXPECT_EQ(Successor(live, next).service().spec().cluster_ip(), address);
+
+    next.mutable_service()->mutable_spec()->set_type("ExternalName");
+    next.mutable_service()->mutable_spec()->set_external_name("db.example.com");
+    EXPECT_EQ(Successor(live, next).service().spec().cluster_ips_size(), 0);
+  }
 }
 
 TEST(ValidateUpdate, KeepsAPodsSpec) {

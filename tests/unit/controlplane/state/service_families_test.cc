@@ -85,7 +85,7 @@ TEST(ServiceFamiliesOfADualStackCluster, FollowTheAddressesThatAreAskedFor) {
   EXPECT_EQ(Refused(world, Service("c", "PreferDualStack", {}, {"10.96.0.79", "fd00:10:96::7:77"})),
             "Service \"c\" is invalid: spec.clusterIPs: Invalid value: [\"10.96.0.79\", "
             "\"fd00:10:96::7:77\"]: failed to allocate IP fd00:10:96::7:77: provided IP is already "
-            "allocated");
+            "allocated, to Service default/six");
   EXPECT_THAT(Refused(world, Service("d", "", {}, {"fd00:10:97::1"})),
               HasSubstr("The range of valid IPs is fd00:10:96::/108"));
   EXPECT_THAT(Refused(world, Service("e", "", {}, {"fd00:10:96::a"})),

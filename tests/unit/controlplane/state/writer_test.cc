@@ -300,7 +300,8 @@ TEST(Admission, ChecksAnAddressThatTheUserGives) {
   World world;
   EXPECT_TRUE(world.Create(AService("mine", "10.96.7.7")).ok());
 
-  EXPECT_THAT(Message(world.Create(AService("same", "10.96.7.7"))), HasSubstr("already allocated"));
+  EXPECT_THAT(Message(world.Create(AService("same", "10.96.7.7"))),
+              HasSubstr("already allocated, to Service default/mine"));
   EXPECT_THAT(Message(world.Create(AService("outside", "10.97.0.1"))), HasSubstr("10.96.0.0/16"));
   EXPECT_THAT(Message(world.Create(AService("dns", "10.96.0.10"))), HasSubstr("reserved"));
   EXPECT_EQ(world.Create(AService("dns", "10.96.0.10")).status().code(),
