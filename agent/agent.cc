@@ -53,13 +53,11 @@ Agent::Agent(EventLoop* loop, Network* network, CriClient* cri, CheckpointWriter
   };
   sync_ = std::make_unique<SyncClient>(loop_, options_.sync, std::move(sync_hooks),
                                        Random::FromEntropy());
-  network_->OnPodWarning([this](const std::string& ns, const std::string& pod,
-                                const std::string& reason, const std::string& message) {
-    loop_->Post([this, ns, pod, reason, message] { WarnOfPod(ns, pod, reason, message); });
-  });
+  network_->OnWarning(
+      [this](const NetworkWarning& warning) { loop_->Post([this, warning] { Warn(warning); }); });
 }
 
-Agent::~Agent() { network_->OnPodWarning(nullptr); }
+Agent::~Agent() { network_->OnWarning(nullptr); }
 
 void Agent::Start() {
   if (state_->complete) pods_->SetDesired(state_, /*live=*/false);
@@ -75,17 +73,22 @@ void Agent::StartSync() {
   sync_->Start();
 }
 
-void Agent::WarnOfPod(const std::string& ns, const std::string& pod, const std::string& reason,
-                      const std::string& message) {
+void Agent::Warn(const NetworkWarning& warning) {
+  v1::NodeEvent event;
+  event.set_namespace_(warning.ns);
+  event.set_type("Warning");
+  event.set_reason(warning.reason);
+  event.set_message(warning.message);
+  if (!warning.service.empty()) {
+    event.set_service(warning.service);
+    sync_->SendEvent(event);
+    return;
+  }
+  event.set_pod(warning.pod);
   for (const auto& [uid, known] : state_->pods) {
-    if (known.metadata().namespace_() != ns || known.metadata().name() != pod) continue;
-    v1::NodeEvent event;
-    event.set_namespace_(ns);
-    event.set_pod(pod);
+    if (known.metadata().namespace_() != warning.ns || known.metadata().name() != warning.pod)
+      continue;
     event.set_uid(uid);
-    event.set_type("Warning");
-    event.set_reason(reason);
-    event.set_message(message);
     sync_->SendEvent(event);
   }
 }

@@ -56,8 +56,7 @@ class Agent {
   void CheckHealth();
   void WarnOfRuntime() const;
   // An event of a pod of this node.
-  void WarnOfPod(const std::string& ns, const std::string& pod, const std::string& reason,
-                 const std::string& message);
+  void Warn(const NetworkWarning& warning);
   v1::Hello MakeHello() const;
 
   EventLoop* const loop_;

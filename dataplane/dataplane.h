@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -129,6 +130,11 @@ struct MapRows {
   bool more = false;  // than the limit
 };
 
+// A Service, or a part of it, that a node cannot serve.
+struct ServiceProblem {
+  std::string ns, service, text;
+};
+
 struct MapUsage {
   uint32_t entries = 0, max_entries = 0;
 };
@@ -143,6 +149,13 @@ class Dataplane {
   // Cost follows `desired.changed_services`; when it is unset, or the maps are not as they were
   // left, everything is looked at.
   virtual absl::Status Apply(const DesiredState& desired) = 0;
+
+  // What the last Apply() has left undone, beside its answer:
+  // Namespaces whose isolation could not be written: in the maps they have another, or it is not
+  // known which. No pod of theirs should begin.
+  virtual std::set<std::string> UnwrittenNamespaces() const { return {}; }
+  // Services that cannot be served as they are, by name; host ports have a slash in theirs.
+  virtual std::vector<ServiceProblem> ServiceProblems() const { return {}; }
 
   // Creates the veth pair, moves one end into the namespace, sets addresses, routes and neighbours,
   // attaches the programs and enters the endpoint. The pod can send when it returns.

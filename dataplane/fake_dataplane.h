@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +21,9 @@ class FakeDataplane : public Dataplane {
   // Called with the name of a method ("Apply", "Attach", "Detach", "Check", "CollectGarbage")
   // before it acts; a status that is not OK becomes its answer.
   std::function<absl::Status(const std::string& method)> fault;
+  // Answers.
+  std::set<std::string> unwritten_namespaces;
+  std::vector<ServiceProblem> service_problems;
   FlowUsage flow_usage;
   std::vector<ProgramRow> programs;
   std::vector<MapRow> maps;
@@ -32,6 +36,8 @@ class FakeDataplane : public Dataplane {
   int applies() const { return applies_; }
 
   absl::Status Apply(const DesiredState& desired) override;
+  std::set<std::string> UnwrittenNamespaces() const override { return unwritten_namespaces; }
+  std::vector<ServiceProblem> ServiceProblems() const override { return service_problems; }
   absl::StatusOr<Endpoint> Attach(const AttachRequest& request) override;
   absl::Status Detach(const std::string& container_id, const std::string& ifname) override;
   absl::Status Check(const AttachRequest& request) override;

@@ -139,6 +139,8 @@ class KernelDataplane::Impl {
   // For what they dial at the node's own addresses; see Shortfall().
   void ServeOwnProcesses(const NodeSockets& sockets);
   std::string Shortfall() const { return shortfall_; }
+  const std::set<std::string>& UnwrittenNamespaces() const { return unwritten_namespaces_; }
+  std::vector<ServiceProblem> ServiceProblems() const;
   absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() {
     if (tracer_ == nullptr) {
       ASSIGN_OR_RETURN(tracer_, NewTracer(*programs_));
@@ -166,6 +168,7 @@ class KernelDataplane::Impl {
   // What the maps hold; unset after a failed write, then read again.
   std::optional<Observed> observed_;
   Planner planner_;
+  std::set<std::string> unwritten_namespaces_;
   bool judge_due_ = false;
   std::string shortfall_;
   std::shared_ptr<Tracer> tracer_;     // null: nobody has asked
@@ -201,9 +204,14 @@ absl::Status KernelDataplane::Impl::JudgeFlowsAgain() {
 
 absl::Status KernelDataplane::Impl::Apply(const DesiredState& desired) {
   if (desired.peers != peers_) peers_ = desired.peers;
-  if (!observed_.has_value()) RETURN_IF_ERROR(Observe());
+  if (!observed_.has_value()) {
+    for (const auto& [identity, policy] : desired.namespaces)
+      unwritten_namespaces_.insert(policy.name);
+    RETURN_IF_ERROR(Observe());
+  }
   const Plan plan = planner_.Compute(desired, *observed_);
   const absl::Status written = services_.Execute(plan.actions, *observed_);
+  unwritten_namespaces_ = dataplane::UnwrittenNamespaces(desired, *observed_);
   if (!written.ok()) observed_.reset();
   judge_due_ = judge_due_ || plan.judge_flows_again;
   absl::Status judged;
@@ -211,6 +219,14 @@ absl::Status KernelDataplane::Impl::Apply(const DesiredState& desired) {
   if (judged.ok()) judge_due_ = false;
   if (!written.ok()) return written;
   return judged.ok() ? plan.problem : judged;
+}
+
+std::vector<ServiceProblem> KernelDataplane::Impl::ServiceProblems() const {
+  std::vector<ServiceProblem> out;
+  planner_.ForEachServiceProblem([&](const Service& service, const std::string& text) {
+    out.push_back({service.ns, service.name, text});
+  });
+  return out;
 }
 
 absl::StatusOr<std::vector<ServiceRow>> KernelDataplane::Impl::Services() const {
@@ -530,6 +546,12 @@ absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Metrics() const { return
 absl::StatusOr<MapUsage> KernelDataplane::Usage(Table table) const { return impl_->Usage(table); }
 absl::StatusOr<FlowUsage> KernelDataplane::FlowOwners() const { return impl_->FlowOwners(); }
 std::string KernelDataplane::Shortfall() const { return impl_->Shortfall(); }
+std::set<std::string> KernelDataplane::UnwrittenNamespaces() const {
+  return impl_->UnwrittenNamespaces();
+}
+std::vector<ServiceProblem> KernelDataplane::ServiceProblems() const {
+  return impl_->ServiceProblems();
+}
 absl::StatusOr<int> KernelDataplane::CollectGarbage() { return impl_->CollectGarbage(); }
 absl::StatusOr<std::shared_ptr<Tracer>> KernelDataplane::PacketTracer() {
   return impl_->PacketTracer();

@@ -70,6 +70,8 @@ class KernelDataplane : public Dataplane {
   absl::StatusOr<MapUsage> Usage(Table table) const override;
   absl::StatusOr<FlowUsage> FlowOwners() const override;
   std::string Shortfall() const override;
+  std::set<std::string> UnwrittenNamespaces() const override;
+  std::vector<ServiceProblem> ServiceProblems() const override;
   absl::StatusOr<int> CollectGarbage() override;
   absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() override;
 

@@ -278,6 +278,12 @@ CniHandler::MaybeError CniHandler::Add(const v1::CniRequest& request,
                         .pod = {},
                         .uid = {}};
   if (auto error = Assign(request.args(), &attachment)) return error;
+  // What it would admit is not what it should.
+  if (unwritten_.contains(attachment.ns))
+    return Error{
+        cni::kTryAgainLater,
+        fmt::format("the isolation of namespace {} is not in force on this node", attachment.ns),
+        why_unwritten_};
   const dataplane::AttachRequest wanted = ToRequest(attachment, netns_fd);
   if (!attachment.pod.empty()) {
     // The address belongs to the pod; an older sandbox of it, whose DEL got lost, has to yield.

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,11 @@ class CniHandler {
   absl::Status SetDataplane(dataplane::Dataplane* dataplane, const dataplane::NodeConfig& config);
   // Why ADD cannot be served, for STATUS; empty: it can.
   void SetNotReady(std::string why) { not_ready_ = std::move(why); }
+  // Namespaces of which no pod may be attached: their isolation is not in the maps, and why.
+  void SetUnwritten(std::set<std::string> namespaces, std::string why) {
+    unwritten_ = std::move(namespaces);
+    why_unwritten_ = std::move(why);
+  }
   bool ready() const { return dataplane_ != nullptr && not_ready_.empty(); }
   // Deleting an interface takes the kernel some 30 ms, waiting for its own readers. Without this it
   // happens within Handle(); with it, DEL has `remove` do it elsewhere first and goes on when that
@@ -87,6 +93,8 @@ class CniHandler {
   dataplane::NodeConfig config_;
   RemoveLink remove_link_;
   std::string not_ready_ = "the agent has no configuration from the control plane yet";
+  std::set<std::string> unwritten_;
+  std::string why_unwritten_;
   std::optional<IpAddress> last_manual_;
 };
 

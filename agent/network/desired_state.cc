@@ -10,6 +10,8 @@
 namespace mesh::agent {
 namespace {
 
+constexpr const char* kHostPortNotServed = "HostPortNotServed";
+
 using dataplane::Isolation;
 
 absl::StatusOr<IpPrefix> ParseRange(const char* what, const std::string& text) {
@@ -221,12 +223,13 @@ void DesiredStateBuilder::UpdateHostPorts(const NodeState& now, const NodeView& 
   for (const std::string& key : gone) Change(key, {}, {});
 }
 
-std::vector<PodProblem> DesiredStateBuilder::HostPortProblems() const {
-  std::vector<PodProblem> out;
+std::set<NetworkWarning> DesiredStateBuilder::HostPortProblems() const {
+  std::set<NetworkWarning> out;
   for (const std::string& key : host_ports_) {
     const std::string ns = key.substr(0, key.find('/')), pod = key.substr(key.rfind('/') + 1);
     if (const auto it = skipped_.find(key); it != skipped_.end()) {
-      for (const std::string& line : it->second) out.push_back({ns, pod, line});
+      for (const std::string& line : it->second)
+        out.insert({ns, pod, {}, kHostPortNotServed, line});
     }
     std::set<uint16_t> own;
     for (const std::string& half : {key, Ipv6Key(key)}) {
@@ -239,11 +242,25 @@ std::vector<PodProblem> DesiredStateBuilder::HostPortProblems() const {
       }
     }
     for (const uint16_t port : own) {
-      out.push_back({ns, pod,
-                     fmt::format("hostPort {}/TCP is not served: the agent or the control plane "
-                                 "of node {} listens there; give the pod another one",
-                                 port, config_.node_name)});
+      out.insert({ns,
+                  pod,
+                  {},
+                  kHostPortNotServed,
+                  fmt::format("hostPort {}/TCP is not served: the agent or the control plane "
+                              "of node {} listens there; give the pod another one",
+                              port, config_.node_name)});
     }
+  }
+  return out;
+}
+
+std::set<NetworkWarning> DesiredStateBuilder::ServiceProblems() const {
+  std::set<NetworkWarning> out;
+  for (const auto& [key, lines] : skipped_) {
+    if (host_ports_.contains(key)) continue;
+    const size_t slash = key.find('/');
+    for (const std::string& line : lines)
+      out.insert({key.substr(0, slash), {}, key.substr(slash + 1), "NotServed", line});
   }
   return out;
 }

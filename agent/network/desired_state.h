@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "agent/network/service_translation.h"
+#include "agent/network/warning.h"
 #include "agent/state/node_state.h"
 #include "dataplane/model/state.h"
 
@@ -39,11 +40,6 @@ struct Translation {
   std::vector<std::string> skipped;
 };
 
-struct PodProblem {
-  std::string ns, pod, text;
-  friend auto operator<=>(const PodProblem&, const PodProblem&) = default;
-};
-
 // Translates one state after the other. What a state shares with the one before is not looked at
 // again: an update costs one pass over pointers and what it changes.
 class DesiredStateBuilder {
@@ -55,8 +51,10 @@ class DesiredStateBuilder {
   // but for the lists of what changed, which are relative to the call before (unset after the
   // first).
   const Translation& Build(NodeStatePtr state);
-  // Pods of the last state whose host ports are not all served here, and why, for people.
-  std::vector<PodProblem> HostPortProblems() const;
+  // Pods of the last state whose host ports are not all served here, and why.
+  std::set<NetworkWarning> HostPortProblems() const;
+  // Services of the last state of which something was left out, and why.
+  std::set<NetworkWarning> ServiceProblems() const;
 
  private:
   // Both halves of `key`.

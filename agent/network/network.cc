@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <set>
 #include <thread>
 #include <utility>
@@ -46,6 +47,9 @@ constexpr absl::Duration kGarbageInterval = absl::Seconds(1);
 constexpr int kLinkThreads = 4;
 // How long the runs of programs are counted at most.
 constexpr absl::Duration kMeasureMax = absl::Seconds(10);
+// Between two tellings of one problem; and how many are told at once: no more than wait for meshd.
+constexpr absl::Duration kTellAgain = absl::Minutes(10);
+constexpr int kTellMax = 500;
 
 std::string BesideThisExecutable(const char* name) {
   char path[4096];
@@ -120,9 +124,9 @@ class NetworkImpl : public Network {
     return shortfall_;
   }
 
-  void OnPodWarning(PodWarning told) override {
+  void OnWarning(std::function<void(const NetworkWarning&)> told) override {
     absl::MutexLock lock(&warning_mutex_);
-    on_pod_warning_ = std::move(told);
+    on_warning_ = std::move(told);
   }
 
   absl::StatusOr<std::string> PodNetns(const std::string& ns, const std::string& pod) override {
@@ -339,11 +343,12 @@ class NetworkImpl : public Network {
         if (status.ok()) status = absl::InvalidArgumentError(line);
       }
       if (!waiting_.empty() && status.ok()) status = absl::InvalidArgumentError(waiting_);
-      TellOfHostPorts();
       const absl::Time begin = absl::Now();
       absl::Status applied = dataplane_->Apply(translation.desired);
       apply_time_ += absl::Now() - begin;
       ++applies_;
+      handler_->SetUnwritten(dataplane_->UnwrittenNamespaces(), std::string(applied.message()));
+      TellOfProblems();
       // After the maps: who is told asks at once.
       if (announcer_ != nullptr) announcer_->SetState(translation.desired);
       // What cannot be programmed as it is stays out for good, and the rest holds: pods go on.
@@ -380,17 +385,30 @@ class NetworkImpl : public Network {
     });
   }
 
-  // Once each, while they hold.
-  void TellOfHostPorts() {
-    std::set<PodProblem> now;
-    absl::MutexLock lock(&warning_mutex_);
-    if (on_pod_warning_ == nullptr) return;
-    for (PodProblem& problem : builder_->HostPortProblems()) {
-      const auto [it, is_new] = now.insert(std::move(problem));
-      if (is_new && !told_host_ports_.contains(*it))
-        on_pod_warning_(it->ns, it->pod, "HostPortNotServed", it->text);
+  // Once each, while they hold; again after some time, because events do not last for ever.
+  void TellOfProblems() {
+    std::set<NetworkWarning> now = builder_->HostPortProblems();
+    now.merge(builder_->ServiceProblems());
+    for (dataplane::ServiceProblem& problem : dataplane_->ServiceProblems()) {
+      // Of a host port: its pod is told.
+      if (problem.service.find('/') != std::string::npos) continue;
+      now.insert({std::move(problem.ns),
+                  {},
+                  std::move(problem.service),
+                  "NotServed",
+                  std::move(problem.text)});
     }
-    told_host_ports_ = std::move(now);
+    absl::MutexLock lock(&warning_mutex_);
+    if (on_warning_ == nullptr) return;
+    std::erase_if(told_, [&](const auto& told) { return !now.contains(told.first); });
+    int count = 0;
+    for (const NetworkWarning& warning : now) {
+      absl::Time& told = told_.try_emplace(warning, absl::InfinitePast()).first->second;
+      if (absl::Now() - told < kTellAgain) continue;
+      if (++count > kTellMax) break;  // with the next state
+      told = absl::Now();
+      on_warning_(warning);
+    }
   }
 
   // Each step once; the first that fails is the answer, and ADD waits for all of them.
@@ -520,8 +538,8 @@ class NetworkImpl : public Network {
       if (!usage.ok()) return;  // who lists them is told why
       for (const dataplane::FlowOwner& owner : quota_watch_.Reached(*usage)) {
         absl::MutexLock lock(&warning_mutex_);
-        if (on_pod_warning_ == nullptr) continue;
-        on_pod_warning_(owner.ns, owner.pod, "FlowQuotaReached", QuotaText(owner, *usage));
+        if (on_warning_ == nullptr) continue;
+        on_warning_({owner.ns, owner.pod, {}, "FlowQuotaReached", QuotaText(owner, *usage)});
       }
     });
   }
@@ -529,7 +547,7 @@ class NetworkImpl : public Network {
   const NetworkOptions options_;
   const DataplaneSource source_;
   absl::Mutex warning_mutex_;
-  PodWarning on_pod_warning_ ABSL_GUARDED_BY(warning_mutex_);
+  std::function<void(const NetworkWarning&)> on_warning_ ABSL_GUARDED_BY(warning_mutex_);
   std::atomic<bool> ready_ = false, taking_over_ = false;
   mutable absl::Mutex mutex_;
   NodeStatePtr arrived_state_ ABSL_GUARDED_BY(mutex_);
@@ -566,7 +584,7 @@ class NetworkImpl : public Network {
   std::unique_ptr<Announcer> announcer_;
   std::unique_ptr<Settler> settler_;
   QuotaWatch quota_watch_;
-  std::set<PodProblem> told_host_ports_;
+  std::map<NetworkWarning, absl::Time> told_;  // and when
   std::unique_ptr<Workers> workers_;
   bool closing_ = false;
 };

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "agent/network/warning.h"
 #include "agent/state/node_state.h"
 #include "mesh/v1/node.pb.h"
 
@@ -36,7 +37,8 @@ struct NetworkOptions {
   std::set<uint16_t> own_ports;                      // as NodeConfig has them
   absl::Duration quota_interval = absl::Seconds(5);  // between looks at who has all it may have
   // A dataplane that fails for longer holds no pod back any more: revisions count as reached, with
-  // the error, while it is tried again. A pod without a network of its own is refused by ADD.
+  // the error, while it is tried again. A pod without a network of its own is refused by ADD, and
+  // one whose namespace's isolation is not in the maps.
   absl::Duration pods_wait = absl::Seconds(10);
 };
 
@@ -87,11 +89,9 @@ class Network {
   virtual bool TakingOver() const { return false; }
   // What the node cannot do for want of something on this machine, for people; empty: nothing.
   virtual std::string Shortfall() const { return {}; }
-  // Who is told, on the net thread, of what pods of this node run into: the pod, a reason in one
-  // word and a text for people. Nobody at first; null: nobody any more, from when this returns.
-  using PodWarning = std::function<void(const std::string& ns, const std::string& pod,
-                                        const std::string& reason, const std::string& message)>;
-  virtual void OnPodWarning(PodWarning) {}
+  // Who is told, on the net thread, of what pods of this node and Services run into. Nobody at
+  // first; null: nobody any more, from when this returns.
+  virtual void OnWarning(std::function<void(const NetworkWarning&)>) {}
   // Blocks up to some ten milliseconds, which it takes to count the rows of large maps.
   virtual NetworkFigures Figures() { return {}; }
   // The network namespace of a pod of this node, as the container runtime gave it. NOT_FOUND: it

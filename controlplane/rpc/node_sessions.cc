@@ -194,7 +194,7 @@ void NodeSessions::OnMessage(Id id, const v1::AgentMessage& message) {
     case v1::AgentMessage::kHeartbeat:
       return OnHeartbeat(session, message.heartbeat());
     case v1::AgentMessage::kEvent:
-      return OnEvent(message.event());
+      return OnEvent(session, message.event());
     case v1::AgentMessage::MESSAGE_NOT_SET:
       return;
   }
@@ -385,17 +385,40 @@ void NodeSessions::OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartb
                  news || IsDoubted(session.node) ? absl::ZeroDuration() : options_.status_rest);
 }
 
-void NodeSessions::OnEvent(const v1::NodeEvent& event) {
+void NodeSessions::OnEvent(const Session& session, const v1::NodeEvent& event) {
   EventNote note;
-  note.object.set_kind("Pod");
   note.object.set_api_version("v1");
   note.object.set_namespace_(event.namespace_());
-  note.object.set_name(event.pod());
-  note.object.set_uid(event.uid());
   note.type = event.type();
   note.reason = event.reason();
   note.message = event.message();
+  if (event.service().empty()) {
+    note.object.set_kind("Pod");
+    note.object.set_name(event.pod());
+    note.object.set_uid(event.uid());
+    return writer_.Note(note);
+  }
+  const ObjectKey key{event.namespace_(), event.service()};
+  const auto& services = cache_.state().services;
+  const auto service = services.find(key);
+  if (service == services.end() || !IsNews(key, session.node)) return;
+  note.object.set_kind("Service");
+  note.object.set_name(event.service());
+  note.object.set_uid(service->second->metadata().uid());
+  note.message = fmt::format("node {}: {}", session.node, event.message());
   writer_.Note(note);
+}
+
+bool NodeSessions::IsNews(const ObjectKey& service, const std::string& node) {
+  const absl::Time now = loop_.Now(), old = now - kTellAgain;
+  if (tellers_cleared_ < old) {
+    tellers_cleared_ = now;
+    std::erase_if(tellers_, [&](const auto& entry) { return entry.second.told < old; });
+  }
+  const auto [it, is_new] = tellers_.try_emplace(service, Teller{node, now});
+  if (!is_new && it->second.node != node && it->second.told >= old) return false;
+  it->second = {node, now};
+  return true;
 }
 
 // The node-life controller has called it silent: being heard is news.

@@ -124,7 +124,9 @@ class NodeSessions {
   void NoteShortfall(Session& session, const std::string& error);
   void OnReport(const Session& session, const v1::PodReport& report);
   void OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartbeat);
-  void OnEvent(const v1::NodeEvent& event);
+  void OnEvent(const Session& session, const v1::NodeEvent& event);
+  // Whether it is news of the Service: what one node has told, all the others tell as well.
+  bool IsNews(const ObjectKey& service, const std::string& node);
   void ScheduleStatus(Session& session, absl::Duration rest);
   void WriteStatus(Id id);
   bool IsDoubted(const std::string& node) const;
@@ -163,6 +165,13 @@ class NodeSessions {
   std::map<std::string, NodePods> pods_;
   std::map<std::string, Held> held_;  // by uid
   std::set<std::string> dirty_nodes_;
+  // Who tells of a Service, and when he did last.
+  struct Teller {
+    std::string node;
+    absl::Time told;
+  };
+  std::map<ObjectKey, Teller> tellers_;
+  absl::Time tellers_cleared_ = absl::InfinitePast();
   WatchCache::Subscription subscription_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -7,7 +7,9 @@
 // incomplete desired state.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -125,6 +127,11 @@ class Planner {
   // Why a frontend exists.
   FrontendKind Kind(const Frontend& frontend) const;
 
+  // What Plan::problem has of Services: all of it, by Service.
+  //   tell  with each problem's text
+  void ForEachServiceProblem(
+      const std::function<void(const Service& service, const std::string& problem)>& tell) const;
+
   const NextIds& next() const;
 
  private:
@@ -135,6 +142,9 @@ class Planner {
 // A plan of everything, from no memory.
 Plan ComputePlan(const NodeConfig& node, const DesiredState& desired, const Observed& observed,
                  NextIds& next);
+
+// Names of the namespaces whose isolation `observed` does not have.
+std::set<std::string> UnwrittenNamespaces(const DesiredState& desired, const Observed& observed);
 
 // Carries out one action on a value: what the executor does to the maps. For the executor's memory
 // and for tests.

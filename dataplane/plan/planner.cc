@@ -133,6 +133,10 @@ const Service* Planner::Find(uint32_t service_id, size_t* port) const {
   return impl_->Find(service_id, port);
 }
 FrontendKind Planner::Kind(const Frontend& frontend) const { return impl_->Kind(frontend); }
+void Planner::ForEachServiceProblem(
+    const std::function<void(const Service& service, const std::string& problem)>& tell) const {
+  impl_->ForEachServiceProblem(tell);
+}
 const NextIds& Planner::next() const { return impl_->next(); }
 
 }  // namespace mesh::dataplane

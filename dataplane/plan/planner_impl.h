@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -27,6 +28,13 @@ class Planner::Impl {
   void Forget();
   const Service* Find(uint32_t service_id, size_t* port) const;
   FrontendKind Kind(const Frontend& frontend) const;
+  void ForEachServiceProblem(
+      const std::function<void(const Service& service, const std::string& problem)>& tell) const {
+    for (const std::string& key : troubled_) {
+      const ServiceRecord& record = records_.at(key);
+      for (const std::string& problem : record.problems) tell(record.service, problem);
+    }
+  }
   const NextIds& next() const { return next_; }
 
  private:

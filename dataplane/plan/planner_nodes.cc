@@ -27,6 +27,16 @@ void Planner::Impl::PlanNamespaces() {
   }
 }
 
+std::set<std::string> UnwrittenNamespaces(const DesiredState& desired, const Observed& observed) {
+  std::set<std::string> out;
+  for (const auto& [identity, policy] : desired.namespaces) {
+    const auto it = observed.namespaces.find(identity);
+    const Isolation now = it == observed.namespaces.end() ? Isolation::kDefault : it->second;
+    if (policy.isolation != now) out.insert(policy.name);
+  }
+  return out;
+}
+
 void Planner::Impl::PlanPeers() {
   peers_ = desired_->peers;
   peer_problems_.clear();

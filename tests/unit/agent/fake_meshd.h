@@ -102,7 +102,11 @@ class FakeMeshd : public v1::NodeSync::Service {
     if (message.has_pod()) {
       heard_.push_back("pod " + message.pod().uid() + " " + message.pod().status().phase());
     }
-    if (message.has_event()) heard_.push_back("event " + message.event().reason());
+    if (message.has_event()) {
+      const std::string& service = message.event().service();
+      heard_.push_back("event " + message.event().reason() +
+                       (service.empty() ? "" : " service " + service));
+    }
     if (message.has_heartbeat()) {
       heard_.push_back("heartbeat");
       for (const v1::Condition& condition : message.heartbeat().conditions()) {

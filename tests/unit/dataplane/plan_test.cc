@@ -427,5 +427,17 @@ TEST(ComputePlan, KeepsNoRowForANamespaceWithTheDefault) {
   EXPECT_TRUE(Converge(desired, closed, next).namespaces.empty());
 }
 
+TEST(UnwrittenNamespaces, AreThoseThatHaveAnotherIsolationInTheMaps) {
+  DesiredState desired;
+  desired.namespaces = {{300, {"bank", Isolation::kClosed}},
+                        {301, {"shop", Isolation::kDefault}},
+                        {302, {"lab", Isolation::kOpen}},
+                        {303, {"web", Isolation::kDefault}}};
+  Observed observed;
+  observed.namespaces = {{302, Isolation::kOpen}, {303, Isolation::kOpen}};
+
+  EXPECT_THAT(UnwrittenNamespaces(desired, observed), ::testing::ElementsAre("bank", "web"));
+}
+
 }  // namespace
 }  // namespace mesh::dataplane

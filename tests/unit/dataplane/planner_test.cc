@@ -154,6 +154,35 @@ TEST(Planner, LooksOnlyAtServicesThatAreNamed) {
   EXPECT_EQ(planner.Compute(desired, observed).actions.size(), 2u);
 }
 
+TEST(Planner, NamesEachServiceThatIsNotServedUntilItIs) {
+  Planner planner(ThisNode());
+  DesiredState desired = With(Everywhere({At("10.244.1.10")}));
+  for (const char* name : {"yak", "zebra"}) {
+    Service other = Web({At("10.244.1.11")});
+    other.name = name;
+    other.cluster_ip = IpAddress();
+    other.ports[0].node_port = 30080;
+    desired.services[std::string("shop/") + name] = other;
+  }
+  Observed observed;
+  const auto named = [&] {
+    const Plan plan = planner.Compute(desired, observed);
+    for (const Action& action : plan.actions) Perform(action, observed);
+    std::vector<std::string> out;
+    planner.ForEachServiceProblem([&](const Service& service, const std::string& problem) {
+      EXPECT_THAT(problem, HasSubstr("service shop/" + service.name));
+      EXPECT_THAT(problem, HasSubstr("belongs to service shop/web"));
+      out.push_back(service.name);
+    });
+    return out;
+  };
+  EXPECT_THAT(named(), ElementsAre("yak", "zebra"));
+
+  desired.services["shop/yak"].ports[0].node_port = 30081;
+  desired.changed_services = {"shop/yak"};
+  EXPECT_THAT(named(), ElementsAre("zebra"));
+}
+
 TEST(Planner, GivesAFreedNodePortToTheOneThatWaited) {
   Planner planner(ThisNode());
   DesiredState desired = With(Everywhere({At("10.244.1.10")}));

@@ -20,6 +20,7 @@
 #include "cni/agent_client.h"
 #include "common/unique_fd.h"
 #include "dataplane/fake_dataplane.h"
+#include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/agent/network/named_state.h"
@@ -49,6 +50,12 @@ class Acknowledgements {
     EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&enough), kDeadline));
     return all_;
   }
+  // Until the newest is without an error.
+  void AwaitOk() {
+    absl::MutexLock lock(&mutex_);
+    auto ok = [&] { return !all_.empty() && all_.back().second.ok(); };
+    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&ok), kDeadline));
+  }
 
  private:
   absl::Mutex mutex_;
@@ -58,6 +65,12 @@ class Acknowledgements {
 std::string ReadText(const std::string& path) {
   std::ifstream file(path);
   return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+std::string Text(const NetworkWarning& warning) {
+  return fmt::format("{}/{}{} {}: {}", warning.ns, warning.pod,
+                     warning.service.empty() ? "" : "service " + warning.service, warning.reason,
+                     warning.message);
 }
 
 class NetworkTest : public testing::Test {
@@ -85,6 +98,7 @@ class NetworkTest : public testing::Test {
       fake->fault = [this](const std::string& method) {
         return method == "Apply" && failures_-- > 0 ? failure_ : absl::OkStatus();
       };
+      fake_ = fake.get();
       return fake;
     };
   }
@@ -115,6 +129,7 @@ class NetworkTest : public testing::Test {
   std::shared_ptr<NodeState> state_ = NamedState();
   Acknowledgements acknowledgements_;
   std::atomic<int> opens_ = 0, failures_ = 0;
+  dataplane::FakeDataplane* fake_ = nullptr;  // the last one opened
   absl::Status open_status_;
   absl::Status failure_ = absl::ResourceExhaustedError("service map full");  // of `failures_`
 };
@@ -142,10 +157,9 @@ TEST_F(NetworkTest, WarnsOfAPodThatHasAllTheFlowsItMayHave) {
   auto network = Start();
   absl::Mutex mutex;
   std::vector<std::string> warnings;
-  network->OnPodWarning([&](const std::string& ns, const std::string& pod,
-                            const std::string& reason, const std::string& message) {
+  network->OnWarning([&](const NetworkWarning& warning) {
     absl::MutexLock lock(&mutex);
-    warnings.push_back(ns + "/" + pod + " " + reason + ": " + message.substr(0, 16));
+    warnings.push_back(Text(warning).substr(0, 45));
   });
 
   network->Apply(state_, acknowledgements_.Next());
@@ -156,17 +170,14 @@ TEST_F(NetworkTest, WarnsOfAPodThatHasAllTheFlowsItMayHave) {
     ASSERT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&warned), kDeadline));
     EXPECT_THAT(warnings, ElementsAre("shop/web-1 FlowQuotaReached: it has 700 flows"));
   }
-  network->OnPodWarning(nullptr);
+  network->OnWarning(nullptr);
 }
 
 TEST_F(NetworkTest, WarnsOnceOfAPodWhoseHostPortIsNotServed) {
   options_.own_ports = {6441};
   auto network = Start();
   std::vector<std::string> warnings;  // written before an acknowledgement, read after it
-  network->OnPodWarning([&](const std::string& ns, const std::string& pod,
-                            const std::string& reason, const std::string& message) {
-    warnings.push_back(ns + "/" + pod + " " + reason + ": " + message);
-  });
+  network->OnWarning([&](const NetworkWarning& warning) { warnings.push_back(Text(warning)); });
   v1::Pod& pod = state_->pods["uid-1"];
   const auto add_port = [&](int number, const std::string& protocol, const std::string& ip) {
     v1::ContainerPort* port = pod.mutable_spec()->mutable_containers(0)->add_ports();
@@ -190,12 +201,12 @@ TEST_F(NetworkTest, WarnsOnceOfAPodWhoseHostPortIsNotServed) {
   acknowledgements_.Await(2);
 
   EXPECT_THAT(warnings,
-              ElementsAre("shop/web-1 HostPortNotServed: pod shop/web-1: hostPort 8080: hostIP "
-                          "192.0.2.77 is not this node's address 192.168.9.1",
-                          "shop/web-1 HostPortNotServed: hostPort 6441/TCP is not served: the "
+              ElementsAre("shop/web-1 HostPortNotServed: hostPort 6441/TCP is not served: the "
                           "agent or the control plane of node node-1 listens there; give the pod "
-                          "another one"));
-  network->OnPodWarning(nullptr);
+                          "another one",
+                          "shop/web-1 HostPortNotServed: pod shop/web-1: hostPort 8080: hostIP "
+                          "192.0.2.77 is not this node's address 192.168.9.1"));
+  network->OnWarning(nullptr);
 }
 
 TEST_F(NetworkTest, AcknowledgesARevisionOnceTheMapsHoldIt) {
@@ -282,6 +293,67 @@ TEST_F(NetworkTest, PodsDoNotWaitForEverForADataplaneThatFails) {
   EXPECT_EQ(all[0].first, 0) << "it may work the next time";
   EXPECT_EQ(all[1].first, 7) << "it goes on for too long";
   EXPECT_THAT(std::string(all[1].second.message()), HasSubstr("service map full"));
+}
+
+// It would take packets that its namespace's owner has forbidden.
+TEST_F(NetworkTest, NoPodIsAttachedWhileTheIsolationOfItsNamespaceIsNotInTheMaps) {
+  const std::string args = "K8S_POD_UID=uid-1;K8S_POD_NAME=web-1;K8S_POD_NAMESPACE=shop";
+  options_.pods_wait = absl::ZeroDuration();
+  const auto open = source_.open;
+  source_.open = [&](const dataplane::NodeConfig& config) {
+    auto opened = open(config);
+    fake_->unwritten_namespaces = {"shop"};
+    fake_->fault = [this](const std::string& method) -> absl::Status {
+      if (method != "Apply") return absl::OkStatus();
+      if (failures_-- > 0) return absl::ResourceExhaustedError("no memory for a row");
+      fake_->unwritten_namespaces.clear();
+      return absl::OkStatus();
+    };
+    return opened;
+  };
+  failures_ = 1'000'000;
+  auto network = Start();
+  network->Apply(state_, acknowledgements_.Next());
+  ASSERT_EQ(acknowledgements_.Await(1)[0].first, 7) << "its other pods do not wait";
+
+  const v1::CniReply refused = Cni("ADD", args);
+
+  EXPECT_EQ(refused.code(), 11u);
+  EXPECT_EQ(refused.message(), "the isolation of namespace shop is not in force on this node");
+  EXPECT_EQ(refused.details(), "no memory for a row");
+
+  failures_ = 0;
+  acknowledgements_.AwaitOk();
+  EXPECT_EQ(Cni("ADD", args).code(), 0u);
+}
+
+TEST_F(NetworkTest, WarnsOnceOfEachServiceThatIsNotServed) {
+  auto network = Start(state_);
+  std::vector<std::string> warnings;  // written before an acknowledgement, read after it
+  network->OnWarning([&](const NetworkWarning& warning) { warnings.push_back(Text(warning)); });
+  fake_->service_problems = {{"shop", "large", "service shop/large: is not served on this node"},
+                             {"shop", "web", "service shop/web port 80: belongs to another"},
+                             {"shop", "pod/web-1", "service shop/pod/web-1: is a host port"}};
+  const auto next = std::make_shared<NodeState>(*state_);
+  next->revision = 8;
+  next->services["shop/odd"] = next->services["shop/web"];
+  next->services["shop/odd"].Mutable().set_cluster_ip("fd00::1");
+  const auto last = std::make_shared<NodeState>(*next);
+  last->revision = 9;
+
+  network->Apply(next, acknowledgements_.Next());
+  acknowledgements_.Await(1);
+  network->Apply(last, acknowledgements_.Next());
+  acknowledgements_.Await(2);
+
+  EXPECT_THAT(
+      warnings,
+      ElementsAre(
+          "shop/service large NotServed: service shop/large: is not served on this node",
+          "shop/service odd NotServed: service shop/odd: IPv6 is left out: this node was not given "
+          "ranges of it",
+          "shop/service web NotServed: service shop/web port 80: belongs to another"));
+  network->OnWarning(nullptr);
 }
 
 TEST_F(NetworkTest, StartFailsWhenTheKernelCannotHaveTheDataplane) {

@@ -33,14 +33,19 @@ class HeldNetwork : public Network {
     return open_;
   }
   v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest&) override { return {}; }
-  void OnPodWarning(PodWarning told) override {
+  void OnWarning(std::function<void(const NetworkWarning&)> told) override {
     absl::MutexLock lock(&mutex_);
     told_ = std::move(told);
   }
 
   void WarnOf(const std::string& pod) {
     absl::MutexLock lock(&mutex_);
-    told_("default", pod, "FlowQuotaReached", "it has as many flows as it may");
+    told_({"default", pod, {}, "FlowQuotaReached", "it has as many flows as it may"});
+  }
+
+  void WarnOfService(const std::string& service) {
+    absl::MutexLock lock(&mutex_);
+    told_({"default", {}, service, "NotServed", "its port is taken"});
   }
 
   // The maps take what waits, and from now on everything.
@@ -63,7 +68,7 @@ class HeldNetwork : public Network {
 
   mutable absl::Mutex mutex_;
   bool open_ ABSL_GUARDED_BY(mutex_) = false;
-  PodWarning told_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(const NetworkWarning&)> told_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::pair<int64_t, std::function<void(int64_t, absl::Status)>>> waiting_
       ABSL_GUARDED_BY(mutex_);
 };
@@ -160,6 +165,16 @@ TEST_F(AgentTest, MakesAnEventOfWhatAPodRunsInto) {
   EXPECT_TRUE(meshd.Heard("event FlowQuotaReached"));
   OnLoop([] {});
   EXPECT_EQ(meshd.Count("event FlowQuotaReached"), 1);
+}
+
+TEST_F(AgentTest, MakesAnEventOfWhatAServiceRunsInto) {
+  network.Open();
+  Start({meshd.address()}, std::make_shared<NodeState>());
+  ASSERT_TRUE(meshd.Heard("pod uid-web Running"));
+
+  network.WarnOfService("web");
+
+  EXPECT_TRUE(meshd.Heard("event NotServed service web"));
 }
 
 TEST_F(AgentTest, IsNotReadyUntilItsNetworkIs) {

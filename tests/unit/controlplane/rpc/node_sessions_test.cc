@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: a node is registered, told what concerns it, and believed in what is its own.
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -77,6 +78,46 @@ TEST_F(NodeSessionsTest, TellsOfANodeAsItsObjectWhatItsDataplaneLacks) {
   EXPECT_EQ(event.reason(), "DataplaneFailed");
   // `meshctl describe node` shows what is about the object with this uid.
   EXPECT_EQ(event.involved_object().uid(), Node("n1").metadata().uid());
+}
+
+// Every node would tell the same.
+TEST_F(NodeSessionsTest, TellsOfAServiceWhatTheFirstNodeTells) {
+  FakeAgent one(world_, sessions_), two(world_, sessions_);
+  one.Hello("n1");
+  two.Hello("n2", "192.168.0.2");
+  ASSERT_TRUE(world_.Create(AService("web")).ok());
+  const std::string uid =
+      world_.cache.Find(v1::KIND_SERVICE, {"default", "web"})->service().metadata().uid();
+  const auto tell = [](FakeAgent& agent, const std::string& service, const std::string& text) {
+    v1::AgentMessage message;
+    v1::NodeEvent* event = message.mutable_event();
+    event->set_namespace_("default");
+    event->set_service(service);
+    event->set_type("Warning");
+    event->set_reason("NotServed");
+    event->set_message(text);
+    agent.Say(message);
+  };
+
+  tell(one, "gone", "no room");
+  tell(one, "web", "no room");
+  tell(two, "web", "no room for 7 rows");
+  tell(one, "web", "port 80 is taken");
+
+  std::set<std::string> told;
+  for (const auto& [key, event] : world_.cache.state().events) {
+    told.insert(event->message());
+    EXPECT_EQ(event->involved_object().kind(), "Service");
+    EXPECT_EQ(event->involved_object().uid(), uid);
+  }
+  EXPECT_EQ(told, (std::set<std::string>{"node n1: no room", "node n1: port 80 is taken"}));
+
+  world_.loop.RunFor(absl::Minutes(11));
+  tell(two, "web", "no room for 7 rows");
+  const auto& events = world_.cache.state().events;
+  EXPECT_TRUE(std::ranges::any_of(events, [](const auto& entry) {
+    return entry.second->message() == "node n2: no room for 7 rows";
+  }));
 }
 
 TEST_F(NodeSessionsTest, TellsOnceWhatStaysUnprogrammed) {

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <compare>
+#include <string>
+
+namespace mesh::agent {
+
+// What a pod of this node or a Service runs into, for an event on it.
+struct NetworkWarning {
+  std::string ns, pod, service;  // one of the last two is empty
+  std::string reason, message;   // in one word, and for people
+  friend auto operator<=>(const NetworkWarning&, const NetworkWarning&) = default;
+};
+
+}  // namespace mesh::agent
