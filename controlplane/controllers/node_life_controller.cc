@@ -53,7 +53,7 @@ std::vector<ObjectKey> NodeLifeController::Affected(const ClusterState& state,
         !IsNodeHeard(state, side.pod().spec().node_name()))
       keys.push_back({"", side.pod().spec().node_name()});
   });
-  // The first node that answers makes the others' silence count.
+  // With the first node that answers the others' silence begins to count.
   const NodeFlip flip = NodeFlipOf(change.before.get(), change.after.get());
   if (flip.flipped) {
     for (const auto& [key, node] : state.nodes) keys.push_back(key);
@@ -97,11 +97,32 @@ ReconcileResult NodeLifeController::Reconcile(const ClusterState& state, const O
   }
   const absl::Time evict_at = std::max(last + options_.evict_after, silent_at);
   if (now < evict_at) {
-    Earlier(&result.requeue_at, evict_at);
-  } else if (AnyNodeReady(state)) {
+    result.requeue_at = evict_at;
+    return result;
+  }
+  const absl::Time since = SomeNodeHeardSince(state, now);
+  if (since == absl::InfiniteFuture()) {
+    // The first node to be called ready again brings us back; one that still is may be heard.
+    if (AnyNodeReady(state)) result.requeue_at = now + options_.grace;
+  } else if (now < since + options_.evict_after) {
+    result.requeue_at = since + options_.evict_after;
+  } else {
     Evict(state, *node, now, &result);
   }
   return result;
+}
+
+// Since when some node has been heard without a break; InfiniteFuture() when none is. The store
+// learns late that a node is silent: when all fall silent together, each would call the others
+// ready.
+absl::Time NodeLifeController::SomeNodeHeardSince(const ClusterState& state, absl::Time now) const {
+  absl::Time since = absl::InfiniteFuture();
+  for (const auto& [key, node] : state.nodes) {
+    if (!IsNodeReady(*node) || now >= LastHeard(state, *node) + options_.grace) continue;
+    const v1::Condition* ready = FindCondition(node->status().conditions(), "Ready");
+    since = std::min(since, ToTime(ready->last_transition_time()));
+  }
+  return since;
 }
 
 void NodeLifeController::Evict(const ClusterState& state, const v1::Node& node, absl::Time now,

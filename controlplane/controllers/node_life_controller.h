@@ -4,7 +4,8 @@
 // deleted, so that others take their place; they stay visible as terminating until the node says
 // that they have stopped, or is deleted itself. The first heartbeat undoes the verdict.
 //
-// While no node at all is heard it is rather the control plane that is cut off: nothing is evicted.
+// While no node at all is heard it is rather the control plane that is cut off: nothing is evicted,
+// and when the first one is heard again the others have `evict_after` to follow.
 #pragma once
 
 #include <string>
@@ -36,6 +37,7 @@ class NodeLifeController : public Controller {
                             absl::Time now) const override;
 
  private:
+  absl::Time SomeNodeHeardSince(const ClusterState& state, absl::Time now) const;
   void Evict(const ClusterState& state, const v1::Node& node, absl::Time now,
              ReconcileResult* result) const;
 

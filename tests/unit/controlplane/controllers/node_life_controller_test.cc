@@ -69,10 +69,42 @@ TEST_F(NodeLifeControllerTest, BelievesAStreamThatIsAheadOfTheStore) {
 
 TEST_F(NodeLifeControllerTest, EvictsNothingWhileNoNodeIsHeard) {
   world.now += absl::Seconds(10);
+  // The store still calls both ready.
+  ReconcileResult result = Reconcile();
+  EXPECT_THAT(Describe(result), ElementsAre("status a"));
+  EXPECT_EQ(result.requeue_at, world.now + absl::Seconds(3)) << "b may be heard meanwhile";
+  world.Apply(result);
+  world.Silence("b");
+
+  result = Reconcile();
+  EXPECT_THAT(Describe(result), IsEmpty());
+  EXPECT_EQ(result.requeue_at, std::nullopt);
+}
+
+TEST_F(NodeLifeControllerTest, EvictsWhenAnotherNodeIsHeardAfterAll) {
+  world.now += absl::Seconds(10);
+  world.Apply(Reconcile());
+  world.state.heard["b"] = world.now;
+
+  EXPECT_THAT(Describe(Reconcile()), ElementsAre("delete web-1"));
+}
+
+// All were cut off together (a switch, the control plane's machine): they come back one by one.
+TEST_F(NodeLifeControllerTest, GivesTheOthersTimeWhenTheFirstOneIsHeardAgain) {
+  world.now += absl::Seconds(10);
   world.Silence("b");
   world.Apply(Reconcile());
+  SetCondition(world.node("b").mutable_status()->mutable_conditions(), "Ready", "True",
+               "AgentReady", "", world.now);
+  Beat("b");
 
-  EXPECT_THAT(Describe(Reconcile()), IsEmpty());
+  ReconcileResult result = Reconcile();
+  EXPECT_THAT(Describe(result), IsEmpty());
+  EXPECT_EQ(result.requeue_at, world.now + absl::Seconds(5));
+
+  world.now += absl::Seconds(5);
+  Beat("b");
+  EXPECT_THAT(Describe(Reconcile()), ElementsAre("delete web-1"));
 }
 
 TEST_F(NodeLifeControllerTest, TakesTheVerdictBackWithTheNextHeartbeat) {
