@@ -347,11 +347,14 @@ std::optional<v1::ServiceState> BuildService(const ClusterState& state, const Ob
 }
 
 bool MayAnnounce(const v1::Node& node) {
-  const auto& conditions = node.status().conditions();
-  return !node.metadata().has_deletion_timestamp() &&
-         std::any_of(conditions.begin(), conditions.end(), [](const v1::Condition& condition) {
-           return condition.type() == "Ready" && condition.status() == "True";
-         });
+  if (node.metadata().has_deletion_timestamp()) return false;
+  std::string_view ready, network;
+  for (const v1::Condition& condition : node.status().conditions()) {
+    if (condition.type() == "Ready") ready = condition.status();
+    if (condition.type() == "NetworkReady") network = condition.status();
+  }
+  // NetworkReady alone is not asked: the agent's word outlives the agent, Ready turns Unknown.
+  return ready == "True" || (ready == "False" && network == "True");
 }
 
 std::string KeptAnnouncer(const v1::Service& service) {

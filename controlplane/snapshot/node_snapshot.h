@@ -17,7 +17,7 @@ namespace mesh::controlplane {
 // The parts, one object each. A Service that waits for its cluster IP, a Node without an address or
 // range is not told: nullopt.
 std::optional<v1::ServiceState> BuildService(const ClusterState& state, const ObjectKey& key);
-// The node that answers for the Service's load balancer addresses: of the ready ones (with
+// The node that answers for the Service's load balancer addresses: of those that may (with
 // externalTrafficPolicy Local: of those with a ready endpoint) `kept`, else the one whose
 // rendezvous hash with the Service is highest, so that a node's end moves only what it had. Empty:
 // none.
@@ -27,6 +27,8 @@ std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& se
 // before, which stays while the node can (controllers/announce_controller.h).
 inline constexpr char kAnnouncedCondition[] = "mesh.io/Announced";
 std::string KeptAnnouncer(const v1::Service& service);
+// It is heard and forwards packets. That it can start no container (Ready is False while containerd
+// restarts) is no reason to take away an address: connections through it would end.
 bool MayAnnounce(const v1::Node& node);
 // The node's range of IPv6 addresses; empty: none.
 std::string PodCidr6(const v1::Node& node);

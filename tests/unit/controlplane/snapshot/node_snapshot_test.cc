@@ -298,6 +298,31 @@ TEST(AnnouncingNode, StaysWhileItCanThoughABetterOneComes) {
   EXPECT_EQ(BuildService(state, {"shop", "web"})->announcing_node(), best);
 }
 
+// The container runtime restarts: Ready is False, packets are forwarded as before.
+TEST(AnnouncingNode, StaysWhileItsNetworkWorksThoughItCanStartNoContainer) {
+  v1::Node node;
+  const auto set = [&](const std::string& type, const std::string& status) {
+    for (v1::Condition& condition : *node.mutable_status()->mutable_conditions()) {
+      if (condition.type() == type) return condition.set_status(status);
+    }
+    v1::Condition* condition = node.mutable_status()->add_conditions();
+    condition->set_type(type);
+    condition->set_status(status);
+  };
+  EXPECT_FALSE(MayAnnounce(node)) << "it has not said anything";
+  set("Ready", "True");
+  EXPECT_TRUE(MayAnnounce(node));
+  set("Ready", "False");
+  EXPECT_FALSE(MayAnnounce(node)) << "of its network nothing is known";
+  set("NetworkReady", "True");
+  EXPECT_TRUE(MayAnnounce(node));
+  set("NetworkReady", "False");
+  EXPECT_FALSE(MayAnnounce(node));
+  set("NetworkReady", "True");
+  set("Ready", "Unknown");
+  EXPECT_FALSE(MayAnnounce(node)) << "it is silent";
+}
+
 TEST(AnnouncingNode, IsOneWithAnEndpointWherePolicyIsLocal) {
   ClusterState state;
   for (const char* name : {"n1", "n2"}) {
