@@ -22,6 +22,9 @@ class SimLoop : public EventLoop {
   // Runs until `done` holds (checked after each task); false when `limit` of virtual time passed.
   bool RunUntil(const std::function<bool()>& done, absl::Duration limit);
 
+  // Time passes and nothing runs: what comes due meanwhile is late.
+  void StandStill(absl::Duration duration) { now_ += duration; }
+
   absl::Time Now() const override { return now_; }
   void Post(Task task) override;
   TimerId RunAt(absl::Time when, Task task) override;

@@ -21,7 +21,7 @@ namespace {
 class Loops : public Runtime {
  public:
   Loops(EventLoop* loop, WatchCache* cache, Writer* writer, RuntimeOptions options)
-      : cache_(*cache), scheduler_(*loop, *cache, *writer, Random(options.seed)) {
+      : loop_(*loop), cache_(*cache), scheduler_(*loop, *cache, *writer, Random(options.seed)) {
     options.node_life.not_before = loop->Now() + options.startup_grace;
     controllers_.push_back(std::make_unique<DeploymentController>());
     controllers_.push_back(std::make_unique<ReplicaSetController>());
@@ -40,7 +40,9 @@ class Loops : public Runtime {
       for (const Change& change : batch.changes) OnChange(change);
     });
     LookAtEverything();
+    Tick();
   }
+  ~Loops() override { loop_.Cancel(tick_); }
 
   bool idle() const override {
     return scheduler_.idle() &&
@@ -59,8 +61,22 @@ class Loops : public Runtime {
 
  private:
   void OnChange(const Change& change) {
+    NoteTime();
     for (const auto& loop : loops_) loop->OnChange(change);
     scheduler_.OnChange(change);
+  }
+
+  // Nodes are judged by silence: only what this loop was there to hear counts. A tick is shorter
+  // than any timer of the controllers, so that after a standstill it comes first.
+  void NoteTime() {
+    const absl::Duration passed = loop_.Now() - ticked_;
+    if (passed > 2 * kTick) cache_.NoteStandstill(passed - kTick);
+    ticked_ = loop_.Now();
+  }
+
+  void Tick() {
+    NoteTime();
+    tick_ = loop_.RunAfter(kTick, [this] { Tick(); });
   }
 
   template <typename T>
@@ -80,7 +96,12 @@ class Loops : public Runtime {
     Announce(state.pods);
   }
 
-  const WatchCache& cache_;
+  static constexpr absl::Duration kTick = absl::Milliseconds(250);
+
+  EventLoop& loop_;
+  WatchCache& cache_;
+  absl::Time ticked_ = loop_.Now();
+  TimerId tick_ = 0;
   std::vector<std::unique_ptr<Controller>> controllers_;
   std::vector<std::unique_ptr<ControllerLoop>> loops_;
   SchedulerLoop scheduler_;

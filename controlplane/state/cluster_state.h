@@ -31,8 +31,9 @@ struct ClusterState {
   ObjectMap<v1::Service> services;
   ObjectMap<v1::EndpointSlice> endpoint_slices;
   ObjectMap<v1::Event> events;
-  // When this meshd last heard each node on its stream. Not stored: a write that waits behind
-  // others must not make a node look dead.
+  // When this meshd last heard each node on its stream; time that it did not listen (stopped, no
+  // processor) is not counted. Not stored: a write that waits behind others must not make a node
+  // look dead.
   std::map<std::string, absl::Time> heard;
 
   // Inserts or replaces by namespace and name.

@@ -84,6 +84,11 @@ void WatchCache::NoteHeard(const std::string& node) {
   state_.heard[node] = loop_.Now();
 }
 
+void WatchCache::NoteStandstill(absl::Duration lost) {
+  absl::MutexLock lock(&mutex_);
+  for (auto& [node, at] : state_.heard) at = std::min(at + lost, loop_.Now());
+}
+
 std::shared_ptr<const v1::Resource> WatchCache::Find(v1::Kind kind, const ObjectKey& key) const {
   auto it = objects_.find({kind, key});
   return it == objects_.end() ? nullptr : it->second;

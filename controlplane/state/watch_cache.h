@@ -79,6 +79,9 @@ class WatchCache {
   const ClusterState& state() const { return state_; }
   // Loop only: ClusterState::heard of the node becomes now.
   void NoteHeard(const std::string& node);
+  // Loop only: this process stood still for so long (> 0) and could hear nobody: all were heard so
+  // much later, though not later than now.
+  void NoteStandstill(absl::Duration lost);
   // Loop only. nullptr when absent.
   std::shared_ptr<const v1::Resource> Find(v1::Kind kind, const ObjectKey& key) const;
 
