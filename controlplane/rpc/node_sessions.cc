@@ -601,6 +601,8 @@ v1::NodeUpdate NodeSessions::PodPart(const std::string& node) const {
   auto pods = pods_.find(node);
   if (pods == pods_.end()) return out;
   for (const auto& [key, pod] : pods->second) {
+    // `spec.nodeName` of a manifest: not the node's before the scheduler has found that it fits.
+    if (pod->status().pod_ip().empty()) continue;
     v1::Pod* added = out.add_pods();
     *added = PodForNode(*pod);
     if (!held_.contains(pod->metadata().uid())) continue;

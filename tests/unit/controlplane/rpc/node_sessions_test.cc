@@ -9,6 +9,12 @@
 namespace mesh::controlplane {
 namespace {
 
+v1::Resource BoundPod(const std::string& name, const std::string& node) {
+  v1::Resource pod = APod(name, node);
+  pod.mutable_pod()->mutable_status()->set_pod_ip("10.244.0.2");
+  return pod;
+}
+
 TEST_F(NodeSessionsTest, RegistersANodeAndWelcomesItWithItsRange) {
   FakeAgent agent(world_, sessions_);
 
@@ -217,13 +223,32 @@ TEST_F(NodeSessionsTest, SendsPodsToTheirNodeOnly) {
   two.Drain();
   const size_t before = two.received().size();
 
-  ASSERT_TRUE(world_.Create(APod("web", "n1")).ok());
+  ASSERT_TRUE(world_.Create(BoundPod("web", "n1")).ok());
 
   const v1::NodeUpdate& update = one.Update();
   EXPECT_FALSE(update.full());
   ASSERT_EQ(update.pods_size(), 1);
   EXPECT_EQ(update.revision(), world_.cache.revision());
   EXPECT_EQ(two.received().size(), before);
+}
+
+// Its manifest names a node; the scheduler has not found yet that it fits there.
+TEST_F(NodeSessionsTest, SendsAPodThatNamesItsNodeOnceItIsBound) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  agent.Drain();
+  const size_t before = agent.received().size();
+
+  ASSERT_TRUE(world_.Create(APod("web", "n1")).ok());
+  EXPECT_EQ(agent.received().size(), before);
+
+  v1::Resource bound = *world_.cache.Find(v1::KIND_POD, {"default", "web"});
+  bound.mutable_pod()->mutable_status()->set_pod_ip("10.244.0.2");
+  bound.mutable_pod()->mutable_status()->set_identity(256);
+  ASSERT_TRUE(world_.Submit({Write::Type::kBind, bound, {}}).ok());
+  ASSERT_GT(agent.received().size(), before);
+  ASSERT_EQ(agent.Update().pods_size(), 1);
+  EXPECT_EQ(agent.Update().pods(0).status().pod_ip(), "10.244.0.2");
 }
 
 TEST_F(NodeSessionsTest, MergesWhatASlowNodeHasNotTaken) {
@@ -233,7 +258,7 @@ TEST_F(NodeSessionsTest, MergesWhatASlowNodeHasNotTaken) {
   const size_t before = agent.received().size();
 
   for (int i = 0; i < 10; ++i) {
-    ASSERT_TRUE(world_.Create(APod("p" + std::to_string(i), "n1")).ok());
+    ASSERT_TRUE(world_.Create(BoundPod("p" + std::to_string(i), "n1")).ok());
   }
   ASSERT_TRUE(world_.Delete(v1::KIND_POD, {"default", "p3"}, {.grace_period_seconds = 0}).ok());
   agent.Drain();
