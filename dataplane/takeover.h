@@ -9,7 +9,9 @@
 //   1. A turnout is put at every hook; it leads to the program that was there. Nothing changes. XDP
 //      gets the new program, which knows no flow yet and leaves all packets to them.
 //   2. One write turns all hooks to new programs, which open new flows in the new table. A packet
-//      without a flow there that the old table knows goes to the old program.
+//      without a flow there that the old table knows goes to the old program, unless that flow has
+//      ended and the packet begins another one (which can be seen where the rows of both tables are
+//      laid out alike).
 //   3. The old table, in which nothing new is opened any more, is carried over. From the moment a
 //      flow is in the new table no packet of it goes to the old program.
 //   4. The final programs replace the turnouts, and the old pins go.

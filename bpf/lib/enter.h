@@ -185,7 +185,10 @@ __noinline int mesh_flow_enter(const struct mesh_flow_key *of, int how)
 	}
 	mesh_flow_set_diffs(key, flow);
 	if (!old || !mesh_flow_write(key, old, flow)) {
-		if (bpf_map_update_elem(&mesh_flow, key, flow, BPF_NOEXIST))
+		/* Who is carried over in between has closed: mesh_moving_ended(). */
+		if (bpf_map_update_elem(
+			    &mesh_flow, key, flow,
+			    mesh_taking_over && key->proto == IPPROTO_TCP ? BPF_ANY : BPF_NOEXIST))
 			return mesh_flow_came_second(key, flow);
 		mesh_owner_add(&flow->owner, own, all);
 	}

@@ -7,7 +7,7 @@
 #include "lib/flow.h"
 #include "lib/fragment.h"
 #include "lib/metrics.h"
-#include "lib/moving.h"
+#include "lib/moved.h"
 #include "lib/open.h"
 #include "lib/packet.h"
 #include "lib/refuse.h"

@@ -6,7 +6,8 @@
 #include "lib/packet.h"
 #include "mesh/shared/moving.h"
 
-/* Read-only data: where it is 0 nothing of this remains in the program, and the maps do not exist.
+/* Read-only data, MESH_TAKING_OVER_*: where it is 0 nothing of this remains in the program, and the
+ * maps do not exist.
  */
 volatile const __u32 mesh_taking_over __weak = 0;
 
@@ -29,15 +30,4 @@ struct {
 static __always_inline int mesh_moving_has(const struct mesh_flow_key *key)
 {
 	return mesh_taking_over && bpf_map_lookup_elem(&mesh_flow_was, key);
-}
-
-/*
- * For a packet that met no flow (`hook` has the number of its origin): ends with the program that
- * was at `hook` before if that one knows it.
- */
-static __always_inline void mesh_moving_flow(struct __sk_buff *skb,
-					     const struct mesh_packet *packet, __u32 hook)
-{
-	if (mesh_moving_has(&packet->key))
-		bpf_tail_call(skb, &mesh_turnout, hook);
 }

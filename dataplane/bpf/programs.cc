@@ -24,6 +24,7 @@
 #include "common/log.h"
 #include "common/status.h"
 #include "dataplane/bpf/errors.h"
+#include "dataplane/bpf/migrate.h"
 #include "fmt/format.h"
 #include "from_pod.skel.h"
 #include "from_pod6.skel.h"
@@ -184,7 +185,7 @@ struct Programs::Skeletons {
   absl::Status OpenPrograms(const Options& options);
   absl::Status OpenProgramsOfIpv6();
   // Fills the read-only data.
-  void Configure(const mesh_config& config, const Options& options);
+  void Configure(const mesh_config& config, const Options& options, const Programs& programs);
   std::vector<bpf_object*> MapObjects() const {
     std::vector<bpf_object*> out = {maps->obj};
     if (maps6 != nullptr) out.push_back(maps6->obj);
@@ -234,15 +235,26 @@ absl::Status Programs::Skeletons::OpenPrograms(const Options& options) {
   return options.ipv6.has_value() ? OpenProgramsOfIpv6() : absl::OkStatus();
 }
 
-void Programs::Skeletons::Configure(const mesh_config& config, const Options& options) {
+// How programs take over flows of `before` into their own table.
+uint32_t TakingOver(const std::optional<Programs::Before>& before, int flow_fd) {
+  if (!before.has_value()) return 0;
+  const absl::StatusOr<RowLayout> was = RowLayout::Of(before->flow_was);
+  const absl::StatusOr<RowLayout> now = RowLayout::Of(flow_fd);
+  const bool alike = was.ok() && now.ok() && was->value_bytes == now->value_bytes &&
+                     was->key == now->key && was->value == now->value;
+  return alike ? MESH_TAKING_OVER_ALIKE : MESH_TAKING_OVER;
+}
+
+void Programs::Skeletons::Configure(const mesh_config& config, const Options& options,
+                                    const Programs& programs) {
   const auto fill = [&](auto* rodata) {
     std::memcpy(&rodata->mesh_config, &config, sizeof(config));
-    rodata->mesh_taking_over = options.before.has_value() ? 1 : 0;
+    rodata->mesh_taking_over = TakingOver(options.before, programs.map(MESH_FLOW_MAP_NAME));
   };
   const auto fill6 = [&](auto* rodata) {
     fill(rodata);
     std::memcpy(&rodata->mesh_config6, &*options.ipv6, sizeof(*options.ipv6));
-    rodata->mesh_taking_over = options.before6.has_value() ? 1 : 0;
+    rodata->mesh_taking_over = TakingOver(options.before6, programs.map(MESH_FLOW6_MAP_NAME));
   };
   fill(from_pod->rodata);
   fill(node->rodata);
@@ -339,7 +351,7 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const mesh_config& node
     RETURN_IF_ERROR(programs->KeepMaps(object));
   }
   RETURN_IF_ERROR(skeletons.OpenPrograms(options));
-  skeletons.Configure(config, options);
+  skeletons.Configure(config, options, *programs);
   for (bpf_object* object : skeletons.ProgramObjects()) {
     RETURN_IF_ERROR(programs->ShareMaps(object, options));
   }

@@ -64,6 +64,21 @@ TEST(Load, EveryProgramThatTakesOverPassesTheVerifier) {
   EXPECT_TRUE(programs.ok()) << programs.status();
 }
 
+// That of another version may have rows like ours, which are read then.
+TEST(Load, EveryProgramThatTakesOverRowsLikeItsOwnPassesTheVerifier) {
+  const UniqueFd turnout(
+      bpf_map_create(BPF_MAP_TYPE_PROG_ARRAY, "turnout", 4, 4, 2 * MESH_HOOK_COUNT, nullptr));
+  const absl::StatusOr<std::unique_ptr<Programs>> before = Programs::Load(Config(), Both());
+  ASSERT_TRUE(turnout && before.ok()) << before.status();
+  Programs::Options options = Both();
+  options.before = Programs::Before{turnout.get(), (*before)->map(MESH_FLOW_MAP_NAME)};
+  options.before6 = Programs::Before{turnout.get(), (*before)->map(MESH_FLOW6_MAP_NAME)};
+
+  const absl::StatusOr<std::unique_ptr<Programs>> programs = Programs::Load(Config(), options);
+
+  EXPECT_TRUE(programs.ok()) << programs.status();
+}
+
 // "6.1".
 std::string Kernel() {
   utsname name{};

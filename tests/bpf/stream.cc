@@ -264,7 +264,7 @@ void Connections::Come() {
       come_problems_.push_back(fmt::format("connection {}: {}", connections_.load(), problem));
     }
     ++connections_;
-    // A hundred a second: hardly a port comes again within a test.
+    // Some hundred a second, of all together.
     Rest(10);
   }
 }

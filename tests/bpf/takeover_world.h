@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -60,6 +61,7 @@ class TakeOverWorld : public Edge {
   // Runs `change` in the middle of the traffic; every datagram must be answered and no connection
   // reset.
   void UnderTraffic(int datagrams_per_second, const std::function<void()>& change) {
+    for (const Netns* netns : {&*client_.netns, &*outside_}) FewPorts(*netns);
     std::vector<std::unique_ptr<Echo>> echoes;
     std::vector<std::unique_ptr<Flows>> traffic;
     for (const Family family : Families()) {
@@ -166,6 +168,16 @@ class TakeOverWorld : public Edge {
   Pod client_;
 
  private:
+  // So that connections come again from where others have closed, and to the Service from the same
+  // place as to its pod.
+  static void FewPorts(const Netns& netns) {
+    ASSERT_STATUS(InNetns(netns.fd(), [] {
+      std::ofstream range("/proc/sys/net/ipv4/ip_local_port_range");
+      return (range << "40000 40499" << std::flush) ? absl::OkStatus()
+                                                    : absl::InternalError("no range of ports");
+    }));
+  }
+
   // Frontends: the last byte of their ClusterIP, and the NodePort above 30000.
   enum class Reached : uint8_t { kNear = 10, kFar = 11, kDirect = 12 };
 

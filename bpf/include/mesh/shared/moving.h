@@ -16,6 +16,10 @@
 /* Array of one __u32, MESH_MOVING_*. */
 #define MESH_MOVING_MAP_NAME "mesh_moving"
 
+/* Of programs that take over: whether they can read the rows of before. */
+#define MESH_TAKING_OVER       1 /* their keys alone: the rest is laid out otherwise */
+#define MESH_TAKING_OVER_ALIKE 2
+
 #define MESH_HOOK_FROM_POD 0
 #define MESH_HOOK_NODE	   1
 #define MESH_HOOK_OVERLAY  2
