@@ -55,6 +55,30 @@ std::string FormatHostPort(const IpAddress& ip, uint16_t port) {
                     : fmt::format("[{}]:{}", ip.ToString(), port);
 }
 
+absl::StatusOr<HostAndPort> SplitHostPort(std::string_view text) {
+  const auto no_address = [](std::string_view host) {
+    return absl::InvalidArgumentError(fmt::format("\"{}\" is no address", host));
+  };
+  if (text.starts_with('[')) {
+    const size_t close = text.find(']');
+    if (close == std::string_view::npos)
+      return absl::InvalidArgumentError("the \"]\" of the address is missing");
+    const std::string_view host = text.substr(1, close - 1), rest = text.substr(close + 1);
+    if (!rest.empty() && rest.front() != ':')
+      return absl::InvalidArgumentError("after \"]\" comes \":PORT\" or nothing");
+    if (!IpAddress::Parse(host).ok()) return no_address(host);
+    if (rest.empty()) return HostAndPort{std::string(host), std::nullopt};
+    return HostAndPort{std::string(host), std::string(rest.substr(1))};
+  }
+  const size_t colon = text.find(':');
+  if (colon == std::string_view::npos) return HostAndPort{std::string(text), std::nullopt};
+  if (text.find(':', colon + 1) != std::string_view::npos) {
+    if (!IpAddress::Parse(text).ok()) return no_address(text);
+    return HostAndPort{std::string(text), std::nullopt};
+  }
+  return HostAndPort{std::string(text.substr(0, colon)), std::string(text.substr(colon + 1))};
+}
+
 absl::Status CheckHostPort(std::string_view flag, const std::string& text, HostPart host_part) {
   const auto refuse = [&](std::string_view why) {
     return absl::InvalidArgumentError(fmt::format("{} {}: {}", flag, text, why));

@@ -5,10 +5,12 @@
 #include <sys/socket.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/ip_address.h"
 
 namespace mesh {
@@ -41,6 +43,15 @@ class SocketAddress {
 
 // "10.0.0.1:53", "[fd00::1]:53".
 std::string FormatHostPort(const IpAddress& ip, uint16_t port);
+
+// As people write it: a name of any form, an address, an IPv6 address in brackets, and ":PORT"
+// behind it or nothing. INVALID_ARGUMENT says what is wrong with it. The port is not looked at.
+struct HostAndPort {
+  std::string host;                 // without brackets
+  std::optional<std::string> port;  // "8080", "http", ""
+  friend bool operator==(const HostAndPort&, const HostAndPort&) = default;
+};
+absl::StatusOr<HostAndPort> SplitHostPort(std::string_view text);
 
 enum class HostPart : uint8_t { kRequired, kMayBeEmpty };
 

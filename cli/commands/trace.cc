@@ -14,6 +14,7 @@
 #include "cli/trace/frame.h"
 #include "cli/trace/place.h"
 #include "cli/trace/walk.h"
+#include "common/socket_address.h"
 #include "common/status.h"
 #include "fmt/format.h"
 
@@ -81,12 +82,14 @@ absl::StatusOr<FrameSpec> SpecOf(const Flags& flags, const TraceOrigin& origin,
         fmt::format("--proto: \"{}\" is none of tcp, udp, icmp", flags.proto));
   }
   std::string to = flags.to;
-  if (flags.port != 0 && SplitPort(to).second.empty()) {
+  if (flags.port != 0) {
     RETURN_IF_ERROR(Port("--port", flags.port).status());
-    const bool colons = std::count(to.begin(), to.end(), ':') > 1 && !to.starts_with('[');
-    to = fmt::format(fmt::runtime(colons ? "[{}]:{}" : "{}:{}"), to, flags.port);
-  } else if (flags.port != 0) {
-    return UsageError("the port is given twice: with --port and behind TO");
+    const absl::StatusOr<HostAndPort> split = SplitHostPort(to);
+    RETURN_IF_ERROR(Annotate(split.status(), "TO"));
+    if (split->port.has_value())
+      return UsageError("the port is given twice: with --port and behind TO");
+    const bool colons = split->host.find(':') != std::string::npos;
+    to = fmt::format(fmt::runtime(colons ? "[{}]:{}" : "{}:{}"), split->host, flags.port);
   }
   ASSIGN_OR_RETURN(const TraceAim aim, FindAim(to, ns, protocol, client));
   if (origin.ips.empty()) {

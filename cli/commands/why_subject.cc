@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/commands/why_subject.h"
 
-#include <algorithm>
 #include <charconv>
 #include <string_view>
 
 #include "cli/command.h"
-#include "common/ip_address.h"
+#include "common/socket_address.h"
 #include "common/status.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -48,28 +47,14 @@ absl::Status ParseDestination(const std::string& whole, WhySubject* out) {
     text.remove_prefix(scheme + 3);
     if (usual_port != 0) text = text.substr(0, text.find('/'));  // a path changes nothing
   }
-  std::string_view host = text;
-  std::string_view port;
-  if (text.starts_with('[')) {
-    const size_t close = text.find(']');
-    if (close == std::string_view::npos)
-      return UsageError(fmt::format("\"{}\": the \"]\" of the address is missing", whole));
-    host = text.substr(1, close - 1);
-    port = text.substr(close + 1);
-    if (!port.empty() && port[0] != ':')
-      return UsageError(fmt::format("\"{}\": after \"]\" comes \":PORT\" or nothing", whole));
-    if (!IpAddress::Parse(host).ok())
-      return UsageError(fmt::format("\"{}\": \"{}\" is no address", whole, host));
-  } else if (std::count(text.begin(), text.end(), ':') == 1) {
-    host = text.substr(0, text.find(':'));
-    port = text.substr(text.find(':'));
-  } else if (text.find(':') != std::string_view::npos && !IpAddress::Parse(text).ok()) {
-    return UsageError(fmt::format("\"{}\": \"{}\" is no address", whole, text));
-  }
+  const absl::StatusOr<HostAndPort> split = SplitHostPort(text);
+  if (!split.ok())
+    return UsageError(fmt::format("\"{}\": {}", whole, std::string(split.status().message())));
+  const std::string_view host = split->host;
   if (host.empty()) return UsageError(fmt::format("\"{}\": what is asked for is missing", whole));
   out->port = usual_port;
-  if (!port.empty()) {
-    ASSIGN_OR_RETURN(out->port, ParsePort(port.substr(1), whole));
+  if (split->port.has_value()) {
+    ASSIGN_OR_RETURN(out->port, ParsePort(*split->port, whole));
   }
   const size_t slash = host.find('/');
   if (slash == std::string_view::npos) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "cli/command.h"
 #include "cli/commands/targets.h"
+#include "common/socket_address.h"
 #include "common/status.h"
 #include "fmt/format.h"
 
@@ -192,21 +193,6 @@ std::vector<IpAddress> AddressesOf(const v1::Node& node) {
   return out;
 }
 
-std::pair<std::string, std::string> SplitPort(std::string_view word) {
-  if (word.starts_with('[')) {
-    const size_t end = word.find(']');
-    if (end == std::string_view::npos) return {std::string(word), ""};
-    const std::string_view rest = word.substr(end + 1);
-    return {std::string(word.substr(1, end - 1)),
-            rest.starts_with(':') ? std::string(rest.substr(1)) : std::string(rest)};
-  }
-  const size_t colon = word.find(':');
-  if (colon == std::string_view::npos || word.find(':', colon + 1) != std::string_view::npos) {
-    return {std::string(word), ""};  // none, or an address of IPv6
-  }
-  return {std::string(word.substr(0, colon)), std::string(word.substr(colon + 1))};
-}
-
 absl::StatusOr<TraceOrigin> FindOrigin(std::string_view word, const std::string& ns,
                                        const std::string& via, ControlClient& client) {
   ASSIGN_OR_RETURN(const std::vector<v1::Node> nodes, ListNodes(client));
@@ -242,7 +228,12 @@ absl::StatusOr<TraceOrigin> FindOrigin(std::string_view word, const std::string&
 
 absl::StatusOr<TraceAim> FindAim(std::string_view word, const std::string& ns,
                                  const std::string& protocol, ControlClient& client) {
-  const auto [place, port] = SplitPort(word);
+  const absl::StatusOr<HostAndPort> split = SplitHostPort(word);
+  RETURN_IF_ERROR(Annotate(split.status(), "TO"));
+  const std::string& place = split->host;
+  const std::string port = split->port.value_or("");
+  if (split->port == "")
+    return absl::InvalidArgumentError(fmt::format("TO: \"{}\" has no port behind its colon", word));
   if (const auto ip = IpAddress::Parse(place); ip.ok()) {
     TraceAim out{.ips = {*ip}, .text = place};
     if (!port.empty()) {

@@ -39,10 +39,6 @@ absl::StatusOr<TraceOrigin> FindOrigin(std::string_view word, const std::string&
 absl::StatusOr<TraceAim> FindAim(std::string_view word, const std::string& ns,
                                  const std::string& protocol, ControlClient& client);
 
-// What is before ":PORT" and the port, empty when there is none: "[fd00::1]:80", "10.0.0.1:80",
-// "web:http", "fd00::1". Pure.
-std::pair<std::string, std::string> SplitPort(std::string_view word);
-
 // All of the cluster's.
 absl::StatusOr<std::vector<v1::Node>> ListNodes(ControlClient& client);
 // Its addresses ("InternalIP").

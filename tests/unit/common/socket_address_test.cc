@@ -68,5 +68,36 @@ TEST(CheckHostPort, SaysWhatItCannotTake) {
   }
 }
 
+TEST(SplitHostPort, ReadsWhatPeopleWrite) {
+  const std::pair<std::string, HostAndPort> cases[] = {
+      {"web", {"web", {}}},
+      {"pay/api:8080", {"pay/api", "8080"}},
+      {"svc/web:http", {"svc/web", "http"}},
+      {"10.0.0.1:80", {"10.0.0.1", "80"}},
+      {"fd00::1", {"fd00::1", {}}},
+      {"[fd00::1]:80", {"fd00::1", "80"}},
+      {"[fd00::1]", {"fd00::1", {}}},
+      {"api:", {"api", ""}},
+      {":80", {"", "80"}},
+  };
+  for (const auto& [text, expected] : cases) {
+    const absl::StatusOr<HostAndPort> split = SplitHostPort(text);
+    ASSERT_TRUE(split.ok()) << text << ": " << split.status();
+    EXPECT_EQ(*split, expected) << text;
+  }
+}
+
+TEST(SplitHostPort, SaysWhatIsWrong) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"[fd00::1:80", "the \"]\" of the address is missing"},
+      {"[fd00::1]80", "after \"]\" comes \":PORT\" or nothing"},
+      {"[api]:80", "\"api\" is no address"},
+      {"fd00::zz", "\"fd00::zz\" is no address"},
+      {"a:b:c", "\"a:b:c\" is no address"},
+  };
+  for (const auto& [text, message] : cases)
+    EXPECT_EQ(std::string(SplitHostPort(text).status().message()), message) << text;
+}
+
 }  // namespace
 }  // namespace mesh

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/trace/frame.h"
 
-#include "cli/trace/place.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/packet/family.h"
@@ -12,7 +11,6 @@ namespace {
 
 using mesh::testing::Decode;
 using ::testing::HasSubstr;
-using ::testing::Pair;
 
 IpAddress Ip(const char* text) { return *IpAddress::Parse(text); }
 
@@ -61,16 +59,6 @@ TEST(FrameTest, TcpFlagsAreNamed) {
   EXPECT_EQ(TcpFlagsText(18), "syn,ack");
   EXPECT_THAT(std::string(ParseTcpFlags("syn,foo").status().message()), HasSubstr("\"foo\""));
   EXPECT_FALSE(ParseTcpFlags("").ok());
-}
-
-TEST(PlaceTest, APortStandsBehindAColon) {
-  EXPECT_THAT(SplitPort("web"), Pair("web", ""));
-  EXPECT_THAT(SplitPort("pay/api:8080"), Pair("pay/api", "8080"));
-  EXPECT_THAT(SplitPort("svc/web:http"), Pair("svc/web", "http"));
-  EXPECT_THAT(SplitPort("10.0.0.1:80"), Pair("10.0.0.1", "80"));
-  EXPECT_THAT(SplitPort("fd00::1"), Pair("fd00::1", ""));
-  EXPECT_THAT(SplitPort("[fd00::1]:80"), Pair("fd00::1", "80"));
-  EXPECT_THAT(SplitPort("[fd00::1]"), Pair("fd00::1", ""));
 }
 
 }  // namespace
