@@ -94,8 +94,6 @@ struct FlowUsage {
   uint32_t flows = 0, capacity = 0;
   uint32_t flows6 = 0, capacity6 = 0;  // of the table of IPv6; 0: there is none
   std::vector<FlowOwner> owners;       // those with most flows first
-  // The same, as they were found a second ago, or some for tables of hundreds of thousands.
-  std::vector<ServiceFlows> services;
 };
 
 // A loaded program of the node.
@@ -190,6 +188,9 @@ class Dataplane {
   virtual absl::StatusOr<MapRows> RowsOf(const std::string& map, uint32_t limit) const = 0;
   virtual absl::StatusOr<std::vector<MetricRow>> Metrics() const = 0;
   virtual absl::StatusOr<FlowUsage> FlowOwners() const = 0;
+  // Those with most first, as they were found a second ago, or some for tables of hundreds of
+  // thousands.
+  virtual std::vector<ServiceFlows> FlowsOfServices() const { return {}; }
   // NOT_FOUND: a table of IPv6 on a node without.
   enum class Table : uint8_t {
     kService,

@@ -375,7 +375,6 @@ absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {
     out.owners.insert(out.owners.end(), out6.owners.begin(), out6.owners.end());
     std::ranges::stable_sort(out.owners, std::greater<>(), &FlowOwner::flows);
   }
-  out.services = FlowsOfServices();
   ASSIGN_OR_RETURN(const std::vector<Endpoint> endpoints, pods_.Endpoints());
   for (const Endpoint& endpoint : endpoints) {
     for (FlowOwner& owner : out.owners) {
@@ -545,6 +544,9 @@ absl::StatusOr<MapRows> KernelDataplane::RowsOf(const std::string& map, uint32_t
 absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Metrics() const { return impl_->Metrics(); }
 absl::StatusOr<MapUsage> KernelDataplane::Usage(Table table) const { return impl_->Usage(table); }
 absl::StatusOr<FlowUsage> KernelDataplane::FlowOwners() const { return impl_->FlowOwners(); }
+std::vector<ServiceFlows> KernelDataplane::FlowsOfServices() const {
+  return impl_->FlowsOfServices();
+}
 std::string KernelDataplane::Shortfall() const { return impl_->Shortfall(); }
 std::set<std::string> KernelDataplane::UnwrittenNamespaces() const {
   return impl_->UnwrittenNamespaces();

@@ -69,6 +69,7 @@ class KernelDataplane : public Dataplane {
   absl::StatusOr<std::vector<MetricRow>> Metrics() const override;
   absl::StatusOr<MapUsage> Usage(Table table) const override;
   absl::StatusOr<FlowUsage> FlowOwners() const override;
+  std::vector<ServiceFlows> FlowsOfServices() const override;
   std::string Shortfall() const override;
   std::set<std::string> UnwrittenNamespaces() const override;
   std::vector<ServiceProblem> ServiceProblems() const override;

@@ -221,11 +221,9 @@ class NetworkImpl : public Network {
     }
     const auto usage = dataplane_->FlowOwners();
     status.Update(usage.status());
-    if (usage.ok()) {
-      FillOccupancy(*usage, &out.rows);
-      for (const dataplane::ServiceFlows& row : usage->services)
-        out.services.push_back({row.ns, row.service, row.flows});
-    }
+    if (usage.ok()) FillOccupancy(*usage, &out.rows);
+    for (const dataplane::ServiceFlows& row : dataplane_->FlowsOfServices())
+      out.services.push_back({row.ns, row.service, row.flows});
     if (!status.ok() && status != last_figures_status_)
       spdlog::warn("figures: {}", std::string(status.message()));
     last_figures_status_ = status;
