@@ -18,8 +18,8 @@ class FakeDataplane : public Dataplane {
  public:
   explicit FakeDataplane(NodeConfig config) : config_(std::move(config)) {}
 
-  // Called with the name of a method ("Apply", "Attach", "Detach", "Check", "CollectGarbage")
-  // before it acts; a status that is not OK becomes its answer.
+  // Called with the name of a method ("Apply", "Attach", "Detach", "Check", "LoadedMaps",
+  // "CollectGarbage") before it acts; a status that is not OK becomes its answer.
   std::function<absl::Status(const std::string& method)> fault;
   // Answers.
   std::set<std::string> unwritten_namespaces;
@@ -50,7 +50,10 @@ class FakeDataplane : public Dataplane {
   absl::StatusOr<std::map<IpAddress, uint32_t>> Identities() const override;
   absl::StatusOr<std::vector<ProgramRow>> LoadedPrograms() const override { return programs; }
   absl::StatusOr<UniqueFd> CountRuns() const override { return UniqueFd(); }
-  absl::StatusOr<std::vector<MapRow>> LoadedMaps() const override { return maps; }
+  absl::StatusOr<std::vector<MapRow>> LoadedMaps() const override {
+    const absl::Status status = Fault("LoadedMaps");
+    return status.ok() ? absl::StatusOr<std::vector<MapRow>>(maps) : status;
+  }
   absl::StatusOr<MapRows> RowsOf(const std::string& map, uint32_t limit) const override;
   absl::StatusOr<std::vector<MetricRow>> Metrics() const override;
   absl::StatusOr<MapUsage> Usage(Table table) const override;

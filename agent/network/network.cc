@@ -147,7 +147,14 @@ class NetworkImpl : public Network {
 
   NetworkFigures Figures() override {
     NetworkFigures out;
-    Call([&] { out = FiguresOnLoop(); });
+    const dataplane::Dataplane* dataplane = nullptr;
+    Call([&] {
+      out = FiguresOnLoop();
+      dataplane = dataplane_.get();
+    });
+    if (dataplane == nullptr) return out;
+    const absl::Status counted = CountMaps(*dataplane, &out.rows);
+    if (!counted.ok()) Call([&] { WarnOfFigures(counted); });
     return out;
   }
 
@@ -174,6 +181,19 @@ class NetworkImpl : public Network {
   }
 
  private:
+  // On the caller's thread: pods and names do not wait for large maps to be counted.
+  static absl::Status CountMaps(const dataplane::Dataplane& dataplane, v1::DataplaneNode* out) {
+    v1::ListDataplaneRequest request;
+    request.set_table(v1::DATAPLANE_TABLE_MAP);
+    return ListRows(request, dataplane, nullptr, out);
+  }
+
+  void WarnOfFigures(const absl::Status& status) {
+    if (!status.ok() && status != last_figures_status_)
+      spdlog::warn("figures: {}", std::string(status.message()));
+    last_figures_status_ = status;
+  }
+
   // The rows with the runs of the time in between. The caller waits, the net thread does not.
   v1::DataplaneNode MeasurePrograms(const v1::ListDataplaneRequest& request) {
     UniqueFd counting;
@@ -213,26 +233,22 @@ class NetworkImpl : public Network {
       ListDns(dns, *resolver_, &out.rows);
     }
     if (dataplane_ == nullptr) return out;
-    absl::Status status;
-    for (const v1::DataplaneTable table : {v1::DATAPLANE_TABLE_METRICS, v1::DATAPLANE_TABLE_MAP}) {
-      v1::ListDataplaneRequest request;
-      request.set_table(table);
-      status.Update(ListRows(request, *dataplane_, state_.get(), &out.rows));
-    }
+    v1::ListDataplaneRequest metrics;
+    metrics.set_table(v1::DATAPLANE_TABLE_METRICS);
+    absl::Status status = ListRows(metrics, *dataplane_, state_.get(), &out.rows);
     const auto usage = dataplane_->FlowOwners();
     status.Update(usage.status());
     if (usage.ok()) FillOccupancy(*usage, &out.rows);
     for (const dataplane::ServiceFlows& row : dataplane_->FlowsOfServices())
       out.services.push_back({row.ns, row.service, row.flows});
-    if (!status.ok() && status != last_figures_status_)
-      spdlog::warn("figures: {}", std::string(status.message()));
-    last_figures_status_ = status;
+    if (!status.ok()) WarnOfFigures(status);
     return out;
   }
 
   v1::DataplaneNode ListOnce(const v1::ListDataplaneRequest& request) {
     v1::DataplaneNode out;
     out.set_node(options_.node_name);
+    const dataplane::Dataplane* counted = nullptr;
     Call([&] {
       out.set_revision(applied_revision_);
       if (request.table() == v1::DATAPLANE_TABLE_DNS ||
@@ -248,9 +264,16 @@ class NetworkImpl : public Network {
         out.set_error("the dataplane is not set up yet");
         return;
       }
+      if (request.table() == v1::DATAPLANE_TABLE_MAP) {
+        counted = dataplane_.get();
+        return;
+      }
       if (absl::Status status = ListRows(request, *dataplane_, state_.get(), &out); !status.ok())
         out.set_error(std::string(status.message()));
     });
+    if (counted == nullptr) return out;
+    if (absl::Status status = CountMaps(*counted, &out); !status.ok())
+      out.set_error(std::string(status.message()));
     return out;
   }
 

@@ -92,7 +92,8 @@ class Network {
   // Who is told, on the net thread, of what pods of this node and Services run into. Nobody at
   // first; null: nobody any more, from when this returns.
   virtual void OnWarning(std::function<void(const NetworkWarning&)>) {}
-  // Blocks up to some ten milliseconds, which it takes to count the rows of large maps.
+  // Blocks for some milliseconds, and for as long as it takes to count the rows of large maps, up
+  // to a tenth of a second; nothing waits for that but the caller.
   virtual NetworkFigures Figures() { return {}; }
   // The network namespace of a pod of this node, as the container runtime gave it. NOT_FOUND: it
   // has none (yet).

@@ -78,6 +78,7 @@ absl::Status FlowCollector<F>::EndSweep() {
   }
   counted_services_ = service_flows_;
   rows_in_last_sweep_ = rows_in_sweep_;
+  rows_ = static_cast<uint32_t>(rows_in_sweep_);
   ++sweeps_;
   return absl::OkStatus();
 }

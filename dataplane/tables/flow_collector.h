@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -44,8 +45,8 @@ class FlowCollector {
   absl::StatusOr<int> Collect(uint64_t now_ns, const BackendExists& backend_exists);
   // Who has how many. The owners' pods are not named, and nothing is said of services.
   absl::StatusOr<FlowUsage> Usage() const;
-  // Entries of the table, as the last whole sweep has found them.
-  uint32_t Rows() const { return sweeps_ == 0 ? 0 : static_cast<uint32_t>(rows_in_last_sweep_); }
+  // Entries of the table, as the last whole sweep has found them. Thread-safe.
+  uint32_t Rows() const { return rows_; }
   // Flows that are open, by the number of the Service's port that they go through, as the last
   // whole sweep has found them.
   const std::map<uint32_t, uint32_t>& ServiceFlows() const { return counted_services_; }
@@ -70,6 +71,7 @@ class FlowCollector {
   std::string cursor_;  // empty: at the beginning
   uint64_t sweeps_ = 0;
   uint64_t rows_in_sweep_ = 0, rows_in_last_sweep_ = 1;
+  std::atomic<uint32_t> rows_ = 0;
   // By owner and by backend: as the sweep has found them, and what the rows said
   // when it began.
   OwnerCounts owner_flows_, owner_before_;

@@ -356,6 +356,28 @@ TEST_F(NetworkTest, WarnsOnceOfEachServiceThatIsNotServed) {
   network->OnWarning(nullptr);
 }
 
+TEST_F(NetworkTest, PodsDoNotWaitForMapsToBeCounted) {
+  auto network = Start(state_);
+  absl::Notification counting, go;
+  fake_->maps = {{.name = "mesh_backend", .entries = 100'000}};
+  fake_->fault = [&](const std::string& method) {
+    if (method != "LoadedMaps") return absl::OkStatus();
+    if (!counting.HasBeenNotified()) counting.Notify();
+    go.WaitForNotification();
+    return absl::OkStatus();
+  };
+  NetworkFigures figures;
+  std::thread scrape([&] { figures = network->Figures(); });
+  ASSERT_TRUE(counting.WaitForNotificationWithTimeout(kDeadline));
+
+  EXPECT_EQ(Cni("ADD", "K8S_POD_UID=uid-1;K8S_POD_NAME=web-1;K8S_POD_NAMESPACE=shop").code(), 0u);
+
+  go.Notify();
+  scrape.join();
+  ASSERT_EQ(figures.rows.maps_size(), 1);
+  EXPECT_EQ(figures.rows.maps(0).entries(), 100'000u);
+}
+
 TEST_F(NetworkTest, StartFailsWhenTheKernelCannotHaveTheDataplane) {
   open_status_ =
       absl::FailedPreconditionError("kernel 5.10 is older than 6.1: install a newer one");
