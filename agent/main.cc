@@ -26,6 +26,7 @@
 #include "agent/network/prober.h"
 #include "agent/node_info.h"
 #include "agent/node_service.h"
+#include "api/schema/validate.h"
 #include "common/ip_address.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -127,6 +128,9 @@ NodeStatePtr LoadState(const std::string& path, const std::string& node_name) {
 
 int Main(Flags flags) {
   InitLog(flags.log_level);
+  if (const std::string why = schema::CheckDnsSubdomain(flags.node_name); !why.empty()) {
+    return Fail(fmt::format("--node-name \"{}\": {}", flags.node_name, why), kExitUsage);
+  }
   auto labels = ParseLabels(flags.labels);
   if (!labels.ok()) return Fail(std::string(labels.status().message()), kExitUsage);
   auto addresses = ParseNodeIp(flags.node_ip);

@@ -104,7 +104,9 @@ void CheckClusterIps(const v1::ServiceSpec& spec, Problems* problems) {
   if (text == "None") {
     if (HasNodePorts(spec)) {
       Add(problems, "spec.clusterIP", "{}",
-          InvalidText(text, fmt::format("may not be set to 'None' for {} services", spec.type())));
+          InvalidText(text, fmt::format("may not be set to 'None' for {} services; leave clusterIP "
+                                        "out, and delete a Service that was applied with it first",
+                                        spec.type())));
     }
     if (count > 1) {
       Add(problems, "spec.clusterIPs", "Invalid value: {}: 'None' must be the first and only value",

@@ -77,6 +77,17 @@ absl::StatusOr<absl::Duration> ParseTime(const char* flag, const std::string& te
   return out;
 }
 
+// NAME or NAMESPACE/NAME.
+absl::Status CheckPod(const std::string& pod) {
+  const size_t slash = pod.find('/');
+  const bool two = slash != std::string::npos;
+  if (!two ||
+      (slash > 0 && slash + 1 < pod.size() && pod.find('/', slash + 1) == std::string::npos))
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("invalid argument \"{}\" for \"--pod\": want NAME or NAMESPACE/NAME", pod));
+}
+
 absl::StatusOr<v1::ListDataplaneRequest> RequestOf(const Look& look, const Flags& flags,
                                                    const Context& context) {
   v1::ListDataplaneRequest out;
@@ -85,6 +96,7 @@ absl::StatusOr<v1::ListDataplaneRequest> RequestOf(const Look& look, const Flags
   // The maps of a node hold all namespaces: without -n nothing is left out.
   out.set_namespace_(context.flags.ns);
   out.set_service(flags.service);
+  RETURN_IF_ERROR(CheckPod(flags.pod));
   out.set_pod(flags.pod);
   for (char c : flags.protocol)
     out.mutable_protocol()->push_back(static_cast<char>(std::toupper(c)));
@@ -108,6 +120,27 @@ absl::StatusOr<v1::ListDataplaneRequest> RequestOf(const Look& look, const Flags
     out.set_measure_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(time)));
   }
   return out;
+}
+
+// Nobody has rows of the Service that was asked for: one without backends or addresses may have
+// none.
+absl::Status CheckThereIs(const std::string& service, const Context& context,
+                          ControlClient* client) {
+  v1::ListRequest request;
+  request.set_kind(v1::KIND_SERVICE);
+  request.set_namespace_(context.flags.ns);
+  ASSIGN_OR_RETURN(const v1::ListResponse response, client->List(request));
+  for (const v1::Resource& item : response.items()) {
+    if (item.service().metadata().name() == service) return absl::OkStatus();
+  }
+  return absl::NotFoundError(
+      context.flags.ns.empty()
+          ? fmt::format("services \"{}\" not found in any namespace", service)
+          : fmt::format("services \"{}\" not found in namespace {}", service, context.flags.ns));
+}
+
+bool HasRows(const Look& look, const v1::ListDataplaneResponse& response) {
+  return !DataplaneTableOf(look.table, response, false).rows.empty();
 }
 
 bool Structured(const Flags& flags) { return flags.output == "json" || flags.output == "yaml"; }
@@ -184,6 +217,8 @@ absl::StatusOr<int> Run(const Look& look, const Flags& flags, Context& context) 
   ASSIGN_OR_RETURN(ControlClient * client, context.client());
   ASSIGN_OR_RETURN(const v1::ListDataplaneResponse response, client->ListDataplane(request));
   const std::string text = TextOf(look, flags, response), failures = FailureText(response);
+  if (look.service_argument && failures.empty() && !HasRows(look, response))
+    RETURN_IF_ERROR(CheckThereIs(flags.service, context, client));
   context.out << text;
   context.out.flush();
   if (text.empty() && failures.empty()) context.err << "No entries found.\n";

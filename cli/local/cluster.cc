@@ -356,10 +356,6 @@ bool AnythingLeft(const Layout& layout) {
 absl::Status Up(const Layout& layout, const UpOptions& given, const ReadyNodes& ready,
                 std::ostream& out) {
   ASSIGN_OR_RETURN(UpOptions options, Resolve(given, KernelHasIpv6()));
-  if (options.nodes < 1 || options.nodes > kMaxNodes) {
-    return absl::InvalidArgumentError(
-        fmt::format("--nodes {}: give a number from 1 to {}", options.nodes, kMaxNodes));
-  }
   ASSIGN_OR_RETURN(const Build build, FindBuild());
   RETURN_IF_ERROR(CheckRequirements(ReadMachineFacts(build.Files())));
   if (options.runtime.empty()) options.runtime = FindProgram("runc") ? "runc" : "crun";
@@ -474,6 +470,12 @@ absl::StatusOr<ClusterStatus> GetStatus(const Layout& layout) {
   return status;
 }
 
+std::string NotRunningText(const Layout& layout) {
+  return fmt::format("no cluster{} is running: start one with `meshctl local up{}`",
+                     layout.NameFlag().empty() ? "" : fmt::format(" \"{}\"", layout.cluster()),
+                     layout.NameFlag());
+}
+
 absl::StatusOr<int> Exec(const Layout& layout, const std::string& node,
                          const std::vector<std::string>& argv) {
   if (::geteuid() != 0) return absl::FailedPreconditionError("this needs root: run it with sudo");
@@ -481,14 +483,14 @@ absl::StatusOr<int> Exec(const Layout& layout, const std::string& node,
   if (std::find(known.begin(), known.end(), node) == known.end()) {
     std::string names;
     for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
-    return absl::NotFoundError(known.empty()
-                                   ? "no cluster is running: start one with `meshctl local up`"
-                                   : fmt::format("node \"{}\" not found; nodes: {}", node, names));
+    return known.empty()
+               ? absl::NotFoundError(NotRunningText(layout))
+               : absl::NotFoundError(fmt::format("node \"{}\" not found; nodes: {}", node, names));
   }
   const pid_t init = NodeInitPid(layout, node);
   if (init == 0) {
-    return absl::FailedPreconditionError(
-        fmt::format("node \"{}\" is down: `meshctl local up` starts it again", node));
+    return absl::FailedPreconditionError(fmt::format(
+        "node \"{}\" is down: `meshctl local up{}` starts it again", node, layout.NameFlag()));
   }
   return ExecInNode(init, layout.NodeCgroup(node), argv);
 }
@@ -496,7 +498,7 @@ absl::StatusOr<int> Exec(const Layout& layout, const std::string& node,
 absl::Status ExecOutside(const Layout& layout, const std::vector<std::string>& argv) {
   if (::geteuid() != 0) return absl::FailedPreconditionError("this needs root: run it with sudo");
   if (KnownNodes(layout).empty()) {
-    return absl::NotFoundError("no cluster is running: start one with `meshctl local up`");
+    return absl::NotFoundError(NotRunningText(layout));
   }
   const auto program = FindProgram(argv.front());
   if (!program) return absl::NotFoundError(argv.front() + ": command not found");
@@ -518,8 +520,7 @@ absl::Status LoadImage(const Layout& layout, const std::string& archive,
   if (!named.ok()) return Annotate(named.status(), archive);
   const std::vector<std::string> nodes = KnownNodes(layout);
   if (nodes.empty()) {
-    return absl::FailedPreconditionError(
-        "no cluster is running: start one with `meshctl local up`");
+    return absl::FailedPreconditionError(NotRunningText(layout));
   }
   const std::string renamed = fmt::format("{}/load-{}.tar", layout.DataDir(), ::getpid());
   {

@@ -98,6 +98,8 @@ absl::Status Down(const Layout& layout, std::ostream& out);
 absl::StatusOr<ClusterStatus> GetStatus(const Layout& layout);
 std::string StatusToJson(const Layout& layout, const ClusterStatus& status);
 
+// Of a command for a cluster that is not there: its name, and the command that starts it.
+std::string NotRunningText(const Layout& layout);
 // Runs a command in a node; see ExecInNode. NOT_FOUND when the node does not run.
 absl::StatusOr<int> Exec(const Layout& layout, const std::string& node,
                          const std::vector<std::string>& argv);

@@ -28,6 +28,10 @@ absl::StatusOr<Layout> Layout::Create(std::string_view cluster) {
   return Layout(std::string(cluster));
 }
 
+std::string Layout::NameFlag() const {
+  return cluster_ == kDefaultCluster ? "" : " --name " + cluster_;
+}
+
 std::string Layout::NodeName(int index) { return fmt::format("n{}", index + 1); }
 std::string Layout::NodeAddress(int index) { return fmt::format("10.89.0.{}", 11 + index); }
 

@@ -23,6 +23,8 @@ class Layout {
   static absl::StatusOr<Layout> Create(std::string_view cluster);
 
   const std::string& cluster() const { return cluster_; }
+  // " --name NAME", as `meshctl local` is told of this cluster; "" for the one it takes by itself.
+  std::string NameFlag() const;
   // "n1" for index 0.
   static std::string NodeName(int index);
   // 10.89.0.11 for index 0.

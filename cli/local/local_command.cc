@@ -179,7 +179,7 @@ Command StatusCommand() {
           if (*output == "json") {
             context.out << local::StatusToJson(layout, status);
           } else if (status.nodes.empty()) {
-            context.out << "no cluster is running: start one with `meshctl local up`\n";
+            context.out << local::NotRunningText(layout) << "\n";
           } else {
             PrintStatus(status, context.out);
           }

@@ -104,6 +104,10 @@ std::string Default(const char* v4, const char* v6, bool dual) {
 
 absl::StatusOr<UpOptions> Resolve(const UpOptions& given, bool kernel_has_ipv6) {
   UpOptions out = given;
+  if (given.nodes < 1 || given.nodes > kMaxNodes) {
+    return absl::InvalidArgumentError(
+        fmt::format("--nodes {}: give a number from 1 to {}", given.nodes, kMaxNodes));
+  }
   const std::string& told = given.cluster_cidr.empty() ? given.service_cidr : given.cluster_cidr;
   bool dual = told.empty() ? kernel_has_ipv6 : HasTwo(told);
   if (given.families != IpFamilies::kAsGiven) {

@@ -24,6 +24,15 @@ bool SameHigh(const IpAddress& a, const IpAddress& b) {
   return std::equal(a.bytes().begin(), a.bytes().begin() + 8, b.bytes().begin());
 }
 
+constexpr char kForms[] =
+    "FIRST-LAST, such as 192.168.1.240-192.168.1.250, or a range such as 192.168.1.240/28";
+
+std::string Quoted(const std::string& text) { return fmt::format("\"{}\"", text); }
+
+absl::Status Refused(const std::string& range, const std::string& why) {
+  return absl::InvalidArgumentError(fmt::format("--load-balancer-pool {}: {}", range, why));
+}
+
 // REQUIRES: the last 64 bits do not overflow.
 IpAddress Plus(const IpAddress& address, uint64_t count) {
   std::array<uint8_t, 16> bytes = address.bytes();
@@ -54,30 +63,34 @@ absl::StatusOr<LoadBalancerPools> LoadBalancerPools::Parse(const std::vector<std
     if (const size_t dash = text.find('-'); dash != std::string::npos) {
       const auto first = IpAddress::Parse(text.substr(0, dash));
       const auto last = IpAddress::Parse(text.substr(dash + 1));
-      if (!first.ok() || !last.ok() || first->is_v4() != last->is_v4() || *first > *last) {
-        return absl::InvalidArgumentError(fmt::format(
-            "load balancer pool \"{}\" is not FIRST-LAST, e.g. 192.168.1.240-192.168.1.250", text));
+      if (!first.ok() || !last.ok()) {
+        return Refused(text, fmt::format("{} is no address: give {}",
+                                         !first.ok() ? Quoted(text.substr(0, dash))
+                                                     : Quoted(text.substr(dash + 1)),
+                                         kForms));
       }
-      if (!SameHigh(*first, *last)) {
-        return absl::InvalidArgumentError(
-            fmt::format("load balancer pool \"{}\" reaches over several /64", text));
+      if (first->is_v4() != last->is_v4())
+        return Refused(text, "its ends are of different families: give a range for each");
+      if (*first > *last) {
+        return Refused(text, fmt::format("its first address is above its last: give {}-{}",
+                                         last->ToString(), first->ToString()));
       }
+      if (!SameHigh(*first, *last))
+        return Refused(text, "reaches over several /64: give a range for each of them");
       range.first = *first;
       range.last = *last;
     } else {
       const auto prefix = IpPrefix::Parse(text);
       if (!prefix.ok()) {
-        return absl::InvalidArgumentError(fmt::format(
-            "load balancer pool \"{}\" is neither a range, e.g. 192.168.1.240/28, nor FIRST-LAST",
-            text));
+        return Refused(text, fmt::format("is no range: give {}", kForms));
       }
       range.first = prefix->base();
       range.last = LastOf(*prefix);
     }
     for (const Range& other : out.ranges_) {
       if (range.first > other.last || other.first > range.last) continue;
-      return absl::InvalidArgumentError(
-          fmt::format("load balancer pools \"{}\" and \"{}\" overlap", other.text, text));
+      return Refused(text, fmt::format("overlaps --load-balancer-pool {}: give each address once",
+                                       other.text));
     }
     out.ranges_.push_back(std::move(range));
   }
@@ -125,7 +138,7 @@ absl::Status LoadBalancerPools::CheckApart(const IpPrefix& range, const std::str
     if (own.first.is_v4() != range.base().is_v4()) continue;
     if (own.first > last || range.base() > own.last) continue;
     return absl::InvalidArgumentError(
-        fmt::format("load balancer pool \"{}\" overlaps {} {}", own.text, what, range.ToString()));
+        fmt::format("--load-balancer-pool {}: overlaps {} {}", own.text, what, range.ToString()));
   }
   return absl::OkStatus();
 }

@@ -225,7 +225,8 @@ TEST(Validate, FindsWhatIsWrongWithHowAServiceIsReached) {
          spec(s)->set_cluster_ip("None");
          spec(s)->clear_ports();
        }},
-      {"spec.clusterIP: Invalid value: \"None\": may not be set to 'None' for NodePort services",
+      {"spec.clusterIP: Invalid value: \"None\": may not be set to 'None' for NodePort services; "
+       "leave clusterIP out, and delete a Service that was applied with it first",
        [&](v1::Service* s) {
          spec(s)->set_type("NodePort");
          spec(s)->set_cluster_ip("None");

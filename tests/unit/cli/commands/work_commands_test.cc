@@ -298,11 +298,34 @@ TEST_F(CommandsTest, BpfNamesTheFilterThatParsesToNothing) {
             0u);
   EXPECT_EQ(Run({"bpf", "ct", "list", "--proto", "icmp"}).err,
             "error: invalid argument \"icmp\" for \"--proto\": want tcp or udp\n");
+  for (const std::string pod : {"nope/", "/web", "/", "a/b/c"}) {
+    EXPECT_EQ(
+        Run({"bpf", "ct", "list", "--pod", pod}).err,
+        "error: invalid argument \"" + pod + "\" for \"--pod\": want NAME or NAMESPACE/NAME\n");
+  }
   EXPECT_EQ(Run({"bpf", "prog", "stats", "--duration", "1h"}).err,
             "error: invalid argument \"1h\" for \"--duration\": want a duration above 0 and at "
             "most 10s\n");
   EXPECT_EQ(Run({"bpf", "map", "dump", "mesh_flow", "--limit", "0"}).exit_code, 1);
   EXPECT_EQ(server_.dataplane_request.table(), v1::DATAPLANE_TABLE_UNSPECIFIED);
+}
+
+TEST_F(CommandsTest, BpfGetNamesTheServiceThatThereIsNot) {
+  for (const char* table : {"service", "backend"}) {
+    for (const char* output : {"table", "json"}) {
+      Outcome outcome = Run({"bpf", table, "get", "nope", "-n", "shop", "-o", output});
+      EXPECT_EQ(outcome.out, "");
+      EXPECT_EQ(outcome.err, "error: services \"nope\" not found in namespace shop\n");
+      EXPECT_EQ(outcome.exit_code, 1);
+    }
+  }
+  EXPECT_EQ(Run({"bpf", "service", "get", "nope"}).err,
+            "error: services \"nope\" not found in any namespace\n");
+
+  server_.Put(Parse<v1::Resource>("service { metadata { namespace: 'shop' name: 'idle' } }"));
+  Outcome outcome = Run({"bpf", "backend", "get", "idle", "-n", "shop"});
+  EXPECT_EQ(outcome.err, "No entries found.\n");
+  EXPECT_EQ(outcome.exit_code, 0);
 }
 
 TEST_F(CommandsTest, BpfMapDumpTellsWhatItLeftOut) {

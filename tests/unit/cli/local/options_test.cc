@@ -46,6 +46,20 @@ TEST(CheckSame, ComparesOnlyWhatIsAskedFor) {
   EXPECT_TRUE(CheckSame("local", {}, wanted).ok());
 }
 
+TEST(Resolve, LooksAtTheNumberOfNodesBeforeWhatFollowsFromIt) {
+  for (const int nodes : {-1, 0, 65, 999}) {
+    EXPECT_EQ(Resolve({.nodes = nodes}, true).status().message(),
+              "--nodes " + std::to_string(nodes) + ": give a number from 1 to 64");
+  }
+}
+
+TEST(NotRunningText, NamesTheClusterAndTheFlagThatStartsIt) {
+  EXPECT_EQ(NotRunningText(*Layout::Create("local")),
+            "no cluster is running: start one with `meshctl local up`");
+  EXPECT_EQ(NotRunningText(*Layout::Create("zz")),
+            "no cluster \"zz\" is running: start one with `meshctl local up --name zz`");
+}
+
 TEST(Resolve, IsDualStackWhereTheKernelIs) {
   const auto dual = Resolve({}, true);
   ASSERT_TRUE(dual.ok()) << dual.status();

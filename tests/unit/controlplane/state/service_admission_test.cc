@@ -309,10 +309,26 @@ TEST(LoadBalancerPools, ReadsRangesAndRefusesWhatIsNone) {
     EXPECT_EQ(LoadBalancerPools::Parse({bad}).status().code(), absl::StatusCode::kInvalidArgument)
         << bad;
   }
-  EXPECT_THAT(
-      std::string(
-          LoadBalancerPools::Parse({"10.0.0.0/24", "10.0.0.9-10.0.0.10"}).status().message()),
-      HasSubstr("overlap"));
+}
+
+TEST(LoadBalancerPools, NamesTheFlagTheReasonAndTheWayOut) {
+  const auto said = [](const std::vector<std::string>& ranges) {
+    return std::string(LoadBalancerPools::Parse(ranges).status().message());
+  };
+
+  EXPECT_EQ(said({"10.0.0.9-10.0.0.1"}),
+            "--load-balancer-pool 10.0.0.9-10.0.0.1: its first address is above its last: give "
+            "10.0.0.1-10.0.0.9");
+  EXPECT_EQ(said({"10.0.0.1-fd00::1"}),
+            "--load-balancer-pool 10.0.0.1-fd00::1: its ends are of different families: give a "
+            "range for each");
+  EXPECT_EQ(said({"10.0.0.0/24", "10.0.0.9-10.0.0.10"}),
+            "--load-balancer-pool 10.0.0.9-10.0.0.10: overlaps --load-balancer-pool 10.0.0.0/24: "
+            "give each address once");
+  EXPECT_EQ(said({"10.0.0.1-10.0.0.300"}),
+            "--load-balancer-pool 10.0.0.1-10.0.0.300: \"10.0.0.300\" is no address: give "
+            "FIRST-LAST, such as 192.168.1.240-192.168.1.250, or a range such as "
+            "192.168.1.240/28");
 }
 
 }  // namespace
