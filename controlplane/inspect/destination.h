@@ -20,6 +20,8 @@ struct Destination {
   const v1::Pod* pod = nullptr;
   // Address of the Service that was named: one of its own, or one for clients outside.
   bool external = false;
+  // The load balancer address that was named; empty: another one.
+  std::string balancer_ip;
   // The port of the Service that a node port stands for; 0: none was asked for.
   uint32_t service_port = 0;
 };

@@ -112,6 +112,7 @@ class Walk {
       WhyService(state_, service, now_, report_);
       return;
     }
+    if (!Admits(to)) return;
     const std::string& policy = to.external ? service.spec().external_traffic_policy()
                                             : service.spec().internal_traffic_policy();
     if (policy == "Local") {
@@ -138,6 +139,37 @@ class Walk {
     if (backends.size() > kMostBackends)
       report_->Note(title, fmt::format("{} more backends were not looked into",
                                        backends.size() - kMostBackends));
+  }
+
+  // Whether spec.loadBalancerSourceRanges, which stands at load balancer addresses, lets the pod
+  // in.
+  bool Admits(const Destination& to) {
+    const auto& ranges = to.service->spec().load_balancer_source_ranges();
+    const auto dialled = IpAddress::Parse(to.balancer_ip);
+    if (ranges.empty() || !dialled.ok()) return true;
+    std::string own;
+    for (const v1::PodIP& ip : from_.status().pod_ips()) {
+      const auto address = IpAddress::Parse(ip.ip());
+      if (!address.ok() || address->is_v4() != dialled->is_v4()) continue;
+      own = ip.ip();
+      for (const std::string& text : ranges) {
+        const auto range = IpPrefix::Parse(text);
+        if (range.ok() && range->Contains(*address)) return true;
+      }
+    }
+    if (own.empty()) return true;
+    Report::Remedies remedies = {fmt::format("add {}/{} to spec.loadBalancerSourceRanges of {}",
+                                             own, dialled->is_v4() ? 32 : 128,
+                                             ServiceTitle(*to.service))};
+    if (!to.service->spec().cluster_ip().empty())
+      remedies.push_back(fmt::format("ask its ClusterIP {}, where the ranges do not stand",
+                                     to.service->spec().cluster_ip()));
+    report_->Problem(ServiceTitle(*to.service),
+                     fmt::format("spec.loadBalancerSourceRanges {} does not admit {}, the address "
+                                 "of {}: its requests to {} are dropped",
+                                 fmt::join(ranges, ", "), own, PodTitle(from_), to.balancer_ip),
+                     remedies);
+    return false;
   }
 
   // The name answers with the pods' addresses: no port is translated.

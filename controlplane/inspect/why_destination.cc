@@ -141,7 +141,7 @@ class Finder {
     if (const auto it = index.cluster_ips.find(text); it != index.cluster_ips.end())
       return Dialled(it->second, "the ClusterIP", false);
     if (const auto it = index.balancer_ips.find(text); it != index.balancer_ips.end())
-      return Dialled(it->second, "a load balancer address", true);
+      return Balancer(it->second, text);
     for (const auto& [port, service] : index.external_ports)
       if (port.ip == text) return Dialled(service, "an external address", true);
     for (const auto& [key, pod] : state_.pods) {
@@ -172,6 +172,12 @@ class Finder {
     report_->Ok(title_,
                 fmt::format("{} is {} of service {}", connection_.host(), what, key.ToString()));
     return Of(*service, external);
+  }
+
+  Destination Balancer(const ObjectKey& key, const std::string& ip) {
+    Destination out = Dialled(key, "a load balancer address", true);
+    out.balancer_ip = ip;
+    return out;
   }
 
   Destination Node(const std::string& ip, const std::string& node) {

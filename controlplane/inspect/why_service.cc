@@ -368,11 +368,20 @@ class Teller {
       if (newest == nullptr || ToTime(newest->last_timestamp()) < ToTime(event->last_timestamp()))
         newest = event.get();
     }
+    Report::Remedies remedies;
+    if (!spec_.load_balancer_ip().empty() && newest != nullptr &&
+        (newest->reason() == "AddressOutsidePool" || newest->reason() == "AddressInUse"))
+      remedies.push_back("take spec.loadBalancerIP out, or set it to a free address of the pool");
+    if (remedies.empty() || newest->reason() == "AddressOutsidePool")
+      remedies.push_back(
+          "give meshd a pool with " +
+          (remedies.empty() ? std::string("free addresses") : spec_.load_balancer_ip()) +
+          " (--load-balancer-pool)");
     report_->Problem(title_,
                      newest == nullptr
                          ? std::string("has no load balancer address")
                          : fmt::format("has no load balancer address: {}", newest->message()),
-                     {"give meshd a pool with free addresses (--load-balancer-pool)"});
+                     std::move(remedies));
   }
 
   void Backends() {

@@ -76,6 +76,29 @@ class WhyConnectionTest : public WhyTest {
   }
 };
 
+TEST_F(WhyConnectionTest, ABalancersSourceRangesAreForItsAddressAlone) {
+  v1::Pod web = *FindObject(world.state.pods, InDefault("web"));
+  web.mutable_status()->add_pod_ips()->set_ip("10.244.1.9");
+  world.Put(Wrap(web));
+  v1::Service service = Api();
+  service.mutable_spec()->set_type("LoadBalancer");
+  service.mutable_spec()->add_load_balancer_source_ranges("192.0.2.0/24");
+  service.mutable_status()->mutable_load_balancer()->add_ingress()->set_ip("192.168.1.240");
+  PutService(service);
+
+  EXPECT_THAT(
+      Problems(Ask("192.168.1.240", 80)),
+      ElementsAre(
+          "service pay/api: spec.loadBalancerSourceRanges 192.0.2.0/24 does not admit "
+          "10.244.1.9, the address of pod default/web: its requests to 192.168.1.240 are "
+          "dropped -> add 10.244.1.9/32 to spec.loadBalancerSourceRanges of service pay/api "
+          "| ask its ClusterIP 10.96.0.7, where the ranges do not stand"));
+  EXPECT_THAT(Problems(Ask("10.96.0.7", 80)), IsEmpty());
+  service.mutable_spec()->add_load_balancer_source_ranges("10.244.0.0/16");
+  PutService(service);
+  EXPECT_THAT(Problems(Ask("192.168.1.240", 80)), IsEmpty());
+}
+
 TEST_F(WhyConnectionTest, WithoutAPortTheFirstOfTheProtocolIsMeant) {
   v1::Service service = Api();
   service.mutable_spec()->mutable_ports(0)->set_name("tcp");

@@ -140,5 +140,30 @@ TEST_F(WhyTest, ABalancerWithoutAddressIsAProblem) {
   EXPECT_THAT(Problems(OfService("web")), ElementsAre(HasSubstr("has no load balancer address")));
 }
 
+TEST_F(WhyTest, ABalancerAddressThatIsNotGivenIsTheManifestsToMend) {
+  world.AddNode("n1");
+  world.AddPod("web-1", "web", "n1", true);
+  v1::Service service = world.AddService("web", "web");
+  service.mutable_metadata()->set_uid("u-web");
+  service.mutable_spec()->set_type("LoadBalancer");
+  service.mutable_spec()->set_load_balancer_ip("10.89.0.99");
+  world.Put(Wrap(service));
+  v1::Resource event;
+  event.mutable_event()->mutable_metadata()->set_namespace_("default");
+  event.mutable_event()->mutable_metadata()->set_name("web.1");
+  event.mutable_event()->mutable_involved_object()->set_kind("Service");
+  event.mutable_event()->mutable_involved_object()->set_uid("u-web");
+  event.mutable_event()->set_type("Warning");
+  event.mutable_event()->set_reason("AddressOutsidePool");
+  event.mutable_event()->set_message("spec.loadBalancerIP 10.89.0.99 is outside of the pool");
+  world.Put(event);
+
+  EXPECT_THAT(Problems(OfService("web")),
+              ElementsAre(HasSubstr(
+                  "10.89.0.99 is outside of the pool -> take spec.loadBalancerIP out, or set it to "
+                  "a free address of the pool | give meshd a pool with 10.89.0.99 "
+                  "(--load-balancer-pool)")));
+}
+
 }  // namespace
 }  // namespace mesh::controlplane
