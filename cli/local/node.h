@@ -8,6 +8,7 @@
 //
 // node-init restarts what dies and takes up orphans. When it ends, the kernel ends every process of
 // the node, and with the last one go its mounts, the bpffs with all pins, and its pods' namespaces.
+// Its own network namespace has a name and stays, and programs at its interfaces with it.
 #pragma once
 
 #include <string>

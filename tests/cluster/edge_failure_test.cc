@@ -77,6 +77,39 @@ TEST_F(EdgeFailureTest, AnAgentThatIsKilledCostsNoRequestFromOutside) {
   for (const auto& held : helds) EXPECT_EQ(held->Stop().failures, 0);
 }
 
+// Shorter than it takes for a node to count as silent, and longer than a heartbeat.
+TEST_F(EdgeFailureTest, AnAgentThatStandsStillCostsNoRequestFromOutside) {
+  cluster().Apply(EdgeService("lb", "echo", "  type: LoadBalancer\n"));
+  std::vector<std::unique_ptr<RunningLoad>> loads, helds;  // one of each family
+  for (const int family : kFamilies) {
+    std::string address;
+    ASSERT_TRUE(
+        Eventually([&] { return !(address = BalancerAddress(cluster(), "lb", family)).empty(); }));
+    const std::string target = HostPort(address, 80);
+    ASSERT_TRUE(Eventually([&] {
+      return cluster().LoadOutside("tcp", target, 30).answers.size() == 3;
+    })) << target;
+    loads.push_back(cluster().StartLoadOutside("tcp", target));
+    helds.push_back(cluster().StartLoadOutside("hold", target));
+  }
+
+  for (const char* node : {"n1", "n2", "n3"}) {
+    const pid_t agent = cluster().Pid(node, "agent");
+    ASSERT_EQ(::kill(agent, SIGSTOP), 0);
+    const absl::Time until = absl::Now() + absl::Seconds(3);
+    EXPECT_TRUE(Eventually([&] { return absl::Now() >= until; }));
+    ASSERT_EQ(::kill(agent, SIGCONT), 0);
+    EXPECT_EQ(cluster().Pid(node, "agent"), agent);
+  }
+
+  for (const auto& load : loads) {
+    const LoadResult result = load->Stop();
+    EXPECT_EQ(result.failures, 0) << result.text;
+    EXPECT_THAT(result.answers, SizeIs(3)) << result.text;
+  }
+  for (const auto& held : helds) EXPECT_EQ(held->Stop().failures, 0);
+}
+
 TEST_F(EdgeFailureTest, ABalancerAddressMovesWhenItsNodeDies) {
   // Services are spread over the nodes: one of them is announced by another node than meshd's.
   std::string address, address6, announcer;
