@@ -208,6 +208,11 @@ int Main(Flags flags) {
   hooks.trace_hop = [&network](const v1::TraceHopRequest& request) {
     return (*network)->TraceHop(request);
   };
+  hooks.flows = [&network](const v1::FlowsRequest& request,
+                           const std::function<bool(const v1::FlowsChunk&)>& write,
+                           const std::function<bool()>& cancelled) {
+    return (*network)->Flows(request, write, cancelled);
+  };
   hooks.list_listeners = [&network](
                              const std::string& ns,
                              const std::string& pod) -> absl::StatusOr<v1::ListListenersResponse> {

@@ -276,6 +276,13 @@ class Service : public v1::NodeService::WithCallbackMethod_Exec<v1::NodeService:
     return ToGrpc(out.status());
   }
 
+  grpc::Status Flows(grpc::ServerContext* context, const v1::FlowsRequest* request,
+                     grpc::ServerWriter<v1::FlowsChunk>* writer) override {
+    return ToGrpc(hooks_.flows(
+        *request, [writer](const v1::FlowsChunk& chunk) { return writer->Write(chunk); },
+        [context] { return context->IsCancelled(); }));
+  }
+
   grpc::Status ListListeners(grpc::ServerContext*, const v1::ListListenersRequest* request,
                              v1::ListListenersResponse* response) override {
     auto listeners = hooks_.list_listeners(request->namespace_(), request->pod());

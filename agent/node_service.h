@@ -21,6 +21,10 @@ struct NodeServiceHooks {
   std::function<v1::DataplaneNode(const v1::ListDataplaneRequest&)> list_dataplane;  // thread-safe
   std::function<absl::StatusOr<v1::TraceHopResponse>(const v1::TraceHopRequest&)>
       trace_hop;  // thread-safe
+  std::function<absl::Status(const v1::FlowsRequest&,
+                             const std::function<bool(const v1::FlowsChunk&)>& write,
+                             const std::function<bool()>& cancelled)>
+      flows;  // thread-safe
   std::function<absl::StatusOr<v1::ListListenersResponse>(const std::string& ns,
                                                           const std::string& pod)>
       list_listeners;                                                               // thread-safe

@@ -227,6 +227,22 @@ class GrpcClient : public ControlClient {
     return Map(stream->Finish(), /*proxied=*/true);
   }
 
+  absl::Status Flows(const v1::FlowsRequest& request,
+                     const std::function<bool(const v1::FlowsChunk&)>& visit) override {
+    grpc::ClientContext context;
+    if (!request.follow()) context.set_deadline(ToChrono(absl::Now() + timeout_));
+    auto stream = stub_->Flows(&context, request);
+    v1::FlowsChunk chunk;
+    while (stream->Read(&chunk)) {
+      if (!visit(chunk)) {
+        context.TryCancel();
+        stream->Finish();
+        return absl::OkStatus();
+      }
+    }
+    return Map(stream->Finish(), /*proxied=*/true);
+  }
+
   absl::StatusOr<std::unique_ptr<ExecStream>> Exec() override {
     return std::make_unique<GrpcExec>(
         *stub_, [this](const grpc::Status& status) { return Map(status, true); });

@@ -70,6 +70,9 @@ class ControlClient {
   // Calls `visit` for each chunk until it returns false or the log ends.
   virtual absl::Status Logs(const v1::LogsRequest& request,
                             const std::function<bool(std::string_view)>& visit) = 0;
+  // Calls `visit` for each chunk until it returns false or the server ends the stream.
+  virtual absl::Status Flows(const v1::FlowsRequest& request,
+                             const std::function<bool(const v1::FlowsChunk&)>& visit) = 0;
   virtual absl::StatusOr<std::unique_ptr<ExecStream>> Exec() = 0;
 
   // The target, as messages name it.

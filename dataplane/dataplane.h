@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/unique_fd.h"
+#include "dataplane/flow_events.h"
 #include "dataplane/model/state.h"
 #include "dataplane/trace/trace.h"
 
@@ -67,8 +68,8 @@ struct ConntrackRow {
   bool one_way = false;      // answers do not come by this node (direct return)
   IpAddress backend;
   uint16_t backend_port = 0;
-  std::string state;  // see mesh.v1.ConntrackRow.state
-  absl::Duration expires_in;
+  std::string state;                // see mesh.v1.ConntrackRow.state
+  absl::Duration expires_in, idle;  // idle: since its last packet
   uint64_t packets = 0, bytes = 0;  // both directions
 };
 
@@ -214,6 +215,11 @@ class Dataplane {
   // For questions about single packets. UNIMPLEMENTED: this dataplane cannot answer them.
   virtual absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() {
     return absl::UnimplementedError("this dataplane cannot trace packets");
+  }
+
+  // What the programs tell of flows. One at a time. UNIMPLEMENTED: they tell nothing.
+  virtual absl::StatusOr<std::unique_ptr<FlowEvents>> OpenEvents() {
+    return absl::UnimplementedError("this dataplane tells nothing of flows");
   }
 
   // Ends flows whose time is over; call it every second. Returns how many went.

@@ -16,6 +16,7 @@
 #include "dataplane/bpf/features.h"
 #include "dataplane/bpf/programs.h"
 #include "dataplane/inspector.h"
+#include "dataplane/kernel_flow_events.h"
 #include "dataplane/kernel_maps.h"
 #include "dataplane/net/host_routes.h"
 #include "dataplane/net/netlink.h"
@@ -557,6 +558,11 @@ std::vector<ServiceProblem> KernelDataplane::ServiceProblems() const {
 absl::StatusOr<int> KernelDataplane::CollectGarbage() { return impl_->CollectGarbage(); }
 absl::StatusOr<std::shared_ptr<Tracer>> KernelDataplane::PacketTracer() {
   return impl_->PacketTracer();
+}
+absl::StatusOr<std::unique_ptr<FlowEvents>> KernelDataplane::OpenEvents() {
+  auto maps = impl_->programs().CopyMaps();
+  if (!maps.ok()) return maps.status();
+  return OpenFlowEvents(*std::move(maps));
 }
 
 }  // namespace mesh::dataplane

@@ -75,6 +75,7 @@ class KernelDataplane : public Dataplane {
   std::vector<ServiceProblem> ServiceProblems() const override;
   absl::StatusOr<int> CollectGarbage() override;
   absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() override;
+  absl::StatusOr<std::unique_ptr<FlowEvents>> OpenEvents() override;
 
  private:
   class Impl;

@@ -25,6 +25,7 @@
 #include "dataplane/net/tc.h"
 #include "dataplane/net/uplink.h"
 #include "fmt/format.h"
+#include "mesh/shared/flow_event.h"
 #include "mesh/shared/flow_map.h"
 #include "mesh/shared/metrics_map.h"
 #include "mesh/shared/moving.h"
@@ -91,6 +92,12 @@ struct Ways6 {
 
 bool IsFlowTable(const std::string& name) {
   return name == MESH_FLOW_MAP_NAME || name == MESH_FLOW6_MAP_NAME;
+}
+
+// Whoever listens says so anew, and what was told is of the past.
+bool IsOfEvents(const std::string& name) {
+  return name == MESH_EVENTS_MAP_NAME || name == MESH_LISTEN_MAP_NAME ||
+         name == MESH_EVENT_LOSS_MAP_NAME;
 }
 
 // The loaded turnout of one family.
@@ -405,7 +412,7 @@ absl::StatusOr<uint64_t> TakeOver::Carry(const Programs& programs, const std::st
 absl::Status TakeOver::CarryTables(const Programs& programs) {
   for (const std::string& folder : before_) {
     for (const std::string& name : Names(folder)) {
-      if (IsFlowTable(name) || name == MESH_METRICS_MAP_NAME) continue;
+      if (IsFlowTable(name) || name == MESH_METRICS_MAP_NAME || IsOfEvents(name)) continue;
       if (!programs.has_map(name)) continue;
       RETURN_IF_ERROR(Carry(programs, folder, name).status());
     }

@@ -22,6 +22,9 @@
 #include "agent/network/desired_state.h"
 #include "agent/network/dns_rows.h"
 #include "agent/network/files.h"
+#include "agent/network/flow_hub.h"
+#include "agent/network/flow_rows.h"
+#include "agent/network/flow_stream.h"
 #include "agent/network/health_server.h"
 #include "agent/network/install.h"
 #include "agent/network/network_impl.h"
@@ -180,6 +183,25 @@ class NetworkImpl : public Network {
     return out;
   }
 
+  absl::Status Flows(const v1::FlowsRequest& request,
+                     const std::function<bool(const v1::FlowsChunk&)>& write,
+                     const std::function<bool()>& cancelled) override {
+    std::shared_ptr<FlowHub> hub;
+    Call([&] { hub = flow_hub_; });
+    if (hub == nullptr)
+      return absl::FailedPreconditionError("the dataplane is not set up yet, or tells no flows");
+    FlowStreamHooks hooks;
+    hooks.names = [this] { return NamesNow(); };
+    hooks.conntrack = [this] {
+      absl::StatusOr<std::vector<dataplane::ConntrackRow>> rows;
+      Call([&] { rows = dataplane_->Conntrack(); });
+      return rows;
+    };
+    hooks.write = write;
+    hooks.cancelled = [&] { return closed_.HasBeenNotified() || cancelled(); };
+    return StreamFlows(request, *hub, hooks);
+  }
+
  private:
   // On the caller's thread: pods and names do not wait for large maps to be counted.
   static absl::Status CountMaps(const dataplane::Dataplane& dataplane, v1::DataplaneNode* out) {
@@ -192,6 +214,19 @@ class NetworkImpl : public Network {
     if (!status.ok() && status != last_figures_status_)
       spdlog::warn("figures: {}", std::string(status.message()));
     last_figures_status_ = status;
+  }
+
+  std::shared_ptr<const FlowNamer> NamesNow() {
+    NodeStatePtr state;
+    std::vector<dataplane::Endpoint> endpoints;
+    std::vector<IpAddress> own;
+    Call([&] {
+      state = state_;
+      if (auto rows = dataplane_->Endpoints(); rows.ok()) endpoints = *std::move(rows);
+      own = {config_.node_ip, config_.gateway};
+      if (config_.has_ipv6()) own.insert(own.end(), {config_.node_ip6, config_.gateway6});
+    });
+    return std::make_shared<const FlowNamer>(state.get(), endpoints, options_.node_name, own);
   }
 
   // The rows with the runs of the time in between. The caller waits, the net thread does not.
@@ -460,6 +495,10 @@ class NetworkImpl : public Network {
       RETURN_IF_ERROR(handler_->SetDataplane(opened.get(), config));
       dataplane_ = std::move(opened);
       config_ = config;
+      auto events = dataplane_->OpenEvents();
+      if (events.ok()) flow_hub_ = std::make_shared<FlowHub>(*std::move(events));
+      if (!events.ok() && !absl::IsUnimplemented(events.status()))
+        spdlog::warn("flows: {}", std::string(events.status().message()));
       builder_ = std::make_unique<DesiredStateBuilder>(config);
       std::vector<IpAddress> addresses = {config.node_ip};
       if (config.node_ip6 != IpAddress()) addresses.push_back(config.node_ip6);
@@ -596,6 +635,7 @@ class NetworkImpl : public Network {
   dataplane::NodeConfig config_;
   std::string waiting_;  // what meshd has changed and the next agent will see; empty: nothing
   std::unique_ptr<dataplane::Dataplane> dataplane_;
+  std::shared_ptr<FlowHub> flow_hub_;             // null: nobody tells
   std::unique_ptr<DesiredStateBuilder> builder_;  // what it says goes to `dataplane_` only
   std::unique_ptr<Attachments> attachments_;
   std::unique_ptr<CniHandler> handler_;

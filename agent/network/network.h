@@ -107,6 +107,13 @@ class Network {
   virtual absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest&) {
     return absl::UnimplementedError("this network cannot trace packets");
   }
+  // Flows for people: see flow_stream.h. Blocks until `cancelled`, or until all is told.
+  // FAILED_PRECONDITION until the dataplane is set up.
+  virtual absl::Status Flows(const v1::FlowsRequest&,
+                             const std::function<bool(const v1::FlowsChunk&)>& /*write*/,
+                             const std::function<bool()>& /*cancelled*/) {
+    return absl::UnimplementedError("this network cannot tell flows");
+  }
 };
 
 }  // namespace mesh::agent

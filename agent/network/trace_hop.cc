@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "agent/network/reasons.h"
 #include "common/status.h"
 #include "fmt/format.h"
 #include "mesh/shared/drop_reason.h"
@@ -32,70 +33,6 @@ std::string Place(const IpAddress& ip, uint16_t port) {
   if (port == 0) return ip.ToString();
   return ip.is_v4() ? fmt::format("{}:{}", ip.ToString(), port)
                     : fmt::format("[{}]:{}", ip.ToString(), port);
-}
-
-const char* ReasonName(uint32_t reason) {
-  switch (reason) {
-#define MESH_REASON_NAME(upper, lower, number) \
-  case number:                                 \
-    return #lower;
-    MESH_REASONS(MESH_REASON_NAME)
-#undef MESH_REASON_NAME
-    default:
-      return "unknown";
-  }
-}
-
-// What a reason means, as its list says it (mesh/shared/drop_reason.h, docs/errors.md).
-const char* ReasonText(uint32_t reason) {
-  switch (reason) {
-    case MESH_REASON_INVALID:
-      return "malformed or cut short";
-    case MESH_REASON_UNSUPPORTED:
-      return "a protocol, ICMP type or IP option that is not carried";
-    case MESH_REASON_FRAGMENT:
-      return "a fragment whose first has not come";
-    case MESH_REASON_SOURCE_ADDRESS:
-      return "the source address is not the one the pod was given";
-    case MESH_REASON_NO_SERVICE:
-      return "nothing listens at this address and port";
-    case MESH_REASON_NO_BACKEND:
-      return "the Service has no active backend here";
-    case MESH_REASON_BACKEND_GONE:
-      return "the backend of this connection is gone";
-    case MESH_REASON_NO_ENDPOINT:
-      return "an address of this node that belongs to no pod";
-    case MESH_REASON_NO_TUNNEL:
-      return "a pod address of no known node";
-    case MESH_REASON_UNKNOWN_PEER:
-      return "sent by somebody who does not own the source address";
-    case MESH_REASON_ISOLATION:
-      return "the receiver's namespace does not admit the sender";
-    case MESH_REASON_NO_FLOW:
-      return "the connection is not known and this packet does not begin one";
-    case MESH_REASON_FLOWS_FULL:
-      return "the connection table is full";
-    case MESH_REASON_NO_PORT:
-      return "no free source port for the connection";
-    case MESH_REASON_TO_STACK:
-      return "left to the node's own routing";
-    case MESH_REASON_SOURCE_RANGE:
-      return "the Service does not admit the client's address (loadBalancerSourceRanges)";
-    case MESH_REASON_QUOTA:
-      return "the pod has as many connections as the others leave it";
-    case MESH_REASON_TTL:
-      return "its time to live is over";
-    case MESH_REASON_TOO_BIG:
-      return "too long for the way and not to be fragmented";
-    case MESH_REASON_SCTP:
-      return "SCTP is not carried";
-    case MESH_REASON_ANSWERED:
-      return "answered here: an announced address is asked for";
-    case MESH_REASON_UNKNOWN_IDENTITY:
-      return "no namespace is known of the pod that sent it or that is to get it";
-    default:
-      return "";
-  }
 }
 
 // Addresses and ports of the frame as its sender wrote them.

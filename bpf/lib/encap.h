@@ -72,8 +72,10 @@ static MESH_FRAME int mesh_encap(struct __sk_buff *skb, const struct mesh_packet
 		return MESH_ENCAP_LEFT;
 	data = (void *)(long)skb->data;
 	data_end = (void *)(long)skb->data_end;
-	if (data + MESH_OUTER_SIZE + ETH_HLEN > data_end)
-		return mesh_drop(skb, MESH_REASON_KERNEL, direction);
+	if (data + MESH_OUTER_SIZE + ETH_HLEN > data_end) {
+		mesh_count(skb, MESH_REASON_KERNEL, direction);
+		return TC_ACT_SHOT;
+	}
 	/* The room is behind the packet's own addresses, which belong behind the room. */
 	from = data;
 	to = data + MESH_OUTER_SIZE;

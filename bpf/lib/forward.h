@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/encap.h"
+#include "lib/event.h"
 #include "lib/family.h"
 #include "lib/flow.h"
 #include "lib/fragment.h"
@@ -112,14 +113,18 @@ static __always_inline void mesh_flow_note(struct __sk_buff *skb, struct mesh_pa
 	if (packet->key.proto != IPPROTO_TCP || packet->icmp_error)
 		return;
 	if (unlikely(packet->tcp_flags & (MESH_TCP_FIN | MESH_TCP_RST))) {
-		int closing = flow->flags & MESH_FLOW_COUNTED && mesh_flow_closing(flow);
+		int watched = flow->flags & MESH_FLOW_COUNTED || mesh_listens(MESH_LISTEN_FLOWS);
+		int closed = watched && mesh_flow_closing(flow);
 
 		if (packet->tcp_flags & MESH_TCP_FIN)
 			flow->tcp_fin = 1;
 		else
 			flow->tcp_rst = 1;
-		if (flow->flags & MESH_FLOW_COUNTED && !closing && mesh_flow_closing(flow))
-			mesh_load_end(flow->backend_id);
+		if (watched && !closed && mesh_flow_closing(flow)) {
+			if (flow->flags & MESH_FLOW_COUNTED)
+				mesh_load_end(flow->backend_id);
+			mesh_event_close(&packet->key, flow, packet->tcp_flags);
+		}
 	}
 	if (unlikely(!flow->tcp_data) && !(packet->tcp_flags & MESH_TCP_SYN))
 		flow->tcp_data = 1;
@@ -148,7 +153,7 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 		 */
 		return mesh_origin(source) == MESH_ORIGIN_UPLINK
 			       ? TC_ACT_OK
-			       : mesh_refuse(skb, source, reason, direction);
+			       : mesh_turn_away(skb, source, reason, direction);
 	if (mesh_origin(source) == MESH_ORIGIN_UPLINK && mesh_packet_is_tunnelled(&packet))
 		return TC_ACT_OK;
 	mesh_flow_take(&packet.key);
@@ -166,14 +171,14 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 			return TC_ACT_OK;
 		}
 		if (reason)
-			return mesh_refuse(skb, source, reason, direction);
+			return mesh_turn_away(skb, source, reason, direction);
 		flow = bpf_map_lookup_elem(&mesh_flow, &packet.key);
 		if (!flow)
 			return mesh_drop(skb, MESH_REASON_NO_FLOW, direction);
 	}
 	reason = mesh_road_check(skb, &packet, source, flow);
 	if (unlikely(reason))
-		return mesh_refuse(skb, source, reason, direction);
+		return mesh_turn_away(skb, source, reason, direction);
 	mesh_flow_note(skb, &packet, flow);
 	if (flow->address_diff || flow->port_diff || packet.icmp_error) {
 		reason = mesh_rewrite(skb, &packet, flow);

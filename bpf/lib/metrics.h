@@ -29,10 +29,8 @@ static __always_inline void mesh_count(const struct __sk_buff *skb, __u32 reason
 	mesh_count_bytes(reason, direction, skb->len);
 }
 
-static __always_inline int mesh_drop(const struct __sk_buff *skb, __u32 reason, __u32 direction)
+/* Isolation is the destination's decision, wherever it is taken. */
+static __always_inline __u32 mesh_drop_direction(__u32 reason, __u32 direction)
 {
-	/* Isolation is the destination's decision, wherever it is taken. */
-	mesh_count(skb, reason,
-		   reason == MESH_REASON_ISOLATION ? MESH_DIRECTION_INGRESS : direction);
-	return TC_ACT_SHOT;
+	return reason == MESH_REASON_ISOLATION ? MESH_DIRECTION_INGRESS : direction;
 }

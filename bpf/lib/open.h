@@ -6,6 +6,7 @@
 #pragma once
 
 #include "lib/enter.h"
+#include "lib/event.h"
 #include "lib/family.h"
 #include "lib/flow.h"
 #include "lib/isolation.h"
@@ -472,7 +473,8 @@ again:
 
 /*
  * `met`: the packet met an entry. After this returns 0 the flow of `packet` is in the table and fit
- * to be followed; entries found before may be gone. Else: a reason.
+ * to be followed; entries found before may be gone. Else: a reason, with MESH_REASON_DECIDED where
+ * `flow` of mesh_scratch is what would have become of it.
  *
  * A global function, as are those that it calls and mesh_refuse(): the verifier checks each once,
  * for all that it may be given, and knows of a call only that it returns a number. So the ways
@@ -500,9 +502,13 @@ __noinline int mesh_flow_open(struct __sk_buff *skb, const struct mesh_packet *p
 			return how;
 	}
 	reason = mesh_flow_begin(skb, packet, source);
-	if (!reason)
-		return mesh_flow_enter(&packet->key, how);
+	if (!reason) {
+		reason = mesh_flow_enter(&packet->key, how);
+		if (!reason)
+			mesh_event_open(packet, source);
+		return reason;
+	}
 	if (how == MESH_FLOW_IN_PLACE)
 		mesh_flow_forget(&packet->key);
-	return reason;
+	return reason == MESH_REASON_ISOLATION ? reason | MESH_REASON_DECIDED : reason;
 }

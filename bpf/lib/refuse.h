@@ -7,7 +7,9 @@
  */
 #pragma once
 
+#include "lib/answer_kind.h"
 #include "lib/checksum.h"
+#include "lib/event.h"
 #include "lib/family.h"
 #include "lib/metrics.h"
 #include "lib/open.h"
@@ -15,39 +17,6 @@
 
 /* ICMP errors a second and CPU towards senders that are not of this node (RFC 1812, 4.3.2.8). */
 #define MESH_ICMP_ERRORS_PER_SECOND 1000
-
-/* What is to be said: 0 (nothing), or one of these. */
-enum mesh_answer_kind {
-	MESH_ANSWER_NONE,
-	MESH_ANSWER_RESET,
-	MESH_ANSWER_PORT,     /* ICMP: nobody at this port */
-	MESH_ANSWER_PROTOCOL, /* ICMP: nobody for this protocol */
-	MESH_ANSWER_OPTIONS,  /* ICMP: these IP options are not carried */
-	MESH_ANSWER_TTL,
-	MESH_ANSWER_TOO_BIG,
-};
-
-/* `proto`: of the fourth layer, or of the extension header that is not carried. */
-static __always_inline int mesh_answer_kind(int reason, __u8 proto)
-{
-	switch (reason) {
-	case MESH_REASON_NO_SERVICE:
-	case MESH_REASON_NO_BACKEND:
-	case MESH_REASON_BACKEND_GONE:
-		return proto == IPPROTO_TCP ? MESH_ANSWER_RESET : MESH_ANSWER_PORT;
-	case MESH_REASON_NO_FLOW:
-		return proto == IPPROTO_TCP ? MESH_ANSWER_RESET : MESH_ANSWER_NONE;
-	case MESH_REASON_SCTP:
-		return MESH_ANSWER_PROTOCOL;
-	case MESH_REASON_UNSUPPORTED:
-		return proto == MESH_IPPROTO_ICMP ? MESH_ANSWER_NONE : MESH_ANSWER_PROTOCOL;
-	case MESH_REASON_TTL:
-		return MESH_ANSWER_TTL;
-	case MESH_REASON_TOO_BIG:
-		return MESH_ANSWER_TOO_BIG;
-	}
-	return MESH_ANSWER_NONE;
-}
 
 static __always_inline int mesh_answer_budget(struct mesh_scratch_value *scratch)
 {
@@ -167,3 +136,13 @@ static __always_inline __u32 mesh_longest_for(const struct mesh_source *source)
 #else
 #include "lib/refuse4.h"
 #endif
+
+/* Tells of the drop, and refuses. `reason` may have MESH_REASON_DECIDED. */
+static __always_inline int mesh_turn_away(struct __sk_buff *skb, const struct mesh_source *source,
+					  int reason, __u32 direction)
+{
+	__u32 only = reason & ~MESH_REASON_DECIDED;
+
+	mesh_event_drop(skb, only, direction, source->identity, reason & MESH_REASON_DECIDED);
+	return mesh_refuse(skb, source, only, direction);
+}

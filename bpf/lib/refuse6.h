@@ -80,8 +80,7 @@ __noinline int mesh_refuse(struct __sk_buff *skb, const struct mesh_source *sour
 
 	if (!source)
 		return TC_ACT_SHOT;
-	mesh_count(skb, reason,
-		   reason == MESH_REASON_ISOLATION ? MESH_DIRECTION_INGRESS : direction);
+	mesh_count(skb, reason, mesh_drop_direction(reason, direction));
 	scratch = bpf_map_lookup_elem(&mesh_scratch, &zero);
 	if (!scratch || bpf_skb_load_bytes(skb, MESH_L3_OFFSET, &ip, sizeof(ip)))
 		return TC_ACT_SHOT;

@@ -65,6 +65,6 @@ static __always_inline int mesh_uplink_receive(struct __sk_buff *skb)
 #endif
 	reason = mesh_uplink_refusal(skb);
 	if (unlikely(reason))
-		return mesh_refuse(skb, &source, reason, MESH_DIRECTION_INGRESS);
+		return mesh_turn_away(skb, &source, reason, MESH_DIRECTION_INGRESS);
 	return mesh_forward(skb, &source, MESH_DIRECTION_INGRESS);
 }

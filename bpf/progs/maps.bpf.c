@@ -10,6 +10,7 @@
 #include "lib/fragment.h"
 #include "lib/identity.h"
 #include "lib/isolation.h"
+#include "lib/listen.h"
 #include "lib/load.h"
 #include "lib/maglev.h"
 #include "lib/metrics.h"

@@ -18,6 +18,7 @@ Command DeleteCommand();
 Command DescribeCommand();
 Command EventsCommand();
 Command ExecCommand();
+Command FlowsCommand();
 Command GetCommand();
 Command LocalCommand();  // cli/local
 Command LogsCommand();

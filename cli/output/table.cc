@@ -38,6 +38,8 @@ std::string Format(const Table& table, bool with_headers) {
   return TableStream().Next(table, with_headers);
 }
 
+void TableStream::Widen(const std::vector<std::string>& row) { Grow(row, &widths_); }
+
 std::string TableStream::Next(const Table& table, bool with_headers) {
   const bool headers = with_headers && !started_;
   started_ = true;

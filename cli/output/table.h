@@ -20,6 +20,8 @@ std::string Format(const Table& table, bool with_headers = true);
 // Prints row after row of one table (get --watch): columns grow and never shrink.
 class TableStream {
  public:
+  // Columns are as wide as this row needs, from the beginning.
+  void Widen(const std::vector<std::string>& row);
   // The rows, with headers before the first ones.
   std::string Next(const Table& table, bool with_headers = true);
 

@@ -13,6 +13,7 @@
 #include "common/status.h"
 #include "common/version.h"
 #include "controlplane/inspect/why.h"
+#include "controlplane/rpc/flows_proxy.h"
 #include "controlplane/rpc/node_proxy.h"
 #include "controlplane/rpc/status.h"
 #include "controlplane/rpc/watch_reactor.h"
@@ -203,21 +204,21 @@ void NameFlowOwners(const WatchCache& cache, const std::string& ns,
   }
 }
 
+// The one that is asked for, or all.
+std::vector<std::string> NodesOf(const WatchCache& cache, const std::string& wanted) {
+  if (!wanted.empty()) return {wanted};
+  std::vector<std::string> out;
+  for (const auto& node : cache.List(v1::KIND_NODE, "").items) out.push_back(MetaOf(*node).name());
+  return out;
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* ControlService::ListDataplane(grpc::CallbackServerContext* context,
                                                         const v1::ListDataplaneRequest* request,
                                                         v1::ListDataplaneResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  std::vector<std::string> nodes;
-  if (!request->node().empty()) {
-    nodes.push_back(request->node());
-  } else {
-    for (const auto& node : cache_.List(v1::KIND_NODE, "").items) {
-      nodes.push_back(MetaOf(*node).name());
-    }
-  }
-  ProxyListDataplane(channels_, std::move(nodes), *request,
+  ProxyListDataplane(channels_, NodesOf(cache_, request->node()), *request,
                      [this, ns = request->namespace_(), done = Answer(reactor, response)](
                          absl::StatusOr<v1::ListDataplaneResponse> gathered) {
                        if (gathered.ok()) NameFlowOwners(cache_, ns, &*gathered);
@@ -232,6 +233,11 @@ grpc::ServerUnaryReactor* ControlService::TraceHop(grpc::CallbackServerContext* 
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   ProxyTraceHop(channels_, *request, Answer(reactor, response));
   return reactor;
+}
+
+grpc::ServerWriteReactor<v1::FlowsChunk>* ControlService::Flows(grpc::CallbackServerContext*,
+                                                                const v1::FlowsRequest* request) {
+  return ProxyFlows(channels_, NodesOf(cache_, request->node()), *request, FlowEndNamer(cache_));
 }
 
 namespace {

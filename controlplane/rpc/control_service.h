@@ -55,6 +55,8 @@ class ControlService : public v1::Control::CallbackService {
   grpc::ServerUnaryReactor* TraceHop(grpc::CallbackServerContext* context,
                                      const v1::TraceHopRequest* request,
                                      v1::TraceHopResponse* response) override;
+  grpc::ServerWriteReactor<v1::FlowsChunk>* Flows(grpc::CallbackServerContext* context,
+                                                  const v1::FlowsRequest* request) override;
   grpc::ServerUnaryReactor* Why(grpc::CallbackServerContext* context, const v1::WhyRequest* request,
                                 v1::WhyResponse* response) override;
   grpc::ServerUnaryReactor* Probe(grpc::CallbackServerContext* context,

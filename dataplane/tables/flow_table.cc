@@ -85,8 +85,9 @@ absl::StatusOr<std::vector<ConntrackRow>> FlowTable<F>::Rows(uint64_t now_ns,
       DirectBackend(value, range_of ? range_of(DecodeIp(value.out_peer)) : std::nullopt, &row);
     }
     row.state = StateName(state);
-    const uint64_t end_ns =
-        mesh_flow_last_seen_ns(&life, &reply_life) + mesh_flow_timeout_ns(key.proto, state);
+    const uint64_t last_ns = mesh_flow_last_seen_ns(&life, &reply_life);
+    const uint64_t end_ns = last_ns + mesh_flow_timeout_ns(key.proto, state);
+    row.idle = absl::Nanoseconds(now_ns > last_ns ? now_ns - last_ns : 0);
     row.expires_in = absl::Nanoseconds(end_ns > now_ns ? end_ns - now_ns : 0);
     row.packets = value.packets + (one_way ? 0 : reply.packets);
     row.bytes = value.bytes + (one_way ? 0 : reply.bytes);

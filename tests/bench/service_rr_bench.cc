@@ -6,9 +6,12 @@
 //
 // All stand at once; rounds go through them in turn, so that noise hits them alike. The median over
 // the rounds counts; a ratio is the median of the rounds' ratios. Client and server share one core.
+// With --flows 1 the same ClusterIP once more on a node whose flows are followed, as `meshctl flows
+// --follow` does.
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/status.h"
@@ -24,11 +27,12 @@ namespace {
 
 constexpr uint16_t kPort = Contest::kPort;
 constexpr char kVip[] = "10.96.3.7";
-constexpr char kOne[] = "clusterip", kMany[] = "full";
+constexpr char kOne[] = "clusterip", kMany[] = "full", kFollowed[] = "followed";
 
 struct Options {
   int services = 1000;                // that the rules of kube-proxy hold
   int many = 10'000, endpoints = 10;  // of the second ClusterIP
+  int flows = 0;                      // 1: one that is followed
   ContestOptions contest;
 };
 
@@ -116,7 +120,7 @@ absl::StatusOr<std::vector<Way>> MakeWays(Namespaces& spaces, const Options& opt
     ASSIGN_OR_RETURN(Way way, KubeProxy(spaces, mode, options.services));
     ways.push_back(way);
   }
-  nodes.resize(2);
+  nodes.resize(3);
   {
     ASSIGN_OR_RETURN(Way way, Mesh(spaces, bpf_root, kOne, 0, 0, nodes[0]));
     ways.push_back(way);
@@ -126,17 +130,54 @@ absl::StatusOr<std::vector<Way>> MakeWays(Namespaces& spaces, const Options& opt
                      Mesh(spaces, bpf_root, kMany, options.many - 1, options.endpoints, nodes[1]));
     ways.push_back(way);
   }
+  if (options.flows > 0) {
+    ASSIGN_OR_RETURN(Way way, Mesh(spaces, bpf_root, kFollowed, 0, 0, nodes[2]));
+    ways.push_back(way);
+  }
   return ways;
 }
+
+// Reads what a node tells of its flows, as an agent does for those that follow.
+class Follower {
+ public:
+  absl::Status Start(dataplane::KernelDataplane& node) {
+    ASSIGN_OR_RETURN(events_, node.OpenEvents());
+    RETURN_IF_ERROR(events_->Listen(/*drops=*/true, /*flows=*/true));
+    thread_ = std::jthread([this](const std::stop_token& stop) {
+      while (!stop.stop_requested() &&
+             events_->Read(absl::Milliseconds(20), [&](const dataplane::FlowEvent&) { ++read_; })
+                 .ok()) {
+      }
+    });
+    return absl::OkStatus();
+  }
+  ~Follower() {
+    if (events_ == nullptr) return;
+    thread_.request_stop();
+    events_->Wake();
+    thread_.join();
+    const auto lost = events_->Loss();
+    std::printf("followed: %llu events read, %llu lost\n", static_cast<unsigned long long>(read_),
+                static_cast<unsigned long long>(lost.ok() ? lost->ring : 0));
+  }
+
+ private:
+  std::unique_ptr<dataplane::FlowEvents> events_;
+  uint64_t read_ = 0;
+  std::jthread thread_;
+};
 
 absl::Status Measure(const Options& options) {
   Namespaces spaces;
   std::vector<BenchNode> nodes;
   ASSIGN_OR_RETURN(const std::vector<Way> ways, MakeWays(spaces, options, nodes));
+  Follower follower;
+  if (options.flows > 0) RETURN_IF_ERROR(follower.Start(*nodes[2].dataplane));
   ASSIGN_OR_RETURN(Contest contest, Contest::Run(ways, options.contest));
   for (const Way& way : ways) contest.Report(way.name, "veth");
   for (const char* peer : {"bridge", "nftables", "iptables"}) contest.Report(kOne, peer);
   if (options.many > 0) contest.Report(kMany, kOne);
+  if (options.flows > 0) contest.Report(kFollowed, kOne);
   return absl::OkStatus();
 }
 
@@ -153,6 +194,8 @@ bool ParseOptions(int argc, char** argv, Options* options) {
       options->many = static_cast<int>(number);
     } else if (name == "--endpoints") {
       options->endpoints = static_cast<int>(number);
+    } else if (name == "--flows") {
+      options->flows = static_cast<int>(number);
     } else {
       return false;
     }
@@ -168,7 +211,7 @@ int main(int argc, char** argv) {
   if (!mesh::bench::ParseOptions(argc, argv, &options)) {
     std::fprintf(stderr,
                  "usage: service_rr_bench [--services 1..20000] [--many 0..20000] [--endpoints "
-                 "0..100] [--rounds 1..1000] [--seconds S] "
+                 "0..100] [--flows 0..1] [--rounds 1..1000] [--seconds S] "
                  "[--cpu N] [--only WAY,...] [--loads LOAD,...]\n");
     return 2;
   }

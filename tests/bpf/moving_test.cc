@@ -13,6 +13,7 @@
 #include "common/unique_fd.h"
 #include "dataplane/bpf/migrate.h"
 #include "dataplane/carry_flows.h"
+#include "mesh/shared/flow_event.h"
 #include "mesh/shared/metrics_map.h"
 #include "mesh/shared/moving.h"
 #include "tests/bpf/world.h"
@@ -57,7 +58,8 @@ class Moving : public World {
     const auto maps = before_->CopyMaps();
     ASSERT_TRUE(maps.ok()) << maps.status();
     for (const auto& [name, fd] : *maps) {
-      if (name == kFlowMap || name == MESH_METRICS_MAP_NAME) continue;
+      if (name == kFlowMap || name == MESH_METRICS_MAP_NAME || name == MESH_EVENTS_MAP_NAME)
+        continue;
       const auto carried = CarryRows(fd.get(), own_->map(name));
       ASSERT_TRUE(carried.ok()) << name << ": " << carried.status();
     }

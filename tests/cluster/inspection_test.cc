@@ -7,7 +7,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <future>
+#include <map>
+#include <sstream>
 #include <thread>
 
 #include "common/socket_address.h"
@@ -133,6 +137,66 @@ TEST_F(InspectionTest, TablesTellOfAServiceThatIsDialled) {
   }
   EXPECT_THAT(Rows("conntrack", {"ct", "list", "--pod", "nobody"}), IsEmpty());
   EXPECT_THAT(Rows("services", {"service", "list", "--ip", "192.0.2.1"}), IsEmpty());
+}
+
+// Connections as they are opened and closed, by the names of both ends.
+TEST_F(InspectionTest, FlowsAreToldAsTheyHappen) {
+  const std::string client = cluster_.ReadyPods("app=client").at(0)["metadata"]["name"];
+  std::future<std::string> followed = std::async(std::launch::async, [&] {
+    return cluster_.MustMeshctl({"flows", "--follow", "--count", "30", "-o", "json", "--node", "n1",
+                                 "--from", "default/" + client, "--service", "echo"});
+  });
+  EXPECT_TRUE(Eventually([&] {
+    Talk();
+    return followed.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  }));
+
+  std::map<std::string, int> events;
+  std::istringstream lines(followed.get());
+  for (std::string line; std::getline(lines, line);) {
+    const Json flow = Json::parse(line, nullptr, false);
+    ASSERT_FALSE(flow.is_discarded()) << line;
+    ++events[flow["event"]];
+    EXPECT_EQ(flow["verdict"], "forwarded");
+    EXPECT_EQ(flow["source"]["pod"], client);
+    EXPECT_EQ(flow["dialledAddress"], address_);
+    // Also where it is a pod of the other node.
+    EXPECT_THAT(flow["destination"]["pod"].get<std::string>(), HasSubstr("echo-"));
+  }
+  EXPECT_GT(events["opened"], 0);
+  EXPECT_GT(events["closed"], 0);
+  EXPECT_EQ(events["opened"] + events["closed"], 30);
+}
+
+// What was dropped before somebody asked, with the reason and both ends.
+TEST_F(InspectionTest, FlowsTellWhatWasDroppedOfLate) {
+  cluster_.Apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n---\n" +
+                 ClientManifest("stranger", "n1", "other"));
+  ASSERT_TRUE(cluster_.WaitForPods("app=stranger", 1, "other"));
+  const std::string stranger =
+      cluster_.ReadyPods("app=stranger", "other").at(0)["metadata"]["name"];
+  const Json echo = cluster_.ReadyPods("app=echo").at(0);
+  cluster_.Load(cluster_.PodPid("stranger"), "tcp", HostPort(PodIp(echo), 9000), 1);
+
+  EXPECT_TRUE(Eventually([&] {
+    const Json answer = Json::parse(
+        cluster_.MustMeshctl({"flows", "-o", "json", "--verdict", "dropped", "--reason",
+                              "isolation", "--from", "other/" + stranger, "--to",
+                              "default/" + echo["metadata"]["name"].get<std::string>()}),
+        nullptr, false);
+    return !answer.is_discarded() && !answer["flows"].empty() &&
+           answer["flows"][0]["destination"]["port"] == 9000;
+  }));
+  // Open ones are there beside them.
+  auto load = cluster_.StartLoad(cluster_.PodPid("client"), "hold", HostPort(address_, 80));
+  EXPECT_TRUE(Eventually([&] {
+    return cluster_.MustMeshctl({"flows", "--service", "echo", "--verdict", "forwarded"})
+               .find("open ") != std::string::npos;
+  }));
+  load->Stop();
+  const auto wrong = cluster_.Meshctl({"flows", "--reason", "isolaton"});
+  EXPECT_EQ(wrong.exit_code, 1);
+  EXPECT_THAT(wrong.text, HasSubstr("reason: \"isolaton\""));
 }
 
 TEST_F(InspectionTest, MetricsAreServedByBothDaemons) {

@@ -247,6 +247,14 @@ grpc::Status FakeControl::TraceHop(grpc::ServerContext*, const v1::TraceHopReque
   return grpc::Status::OK;
 }
 
+grpc::Status FakeControl::Flows(grpc::ServerContext*, const v1::FlowsRequest* request,
+                                grpc::ServerWriter<v1::FlowsChunk>* writer) {
+  flows_request = *request;
+  ++flows_asked;
+  for (const v1::FlowsChunk& chunk : flow_chunks) writer->Write(chunk);
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeControl::Version(grpc::ServerContext*, const v1::VersionRequest*,
                                   v1::VersionResponse* response) {
   response->set_version("v9.8.7");

@@ -49,6 +49,8 @@ class FakeControl : public v1::Control::Service {
   v1::ListDataplaneRequest dataplane_request;
   v1::UpdateRequest update_request;
   std::vector<v1::TraceHopRequest> hop_requests;
+  v1::FlowsRequest flows_request;
+  int flows_asked = 0;
   // Answers.
   bool remove_on_delete = true;
   // No Delete is answered before so many have come.
@@ -60,6 +62,7 @@ class FakeControl : public v1::Control::Service {
   grpc::Status exec_status;
   v1::ListDataplaneResponse dataplane;
   std::map<std::string, v1::TraceHopResponse> hops;  // by node
+  std::vector<v1::FlowsChunk> flow_chunks;
 
  private:
   using Key = std::tuple<v1::Kind, std::string, std::string>;
@@ -79,6 +82,8 @@ class FakeControl : public v1::Control::Service {
                              v1::ListDataplaneResponse*) override;
   grpc::Status TraceHop(grpc::ServerContext*, const v1::TraceHopRequest*,
                         v1::TraceHopResponse*) override;
+  grpc::Status Flows(grpc::ServerContext*, const v1::FlowsRequest*,
+                     grpc::ServerWriter<v1::FlowsChunk>*) override;
   grpc::Status Version(grpc::ServerContext*, const v1::VersionRequest*,
                        v1::VersionResponse*) override;
 

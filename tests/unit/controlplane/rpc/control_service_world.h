@@ -39,6 +39,19 @@ class FakeNodeService : public v1::NodeService::Service {
                : grpc::Status::OK;
   }
 
+  // What is in `flows`, then, with follow, nothing until the caller leaves.
+  grpc::Status Flows(grpc::ServerContext* context, const v1::FlowsRequest* request,
+                     grpc::ServerWriter<v1::FlowsChunk>* writer) override {
+    if (request->filter().reasons_size() > 0)
+      return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "reason: \"x\" is none");
+    writer->Write(v1::FlowsChunk());
+    for (const v1::FlowsChunk& chunk : flows) writer->Write(chunk);
+    while (request->follow() && !context->IsCancelled()) std::this_thread::yield();
+    if (request->follow()) follow_ended.Notify();
+    return grpc::Status::OK;
+  }
+  std::vector<v1::FlowsChunk> flows;
+
   grpc::Status Exec(grpc::ServerContext*,
                     grpc::ServerReaderWriter<v1::ExecOutput, v1::ExecInput>* stream) override {
     v1::ExecInput input;

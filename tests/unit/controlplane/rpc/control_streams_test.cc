@@ -290,6 +290,97 @@ TEST_F(ControlServiceTest, NamesThePodsOfOtherNodesAmongTheOwnersOfFlows) {
   EXPECT_EQ(owners("default"), std::vector<std::string>{"10.244.2.7 default/far"});
 }
 
+// One chunk of flows: from this address of another node's pod, and dropped.
+v1::FlowsChunk FlowFrom(const std::string& address) {
+  v1::FlowsChunk out;
+  v1::Flow* flow = out.add_flows();
+  flow->mutable_source()->set_address(address);
+  flow->set_verdict("dropped");
+  return out;
+}
+
+TEST_F(ControlServiceTest, MergesTheFlowsOfAllNodesAndNamesThePods) {
+  StartAgent();
+  AddNode("gone", "127.0.0.1:1");
+  v1::Resource pod = APod("far", "n2");
+  pod.mutable_pod()->mutable_status()->set_pod_ip("10.244.2.7");
+  absl::Notification made;
+  OnLoop([&] {
+    writer_.Create(pod, [&](const absl::StatusOr<Written>& written) {
+      EXPECT_TRUE(written.ok()) << written.status();
+      made.Notify();
+    });
+  });
+  made.WaitForNotification();
+  node_service_.flows = {FlowFrom("10.244.2.7"), FlowFrom("10.244.2.8")};
+  node_service_.flows[1].mutable_lost()->set_ring(9);
+  v1::FlowsRequest request;
+  request.mutable_filter()->add_from("default/far");
+  Call call;
+
+  auto stream = stub_->Flows(call, request);
+  std::vector<std::string> told;
+  std::string error;
+  uint64_t lost = 0;
+  v1::FlowsChunk chunk;
+  while (stream->Read(&chunk)) {
+    if (!chunk.error().empty()) error = chunk.node() + " " + chunk.error();
+    lost += chunk.lost().ring();
+    for (const v1::Flow& flow : chunk.flows())
+      told.push_back(chunk.node() + " " + flow.source().namespace_() + "/" + flow.source().pod());
+  }
+
+  EXPECT_TRUE(stream->Finish().ok());
+  // The other has no name that fits; that something was lost is told all the same.
+  EXPECT_EQ(told, std::vector<std::string>{"n1 default/far"});
+  EXPECT_EQ(lost, 9u);
+  EXPECT_THAT(error, HasSubstr("gone node \"gone\": its agent does not answer"));
+}
+
+TEST_F(ControlServiceTest, EndsTheNodesStreamsWhenWhoFollowsFlowsLeaves) {
+  StartAgent();
+  AddNode("gone", "127.0.0.1:1");
+  node_service_.flows = {FlowFrom("10.244.1.5")};
+  v1::FlowsRequest request;
+  request.set_follow(true);
+  Call call;
+  auto stream = stub_->Flows(call, request);
+  v1::FlowsChunk chunk;
+  do {
+    ASSERT_TRUE(stream->Read(&chunk));
+  } while (chunk.flows().empty());
+
+  call.context.TryCancel();
+  stream->Finish();
+
+  EXPECT_TRUE(node_service_.follow_ended.WaitForNotificationWithTimeout(absl::Seconds(10)));
+}
+
+TEST_F(ControlServiceTest, WhatCannotBeFollowedIsAnError) {
+  StartAgent();
+  AddNode("gone", "127.0.0.1:1");
+  v1::FlowsChunk chunk;
+  const auto error = [&](const v1::FlowsRequest& request) {
+    Call call;
+    auto stream = stub_->Flows(call, request);
+    while (stream->Read(&chunk)) {
+    }
+    return stream->Finish();
+  };
+  v1::FlowsRequest request;
+  request.set_follow(true);
+  request.set_node("nobody");
+  EXPECT_EQ(error(request).error_code(), StatusCode::NOT_FOUND);
+  request.set_node("gone");
+  EXPECT_THAT(error(request).error_message(), HasSubstr("node \"gone\": its agent does not"));
+  request.clear_node();
+  request.mutable_filter()->add_ips("nowhere");
+  EXPECT_EQ(error(request).error_code(), StatusCode::INVALID_ARGUMENT);
+  request.mutable_filter()->clear_ips();
+  request.mutable_filter()->add_reasons("x");
+  EXPECT_EQ(error(request).error_code(), StatusCode::INVALID_ARGUMENT);
+}
+
 TEST_F(ControlServiceTest, HoldsASyncStreamWithANode) {
   auto sync = v1::NodeSync::NewStub(channel_);
   Call call;
