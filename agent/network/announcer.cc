@@ -115,7 +115,7 @@ absl::Status SendAnnouncements(const std::string& interface, const std::vector<I
   return first;
 }
 
-void Announcer::SetState(const dataplane::DesiredState& desired) {
+void Announcer::SetState(const dataplane::DesiredState& desired, Word word) {
   const auto look = [&](const std::string& key) {
     const auto it = desired.services.find(key);
     SetService(key, it == desired.services.end() ? nullptr : &it->second);
@@ -129,7 +129,7 @@ void Announcer::SetState(const dataplane::DesiredState& desired) {
     for (const auto& [key, service] : desired.services) SetService(key, &service);
   }
   loop_->Cancel(timer_);
-  Tell();
+  if (word == Word::kMeshds) Tell();
 }
 
 void Announcer::SetService(const std::string& key, const dataplane::Service* service) {

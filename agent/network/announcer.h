@@ -47,9 +47,13 @@ class Announcer {
   Announcer(const Announcer&) = delete;
   Announcer& operator=(const Announcer&) = delete;
 
+  // Whose word a state is: the agent's own, kept from its last run, or meshd's.
+  enum class Word : uint8_t { kKept, kMeshds };
   // What this node announces from now on: the load balancer addresses of `desired`'s announced
-  // Services. Heeds DesiredState::changed_services.
-  void SetState(const dataplane::DesiredState& desired);
+  // Services. Heeds DesiredState::changed_services. What was only kept is told to nobody until
+  // meshd says so too: while the node was away another one may have taken the addresses, and
+  // neighbours that were told would leave it, with the connections that it has.
+  void SetState(const dataplane::DesiredState& desired, Word word = Word::kMeshds);
 
  private:
   struct Address {

@@ -90,6 +90,7 @@ class NetworkImpl : public Network {
 
   absl::Status Begin(NodeStatePtr initial) {
     absl::Status status;
+    if (initial != nullptr) kept_revision_ = initial->revision;
     if (initial != nullptr && !initial->config.node_name().empty() && source_.left_behind &&
         source_.left_behind()) {
       // meshd hears of this node meanwhile, or it would take it for dead.
@@ -406,7 +407,11 @@ class NetworkImpl : public Network {
       handler_->SetUnwritten(dataplane_->UnwrittenNamespaces(), std::string(applied.message()));
       TellOfProblems();
       // After the maps: who is told asks at once.
-      if (announcer_ != nullptr) announcer_->SetState(translation.desired);
+      // A welcome alone, with other ranges, is no word about the Services.
+      if (state_->revision != kept_revision_) kept_revision_ = -1;
+      if (announcer_ != nullptr)
+        announcer_->SetState(translation.desired, kept_revision_ < 0 ? Announcer::Word::kMeshds
+                                                                     : Announcer::Word::kKept);
       // What cannot be programmed as it is stays out for good, and the rest holds: pods go on.
       const bool reached = applied.ok() || absl::IsInvalidArgument(applied);
       if (reached) applied_at_ = absl::Now();
@@ -643,6 +648,8 @@ class NetworkImpl : public Network {
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<HealthServer> health_;
   std::unique_ptr<Announcer> announcer_;
+  // Of the state kept from the last run, until meshd has sent another one; else -1.
+  int64_t kept_revision_ = -1;
   std::unique_ptr<Settler> settler_;
   QuotaWatch quota_watch_;
   std::map<NetworkWarning, absl::Time> told_;  // and when

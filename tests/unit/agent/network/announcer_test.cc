@@ -85,6 +85,21 @@ TEST_F(AnnouncerTest, StopsWithTheServiceAndBeginsAnewWithTheNext) {
   EXPECT_THAT(Sent(absl::Seconds(10)), SizeIs(Announcer::kRounds));
 }
 
+TEST_F(AnnouncerTest, WhatWasOnlyKeptIsToldWhenMeshdSaysSoToo) {
+  Put("shop/web", {"10.89.0.200"});
+  Put("shop/moved", {"10.89.0.201"});
+  announcer_.SetState(desired_, Announcer::Word::kKept);
+  EXPECT_THAT(Sent(absl::Hours(1)), IsEmpty());
+
+  changed_.clear();
+  first_ = false;
+  Put("shop/moved", {"10.89.0.201"}, /*announced=*/false);
+  Apply();
+
+  EXPECT_THAT(Sent(absl::Milliseconds(1)), ElementsAre("10.89.0.200"));
+  EXPECT_THAT(Sent(absl::Seconds(10)), SizeIs(Announcer::kRounds - 1));
+}
+
 TEST_F(AnnouncerTest, WithoutAHintItLooksAtAll) {
   Put("shop/web", {"10.89.0.200"});
   Apply();

@@ -143,6 +143,38 @@ TEST_F(NetworkTest, IsNotReadyBeforeTheFirstState) {
   EXPECT_EQ(ReadText(options_.cni_conf_dir + "/10-mesh.conflist"), "");
 }
 
+// Another node may have the address by now: neighbours are told when meshd has said who has it.
+TEST_F(NetworkTest, TellsNeighboursOfNoAddressThatItOnlyRemembers) {
+  absl::Mutex mutex;
+  std::vector<std::string> told;
+  source_.announce = [&](const std::string&, const std::vector<IpAddress>& ips) {
+    absl::MutexLock lock(&mutex);
+    for (const IpAddress& ip : ips) told.push_back(ip.ToString());
+    return absl::OkStatus();
+  };
+  v1::ServiceState& service = state_->services["shop/web"].Mutable();
+  service.add_load_balancer_ips("192.168.9.200");
+  service.set_announcing_node("node-1");
+  auto network = Start(state_);
+  auto welcomed = std::make_shared<NodeState>(*state_);
+  welcomed->config.set_node_port_first(20000);
+  network->Apply(welcomed, acknowledgements_.Next());
+  ASSERT_EQ(acknowledgements_.Await(1).size(), 1u);
+  {
+    absl::MutexLock lock(&mutex);
+    EXPECT_THAT(told, testing::IsEmpty());
+  }
+
+  auto sent = std::make_shared<NodeState>(*welcomed);
+  sent->revision = 8;
+  network->Apply(sent, acknowledgements_.Next());
+
+  absl::MutexLock lock(&mutex);
+  const auto any = [&] { return !told.empty(); };
+  ASSERT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&any), kDeadline));
+  EXPECT_EQ(told.front(), "192.168.9.200");
+}
+
 TEST_F(NetworkTest, WarnsOfAPodThatHasAllTheFlowsItMayHave) {
   options_.quota_interval = absl::Milliseconds(5);
   const auto open = source_.open;
