@@ -111,11 +111,20 @@ class KernelFlowEvents : public FlowEvents {
   size_t left_ = 0;
 };
 
+// To groups and to everybody, and to senders without an address, nothing is answered.
+bool MayBeAnswered(const mesh_flow_event& event) {
+  const IpAddress from = DecodeIp6(event.saddr), to = DecodeIp6(event.daddr);
+  const bool to_group = to.is_v4() ? to.v4() >= 0xe0000000 : to.bytes()[0] == 0xff;
+  return !to_group && from != IpAddress() && from != IpAddress::V4(0);
+}
+
 }  // namespace
 
 FlowEvent DecodeFlowEvent(const mesh_flow_event& event) {
   FlowEvent out;
   out.kind = static_cast<FlowEvent::Kind>(event.kind);
+  if (out.kind == FlowEvent::Kind::kRefused && !MayBeAnswered(event))
+    out.kind = FlowEvent::Kind::kDropped;
   out.time_ns = static_cast<int64_t>(event.time_ns);
   out.source = DecodeIp6(event.saddr);
   out.destination = DecodeIp6(event.daddr);

@@ -307,6 +307,21 @@ TEST_F(Events, WhatAnotherAgentHasLeftIsThrownAway) {
   EXPECT_EQ(Texts(), Lines{});
 }
 
+TEST(FlowEvents, WhatIsSentToAGroupIsNotRefused) {
+  mesh_flow_event event{};
+  event.kind = MESH_EVENT_REFUSED;
+  event.saddr = EncodeIp6(*IpAddress::Parse("fd00::1"));
+  event.daddr = EncodeIp6(*IpAddress::Parse("fd00::2"));
+  EXPECT_EQ(DecodeFlowEvent(event).kind, FlowEvent::Kind::kRefused);
+  for (const char* group : {"ff02::16", "224.0.0.22", "255.255.255.255"}) {
+    event.daddr = EncodeIp6(*IpAddress::Parse(group));
+    EXPECT_EQ(DecodeFlowEvent(event).kind, FlowEvent::Kind::kDropped) << group;
+  }
+  event.daddr = EncodeIp6(*IpAddress::Parse("fd00::2"));
+  event.saddr = {};
+  EXPECT_EQ(DecodeFlowEvent(event).kind, FlowEvent::Kind::kDropped);
+}
+
 TEST_F(Events, APacketThatIsAskedAboutTellsNothing) {
   Serve({"10.244.1.11:8080"});
   ASSERT_TRUE(events_->Listen(true, true).ok());
