@@ -134,8 +134,9 @@ TEST_P(Inspected, AMapThatIsNotThereIsAnErrorThatNamesThoseThatAre) {
 TEST_P(Inspected, EveryMapCanBeRead) {
   for (const MapRow& map : Read<std::vector<MapRow>>(
            [](const KernelDataplane& dataplane) { return dataplane.LoadedMaps(); })) {
-    // Of sockets; counted by the collector.
+    // Of sockets; counted by the collector; a ring has no rows.
     if (map.name.starts_with("mesh_dialled") || map.name.starts_with("mesh_flow")) continue;
+    if (map.type == "ringbuf") continue;
     const auto rows = Read<MapRows>(
         [&](const KernelDataplane& dataplane) { return dataplane.RowsOf(map.name, 100'000); });
     EXPECT_EQ(rows.rows.size(), std::min(map.entries, 100'000u)) << map.name;
