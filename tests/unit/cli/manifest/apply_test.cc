@@ -54,6 +54,10 @@ class FakeServer : public ControlClient {
   absl::Status Logs(const v1::LogsRequest&, const std::function<bool(std::string_view)>&) override {
     return Unused();
   }
+  absl::Status Flows(const v1::FlowsRequest&,
+                     const std::function<bool(const v1::FlowsChunk&)>&) override {
+    return Unused();
+  }
   absl::StatusOr<std::unique_ptr<ExecStream>> Exec() override { return Unused(); }
   std::string server() const override { return "test"; }
 
