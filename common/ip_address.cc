@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "common/check.h"
+#include "common/status.h"
 #include "fmt/format.h"
 
 namespace mesh {
@@ -81,7 +82,7 @@ std::string IpAddress::ToString() const {
   return inet_ntop(AF_INET6, bytes_.data(), text, sizeof text);
 }
 
-absl::StatusOr<IpPrefix> IpPrefix::Parse(std::string_view text) {
+absl::StatusOr<IpPrefix> IpPrefix::ParseMasked(std::string_view text) {
   const size_t slash = text.find('/');
   int length = -1;
   if (slash == std::string_view::npos || !ParseInt(text.substr(slash + 1), &length))
@@ -92,14 +93,22 @@ absl::StatusOr<IpPrefix> IpPrefix::Parse(std::string_view text) {
   if (length < 0 || length > bits)
     return absl::InvalidArgumentError(
         fmt::format("\"{}\": prefix length must be between 0 and {}", text, bits));
+  std::array<uint8_t, 16> bytes = base->bytes();
+  for (int bit = 128 - bits + length; bit < 128; ++bit) {
+    bytes[bit / 8] &= static_cast<uint8_t>(~(0x80 >> (bit % 8)));
+  }
   IpPrefix out;
-  out.base_ = *base;
+  out.base_ = IpAddress::FromBytes(bytes);
   out.length_ = length;
-  const int first_host_bit = 128 - bits + length;
-  for (int bit = first_host_bit; bit < 128; ++bit) {
-    if (base->bytes()[bit / 8] & (0x80 >> (bit % 8)))
-      return absl::InvalidArgumentError(
-          fmt::format("\"{}\" has bits set beyond its prefix length", text));
+  return out;
+}
+
+absl::StatusOr<IpPrefix> IpPrefix::Parse(std::string_view text) {
+  ASSIGN_OR_RETURN(const IpPrefix out, ParseMasked(text));
+  // The base is parsed above.
+  if (*IpAddress::Parse(text.substr(0, text.find('/'))) != out.base_) {
+    return absl::InvalidArgumentError(
+        fmt::format("\"{}\" has bits set beyond its prefix length", text));
   }
   return out;
 }

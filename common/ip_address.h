@@ -46,6 +46,8 @@ class IpPrefix {
   constexpr IpPrefix() = default;
   // INVALID_ARGUMENT when malformed or when host bits are set.
   static absl::StatusOr<IpPrefix> Parse(std::string_view text);
+  // Takes host bits and clears them: "10.9.8.7/24" is 10.9.8.0/24.
+  static absl::StatusOr<IpPrefix> ParseMasked(std::string_view text);
   // The range of one address.
   static IpPrefix Of(const IpAddress& address);
 

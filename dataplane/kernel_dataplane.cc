@@ -214,12 +214,16 @@ absl::Status KernelDataplane::Impl::Apply(const DesiredState& desired) {
   const absl::Status written = services_.Execute(plan.actions, *observed_);
   unwritten_namespaces_ = dataplane::UnwrittenNamespaces(desired, *observed_);
   if (!written.ok()) observed_.reset();
-  judge_due_ = judge_due_ || plan.judge_flows_again;
+  // After the addresses and before the flows are judged: what is known of a peer is there first.
+  bool judge_again = plan.judge_flows_again;
+  const absl::Status policies = pods_.policies().Apply(desired, &judge_again);
+  judge_due_ = judge_due_ || judge_again;
   absl::Status judged;
   if (judge_due_) judged = JudgeFlowsAgain();
   if (judged.ok()) judge_due_ = false;
   if (!written.ok()) return written;
-  return judged.ok() ? plan.problem : judged;
+  if (!judged.ok()) return judged;
+  return policies.ok() ? plan.problem : policies;
 }
 
 std::vector<ServiceProblem> KernelDataplane::Impl::ServiceProblems() const {
@@ -390,6 +394,7 @@ absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {
 
 absl::StatusOr<int> KernelDataplane::Impl::CollectGarbage() {
   if (!observed_.has_value()) RETURN_IF_ERROR(Observe());
+  RETURN_IF_ERROR(pods_.policies().Collect());
   const auto exists_in = [&](Family family) {
     return [this, family](uint32_t id) {
       const auto it = observed_->backends.find(id);

@@ -51,7 +51,21 @@ absl::StatusOr<std::unique_ptr<KernelMaps>> KernelMaps::Adopt(const Programs& pr
   RETURN_IF_ERROR(AdoptOne(programs, MESH_NAMESPACE_MAP_NAME, &out->ns));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_ENDPOINT_NAME_MAP_NAME, &out->endpoint_name));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_STATE_MAP_NAME, &out->state));
+  RETURN_IF_ERROR(AdoptOne(programs, MESH_POD_NAMESPACE_MAP_NAME, &out->pod_ns));
+  RETURN_IF_ERROR(AdoptOne(programs, MESH_POLICY_PEER_MAP_NAME, &out->policy_peer));
+  RETURN_IF_ERROR(AdoptOne(programs, MESH_POLICY_PORT_MAP_NAME, &out->policy_port));
+  RETURN_IF_ERROR(AdoptOne(programs, MESH_POLICY_BLOCK_MAP_NAME, &out->policy_block));
+  if (!out->v6.has_value()) return out;
+  RETURN_IF_ERROR(AdoptOne(programs, MESH_POLICY_BLOCK6_MAP_NAME, &out->policy_block6));
   return out;
+}
+
+PolicyTables::Maps KernelMaps::ForPolicies() {
+  return {.ns = pod_ns,
+          .peer = policy_peer,
+          .block = policy_block,
+          .block6 = v6.has_value() ? &policy_block6 : nullptr,
+          .port = policy_port};
 }
 
 ServiceTables::Maps KernelMaps::ForServices(HostRoutes& routes) {

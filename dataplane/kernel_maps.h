@@ -6,6 +6,7 @@
 
 #include "dataplane/bpf/kernel_map.h"
 #include "dataplane/bpf/programs.h"
+#include "dataplane/tables/policy_tables.h"
 #include "dataplane/tables/service_tables.h"
 #include "mesh/shared/metrics_map.h"
 #include "mesh/shared/state_map.h"
@@ -44,10 +45,16 @@ struct KernelMaps {
   KernelMap<uint32_t, mesh_state_value> state;
   KernelMap<mesh_maglev_key, mesh_maglev_value> maglev;
   KernelPerCpuArray<mesh_metrics_value> metrics;
+  KernelMap<mesh_pod_namespace_key, mesh_pod_namespace_value> pod_ns;
+  KernelMap<mesh_policy_peer_key, mesh_policy_class> policy_peer;
+  KernelMap<mesh_policy_port_key, mesh_policy_decision> policy_port;
+  KernelMap<mesh_policy_block_key, mesh_policy_class> policy_block;
+  KernelMap<mesh_policy_block6_key, mesh_policy_class> policy_block6;  // with v6
 
   // INTERNAL when a map has another layout than this build.
   static absl::StatusOr<std::unique_ptr<KernelMaps>> Adopt(const Programs& programs);
   ServiceTables::Maps ForServices(HostRoutes& routes);
+  PolicyTables::Maps ForPolicies();
 };
 
 }  // namespace mesh::dataplane

@@ -21,6 +21,7 @@ PodEndpoints::PodEndpoints(const NodeConfig& config, Netlink& netlink, const Pro
       programs_(programs),
       endpoints_(maps.v4.endpoint, maps.endpoint_name,
                  maps.v6.has_value() ? &maps.v6->endpoint : nullptr),
+      policies_(maps.ForPolicies(), endpoints_),
       flows_(maps.v4.flow) {
   if (maps.v6.has_value()) flows6_.emplace(maps.v6->flow);
 }
@@ -115,10 +116,12 @@ absl::StatusOr<Endpoint> PodEndpoints::Attach(const AttachRequest& request) {
                    MakePodLink(netlink_, request, host_ifname, config_, [&](int ifindex) {
                      return AttachToNewLink(ifindex, programs_.from_pod(), FromPod6());
                    }));
+  record.policy = policies_.PolicyOf(request.identity);
   if (absl::Status status = endpoints_.Put(record); !status.ok()) {
     netlink_.DeleteLink(endpoint.ifindex).IgnoreError();  // the first error is the one to tell
     return status;
   }
+  policies_.Attached(endpoint, record.policy);
   absl::MutexLock lock(&mutex_);
   unsettled_.push_back(endpoint.ifindex);
   return endpoint;
@@ -148,6 +151,7 @@ absl::Status PodEndpoints::Detach(const std::string& container_id, const std::st
   if (!record.ok() && !absl::IsNotFound(record.status())) return record.status();
   absl::Status first;
   if (record.ok()) {
+    policies_.Detached(record->endpoint.ip);
     first = endpoints_.Remove(record->endpoint);
     if (absl::Status status = RemoveFlows(record->endpoint); first.ok()) first = status;
   }

@@ -13,6 +13,7 @@
 #include "dataplane/net/netlink.h"
 #include "dataplane/tables/endpoint_table.h"
 #include "dataplane/tables/flow_table.h"
+#include "dataplane/tables/policy_tables.h"
 
 namespace mesh::dataplane {
 
@@ -29,6 +30,8 @@ class PodEndpoints {
   absl::Status Detach(const std::string& container_id, const std::string& ifname);
   absl::Status Check(const AttachRequest& request);
   absl::StatusOr<std::vector<Endpoint>> Endpoints() const;
+  // Whom the policies of the pods are told.
+  PolicyTables& policies() { return policies_; }
   // Thread-safe.
   absl::StatusOr<bool> Settle();
 
@@ -41,6 +44,7 @@ class PodEndpoints {
   Netlink& netlink_;
   const Programs& programs_;
   EndpointTable endpoints_;
+  PolicyTables policies_;
   FlowTable<V4> flows_;
   std::optional<FlowTable<V6>> flows6_;
 

@@ -367,6 +367,8 @@ CniHandler::MaybeError CniHandler::Check(const v1::CniRequest& request,
     return error;
   Attachment now = *attachment;
   now.netns = request.netns();
+  // A pod may have got another one since.
+  if (!now.pod.empty()) now.identity = 0;
   if (absl::Status status = dataplane_->Check(ToRequest(now, netns_fd)); !status.ok())
     return Error{cni::kAttachmentDiffers,
                  fmt::format("{} of container {} is not as ADD made it", request.ifname(),

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "agent/network/policy_translation.h"
 #include "common/status.h"
 #include "fmt/format.h"
 
@@ -137,6 +138,7 @@ const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
   desired.complete = state->complete;
   desired.changed_services.emplace();
   desired.changed_pod_identities.emplace();
+  desired.changed_identities.emplace();
   desired.non_masquerade.emplace();
   for (const std::string& text : state->config.non_masquerade_cidrs()) {
     // One that is none was told when the config was read.
@@ -149,8 +151,10 @@ const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
   UpdatePeers(*state);
   UpdateNamespaces(*state);
   UpdatePodIdentities(*state);
+  UpdatePolicies(*state);
   if (first) {
     desired.changed_services.reset();
+    desired.changed_identities.reset();
     desired.changed_pod_identities.reset();
   }
 
@@ -159,6 +163,7 @@ const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
     out_.skipped.insert(out_.skipped.end(), lines.begin(), lines.end());
   for (const auto& [block, lines] : skipped_identities_)
     out_.skipped.insert(out_.skipped.end(), lines.begin(), lines.end());
+  for (const auto& [number, line] : skipped_sets_) out_.skipped.push_back(line);
   out_.skipped.insert(out_.skipped.end(), skipped_others_.begin(), skipped_others_.end());
   state_ = std::move(state);
   node_ = node;
@@ -310,7 +315,6 @@ std::optional<dataplane::Peer> DesiredStateBuilder::TranslatePeer(const std::str
 }
 
 void DesiredStateBuilder::UpdatePodIdentities(const NodeState& now) {
-  if (config_.routing != dataplane::Routing::kNative) return;
   static const NodeState kNothing;
   const NodeState& before = state_ == nullptr ? kNothing : *state_;
   auto& identities = out_.desired.pod_identities;
@@ -347,6 +351,51 @@ void DesiredStateBuilder::UpdatePodIdentities(const NodeState& now) {
                         }
                         if (!skipped.empty()) skipped_identities_[block] = std::move(skipped);
                       });
+}
+
+void DesiredStateBuilder::UpdatePolicies(const NodeState& now) {
+  static const NodeState kNothing;
+  dataplane::DesiredState& desired = out_.desired;
+  const bool anew = state_ == nullptr || state_->policy_epoch != now.policy_epoch;
+  desired.policy_epoch = now.policy_epoch;
+  if (anew) {
+    desired.policy_sets.clear();
+    skipped_sets_.clear();
+  }
+  std::erase_if(desired.policy_sets,
+                [&](const auto& entry) { return !now.policy_sets.contains(entry.first); });
+  std::erase_if(skipped_sets_,
+                [&](const auto& entry) { return !now.policy_sets.contains(entry.first); });
+  for (const auto& [number, set] : now.policy_sets) {
+    if (desired.policy_sets.contains(number) || skipped_sets_.contains(number)) continue;
+    auto translated = TranslatePolicySet(*set);
+    if (translated.ok()) {
+      desired.policy_sets[number] = *std::move(translated);
+    } else {
+      // Its pods are shut: what is not understood must not open anything.
+      skipped_sets_[number] = std::string(translated.status().message());
+    }
+  }
+  ForEachChangedIdentity(state_ == nullptr ? kNothing : *state_, now,
+                         [&](uint32_t identity, const v1::IdentityState* state) {
+                           desired.changed_identities->push_back(identity);
+                           if (state == nullptr) {
+                             desired.identities.erase(identity);
+                             return;
+                           }
+                           desired.identities[identity] = {
+                               .ns = state->namespace_number(),
+                               .ingress = state->ingress(),
+                               .egress = state->egress(),
+                               .ingress6 = state->ingress6(),
+                               .egress6 = state->egress6(),
+                               .selectors = {state->selectors().begin(), state->selectors().end()}};
+                         });
+  desired.pods.clear();
+  for (const auto& [uid, pod] : now.pods) {
+    const auto ip = IpAddress::Parse(pod.status().pod_ip());
+    if (ip.ok() && ip->is_v4()) desired.pods[*ip] = pod.status().identity();
+  }
 }
 
 std::vector<IpAddress> DesiredStateBuilder::AddressesOf(const std::string& ip,

@@ -66,6 +66,7 @@ class DesiredStateBuilder {
   std::optional<dataplane::Peer> TranslatePeer(const std::string& name, const v1::PeerNode& from);
   void UpdateNamespaces(const NodeState& now);
   void UpdatePodIdentities(const NodeState& now);
+  void UpdatePolicies(const NodeState& now);
   // One or two; each that is none gets a line.
   std::vector<IpAddress> AddressesOf(const std::string& ip, const PodIdentity& pod,
                                      std::vector<std::string>* skipped) const;
@@ -79,6 +80,7 @@ class DesiredStateBuilder {
   // block; and about the rest.
   std::map<std::string, std::vector<std::string>> skipped_;
   std::map<uint32_t, std::vector<std::string>> skipped_identities_;
+  std::map<uint32_t, std::string> skipped_sets_;
   std::vector<std::string> skipped_others_;
 };
 

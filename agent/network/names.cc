@@ -11,11 +11,15 @@ namespace mesh::agent {
 using dataplane::Protocol;
 
 const std::map<uint32_t, std::string> kReservedIdentities = {
-    {1, "host"}, {2, "world"}, {3, "unmanaged"}, {4, "world-direct"}};
+    {1, "host"}, {2, "world"}, {3, "unmanaged"}, {4, "world-direct"}, {5, "resolver"}};
 
 Names::Names(const NodeState* state) {
   if (state == nullptr) return;
   for (const auto& [identity, ns] : state->namespaces) namespaces_[identity] = ns.name();
+  for (const auto& [number, identity] : state->identities) {
+    const auto ns = state->namespaces.find(identity->namespace_number());
+    if (ns != state->namespaces.end()) namespaces_[number] = ns->second.name();
+  }
   for (const auto& [key, shared] : state->services) {
     const v1::ServiceState& service = *shared;
     const ServiceName name{service.namespace_(), service.name()};

@@ -63,6 +63,10 @@ const char* ReasonText(uint32_t reason) {
       return "answered here: an announced address is asked for";
     case MESH_REASON_UNKNOWN_IDENTITY:
       return "no namespace is known of the pod that sent it or that is to get it";
+    case MESH_REASON_POLICY_INGRESS:
+      return "no ingress policy that selects the receiver admits it";
+    case MESH_REASON_POLICY_EGRESS:
+      return "no egress policy that selects the sender admits it";
     default:
       return "";
   }

@@ -376,7 +376,6 @@ class HostPortTranslator {
     service.family = FamilyOf(ip);
     service.ns = pod_.metadata().namespace_();
     service.name = "pod/" + pod_.metadata().name();
-    service.identity = pod_.status().identity();
     ips_[service.family] = ip;
     (service.family == Family::kV4 ? out_.v4 : out_.v6) = std::move(service);
   }

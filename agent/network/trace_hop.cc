@@ -4,11 +4,13 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "agent/network/reasons.h"
+#include "agent/network/trace_policy.h"
 #include "common/status.h"
 #include "fmt/format.h"
 #include "mesh/shared/drop_reason.h"
@@ -93,6 +95,7 @@ class Teller {
     line->set_text(std::move(text));
   }
 
+  // Of the pods of an identity, or what has the identity.
   std::string NamespaceText(uint32_t identity) const {
     switch (identity) {
       case MESH_IDENTITY_HOST:
@@ -102,11 +105,15 @@ class Teller {
         return "outside the cluster";
       case MESH_IDENTITY_UNMANAGED:
         return "an attachment made by hand";
+      case MESH_IDENTITY_DNS:
+        return "the resolver";
       default:
         break;
     }
     if (state_ != nullptr) {
-      const auto it = state_->namespaces.find(identity);
+      const auto pods = state_->identities.find(identity);
+      const auto it = state_->namespaces.find(
+          pods == state_->identities.end() ? identity : pods->second->namespace_number());
       if (it != state_->namespaces.end()) return fmt::format("namespace {}", it->second.name());
     }
     return fmt::format("identity {}", identity);
@@ -195,9 +202,14 @@ class Teller {
         return Say("source", fmt::format("the sender is of {}", NamespaceText(note.a)));
       case MESH_TRACE_REVIEW:
         if (note.b != 0) return;
-        return Say("review", note.a == MESH_TRACE_REVIEW_KEPT
-                                 ? "looked at again since something has changed: kept"
-                                 : "the known connection is over: it is decided anew");
+        return Say("review",
+                   note.a == MESH_TRACE_REVIEW_ANEW || note.a == MESH_TRACE_REVIEW_IN_PLACE
+                       ? "the known connection is over: it is decided anew"
+                       : "looked at again since something has changed: kept");
+      case MESH_TRACE_JUDGED:
+        is_answer_ = note.a != 0;
+        return Say("judge", is_answer_ ? "what it answers is judged as if it began now"
+                                       : "it is judged as if it began now");
       case MESH_TRACE_SERVICE: {
         std::string text = fmt::format("Service {}", ServiceText());
         if ((note.b & MESH_SERVICE_SOURCE_RANGES) != 0) {
@@ -215,7 +227,13 @@ class Teller {
         return Say("loads", fmt::format("{} has {} connections, {} has {}", BackendText(note.a),
                                         note.c >> 16, BackendText(note.b), note.c & 0xffff));
       case MESH_TRACE_BACKEND:
+        if (const auto it = outcome_.backends.find(note.a); it != outcome_.backends.end()) {
+          backend_ = it->second;
+        }
         return Say("backend", fmt::format("backend {}", BackendText(note.a)));
+      case MESH_TRACE_EGRESS:
+      case MESH_TRACE_INGRESS:
+        return TellPolicy(note);
       case MESH_TRACE_ISOLATION:
         return Say("isolation", IsolationText(note));
       case MESH_TRACE_DELIVER:
@@ -225,6 +243,21 @@ class Teller {
       default:
         return;
     }
+  }
+
+  void TellPolicy(const TraceNote& note) {
+    PolicyAnswer answer;
+    answer.egress = note.step == MESH_TRACE_EGRESS;
+    answer.ipv6 = !dialled_.source.is_v4();
+    answer.verdict = note.b;
+    answer.rule = note.c;
+    // Who serves in the end is judged, and an answer by what it answers.
+    const IpAddress server = backend_.has_value() ? backend_->ip : dialled_.destination;
+    if (const Endpoint* pod = PodOf(answer.egress == is_answer_ ? server : dialled_.source)) {
+      answer.ns = pod->ns;
+      answer.pod = pod->pod;
+    }
+    Say("policy", PolicyText(answer, state_));
   }
 
   std::string IsolationText(const TraceNote& note) const {
@@ -337,6 +370,8 @@ class Teller {
   const std::vector<Endpoint>& endpoints_;
   const NodeState* const state_;
   v1::TraceHopResponse* const out_;
+  bool is_answer_ = false;
+  std::optional<TraceBackend> backend_;  // that was chosen
 };
 
 absl::StatusOr<TracePacket> PacketOf(const v1::TraceHopRequest& request,

@@ -78,6 +78,9 @@ std::string Encode(const NodeState& state) {
       to->set_identity(pod.identity);
     }
   }
+  for (const auto& [number, identity] : state.identities) *update.add_identities() = *identity;
+  for (const auto& [number, set] : state.policy_sets) *update.add_policy_sets() = *set;
+  update.set_policy_epoch(state.policy_epoch);
   const std::string head = welcome.SerializeAsString();
   const std::string body = message.SerializeAsString();
   return fmt::format("{}{:010}{:010}{}{}", kMagic, head.size(), body.size(), head, body);
@@ -85,7 +88,29 @@ std::string Encode(const NodeState& state) {
 
 }  // namespace
 
+namespace {
+
+// `upserts` into what is there. A full update repeats what is `known`: that stays the same object.
+template <typename T, typename Key>
+void MergeNumbered(const google::protobuf::RepeatedPtrField<T>& upserts,
+                   const google::protobuf::RepeatedField<uint32_t>& removed, const Key& key_of,
+                   const std::map<uint32_t, Shared<T>>& known, std::map<uint32_t, Shared<T>>* out) {
+  for (const uint32_t key : removed) out->erase(key);
+  for (const T& item : upserts) {
+    const auto it = known.find(key_of(item));
+    if (it != known.end() && it->second->SerializeAsString() == item.SerializeAsString()) {
+      (*out)[it->first] = it->second;
+    } else {
+      (*out)[key_of(item)] = item;
+    }
+  }
+}
+
+}  // namespace
+
 absl::Status NodeState::Merge(const v1::NodeUpdate& update) {
+  std::map<uint32_t, Shared<v1::IdentityState>> known_policies;
+  std::map<uint32_t, Shared<v1::PolicySetState>> known_sets;
   std::map<std::string, Shared<v1::ServiceState>> known;
   std::map<uint32_t, Shared<PodIdentities>> known_identities;
   if (update.full()) {
@@ -94,6 +119,9 @@ absl::Status NodeState::Merge(const v1::NodeUpdate& update) {
     nodes.clear();
     namespaces.clear();
     known_identities.swap(pod_identities);
+    known_policies.swap(identities);
+    known_sets.swap(policy_sets);
+    policy_epoch = update.policy_epoch();
     complete = true;
   } else if (!complete) {
     return absl::InvalidArgumentError(
@@ -117,6 +145,12 @@ absl::Status NodeState::Merge(const v1::NodeUpdate& update) {
   for (const v1::PeerNode& node : update.nodes()) nodes[node.name()] = node;
   for (const v1::NamespaceState& ns : update.namespaces()) namespaces[ns.identity()] = ns;
   MergePodIdentities(update, known_identities);
+  MergeNumbered(
+      update.identities(), update.removed_pod_identities(),
+      [](const v1::IdentityState& row) { return row.identity(); }, known_policies, &identities);
+  MergeNumbered(
+      update.policy_sets(), update.removed_policy_sets(),
+      [](const v1::PolicySetState& set) { return set.number(); }, known_sets, &policy_sets);
   revision = update.revision();
   return absl::OkStatus();
 }
@@ -135,14 +169,14 @@ void NodeState::MergePodIdentities(const v1::NodeUpdate& update,
   for (const std::string& ip : update.removed_pod_ips()) block_of(ip).erase(ip);
   for (const v1::PodIdentity& pod : update.pod_identities())
     block_of(pod.ip())[pod.ip()] = {.ip6 = pod.ip6(), .identity = pod.identity()};
-  for (auto& [block, identities] : changed) {
+  for (auto& [block, rows] : changed) {
     const auto old = known.find(block);
-    if (identities.empty()) {
+    if (rows.empty()) {
       pod_identities.erase(block);
-    } else if (old != known.end() && *old->second == identities) {
+    } else if (old != known.end() && *old->second == rows) {
       pod_identities[block] = old->second;
     } else {
-      pod_identities[block] = std::move(identities);
+      pod_identities[block] = std::move(rows);
     }
   }
 }
@@ -160,6 +194,21 @@ void ForEachChangedBlock(const NodeState& before, const NodeState& now,
     if (known) ++old;
   }
   for (; old != end; ++old) change(old->first, &*old->second, nullptr);
+}
+
+void ForEachChangedIdentity(
+    const NodeState& before, const NodeState& now,
+    const std::function<void(uint32_t identity, const v1::IdentityState* state)>& change) {
+  auto old = before.identities.begin();
+  const auto end = before.identities.end();
+  for (const auto& [identity, state] : now.identities) {
+    for (; old != end && old->first < identity; ++old) change(old->first, nullptr);
+    const bool known = old != end && old->first == identity;
+    const bool same = known && old->second.SameAs(state);
+    if (known) ++old;
+    if (!same) change(identity, &*state);
+  }
+  for (; old != end; ++old) change(old->first, nullptr);
 }
 
 void ForEachChangedService(

@@ -36,9 +36,15 @@ struct NodeState {
   std::map<std::string, Shared<v1::ServiceState>> services;
   std::map<std::string, v1::PeerNode> nodes;  // by name, without this node
   std::map<uint32_t, v1::NamespaceState> namespaces;
-  // Pods of other nodes, with native routing only: in blocks of 256 addresses (by the upper 24 bits
-  // of the address), shared like the Services. No block is empty.
+  // Pods of other nodes, with native routing and where policies ask for them: in blocks of 256
+  // addresses (by the upper 24 bits of the address), shared like the Services. No block is empty.
   std::map<uint32_t, Shared<PodIdentities>> pod_identities;
+
+  // Policies, and whom they speak about: by identity, by number. Shared like the Services. Numbers
+  // hold within one epoch; 0: no meshd that knows policies has been heard of.
+  std::map<uint32_t, Shared<v1::IdentityState>> identities;
+  std::map<uint32_t, Shared<v1::PolicySetState>> policy_sets;
+  uint64_t policy_epoch = 0;
 
   // Merging is associative. INVALID_ARGUMENT for an increment without a full update before it.
   absl::Status Merge(const v1::NodeUpdate& update);
@@ -53,6 +59,12 @@ struct NodeState {
 void ForEachChangedService(
     const NodeState& before, const NodeState& now,
     const std::function<void(const std::string& key, const v1::ServiceState* service)>& change);
+
+// Calls `change` for each identity in which the two may differ, in order; with null when it is
+// gone.
+void ForEachChangedIdentity(
+    const NodeState& before, const NodeState& now,
+    const std::function<void(uint32_t identity, const v1::IdentityState* state)>& change);
 
 // Calls `change` for each block of pod identities in which the two may differ, in order: with what
 // it was and what it is; null for what is not there. Cost: one pass over the blocks.

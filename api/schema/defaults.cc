@@ -131,6 +131,12 @@ void FillService(v1::ServiceSpec* spec) {
   }
 }
 
+void FillNetworkPolicy(v1::NetworkPolicySpec* spec) {
+  if (!spec->policy_types().empty()) return;
+  spec->add_policy_types("Ingress");
+  if (!spec->egress().empty()) spec->add_policy_types("Egress");
+}
+
 }  // namespace
 
 void ApplyDefaults(v1::Resource* resource) {
@@ -164,6 +170,9 @@ void ApplyDefaults(v1::Resource* resource) {
       break;
     case v1::Resource::kService:
       if (resource->service().has_spec()) FillService(resource->mutable_service()->mutable_spec());
+      break;
+    case v1::Resource::kNetworkPolicy:
+      FillNetworkPolicy(resource->mutable_network_policy()->mutable_spec());
       break;
     default:
       break;

@@ -14,6 +14,7 @@ import sys
 ROOTS = [
     "core.v1.Namespace", "core.v1.Node", "core.v1.Pod", "core.v1.Service", "core.v1.Event",
     "apps.v1.ReplicaSet", "apps.v1.Deployment", "discovery.v1.EndpointSlice",
+    "networking.v1.NetworkPolicy",
 ]
 # Versions that are read as the present one, with the fields that they had on top.
 OLDER = {"apps.v1.DeploymentSpec": "extensions.v1beta1.DeploymentSpec"}

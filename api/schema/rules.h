@@ -33,6 +33,7 @@ void CheckDeployment(const v1::Deployment& object, Problems* problems);
 void CheckService(const v1::Service& object, Problems* problems);
 
 void CheckEndpointSlice(const v1::EndpointSlice& object, Problems* problems);
+void CheckNetworkPolicy(const v1::NetworkPolicy& object, Problems* problems);
 void CheckServiceUpdate(const v1::ServiceSpec& live, const v1::ServiceSpec& next,
                         Problems* problems);
 // Annotation mesh.io/weight: 1..1000. `path` is that of the metadata.
@@ -55,5 +56,6 @@ void WarnAnnotations(const google::protobuf::Map<std::string, std::string>& anno
                      v1::Kind kind, const std::string& path, Problems* problems);
 void WarnPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems);
 void WarnService(const v1::Service& object, Problems* problems);
+void WarnNetworkPolicy(const v1::NetworkPolicy& object, Problems* problems);
 
 }  // namespace mesh::schema::internal

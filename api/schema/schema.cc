@@ -25,6 +25,7 @@ static_assert(int{v1::KIND_DEPLOYMENT} == v1::Resource::kDeployment);
 static_assert(int{v1::KIND_SERVICE} == v1::Resource::kService);
 static_assert(int{v1::KIND_ENDPOINT_SLICE} == v1::Resource::kEndpointSlice);
 static_assert(int{v1::KIND_EVENT} == v1::Resource::kEvent);
+static_assert(int{v1::KIND_NETWORK_POLICY} == v1::Resource::kNetworkPolicy);
 
 // apiVersions that name the same thing, from before the kind was stable.
 struct OldVersion {
@@ -38,6 +39,7 @@ constexpr OldVersion kOldVersions[] = {
     {v1::KIND_REPLICA_SET, "extensions/v1beta1"},
     {v1::KIND_REPLICA_SET, "apps/v1beta2"},
     {v1::KIND_ENDPOINT_SLICE, "discovery.k8s.io/v1beta1"},
+    {v1::KIND_NETWORK_POLICY, "extensions/v1beta1"},
 };
 
 // kubectl's short names of what mesh does not have.
@@ -50,7 +52,6 @@ constexpr std::pair<std::string_view, std::string_view> kForeignShortNames[] = {
     {"hpa", "HorizontalPodAutoscaler"},
     {"ing", "Ingress"},
     {"limits", "LimitRange"},
-    {"netpol", "NetworkPolicy"},
     {"pc", "PriorityClass"},
     {"pdb", "PodDisruptionBudget"},
     {"pv", "PersistentVolume"},
@@ -110,6 +111,8 @@ const std::vector<KindInfo>& AllKinds() {
       {v1::KIND_ENDPOINT_SLICE, "discovery.k8s.io/v1", "discovery.k8s.io", "EndpointSlice",
        "endpointslices", "endpointslice", "", true},
       {v1::KIND_EVENT, "v1", "", "Event", "events", "event", "ev", true},
+      {v1::KIND_NETWORK_POLICY, "networking.k8s.io/v1", "networking.k8s.io", "NetworkPolicy",
+       "networkpolicies", "networkpolicy", "netpol", true},
   };
   return *kinds;
 }

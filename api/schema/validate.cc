@@ -405,6 +405,9 @@ std::vector<Problem> Validate(const v1::Resource& resource) {
     case v1::Resource::kEndpointSlice:
       internal::CheckEndpointSlice(resource.endpoint_slice(), &problems);
       break;
+    case v1::Resource::kNetworkPolicy:
+      internal::CheckNetworkPolicy(resource.network_policy(), &problems);
+      break;
     default:
       break;
   }
@@ -447,6 +450,9 @@ std::vector<Problem> Warnings(const v1::Resource& resource) {
       break;
     case v1::Resource::kService:
       internal::WarnService(resource.service(), &problems);
+      break;
+    case v1::Resource::kNetworkPolicy:
+      internal::WarnNetworkPolicy(resource.network_policy(), &problems);
       break;
     default:
       break;

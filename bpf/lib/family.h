@@ -17,6 +17,7 @@
 #include "mesh/shared/identity_map.h"
 #include "mesh/shared/outside_map.h"
 #include "mesh/shared/owner_map.h"
+#include "mesh/shared/policy_map.h"
 #include "mesh/shared/service_map.h"
 #include "mesh/shared/source_range_map.h"
 #include "mesh/shared/tunnel_map.h"
@@ -49,6 +50,7 @@ volatile const struct mesh_config6 mesh_config6 = {};
 #define mesh_identity_key      mesh_identity6_key
 #define mesh_no_masquerade_key mesh_no_masquerade6_key
 #define mesh_owner_key	       mesh_owner6_key
+#define mesh_policy_block_key  mesh_policy_block6_key
 #define mesh_service_key       mesh_service6_key
 #define mesh_source_range_key  mesh_source_range6_key
 #define mesh_tunnel_key	       mesh_tunnel6_key
@@ -65,6 +67,7 @@ volatile const struct mesh_config6 mesh_config6 = {};
 #define mesh_identity  mesh_identity6
 #define mesh_no_masq   mesh_no_masq6
 #define mesh_owner     mesh_owner6
+#define mesh_pol_block mesh_pol_block6
 #define mesh_service   mesh_service6
 #define mesh_src_range mesh_src_range6
 #define mesh_tunnel    mesh_tunnel6

@@ -130,6 +130,14 @@ static __always_inline void mesh_flow_note(struct __sk_buff *skb, struct mesh_pa
 		flow->tcp_data = 1;
 }
 
+/* Whether the node of the sender tells another identity than when the flow was judged. */
+static __always_inline int mesh_source_changed(const struct mesh_source *source,
+					       const struct mesh_flow_value *flow)
+{
+	return MESH_ORIGIN == MESH_ORIGIN_OVERLAY && flow->identity &&
+	       flow->identity != source->identity;
+}
+
 _Static_assert(MESH_HOOK_FROM_POD == MESH_ORIGIN_POD && MESH_HOOK_NODE == MESH_ORIGIN_NODE &&
 		       MESH_HOOK_OVERLAY == MESH_ORIGIN_OVERLAY &&
 		       MESH_HOOK_UPLINK == MESH_ORIGIN_UPLINK,
@@ -161,7 +169,7 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 	MESH_NOTE(FLOW, flow != NULL, 0, 0);
 	if (unlikely(!flow || flow->generation != mesh_generation() ||
 		     flow->in_ifindex != source->ifindex || flow->in_peer != source->peer ||
-		     mesh_packet_opens(&packet))) {
+		     mesh_source_changed(source, flow) || mesh_packet_opens(&packet))) {
 		if (!flow)
 			mesh_moving_flow(skb, &packet, MESH_ORIGIN);
 		reason = mesh_flow_open(skb, &packet, source, flow != NULL);

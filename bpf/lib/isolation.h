@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/common.h"
+#include "lib/identity.h"
 #include "mesh/shared/namespace_map.h"
 
 struct {
@@ -14,17 +15,16 @@ struct {
 } mesh_namespace SEC(".maps");
 
 /*
- * Whether a pod of namespace `destination` takes a new flow of `source`. A Service's backends are
- * pods of its own namespace, so "through a Service" is "through a Service of the destination's
- * namespace".
+ * Whether a pod of `receiver`, one of namespace `ns`, takes a new flow of `sender`, when no policy
+ * speaks about it. A Service's backends are pods of its own namespace, so "through a Service" is
+ * "through a Service of the receiver's namespace".
  */
-static __always_inline int mesh_admits(__u32 destination, __u32 source, int own_node,
-				       int through_service)
+static __always_inline int mesh_admits(__u32 receiver, __u32 ns, __u32 sender, int through_service)
 {
-	struct mesh_namespace_key key = {.identity = destination};
+	struct mesh_namespace_key key = {.identity = ns};
 	struct mesh_namespace_value *value;
 
-	if (source == destination || own_node)
+	if (sender == receiver || mesh_namespace_of(sender) == ns)
 		return 1;
 	value = bpf_map_lookup_elem(&mesh_namespace, &key);
 	MESH_NOTE(ISOLATION, key.identity, value ? value->isolation : 0, !!through_service);

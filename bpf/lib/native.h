@@ -27,6 +27,17 @@ static MESH_FRAME void mesh_native_source(const struct mesh_packet *packet,
 	source->through_service = packet->marked & mask;
 }
 
+static __always_inline void mesh_native_receiver(const mesh_addr *ip,
+						 struct mesh_receiver *receiver)
+{
+	struct mesh_identity_value *known = mesh_identity_find(ip);
+
+	if (!known)
+		return;
+	receiver->identity = known->identity;
+	receiver->ns = known->ns ? known->ns : known->identity;
+}
+
 /* Writes that packets go to the node that has the pod `ip`. Returns 0 or a reason. */
 static __always_inline int mesh_native_target(const mesh_addr *ip, struct mesh_flow_value *flow)
 {
@@ -46,11 +57,12 @@ static __always_inline int mesh_native_target(const mesh_addr *ip, struct mesh_f
 }
 
 /*
- * Judges, for the node that has the destination (a pod with `identity`), whether a flow comes
+ * Judges, for the node that has the destination (the pod `receiver`), whether a flow comes
  * through a Service of the destination's own namespace: what that node would compare is not in the
  * packet. Where nobody has told yet whose the pod is, the packet waits for another try.
  */
-static __always_inline int mesh_native_judge(struct mesh_flow_value *flow, __u32 identity)
+static __always_inline int mesh_native_judge(struct mesh_flow_value *flow,
+					     const struct mesh_receiver *receiver)
 {
 	const __u8 *mac = flow->source_mac;
 	__u32 service_identity;
@@ -58,10 +70,10 @@ static __always_inline int mesh_native_judge(struct mesh_flow_value *flow, __u32
 	if (!MESH_IS_NATIVE || flow->target != MESH_TARGET_NODE || !mac[0] ||
 	    flow->flags & MESH_FLOW_REPLY)
 		return 0;
-	if (!identity)
+	if (!receiver->identity)
 		return MESH_REASON_UNKNOWN_IDENTITY;
 	service_identity = (__u32)mac[2] << 24 | (__u32)mac[3] << 16 | (__u32)mac[4] << 8 | mac[5];
-	if (service_identity == identity)
+	if (service_identity == receiver->ns)
 		flow->flags |= MESH_FLOW_SERVICE;
 	else
 		flow->flags &= ~MESH_FLOW_SERVICE;

@@ -9,7 +9,7 @@
 #include "lib/event.h"
 #include "lib/family.h"
 #include "lib/flow.h"
-#include "lib/isolation.h"
+#include "lib/judge.h"
 #include "lib/packet.h"
 #include "lib/resolve.h"
 #include "lib/scratch.h"
@@ -17,17 +17,17 @@
 #include "lib/state.h"
 
 /*
- * Whether the Service that a flow came through is of the namespace of the pod it goes to
- * (`identity`). Hand-written endpoints may name any address; they open no way into another
- * namespace. Host ports (0) are made from the pods themselves, on their own node.
+ * Whether the Service that a flow came through is of the namespace of the pod it goes to (`ns`).
+ * Hand-written endpoints may name any address; they open no way into another namespace. Host ports
+ * (0) are made from the pods themselves, on their own node.
  */
 static __always_inline int mesh_own_service(const struct mesh_source *source,
-					    __u32 service_identity, __u32 identity)
+					    __u32 service_identity, __u32 ns)
 {
 	if ((MESH_IS_NATIVE && source->native) ||
 	    (!service_identity && mesh_origin(source) != MESH_ORIGIN_OVERLAY))
 		return 1;
-	return service_identity == identity;
+	return service_identity == ns;
 }
 
 /* Of this node, or of another one that says so. */
@@ -39,18 +39,58 @@ static __always_inline int mesh_source_is_pod(const struct mesh_source *source)
 		source->identity != MESH_IDENTITY_WORLD_DIRECT);
 }
 
-/* Whether the destination takes a flow from `source`; other nodes judge for their own pods. */
-static __always_inline int mesh_judge(const struct mesh_source *source,
-				      const struct mesh_flow_value *flow, __u32 identity)
+/* Whether policies speak about what the sender sends. */
+static __always_inline int mesh_is_restricted(const struct mesh_source *source,
+					      const struct mesh_scratch_value *scratch)
 {
-	int own_node =
-		mesh_origin(source) == MESH_ORIGIN_NODE && source->identity == MESH_IDENTITY_HOST;
+	return mesh_origin(source) == MESH_ORIGIN_POD && scratch->sender.egress;
+}
 
-	if (flow->target != MESH_TARGET_POD)
-		return 0;
-	if (mesh_admits(identity, source->identity, own_node, flow->flags & MESH_FLOW_SERVICE))
-		return 0;
-	return MESH_REASON_ISOLATION;
+/* Describes a flow of `source` for mesh_judge_flow(). */
+static __always_inline void mesh_describe(struct mesh_scratch_value *scratch,
+					  const struct mesh_source *source,
+					  const struct mesh_flow_key *key,
+					  const struct mesh_flow_value *flow)
+{
+	struct mesh_judged *judged = &scratch->judged;
+
+	judged->client = key->saddr;
+	mesh_flow_server(flow, &judged->server);
+	judged->facts = 0;
+	if (mesh_is_restricted(source, scratch))
+		judged->facts |= MESH_JUDGED_FROM_POD;
+	if (mesh_origin(source) == MESH_ORIGIN_NODE && source->identity == MESH_IDENTITY_HOST)
+		judged->facts |= MESH_JUDGED_FROM_NODE;
+	if (flow->target == MESH_TARGET_HOST)
+		judged->facts |= MESH_JUDGED_TO_NODE;
+	if (flow->flags & MESH_FLOW_SERVICE)
+		judged->facts |= MESH_JUDGED_SERVICE;
+	judged->identity = source->identity;
+	mesh_judged_port(judged, key->proto, flow->dport);
+}
+
+/* The same of the flow `asked` whose answer comes with `key`, which met the entry `answer`. */
+static __always_inline void mesh_describe_answered(struct mesh_scratch_value *scratch,
+						   const struct mesh_source *source,
+						   const struct mesh_flow_key *key,
+						   const struct mesh_flow_value *answer,
+						   const struct mesh_flow_value *asked)
+{
+	struct mesh_judged *judged = &scratch->judged;
+
+	judged->client = answer->daddr;
+	judged->server = key->saddr;
+	judged->facts = 0;
+	if (answer->target == MESH_TARGET_POD || answer->target == MESH_TARGET_POD_SHAPED)
+		judged->facts |= MESH_JUDGED_FROM_POD;
+	if (answer->target == MESH_TARGET_HOST && asked->identity == MESH_IDENTITY_HOST)
+		judged->facts |= MESH_JUDGED_FROM_NODE;
+	if (mesh_origin(source) == MESH_ORIGIN_NODE)
+		judged->facts |= MESH_JUDGED_TO_NODE;
+	if (answer->flags & MESH_FLOW_SERVICE)
+		judged->facts |= MESH_JUDGED_SERVICE;
+	judged->identity = asked->identity;
+	mesh_judged_port(judged, key->proto, key->sport);
 }
 
 /* The entry of the answers to `flow`, which comes with `key`. */
@@ -208,7 +248,8 @@ __noinline int mesh_flow_begin(struct __sk_buff *ctx, const struct mesh_packet *
 	struct mesh_scratch_value *scratch = mesh_scratch_get();
 	const struct mesh_endpoint_value *receiver;
 	struct mesh_flow_value *flow;
-	__u32 identity, receiver_flags, service_identity;
+	__u32 receiver_flags, receiver_ingress, service_identity;
+	struct mesh_receiver whose;
 	int reason, service = 0;
 
 	/* Also of the origin that has no use for it: the verifier wants the context given. */
@@ -284,8 +325,9 @@ __noinline int mesh_flow_begin(struct __sk_buff *ctx, const struct mesh_packet *
 	if (mesh_origin(source) == MESH_ORIGIN_NODE && source->identity == MESH_IDENTITY_HOST)
 		mesh_copy_own(&flow->saddr, gateway);
 
-	reason = mesh_resolve(source, flow, &identity, &receiver);
+	reason = mesh_resolve(source, flow, &whose, &receiver);
 	receiver_flags = receiver ? receiver->flags : 0;
+	receiver_ingress = receiver ? receiver->ingress : 0;
 	if (reason == MESH_REASON_TO_STACK) {
 		/* The node's routes lead here only for addresses of Services. */
 		if (mesh_origin(source) == MESH_ORIGIN_NODE && !service)
@@ -296,23 +338,34 @@ __noinline int mesh_flow_begin(struct __sk_buff *ctx, const struct mesh_packet *
 			return MESH_REASON_NO_ENDPOINT;
 		if (mesh_enters_tunnel(key->proto, flow->dport, &flow->daddr))
 			return MESH_REASON_UNKNOWN_PEER;
+		/* Policies hold by whatever way it goes. */
+		if (reason == MESH_REASON_TO_STACK && mesh_is_restricted(source, scratch)) {
+			mesh_describe(scratch, source, key, flow);
+			if (mesh_judge_flow())
+				return MESH_REASON_POLICY_EGRESS;
+		}
 	}
 	if (reason)
 		return reason;
 	if (flow->target == MESH_TARGET_POD &&
-	    !mesh_own_service(source, service_identity, identity))
+	    !mesh_own_service(source, service_identity, whose.ns))
 		flow->flags &= ~MESH_FLOW_SERVICE;
 	if ((flow->target == MESH_TARGET_TUNNEL || flow->target == MESH_TARGET_NODE) &&
 	    flow->flags & MESH_FLOW_SERVICE)
 		mesh_service_mac(flow, service_identity);
-	reason = mesh_judge(source, flow, identity);
-	if (reason)
-		return reason;
+	if (mesh_is_restricted(source, scratch) ||
+	    (flow->target == MESH_TARGET_POD &&
+	     (receiver_ingress || whose.identity != source->identity))) {
+		mesh_describe(scratch, source, key, flow);
+		reason = mesh_judge_flow();
+		if (reason)
+			return reason;
+	}
 	flow->owner = mesh_source_is_pod(source)	? key->saddr
 		      : flow->target == MESH_TARGET_POD ? flow->daddr
 							: (mesh_addr){0};
 	mesh_flow_leave(source, selection, key, flow);
-	reason = mesh_native_judge(flow, identity);
+	reason = mesh_native_judge(flow, &whose);
 	if (reason)
 		return reason;
 	flow->vni = flow->target == MESH_TARGET_DIRECT ? MESH_IDENTITY_WORLD_DIRECT
@@ -320,7 +373,7 @@ __noinline int mesh_flow_begin(struct __sk_buff *ctx, const struct mesh_packet *
 	if (flow->flags & MESH_FLOW_SERVICE)
 		flow->vni |= MESH_VNI_SERVICE;
 	if (!(flow->flags & MESH_FLOW_ONE_WAY)) {
-		mesh_flow_answer(key, source, flow, identity, &scratch->answer);
+		mesh_flow_answer(key, source, flow, whose.identity, &scratch->answer);
 		mesh_flow_return(source, &scratch->sender, &scratch->answer);
 		mesh_target_shaped(flow, receiver_flags);
 	}
@@ -365,9 +418,25 @@ static __always_inline int mesh_flow_may_move(const struct mesh_flow_value *flow
 		flow->target == MESH_TARGET_POD_SHAPED);
 }
 
+/* mesh_flow_judge() decides; the second: it does not come through a Service this time. */
+#define MESH_FLOW_JUDGE	       -3
+#define MESH_FLOW_JUDGE_DIRECT -4
+
+/* The sender may be of another identity by now; its own node tells the others. */
+static __always_inline void mesh_flow_of(const struct mesh_source *source,
+					 struct mesh_flow_value *flow)
+{
+	if (!(flow->flags & MESH_FLOW_REPLY))
+		flow->identity = source->identity;
+	if (mesh_origin(source) == MESH_ORIGIN_POD)
+		flow->vni = (flow->vni & MESH_VNI_SERVICE) |
+			    (source->identity & MESH_VNI_IDENTITY_MASK);
+}
+
 /*
- * Decides about the entry that `packet` met: keep it (0), begin a new flow (MESH_FLOW_ANEW), begin
- * one in its place (MESH_FLOW_IN_PLACE), or a reason. Deletes it when it is anew or a reason.
+ * Decides about the entry that `packet` met: keep it (0, MESH_FLOW_JUDGE), begin a new flow
+ * (MESH_FLOW_ANEW), begin one in its place (MESH_FLOW_IN_PLACE), or a reason. Deletes it when it is
+ * anew or a reason.
  */
 __noinline int mesh_flow_review(const struct mesh_packet *packet, const struct mesh_source *source)
 {
@@ -375,7 +444,7 @@ __noinline int mesh_flow_review(const struct mesh_packet *packet, const struct m
 	__u32 generation = mesh_generation();
 	const struct mesh_endpoint_value *receiver;
 	struct mesh_flow_value fresh = {}, *flow;
-	__u32 identity;
+	struct mesh_receiver whose;
 	int reason;
 
 	if (!packet || !source)
@@ -427,24 +496,21 @@ __noinline int mesh_flow_review(const struct mesh_packet *packet, const struct m
 	}
 	mesh_flow_server(flow, &fresh.daddr);
 	fresh.flags = flow->flags;
-	reason = mesh_resolve(source, &fresh, &identity, &receiver);
+	reason = mesh_resolve(source, &fresh, &whose, &receiver);
 	if (reason == MESH_REASON_TO_STACK || flow->target == MESH_TARGET_UPLINK) {
 		/* Routes outside the cluster are the node's matter. */
 		flow->generation = generation;
-		return 0;
+		return MESH_FLOW_JUDGE;
 	}
-	if (!reason && !(flow->flags & MESH_FLOW_REPLY)) {
-		/* A SYN of the overlay says anew how it came. */
-		if (mesh_origin(source) == MESH_ORIGIN_OVERLAY && mesh_packet_opens(packet) &&
-		    (!source->through_service ||
-		     (!(MESH_IS_NATIVE && source->native) && source->service_identity != identity)))
-			fresh.flags &= ~MESH_FLOW_SERVICE;
-		reason = mesh_judge(source, &fresh, identity);
-	}
-	if (reason) {
-		mesh_flow_delete(key, flow);
-		return reason;
-	}
+	if (reason)
+		goto end;
+	/* A SYN of the overlay says anew how it came. */
+	reason = MESH_FLOW_JUDGE;
+	if (!(flow->flags & MESH_FLOW_REPLY) && mesh_origin(source) == MESH_ORIGIN_OVERLAY &&
+	    mesh_packet_opens(packet) &&
+	    (!source->through_service ||
+	     (!(MESH_IS_NATIVE && source->native) && source->service_identity != whose.ns)))
+		reason = MESH_FLOW_JUDGE_DIRECT;
 	/* The place of the same address has changed: its node, or its veth. */
 	if (flow->target == MESH_TARGET_DIRECT &&
 	    (fresh.target == MESH_TARGET_TUNNEL || fresh.target == MESH_TARGET_NODE)) {
@@ -459,16 +525,53 @@ __noinline int mesh_flow_review(const struct mesh_packet *packet, const struct m
 	if (MESH_IS_NATIVE && fresh.target == MESH_TARGET_NODE)
 		flow->next_hop = fresh.next_hop;
 #endif
-	reason = mesh_native_judge(flow, identity);
-	if (reason) {
-		mesh_flow_delete(key, flow);
-		return reason;
+	if (mesh_native_judge(flow, &whose)) {
+		reason = MESH_REASON_UNKNOWN_IDENTITY;
+		goto end;
 	}
+	mesh_flow_of(source, flow);
 	flow->generation = generation;
-	return 0;
+	return reason;
 again:
+	reason = MESH_FLOW_ANEW;
+end:
 	mesh_flow_delete(key, flow);
-	return MESH_FLOW_ANEW;
+	return reason;
+}
+
+/*
+ * Judges the flow that `packet` met as if it began now. Answers do so too: what goes one way only
+ * is ended by them. Returns 0, or a reason after deleting it.
+ */
+__noinline int mesh_flow_judge(const struct mesh_packet *packet, const struct mesh_source *source,
+			       int how)
+{
+	const struct mesh_flow_value *asked;
+	struct mesh_flow_value *flow;
+	int reason;
+
+	if (!packet || !source)
+		return MESH_REASON_KERNEL;
+	MESH_SCRATCH(scratch, MESH_REASON_KERNEL);
+	MESH_KEY_OF(key, &packet->key, scratch);
+	flow = bpf_map_lookup_elem(&mesh_flow, key);
+	if (!flow)
+		return 0;
+	MESH_NOTE(JUDGED, !!(flow->flags & MESH_FLOW_REPLY), 0, 0);
+	if (flow->flags & MESH_FLOW_REPLY) {
+		asked = mesh_flow_partner(flow, key->proto);
+		if (!asked)
+			return 0;
+		mesh_describe_answered(scratch, source, key, flow, asked);
+	} else {
+		mesh_describe(scratch, source, key, flow);
+		if (how == MESH_FLOW_JUDGE_DIRECT)
+			scratch->judged.facts &= ~MESH_JUDGED_SERVICE;
+	}
+	reason = mesh_judge_flow();
+	if (reason)
+		mesh_flow_delete(key, flow);
+	return reason;
 }
 
 /*
@@ -498,6 +601,8 @@ __noinline int mesh_flow_open(struct __sk_buff *skb, const struct mesh_packet *p
 	if (met) {
 		how = mesh_flow_review(packet, source);
 		MESH_NOTE(REVIEW, how < 0 ? -how : 0, how > 0 ? how : 0, 0);
+		if (how == MESH_FLOW_JUDGE || how == MESH_FLOW_JUDGE_DIRECT)
+			return mesh_flow_judge(packet, source, how);
 		if (how != MESH_FLOW_ANEW && how != MESH_FLOW_IN_PLACE)
 			return how;
 	}

@@ -27,6 +27,12 @@ struct mesh_source {
 	__u32 service_identity; /* of that Service's namespace: told by the inner source MAC */
 };
 
+/* Whose the address is that packets go to, where it is a pod's; else 0. */
+struct mesh_receiver {
+	__u32 identity;
+	__u32 ns; /* of its namespace */
+};
+
 /* Known when the program is compiled, but for native routing at the uplink. */
 static __always_inline enum mesh_origin mesh_origin(const struct mesh_source *source)
 {
@@ -126,25 +132,27 @@ static __always_inline void mesh_target_host(struct mesh_flow_value *flow)
 }
 
 /*
- * Writes where packets to `flow->daddr` go; `receiver`: the row of that pod of this node, or NULL.
+ * Writes where packets to `flow->daddr` go; `whose` they are, and `receiver`: the row of
+ * that pod of this node, or NULL.
  * Returns 0 or a reason; TO_STACK: to none of the cluster's addresses, mesh_resolve_outside() knows
  * more.
  */
 static __always_inline int mesh_resolve(const struct mesh_source *source,
-					struct mesh_flow_value *flow, __u32 *identity,
+					struct mesh_flow_value *flow, struct mesh_receiver *whose,
 					const struct mesh_endpoint_value **receiver)
 {
 	struct mesh_endpoint_value *endpoint = mesh_endpoint_lookup(&flow->daddr);
 	MESH_ADDR_OF(daddr, &flow->daddr);
 
 	*receiver = endpoint;
-	*identity = 0;
+	whose->identity = whose->ns = 0;
 	if (endpoint) {
 		flow->target = MESH_TARGET_POD;
 		flow->out_ifindex = endpoint->ifindex;
 		__builtin_memcpy(flow->destination_mac, endpoint->pod_mac, 6);
 		__builtin_memcpy(flow->source_mac, endpoint->host_mac, 6);
-		*identity = endpoint->identity;
+		whose->identity = endpoint->identity;
+		whose->ns = endpoint->ns ? endpoint->ns : endpoint->identity;
 		return 0;
 	}
 	if (mesh_is_own(daddr, gateway) || mesh_is_own(daddr, node_ip)) {
@@ -159,7 +167,7 @@ static __always_inline int mesh_resolve(const struct mesh_source *source,
 		return MESH_REASON_NO_ENDPOINT;
 	if (mesh_in_own(daddr, cluster)) {
 		if (MESH_IS_NATIVE) {
-			*identity = mesh_identity_lookup(daddr);
+			mesh_native_receiver(daddr, whose);
 			return mesh_native_target(daddr, flow);
 		}
 		flow->target = MESH_TARGET_TUNNEL;

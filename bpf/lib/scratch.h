@@ -6,6 +6,7 @@
 #pragma once
 
 #include "lib/family.h"
+#include "lib/policy.h"
 
 struct mesh_dial {
 	mesh_addr client, vip;
@@ -44,6 +45,7 @@ struct mesh_scratch_value {
 	/* ICMP errors of this CPU in this second. */
 	__u32 icmp_second, icmp_errors;
 	struct bpf_fib_lookup fib;
+	struct mesh_judged judged;
 #ifdef MESH_IPV6
 	struct mesh_dial dial;
 	struct mesh_selection selection;
@@ -68,21 +70,21 @@ static __always_inline struct mesh_scratch_value *mesh_scratch_get(void)
 	return bpf_map_lookup_elem(&mesh_scratch, &zero);
 }
 
+#define MESH_SCRATCH(name, otherwise)                                                              \
+	struct mesh_scratch_value *name = mesh_scratch_get();                                      \
+	if (!name)                                                                                 \
+	return otherwise
+
 /*
  * MESH_KEY_OF declares `name`, which points at the key at `from`, or at a copy of it. MESH_ROOM
  * declares `name`, which points at room for a `type`: on the stack, or that of `scratch`.
  */
 #ifdef MESH_IPV6
-#define MESH_SCRATCH(name, otherwise)                                                              \
-	struct mesh_scratch_value *name = mesh_scratch_get();                                      \
-	if (!name)                                                                                 \
-	return otherwise
 #define MESH_KEY_OF(name, from, scratch)                                                           \
 	struct mesh_flow_key *name = &(scratch)->key;                                              \
 	*name = *(from)
 #define MESH_ROOM(type, name, scratch) type *name = &(scratch)->name
 #else
-#define MESH_SCRATCH(name, otherwise)
 #define MESH_KEY_OF(name, from, scratch)                                                           \
 	const struct mesh_flow_key name##_copy = *(from), *name = &name##_copy
 #define MESH_ROOM(type, name, scratch) type name##_room, *name = &name##_room

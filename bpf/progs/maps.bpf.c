@@ -16,6 +16,7 @@
 #include "lib/metrics.h"
 #include "lib/outside.h"
 #include "lib/owner.h"
+#include "lib/policy.h"
 #include "lib/service.h"
 #include "lib/source_range.h"
 #include "lib/state.h"

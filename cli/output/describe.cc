@@ -472,6 +472,9 @@ std::string Describe(const v1::Resource& object, const Related& related, absl::T
     case v1::Resource::kEvent:
       DescribeEvent(object.event(), &text);
       break;
+    case v1::Resource::kNetworkPolicy:
+      DescribeNetworkPolicy(object.network_policy(), related, now, &text);
+      break;
     case v1::Resource::KIND_NOT_SET:
       break;
   }

@@ -68,6 +68,8 @@ void DescribeEvents(const std::vector<v1::Event>& events, absl::Time now, Text* 
 
 void DescribeService(const v1::Service& service, const Related& related, absl::Time now,
                      Text* text);
+void DescribeNetworkPolicy(const v1::NetworkPolicy& policy, const Related& related, absl::Time now,
+                           Text* text);
 void DescribeSlice(const v1::EndpointSlice& slice, const Related& related, absl::Time now,
                    Text* text);
 

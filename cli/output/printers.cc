@@ -76,6 +76,8 @@ Columns HeadersOf(v1::Kind kind) {
       return {{"NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"}, {"SELECTOR"}};
     case v1::KIND_ENDPOINT_SLICE:
       return {{"NAME", "ADDRESSTYPE", "PORTS", "ENDPOINTS", "AGE"}, {}};
+    case v1::KIND_NETWORK_POLICY:
+      return {{"NAME", "POD-SELECTOR", "AGE"}, {}};
     default:
       return {{"NAME", "AGE"}, {}};
   }
@@ -194,6 +196,11 @@ Row RowOf(const v1::Resource& object, bool wide, absl::Time now) {
       return ServiceRow(object.service(), wide, now);
     case v1::Resource::kEndpointSlice:
       return SliceRow(object.endpoint_slice(), now);
+    case v1::Resource::kNetworkPolicy: {
+      const v1::NetworkPolicy& policy = object.network_policy();
+      return {policy.metadata().name(), SelectorText(policy.spec().pod_selector()),
+              Age(policy.metadata(), now)};
+    }
     default:
       return {};
   }

@@ -19,6 +19,8 @@ class Step {
     DeleteAll(state_.services);
     DeletePods();
     DeleteAll(state_.endpoint_slices);
+    // The last: nothing is open while pods are there.
+    if (remaining_ == 0) DeleteAll(state_.network_policies);
     if (remaining_ == 0) DeleteAll(state_.events);
     if (remaining_ == 0) {
       LetGo();

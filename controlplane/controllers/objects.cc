@@ -63,6 +63,11 @@ v1::Resource Wrap(const v1::EndpointSlice& object) {
   *out.mutable_endpoint_slice() = object;
   return out;
 }
+v1::Resource Wrap(const v1::NetworkPolicy& object) {
+  v1::Resource out;
+  *out.mutable_network_policy() = object;
+  return out;
+}
 v1::Resource Wrap(const v1::Event& object) {
   v1::Resource out;
   *out.mutable_event() = object;

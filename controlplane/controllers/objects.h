@@ -59,6 +59,7 @@ v1::Resource Wrap(const v1::Deployment& object);
 v1::Resource Wrap(const v1::Service& object);
 v1::Resource Wrap(const v1::EndpointSlice& object);
 v1::Resource Wrap(const v1::Event& object);
+v1::Resource Wrap(const v1::NetworkPolicy& object);
 
 inline ObjectKey KeyOfMeta(const v1::ObjectMeta& meta) { return {meta.namespace_(), meta.name()}; }
 inline bool IsTerminating(const v1::ObjectMeta& meta) { return meta.has_deletion_timestamp(); }

@@ -110,34 +110,19 @@ v1::Resource Registered(const ClusterState& state, const DualRange& pods,
   return out;
 }
 
+PolicyView::Options PolicyOptions(const ClusterRanges& ranges, absl::Time now) {
+  PolicyView::Options out;
+  out.pod_ranges.push_back(ranges.pods.v4);
+  if (ranges.pods.v6) out.pod_ranges.push_back(*ranges.pods.v6);
+  // Of this run of meshd.
+  out.epoch = static_cast<uint64_t>(absl::ToUnixNanos(now)) | 1;
+  return out;
+}
+
 std::vector<std::string> AddressesOf(const v1::PodStatus& status) {
   std::vector<std::string> out = {status.pod_ip()};
   for (const v1::PodIP& ip : status.pod_ips()) {
     if (ip.ip() != status.pod_ip()) out.push_back(ip.ip());
-  }
-  return out;
-}
-
-// What the agent says of a pod, with what the control plane knows better kept.
-v1::PodStatus Reported(const v1::PodStatus& current, const v1::PodStatus& report) {
-  v1::PodStatus out = report;
-  out.set_identity(current.identity());
-  out.set_pod_ip(current.pod_ip());
-  *out.mutable_pod_ips() = current.pod_ips();
-  if (out.host_ip().empty()) out.set_host_ip(current.host_ip());
-  if (!out.has_start_time() && current.has_start_time()) {
-    *out.mutable_start_time() = current.start_time();
-  }
-  for (const v1::Condition& condition : current.conditions()) {
-    if (condition.type() == "PodScheduled") {
-      *FindOrAdd(out.mutable_conditions(), "PodScheduled") = condition;
-    }
-    // An agent that has just started does not know since when.
-    for (v1::Condition& told : *out.mutable_conditions()) {
-      if (told.type() != condition.type() || told.status() != condition.status()) continue;
-      if (!condition.has_last_transition_time()) continue;
-      *told.mutable_last_transition_time() = condition.last_transition_time();
-    }
   }
   return out;
 }
@@ -150,18 +135,29 @@ NodeSessions::NodeSessions(EventLoop& loop, WatchCache& cache, Writer& writer, O
       writer_(writer),
       options_(std::move(options)),
       ranges_(ParsedRanges(options_)),
-      view_(options_.routing == v1::Welcome::NATIVE) {
+      view_(options_.routing == v1::Welcome::NATIVE),
+      policies_(PolicyOptions(ranges_, loop.Now())) {
   const ClusterState& state = cache_.state();
+  policies_.Reset(state, loop_.Now());
+  view_.WantIdentities(options_.routing == v1::Welcome::NATIVE || policies_.asks_about_receivers(),
+                       state);
   view_.Reset(state);
+  v1::NodeUpdate known;
+  policies_.Full(&known);
+  for (const v1::IdentityState& row : known.identities()) known_identities_.insert(row.identity());
   for (const auto& [key, pod] : state.pods) {
-    if (!pod->spec().node_name().empty()) pods_[pod->spec().node_name()][key] = pod;
+    if (pod->spec().node_name().empty()) continue;
+    pods_[pod->spec().node_name()][key] = pod;
+    told_[pod->metadata().uid()] = pod->status().identity();
   }
+  ScheduleLook();
   flushed_ = state.revision;
   subscription_ = cache_.Subscribe([this](const ChangeBatch& batch) { OnChanges(batch); });
 }
 
 NodeSessions::~NodeSessions() {
   *alive_ = false;
+  loop_.Cancel(look_timer_);
   for (auto& [uid, held] : held_) loop_.Cancel(held.timer);
   for (auto& [id, session] : sessions_) loop_.Cancel(session.status_timer);
 }
@@ -215,7 +211,8 @@ void NodeSessions::OnClosed(Id id) {
   if (node != by_node_.end() && node->second == id) by_node_.erase(node);
   if (!it->second.node.empty()) spdlog::info("node {}: stream closed", it->second.node);
   sessions_.erase(it);
-  if (!held_.empty()) PostFlush();  // nobody waits for its acknowledgement any more
+  if (!held_.empty() || IsIntroducing())
+    PostFlush();  // nobody waits for its acknowledgement any more
 }
 
 void NodeSessions::CloseAll(const absl::Status& status) {
@@ -264,6 +261,7 @@ void NodeSessions::GoLive(Session& session, const v1::Node& node) {
   session.welcome = session.welcomed;
   session.pods = PodPart(session.node);
   session.pending = view_.Full(session.node);
+  policies_.Full(&*session.pending);
   *session.pending->mutable_pods() = session.pods.pods();
   session.live = true;
   session.status_written = loop_.Now();
@@ -319,7 +317,7 @@ void NodeSessions::OnAck(Session& session, const v1::Ack& ack) {
   if (ack.revision() <= session.acked) return;
   session.acked = ack.revision();
   ScheduleStatus(session, options_.ack_rest);
-  if (!held_.empty()) PostFlush();
+  if (!held_.empty() || IsIntroducing()) PostFlush();
 }
 
 void NodeSessions::NoteShortfall(Session& session, const std::string& error) {
@@ -340,34 +338,6 @@ void NodeSessions::NoteShortfall(Session& session, const std::string& error) {
   note.reason = "DataplaneFailed";
   note.message = error;
   writer_.Note(note);
-}
-
-void NodeSessions::OnReport(const Session& session, const v1::PodReport& report) {
-  writer_.Change(
-      v1::KIND_POD, {report.namespace_(), report.name()},
-      [report, node = session.node](
-          const ClusterState&,
-          const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
-        // Of a pod that is gone, or of another with its name: nothing to say.
-        if (current == nullptr || current->pod().metadata().uid() != report.uid() ||
-            current->pod().spec().node_name() != node) {
-          return Intent{};
-        }
-        const bool going = current->pod().metadata().has_deletion_timestamp();
-        if (report.terminated() && going && current->pod().metadata().finalizers().empty()) {
-          return Intent{.type = Intent::Type::kRemove, .resource = {}, .others = {}};
-        }
-        Intent intent{.type = Intent::Type::kPut, .resource = *current, .others = {}};
-        *intent.resource.mutable_pod()->mutable_status() =
-            Reported(current->pod().status(), report.status());
-        return intent;
-      },
-      [name = report.name()](const absl::StatusOr<Written>& written) {
-        if (!written.ok()) {
-          spdlog::warn("pod {}: report not written: {}", name,
-                       std::string(written.status().message()));
-        }
-      });
 }
 
 void NodeSessions::OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartbeat) {
@@ -480,10 +450,11 @@ void NodeSessions::WriteStatus(Id id) {
 void NodeSessions::OnChanges(const ChangeBatch& batch) {
   for (const Change& change : batch.changes) {
     view_.Note(change);
+    policies_.Note(change);
     NotePod(change);
     NoteNode(change);
   }
-  if (view_.dirty() || !dirty_nodes_.empty()) PostFlush();
+  if (view_.dirty() || policies_.dirty() || !dirty_nodes_.empty()) PostFlush();
 }
 
 void NodeSessions::NotePod(const Change& change) {
@@ -503,6 +474,10 @@ void NodeSessions::NotePod(const Change& change) {
     if (auto held = held_.find(before.metadata().uid()); held != held_.end() && !same) {
       loop_.Cancel(held->second.timer);
       held_.erase(held);
+    }
+    if (!same) {
+      told_.erase(before.metadata().uid());
+      waiting_.erase(before.metadata().uid());
     }
   }
   if (change.after == nullptr || change.after->pod().spec().node_name().empty()) return;
@@ -536,7 +511,13 @@ void NodeSessions::PostFlush() {
 void NodeSessions::Flush() {
   const ClusterState& state = cache_.state();
   flushed_ = state.revision;
-  const v1::NodeUpdate shared = view_.Refresh(state);
+  v1::NodeUpdate policies;
+  policies_.Refresh(state, loop_.Now(), &policies);
+  view_.WantIdentities(options_.routing == v1::Welcome::NATIVE || policies_.asks_about_receivers(),
+                       state);
+  v1::NodeUpdate shared = view_.Refresh(state);
+  shared.MergeFrom(policies);  // of other lists
+  Introduce(shared);
   for (auto& [id, session] : sessions_) {
     if (!session.live || IsEmpty(shared)) continue;
     v1::NodeUpdate own = shared;
@@ -545,6 +526,7 @@ void NodeSessions::Flush() {
     session.pending = session.pending ? Merge(*session.pending, own) : std::move(own);
   }
   ReleaseHeld();
+  ReleaseIntroduced();
   for (const std::string& node : std::exchange(dirty_nodes_, {})) {
     auto it = by_node_.find(node);
     if (it == by_node_.end() || !sessions_[it->second].live) continue;
@@ -556,6 +538,9 @@ void NodeSessions::Flush() {
     session.pending = session.pending ? Merge(*session.pending, increment) : std::move(increment);
   }
   for (auto& [id, session] : sessions_) SendNext(session);
+  // What has been sent and acknowledged in one turn, as nobody had anything to change.
+  if (IsIntroducing() && AllAcked(flushed_)) PostFlush();
+  ScheduleLook();
 }
 
 // Lets the nodes know of the stops that nothing speaks against any more.
@@ -595,7 +580,7 @@ bool NodeSessions::AllAcked(Revision revision) const {
   return true;
 }
 
-v1::NodeUpdate NodeSessions::PodPart(const std::string& node) const {
+v1::NodeUpdate NodeSessions::PodPart(const std::string& node) {
   v1::NodeUpdate out;
   out.set_full(true);
   auto pods = pods_.find(node);
@@ -603,8 +588,18 @@ v1::NodeUpdate NodeSessions::PodPart(const std::string& node) const {
   for (const auto& [key, pod] : pods->second) {
     // `spec.nodeName` of a manifest: not the node's before the scheduler has found that it fits.
     if (pod->status().pod_ip().empty()) continue;
+    const std::string& uid = pod->metadata().uid();
+    const uint32_t identity = IdentityToTell(*pod);
+    if (identity == pod->status().identity()) {
+      waiting_.erase(uid);
+    } else {
+      waiting_[uid] = node;
+      if (!told_.contains(uid)) continue;
+    }
+    told_[uid] = identity;
     v1::Pod* added = out.add_pods();
     *added = PodForNode(*pod);
+    added->mutable_status()->set_identity(identity);
     if (!held_.contains(pod->metadata().uid())) continue;
     added->mutable_metadata()->clear_deletion_timestamp();
     added->mutable_metadata()->clear_deletion_grace_period_seconds();

@@ -6,6 +6,10 @@
 // sends new flows to it any more (at most Options::stop_hold later): that is how rollouts and
 // scale-downs lose no request.
 //
+// A pod that is to run is told to its node only after every connected node has acknowledged its
+// identity (at most Options::identity_hold later), and so is another identity of a pod that runs:
+// nothing is ever judged by one that is not known.
+//
 // Thread: loop only.
 #pragma once
 
@@ -19,6 +23,7 @@
 
 #include "common/cluster_ranges.h"
 #include "common/event_loop.h"
+#include "controlplane/policy/policy_view.h"
 #include "controlplane/snapshot/cluster_view.h"
 #include "controlplane/snapshot/node_snapshot.h"
 #include "controlplane/state/watch_cache.h"
@@ -60,6 +65,9 @@ class NodeSessions {
     absl::Duration ack_rest = absl::Seconds(1);
     // A node that does not acknowledge holds up the stop of a pod no longer than this.
     absl::Duration stop_hold = absl::Seconds(2);
+    // And the start of a pod no longer than this: until the node knows it, the pod is to it one
+    // that no policy allows.
+    absl::Duration identity_hold = absl::Seconds(2);
   };
   using Id = uint64_t;
 
@@ -123,6 +131,7 @@ class NodeSessions {
   void OnAck(Session& session, const v1::Ack& ack);
   void NoteShortfall(Session& session, const std::string& error);
   void OnReport(const Session& session, const v1::PodReport& report);
+  void WriteReport(const std::string& node, const v1::PodReport& report);
   void OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartbeat);
   void OnEvent(const Session& session, const v1::NodeEvent& event);
   // Whether it is news of the Service: what one node has told, all the others tell as well.
@@ -139,6 +148,11 @@ class NodeSessions {
     Revision quiet_since = 0;  // no Service sends it new flows since this; 0: some still do
     TimerId timer = 0;
   };
+  // What nodes have been told and not all of them have acknowledged.
+  struct Introduced {
+    Revision revision = 0;
+    absl::Time until;
+  };
   using NodePods = std::map<ObjectKey, std::shared_ptr<const v1::Pod>>;
 
   void OnChanges(const ChangeBatch& batch);
@@ -146,8 +160,16 @@ class NodeSessions {
   void PostFlush();
   void Flush();
   void ReleaseHeld();
+  // Remembers what `shared` tells of identities and pods for the first time.
+  void Introduce(const v1::NodeUpdate& shared);
+  // Forgets what all nodes know by now; their pods are told.
+  void ReleaseIntroduced();
+  // The identity of the pod that its node may hear of; 0: none yet.
+  uint32_t IdentityToTell(const v1::Pod& pod) const;
+  bool IsIntroducing() const { return !new_identities_.empty() || !new_addresses_.empty(); }
+  void ScheduleLook();
   bool AllAcked(Revision revision) const;
-  v1::NodeUpdate PodPart(const std::string& node) const;
+  v1::NodeUpdate PodPart(const std::string& node);
   void SendNext(Session& session);
 
   EventLoop& loop_;
@@ -160,6 +182,16 @@ class NodeSessions {
   std::map<std::string, Id> by_node_;
   // What all live sessions have been given, or have in `pending`.
   ClusterView view_;
+  PolicyView policies_;
+  std::set<uint32_t> known_identities_;
+  std::map<uint32_t, Introduced> new_identities_;
+  std::map<std::string, Introduced> new_addresses_;  // of pods
+  std::map<std::string, std::string> waiting_;       // uids of pods, with their nodes
+  std::map<std::string, uint32_t> told_;             // identities of pods, by uid
+  TimerId look_timer_ = 0;
+  // Reports of pods, by uid, one on its way at a time: each is compared with what is stored, which
+  // the one before may be about to change. With the newest that waits, and its node.
+  std::map<std::string, std::optional<std::pair<std::string, v1::PodReport>>> reports_;
   Revision flushed_ = 0;  // what view_ and all Session::pods reflect
   bool flush_posted_ = false;
   std::map<std::string, NodePods> pods_;

@@ -9,6 +9,7 @@
 #include "controlplane/controllers/deployment_controller.h"
 #include "controlplane/controllers/endpoints_controller.h"
 #include "controlplane/controllers/garbage_controllers.h"
+#include "controlplane/controllers/identity_controller.h"
 #include "controlplane/controllers/load_balancer_controller.h"
 #include "controlplane/controllers/namespace_controller.h"
 #include "controlplane/controllers/objects.h"
@@ -30,6 +31,7 @@ class Loops : public Runtime {
     controllers_.push_back(std::make_unique<AnnounceController>());
     controllers_.push_back(std::make_unique<NodeLifeController>(options.node_life));
     controllers_.push_back(std::make_unique<NamespaceController>());
+    controllers_.push_back(std::make_unique<IdentityController>());
     controllers_.push_back(std::make_unique<GarbageController>());
     controllers_.push_back(std::make_unique<PodGarbageController>());
     Random random(options.seed);

@@ -177,8 +177,15 @@ bool Equal(const v1::PodIdentity& a, const v1::PodIdentity& b) {
 
 }  // namespace
 
+void ClusterView::WantIdentities(bool wanted, const ClusterState& state) {
+  if (std::exchange(identities_wanted_, wanted) == wanted) return;
+  for (const auto& [key, pod] : state.pods) pods_dirty_.insert(key);
+  for (const auto& [key, row] : pods_) pods_dirty_.insert(key);
+}
+
 std::optional<ClusterView::PodRow> ClusterView::RowOf(const ClusterState& state,
-                                                      const ObjectKey& key) {
+                                                      const ObjectKey& key) const {
+  if (!identities_wanted_) return std::nullopt;
   auto pod = state.pods.find(key);
   if (pod == state.pods.end()) return std::nullopt;
   std::optional<v1::PodIdentity> identity = IdentityOf(*pod->second);

@@ -21,8 +21,10 @@ namespace mesh::controlplane {
 class ClusterView {
  public:
   // `identities`: with those of pods, for nodes that do not learn them from packets (native
-  // routing).
+  // routing), or that must know whom their pods send to.
   explicit ClusterView(bool identities = false) : identities_wanted_(identities) {}
+  // From the next Refresh on.
+  void WantIdentities(bool wanted, const ClusterState& state);
 
   // Everything anew; the increment is not of interest.
   void Reset(const ClusterState& state);
@@ -56,7 +58,7 @@ class ClusterView {
     std::string node;
     v1::PodIdentity identity;
   };
-  static std::optional<PodRow> RowOf(const ClusterState& state, const ObjectKey& key);
+  std::optional<PodRow> RowOf(const ClusterState& state, const ObjectKey& key) const;
   void RemovePod(const ClusterState& state, const ObjectKey& key, v1::NodeUpdate* out);
   void AddPod(const ClusterState& state, const ObjectKey& key, v1::NodeUpdate* out);
   void CountActive(const v1::ServiceState& service, int by);
@@ -70,7 +72,7 @@ class ClusterView {
   std::set<std::string> nodes_dirty_;
   bool namespaces_dirty_ = false;
   // Identities of pods that have a node and an address.
-  const bool identities_wanted_;
+  bool identities_wanted_;
   std::map<ObjectKey, PodRow> pods_;
   std::set<ObjectKey> pods_dirty_;
   // Addresses that the last increment speaks of, by their node.

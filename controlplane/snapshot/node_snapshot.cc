@@ -71,6 +71,19 @@ std::map<uint32_t, const v1::NamespaceState*> ByKey(
   return out;
 }
 
+std::map<uint32_t, const v1::IdentityState*> ByKey(
+    const RepeatedPtrField<v1::IdentityState>& identities) {
+  std::map<uint32_t, const v1::IdentityState*> out;
+  for (const auto& row : identities) out[row.identity()] = &row;
+  return out;
+}
+std::map<uint32_t, const v1::PolicySetState*> ByKey(
+    const RepeatedPtrField<v1::PolicySetState>& sets) {
+  std::map<uint32_t, const v1::PolicySetState*> out;
+  for (const auto& set : sets) out[set.number()] = &set;
+  return out;
+}
+
 void Append(const std::string& key, RepeatedPtrField<std::string>* list) { *list->Add() = key; }
 void Append(uint32_t key, RepeatedField<uint32_t>* list) { list->Add(key); }
 
@@ -432,6 +445,7 @@ v1::Pod PodForNode(const v1::Pod& pod) {
   out.mutable_metadata()->clear_resource_version();
   out.mutable_metadata()->clear_last_applied();
   out.mutable_metadata()->clear_generation();
+  out.mutable_status()->clear_identity_blocks();
   return out;
 }
 
@@ -463,6 +477,10 @@ v1::NodeUpdate Diff(const v1::NodeUpdate& previous, const v1::NodeUpdate& next) 
            out.mutable_removed_identities());
   DiffList(previous.pod_identities(), next.pod_identities(), out.mutable_pod_identities(),
            out.mutable_removed_pod_ips());
+  DiffList(previous.identities(), next.identities(), out.mutable_identities(),
+           out.mutable_removed_pod_identities());
+  DiffList(previous.policy_sets(), next.policy_sets(), out.mutable_policy_sets(),
+           out.mutable_removed_policy_sets());
   return out;
 }
 
@@ -483,6 +501,13 @@ v1::NodeUpdate Merge(const v1::NodeUpdate& first, const v1::NodeUpdate& second) 
             out.mutable_removed_identities());
   MergeList(full, first.pod_identities(), first.removed_pod_ips(), second.pod_identities(),
             second.removed_pod_ips(), out.mutable_pod_identities(), out.mutable_removed_pod_ips());
+  MergeList(full, first.identities(), first.removed_pod_identities(), second.identities(),
+            second.removed_pod_identities(), out.mutable_identities(),
+            out.mutable_removed_pod_identities());
+  MergeList(full, first.policy_sets(), first.removed_policy_sets(), second.policy_sets(),
+            second.removed_policy_sets(), out.mutable_policy_sets(),
+            out.mutable_removed_policy_sets());
+  out.set_policy_epoch(first.policy_epoch());
   return out;
 }
 
@@ -500,7 +525,9 @@ bool IsEmpty(const v1::NodeUpdate& update) {
          update.services().empty() && update.removed_services().empty() && update.nodes().empty() &&
          update.removed_nodes().empty() && update.namespaces().empty() &&
          update.removed_identities().empty() && update.pod_identities().empty() &&
-         update.removed_pod_ips().empty();
+         update.removed_pod_ips().empty() && update.identities().empty() &&
+         update.removed_pod_identities().empty() && update.policy_sets().empty() &&
+         update.removed_policy_sets().empty();
 }
 
 }  // namespace mesh::controlplane

@@ -67,6 +67,7 @@ absl::Status Admission::Admit(const ClusterState& state, uint64_t holder,
                            next->mutable_service());
   }
   if (next->has_endpoint_slice()) return AdmitEndpointSlice(next->endpoint_slice());
+  if (next->has_pod()) return AdmitPod(state, holder, before, next->mutable_pod());
   if (next->has_node()) return AdmitNode(state, holder, before == nullptr, next->mutable_node());
   if (next->has_namespace_() && before == nullptr) {
     return AdmitNamespace(state, holder, next->mutable_namespace_());
@@ -78,6 +79,12 @@ void Admission::Release(uint64_t holder) {
   services_.Release(holder);
   held_identities_.erase(holder);
   held_cidrs_.erase(holder);
+  const auto text = held_texts_.find(holder);
+  if (text == held_texts_.end()) return;
+  const auto held = held_pods_.find(text->second);
+  held->second.holders.erase(holder);
+  if (held->second.holders.empty()) held_pods_.erase(held);
+  held_texts_.erase(text);
 }
 
 // A slice written by hand may name whatever can be reached: pods, nodes, a database elsewhere. What
@@ -111,28 +118,76 @@ std::string Admission::WhyNotEndpoint(const IpAddress& address) const {
   return fmt::format("is kept for a node of the pod range {}", pods->ToString());
 }
 
-absl::Status Admission::AdmitNamespace(const ClusterState& state, uint64_t holder,
-                                       v1::Namespace* ns) {
+uint32_t Admission::TakeIdentity(const ClusterState& state) {
   std::set<uint32_t> taken;
   for (const auto& [other, object] : state.namespaces) taken.insert(object->status().identity());
-  for (const auto& [other, identity] : held_identities_) {
-    if (other != holder) taken.insert(identity);
-  }
-  // A pod may outlive its namespace object for a moment; its traffic must not become another's.
-  for (const auto& [other, pod] : state.pods) taken.insert(pod->status().identity());
+  for (const auto& [holder, identity] : held_identities_) taken.insert(identity);
+  for (const auto& [text, held] : held_pods_) taken.insert(held.number);
+  const std::map<uint32_t, int>& used = state.index().identity_numbers;
+  // What is given back rests as long as there are others: nodes may still know it.
   if (!taken.empty()) next_identity_ = std::max(next_identity_, *taken.rbegin() + 1);
+  if (!used.empty()) next_identity_ = std::max(next_identity_, used.rbegin()->first + 1);
   for (uint32_t tried = kIdentityMin; tried <= kIdentityMax; ++tried) {
     if (next_identity_ > kIdentityMax) next_identity_ = kIdentityMin;
     const uint32_t identity = next_identity_++;
-    if (taken.contains(identity)) continue;
-    ns->mutable_status()->set_identity(identity);
-    ns->mutable_status()->set_phase("Active");
-    held_identities_[holder] = identity;
+    // A pod may outlive its namespace object for a moment; its traffic must not become another's.
+    if (!taken.contains(identity) && !used.contains(identity)) return identity;
+  }
+  return 0;
+}
+
+absl::Status Admission::AdmitNamespace(const ClusterState& state, uint64_t holder,
+                                       v1::Namespace* ns) {
+  held_identities_.erase(holder);
+  const uint32_t identity = TakeIdentity(state);
+  if (identity == 0) {
+    return absl::ResourceExhaustedError(
+        fmt::format("namespace \"{}\": all {} identities are in use", ns->metadata().name(),
+                    kIdentityMax - kIdentityMin + 1));
+  }
+  ns->mutable_status()->set_identity(identity);
+  ns->mutable_status()->set_phase("Active");
+  held_identities_[holder] = identity;
+  return absl::OkStatus();
+}
+
+absl::Status Admission::AdmitPod(const ClusterState& state, uint64_t holder,
+                                 const v1::Resource* before, v1::Pod* pod) {
+  if (pod->spec().node_name().empty() || pod->status().pod_ip().empty()) return absl::OkStatus();
+  const std::vector<std::string> blocks = BlocksAround(*pod, state.index().blocks);
+  pod->mutable_status()->mutable_identity_blocks()->Assign(blocks.begin(), blocks.end());
+  const std::string text = IdentityText(*pod);
+  // Before there were policies a pod had the number of its namespace.
+  const auto ns = state.namespaces.find({"", pod->metadata().namespace_()});
+  const uint32_t of_namespace = ns == state.namespaces.end() ? 0 : ns->second->status().identity();
+  const auto may_be = [&](uint32_t identity) { return identity != 0 && identity != of_namespace; };
+  v1::PodStatus* status = pod->mutable_status();
+  if (before != nullptr && may_be(before->pod().status().identity()) &&
+      IdentityText(before->pod()) == text) {
+    status->set_identity(before->pod().status().identity());
     return absl::OkStatus();
   }
-  return absl::ResourceExhaustedError(fmt::format("namespace \"{}\": all {} identities are in use",
-                                                  ns->metadata().name(),
-                                                  kIdentityMax - kIdentityMin + 1));
+  if (const auto known = state.index().identities.find(text);
+      known != state.index().identities.end()) {
+    for (const auto& [identity, pods] : known->second) {
+      if (!may_be(identity)) continue;
+      status->set_identity(identity);
+      return absl::OkStatus();
+    }
+  }
+  Release(holder);  // of a try before this one
+  const auto held = held_pods_.find(text);
+  const uint32_t identity = held == held_pods_.end() ? TakeIdentity(state) : held->second.number;
+  if (identity == 0) {
+    return absl::ResourceExhaustedError(fmt::format("pod \"{}\": all {} identities are in use",
+                                                    pod->metadata().name(),
+                                                    kIdentityMax - kIdentityMin + 1));
+  }
+  held_pods_[text].number = identity;
+  held_pods_[text].holders.insert(holder);
+  held_texts_[holder] = text;
+  status->set_identity(identity);
+  return absl::OkStatus();
 }
 
 std::set<std::string> NodeRangesTaken(const ClusterState& state, const std::string& node) {

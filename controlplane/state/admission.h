@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an object must get, or must satisfy against the rest of the cluster, before it is stored:
-// its namespace, a Service's addresses and ports (service_admission.h), a Namespace's identity, a
-// Node's range of pod addresses.
+// its namespace, a Service's addresses and ports (service_admission.h), a Namespace's number, a
+// bound pod's identity, a Node's range of pod addresses.
 //
 // Addresses and identities handed to writes that are still on their way are remembered, so that two
 // writes in flight never get the same one. Thread: loop only.
@@ -21,6 +21,7 @@
 
 namespace mesh::controlplane {
 
+// Of pods, and numbers of namespaces.
 inline constexpr uint32_t kIdentityMin = 256;
 inline constexpr uint32_t kIdentityMax = (1u << 22) - 1;
 
@@ -58,6 +59,10 @@ class Admission {
  private:
   absl::Status AdmitEndpointSlice(const v1::EndpointSlice& slice) const;
   absl::Status AdmitNamespace(const ClusterState& state, uint64_t holder, v1::Namespace* ns);
+  absl::Status AdmitPod(const ClusterState& state, uint64_t holder, const v1::Resource* before,
+                        v1::Pod* pod);
+  // One that nothing has; 0: all are in use.
+  uint32_t TakeIdentity(const ClusterState& state);
   absl::Status AdmitNode(const ClusterState& state, uint64_t holder, bool is_new, v1::Node* node);
   // Of other nodes, also of those on their way.
   std::set<std::string> RangesTaken(const ClusterState& state, uint64_t holder,
@@ -71,6 +76,13 @@ class Admission {
   uint32_t next_identity_ = kIdentityMin;
   // By holder.
   std::map<uint64_t, uint32_t> held_identities_;
+  // Identities of pods on their way, by what they stand for, with their holders.
+  struct HeldIdentity {
+    uint32_t number = 0;
+    std::set<uint64_t> holders;
+  };
+  std::map<std::string, HeldIdentity> held_pods_;
+  std::map<uint64_t, std::string> held_texts_;
   std::map<uint64_t, std::string> held_cidrs_;
 };
 

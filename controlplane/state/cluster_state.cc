@@ -27,6 +27,8 @@ decltype(auto) Visited(R& resource, Visit visit) {
       return visit(resource.endpoint_slice());
     case v1::Resource::kEvent:
       return visit(resource.event());
+    case v1::Resource::kNetworkPolicy:
+      return visit(resource.network_policy());
     case v1::Resource::kNamespace:
       return visit(resource.namespace_());
     case v1::Resource::KIND_NOT_SET:
@@ -93,6 +95,8 @@ void ClusterState::PutObject(const std::shared_ptr<const v1::Resource>& resource
       return PutShared(endpoint_slices, resource, resource->endpoint_slice());
     case v1::Resource::kEvent:
       return PutShared(events, resource, resource->event());
+    case v1::Resource::kNetworkPolicy:
+      return PutShared(network_policies, resource, resource->network_policy());
     case v1::Resource::KIND_NOT_SET:
       break;
   }
@@ -153,6 +157,7 @@ void ClusterState::Index(v1::Kind kind, const ObjectKey& key, bool add) {
   };
   if (kind == v1::KIND_SERVICE) note(services);
   if (kind == v1::KIND_POD) note(pods);
+  if (kind == v1::KIND_NETWORK_POLICY) note(network_policies);
   if (kind == v1::KIND_ENDPOINT_SLICE) note(endpoint_slices);
 }
 
@@ -183,6 +188,9 @@ void ClusterState::Remove(v1::Kind kind, const ObjectKey& key) {
     case v1::KIND_EVENT:
       events.erase(key);
       break;
+    case v1::KIND_NETWORK_POLICY:
+      network_policies.erase(key);
+      break;
     default:
       break;
   }
@@ -207,6 +215,8 @@ std::shared_ptr<const v1::Resource> ClusterState::Find(v1::Kind kind, const Obje
       return Wrapped(endpoint_slices, key, [](R& r) { return r.mutable_endpoint_slice(); });
     case v1::KIND_EVENT:
       return Wrapped(events, key, [](R& r) { return r.mutable_event(); });
+    case v1::KIND_NETWORK_POLICY:
+      return Wrapped(network_policies, key, [](R& r) { return r.mutable_network_policy(); });
     default:
       return nullptr;
   }
@@ -235,6 +245,8 @@ v1::ObjectMeta* MutableMetaOf(v1::Resource* resource) {
       return resource->mutable_endpoint_slice()->mutable_metadata();
     case v1::Resource::kEvent:
       return resource->mutable_event()->mutable_metadata();
+    case v1::Resource::kNetworkPolicy:
+      return resource->mutable_network_policy()->mutable_metadata();
     case v1::Resource::KIND_NOT_SET:
       break;
   }

@@ -31,6 +31,7 @@ struct ClusterState {
   ObjectMap<v1::Service> services;
   ObjectMap<v1::EndpointSlice> endpoint_slices;
   ObjectMap<v1::Event> events;
+  ObjectMap<v1::NetworkPolicy> network_policies;
   // When this meshd last heard each node on its stream; time that it did not listen (stopped, no
   // processor) is not counted. Not stored: a write that waits behind others must not make a node
   // look dead.

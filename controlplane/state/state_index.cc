@@ -32,6 +32,16 @@ void File(std::map<Where, std::set<std::string>>* files, const Where& where,
   if (it->second.empty()) files->erase(it);
 }
 
+// Whether there is one of it left.
+template <typename Key>
+bool Count(std::map<Key, int>* counts, const Key& key, bool add) {
+  int& count = (*counts)[key];
+  count += add ? 1 : -1;
+  if (count > 0) return true;
+  counts->erase(key);
+  return false;
+}
+
 }  // namespace
 
 std::vector<ExternalPort> ExternalPortsOf(const v1::ServiceSpec& spec) {
@@ -82,6 +92,13 @@ void StateIndex::Note(const ObjectKey& key, const v1::Service& service, bool add
 }
 
 void StateIndex::Note(const ObjectKey& key, const v1::Pod& pod, bool add) {
+  if (const uint32_t identity = pod.status().identity(); identity != 0) {
+    const std::string text = IdentityText(pod);
+    std::map<uint32_t, int>& numbers = identities[text];
+    Count(&numbers, identity, add);
+    if (numbers.empty()) identities.erase(text);
+    Count(&identity_numbers, identity, add);
+  }
   for (const auto& [name, value] : pod.metadata().labels()) {
     File(&pods, {key.ns, name, value}, key.name, add);
   }
@@ -91,6 +108,16 @@ void StateIndex::Note(const ObjectKey& key, const v1::Pod& pod, bool add) {
       std::set<ObjectKey>& holders = host_ports[port.host_port()];
       add ? static_cast<void>(holders.insert(key)) : static_cast<void>(holders.erase(key));
       if (holders.empty()) host_ports.erase(port.host_port());
+    }
+  }
+}
+
+void StateIndex::Note(const ObjectKey&, const v1::NetworkPolicy& policy, bool add) {
+  for (const Block& block : BlocksOf(policy)) {
+    if (Count(&policy_blocks, block, add)) {
+      blocks.insert(block);
+    } else {
+      blocks.erase(block);
     }
   }
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "controlplane/policy/pod_traits.h"
 #include "mesh/v1/resource.pb.h"
 
 namespace mesh::controlplane {
@@ -57,6 +58,14 @@ struct StateIndex {
   // ready ones are found by their labels.
   std::map<ObjectKey, std::multiset<std::string>> unready_endpoints;
 
+  // How many pods have an identity, by what it stands for (IdentityText), and all together.
+  std::map<std::string, std::map<uint32_t, int>> identities;
+  std::map<uint32_t, int> identity_numbers;
+  // Address ranges that NetworkPolicies name, and how many of them.
+  std::map<Block, int> policy_blocks;
+  std::set<Block> blocks;  // the same
+
+  void Note(const ObjectKey& key, const v1::NetworkPolicy& policy, bool add);
   void Note(const ObjectKey& key, const v1::Service& service, bool add);
   void Note(const ObjectKey& key, const v1::Pod& pod, bool add);
   void Note(const ObjectKey& key, const v1::EndpointSlice& slice, bool add);

@@ -22,6 +22,7 @@ constexpr std::array kSegments = {
     Segment{v1::KIND_SERVICE, "services", true},
     Segment{v1::KIND_ENDPOINT_SLICE, "endpointslices", true},
     Segment{v1::KIND_EVENT, "events", true},
+    Segment{v1::KIND_NETWORK_POLICY, "networkpolicies", true},
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/ip_address.h"
+#include "dataplane/policy/policy_set.h"
 
 namespace mesh::dataplane {
 
@@ -23,6 +24,10 @@ inline constexpr uint32_t kIdentityHost = 1;   // processes of a node
 inline constexpr uint32_t kIdentityWorld = 2;  // outside the cluster
 // Attachments made by hand (no pod of the control plane): may talk to each other and their node.
 inline constexpr uint32_t kIdentityUnmanaged = 3;
+// The resolver of the pod's own node, as policies see it.
+inline constexpr uint32_t kIdentityDns = 5;
+// Those of pods, and the numbers of namespaces.
+inline constexpr uint32_t kIdentityFirstPod = 256;
 
 using MacAddress = std::array<uint8_t, 6>;
 
@@ -168,6 +173,16 @@ struct NamespacePolicy {
   friend auto operator<=>(const NamespacePolicy&, const NamespacePolicy&) = default;
 };
 
+// What is known of all pods with one identity.
+struct IdentityPolicy {
+  uint32_t ns = 0;  // number of their namespace
+  // Numbers in DesiredState::policy_sets; 0: no policy selects them for that direction.
+  uint32_t ingress = 0, egress = 0;
+  uint32_t ingress6 = 0, egress6 = 0;  // of IPv6 traffic
+  std::vector<uint32_t> selectors;     // that select them, ascending
+  friend auto operator<=>(const IdentityPolicy&, const IdentityPolicy&) = default;
+};
+
 // Everything but endpoints, which follow CNI calls. Maps are ordered: plans are deterministic.
 struct DesiredState {
   int64_t revision = 0;
@@ -180,10 +195,19 @@ struct DesiredState {
   std::optional<std::vector<std::string>> changed_services;
   std::map<std::string, Peer> peers;               // by name
   std::map<uint32_t, NamespacePolicy> namespaces;  // by identity
-  // Identities of the pods of other nodes, both families. Only with native routing.
+  // Identities of the pods of other nodes, both families. With native routing, and where policies
+  // ask whom a pod sends to.
   std::map<IpAddress, uint32_t> pod_identities;
   // As changed_services: those whose row may differ from the last Apply().
   std::optional<std::vector<IpAddress>> changed_pod_identities;
+  // Policies. Numbers of sets and selectors hold within one epoch; 0: nobody has told of policies.
+  uint64_t policy_epoch = 0;
+  std::map<uint32_t, PolicySet> policy_sets;  // by number; what stands under one never changes
+  std::map<uint32_t, IdentityPolicy> identities;
+  // As changed_services.
+  std::optional<std::vector<uint32_t>> changed_identities;
+  // Identities that pods of this node have now, by their IPv4 address.
+  std::map<IpAddress, uint32_t> pods;
   // Instead of NodeConfig::non_masquerade, when set.
   std::optional<std::vector<IpPrefix>> non_masquerade;
 };

@@ -86,13 +86,20 @@ struct PeerEntry {
   friend auto operator<=>(const PeerEntry&, const PeerEntry&) = default;
 };
 
+// Whose an address is; `ns`: the number of its namespace, 0: the same as the identity.
+struct IdentityEntry {
+  uint32_t identity = 0;
+  uint32_t ns = 0;
+  friend auto operator<=>(const IdentityEntry&, const IdentityEntry&) = default;
+};
+
 struct Observed {
   std::map<Frontend, FrontendEntry> frontends;
-  std::map<uint32_t, BackendEntry> backends;  // by backend id
-  std::map<uint32_t, ServiceEntry> services;  // by service id; every part has its rows
-  std::map<IpPrefix, PeerEntry> peers;        // by pod range
-  std::map<uint32_t, Isolation> namespaces;   // by identity; kDefault has no row
-  std::map<IpAddress, uint32_t> identities;   // of pods and gateways of other nodes; native routing
+  std::map<uint32_t, BackendEntry> backends;      // by backend id
+  std::map<uint32_t, ServiceEntry> services;      // by service id; every part has its rows
+  std::map<IpPrefix, PeerEntry> peers;            // by pod range
+  std::map<uint32_t, Isolation> namespaces;       // by identity; kDefault has no row
+  std::map<IpAddress, IdentityEntry> identities;  // of pods and gateways of other nodes
   std::set<std::pair<Outside, IpPrefix>> outside;
   friend bool operator==(const Observed&, const Observed&) = default;
 

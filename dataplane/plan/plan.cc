@@ -12,7 +12,7 @@ struct Performer {
 
   void operator()(const PutNamespace& a) { observed.namespaces[a.identity] = a.isolation; }
   void operator()(const PutPeer& a) { observed.peers[a.pod_cidr] = a.node; }
-  void operator()(const PutIdentity& a) { observed.identities[a.ip] = a.identity; }
+  void operator()(const PutIdentity& a) { observed.identities[a.ip] = a.entry; }
   void operator()(const PutOutside& a) { observed.outside.emplace(a.kind, a.range); }
   void operator()(const PutBackend& a) { observed.PutBackend(a.backend_id, a.entry); }
   void operator()(const PutSourceRange& a) { observed.PutSourceRange(a.service_id, a.range); }

@@ -31,7 +31,7 @@ struct PutPeer {
 };
 struct PutIdentity {
   IpAddress ip;
-  uint32_t identity = 0;
+  IdentityEntry entry;
 };
 struct PutOutside {
   Outside kind = Outside::kNode;

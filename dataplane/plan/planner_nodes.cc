@@ -84,37 +84,41 @@ void Planner::Impl::PlanPeers() {
   PlanOutside(Outside::kNoMasquerade, no_masquerade);
 }
 
-// Without memory of its own: 150,000 rows are there twice as it is, wanted and written.
+// Without memory of its own: 150,000 rows are there twice as it is, wanted and written. Gateways
+// are told apart from pods where packets do not tell (native routing).
 void Planner::Impl::PlanIdentities() {
   const bool native = node_.routing == Routing::kNative;
+  for (const auto& [ip, identity] : desired_->pod_identities) PlanIdentity(ip);
   if (native) {
-    for (const auto& [ip, identity] : desired_->pod_identities) PlanIdentity(ip);
     for (const IpAddress& ip : gateways_) PlanIdentity(ip);
   }
-  for (const auto& [ip, identity] : observed_->identities) {
-    if (native && (gateways_.contains(ip) || desired_->pod_identities.contains(ip))) continue;
+  for (const auto& [ip, entry] : observed_->identities) {
+    if (native && gateways_.contains(ip)) continue;
+    if (desired_->pod_identities.contains(ip)) continue;
     phases_.remove_identities.push_back(RemoveIdentity{ip});
   }
 }
 
 void Planner::Impl::PlanIdentity(const IpAddress& ip) {
-  if (node_.routing != Routing::kNative) return;
   if (FamilyOf(ip) == Family::kV6 && !node_.has_ipv6()) return;
   const auto seen = observed_->identities.find(ip);
   const bool there = seen != observed_->identities.end();
-  uint32_t identity = gateways_.contains(ip) ? kIdentityHost : 0;
+  IdentityEntry entry;
+  if (node_.routing == Routing::kNative && gateways_.contains(ip)) entry.identity = kIdentityHost;
   if (const auto it = desired_->pod_identities.find(ip);
-      identity == 0 && it != desired_->pod_identities.end()) {
-    identity = it->second;
+      entry.identity == 0 && it != desired_->pod_identities.end()) {
+    entry.identity = it->second;
+    const auto known = desired_->identities.find(it->second);
+    if (known != desired_->identities.end()) entry.ns = known->second.ns;
   }
-  if (identity == 0) {
+  if (entry.identity == 0) {
     if (there) phases_.remove_identities.push_back(RemoveIdentity{ip});
     return;
   }
-  if (there && seen->second == identity) return;
+  if (there && seen->second == entry) return;
   // The address has another pod: what was judged of the one before is not said of it.
   if (there) plan_.judge_flows_again = true;
-  plan_.actions.push_back(PutIdentity{ip, identity});
+  plan_.actions.push_back(PutIdentity{ip, entry});
 }
 
 // False when the range is another's.

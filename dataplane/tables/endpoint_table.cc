@@ -29,6 +29,23 @@ std::string Text(const char (&from)[N]) {
   return std::string(from, strnlen(from, N));
 }
 
+void Fill(const EndpointPolicy& policy, const EndpointPolicy::Sets& sets,
+          mesh_endpoint_value* value) {
+  value->identity = policy.identity;
+  value->ns = policy.ns;
+  value->ingress = sets.ingress;
+  value->ingress_class = sets.ingress_class;
+  value->egress = sets.egress;
+  value->egress_class = sets.egress_class;
+}
+
+EndpointPolicy::Sets SetsOf(const mesh_endpoint_value& value) {
+  return {.ingress = value.ingress,
+          .ingress_class = value.ingress_class,
+          .egress = value.egress,
+          .egress_class = value.egress_class};
+}
+
 }  // namespace
 
 std::string HostInterfaceName(const std::string& container_id, const std::string& ifname) {
@@ -49,7 +66,7 @@ absl::Status EndpointTable::Put(const EndpointRecord& record) {
   RETURN_IF_ERROR(Copy(name.pod, endpoint.pod, "pod"));
   mesh_endpoint_value value{};
   value.ifindex = static_cast<uint32_t>(endpoint.ifindex);
-  value.identity = endpoint.identity;
+  Fill(record.policy, record.policy.v4, &value);
   value.flags = endpoint.shaped ? MESH_ENDPOINT_SHAPED : 0;
   std::memcpy(value.pod_mac, endpoint.pod_mac.data(), sizeof(value.pod_mac));
   std::memcpy(value.host_mac, endpoint.host_mac.data(), sizeof(value.host_mac));
@@ -60,8 +77,24 @@ absl::Status EndpointTable::Put(const EndpointRecord& record) {
   }
   RETURN_IF_ERROR(name_.Upsert(key, name));
   if (endpoint.ip6 != IpAddress()) {
-    RETURN_IF_ERROR(endpoint6_->Upsert({EncodeIp6(endpoint.ip6)}, value));
+    mesh_endpoint_value value6 = value;
+    Fill(record.policy, record.policy.v6, &value6);
+    RETURN_IF_ERROR(endpoint6_->Upsert({EncodeIp6(endpoint.ip6)}, value6));
   }
+  return endpoint_.Upsert(key, value);
+}
+
+absl::Status EndpointTable::SetPolicy(const IpAddress& ip, const IpAddress& ip6,
+                                      const EndpointPolicy& policy) {
+  if (ip6 != IpAddress() && endpoint6_ != nullptr) {
+    const mesh_endpoint6_key key{EncodeIp6(ip6)};
+    ASSIGN_OR_RETURN(mesh_endpoint_value value, endpoint6_->Lookup(key));
+    Fill(policy, policy.v6, &value);
+    RETURN_IF_ERROR(endpoint6_->Upsert(key, value));
+  }
+  const mesh_endpoint_key key{.ip = EncodeIp(ip)};
+  ASSIGN_OR_RETURN(mesh_endpoint_value value, endpoint_.Lookup(key));
+  Fill(policy, policy.v4, &value);
   return endpoint_.Upsert(key, value);
 }
 
@@ -90,9 +123,13 @@ absl::Status EndpointTable::RemoveOrphans(const IpPrefix& range6) {
 absl::StatusOr<std::vector<EndpointRecord>> EndpointTable::Dump() const {
   ASSIGN_OR_RETURN(const auto rows, endpoint_.Dump());
   std::map<uint32_t, IpAddress> second;  // by interface
+  std::map<uint32_t, EndpointPolicy::Sets> second_sets;
   if (endpoint6_ != nullptr) {
     ASSIGN_OR_RETURN(const auto rows6, endpoint6_->Dump());
-    for (const auto& [key, value] : rows6) second[value.ifindex] = DecodeIp6(key.ip);
+    for (const auto& [key, value] : rows6) {
+      second[value.ifindex] = DecodeIp6(key.ip);
+      second_sets[value.ifindex] = SetsOf(value);
+    }
   }
   std::vector<EndpointRecord> out;
   for (const auto& [key, value] : rows) {
@@ -102,6 +139,9 @@ absl::StatusOr<std::vector<EndpointRecord>> EndpointTable::Dump() const {
     endpoint.ifindex = static_cast<int>(value.ifindex);
     if (const auto it = second.find(value.ifindex); it != second.end()) endpoint.ip6 = it->second;
     endpoint.identity = value.identity;
+    record.policy = {.identity = value.identity, .ns = value.ns, .v4 = SetsOf(value), .v6 = {}};
+    if (const auto it = second_sets.find(value.ifindex); it != second_sets.end())
+      record.policy.v6 = it->second;
     endpoint.shaped = (value.flags & MESH_ENDPOINT_SHAPED) != 0;
     std::memcpy(endpoint.pod_mac.data(), value.pod_mac, sizeof(value.pod_mac));
     std::memcpy(endpoint.host_mac.data(), value.host_mac, sizeof(value.host_mac));

@@ -11,10 +11,24 @@
 
 namespace mesh::dataplane {
 
-// An endpoint and the name of its interface in the pod.
+// Who an endpoint is to policies, and the sets that judge it, as mesh_endpoint has them.
+struct EndpointPolicy {
+  struct Sets {
+    uint32_t ingress = 0, ingress_class = 0;
+    uint32_t egress = 0, egress_class = 0;
+    friend bool operator==(const Sets&, const Sets&) = default;
+  };
+  uint32_t identity = 0;
+  uint32_t ns = 0;
+  Sets v4, v6;
+  friend bool operator==(const EndpointPolicy&, const EndpointPolicy&) = default;
+};
+
+// An endpoint and the name of its interface in the pod. The identity is that of `policy`.
 struct EndpointRecord {
   Endpoint endpoint;
   std::string ifname;
+  EndpointPolicy policy;
 };
 
 // Pods of this node: mesh_endpoint and mesh_endpoint6 for the programs, mesh_ep_name for people and
@@ -31,6 +45,8 @@ class EndpointTable {
   // INVALID_ARGUMENT when a name is longer than its field; FAILED_PRECONDITION for an IPv6 address
   // on a node without.
   absl::Status Put(const EndpointRecord& record);
+  // Of an endpoint that is there; NOT_FOUND.
+  absl::Status SetPolicy(const IpAddress& ip, const IpAddress& ip6, const EndpointPolicy& policy);
   absl::Status Remove(const Endpoint& endpoint);
   // Rows of IPv6 that belong to no endpoint (an agent died between the two, or served without IPv6
   // when the pod went), and those outside of `range6`.

@@ -82,7 +82,8 @@ absl::Status LoadAddresses(const ServiceTables::FamilyMaps<F>& maps, Observed& o
     out.peers[prefix] = DecodePeer(value);
   }
   ASSIGN_OR_RETURN(const auto identities, maps.identity.Dump());
-  for (const auto& [key, value] : identities) out.identities[F::Decode(key.ip)] = value.identity;
+  for (const auto& [key, value] : identities)
+    out.identities[F::Decode(key.ip)] = {value.identity, value.ns};
   ASSIGN_OR_RETURN(const auto nodes, maps.node.Dump());
   for (const auto& [key, value] : nodes) {
     out.outside.emplace(Outside::kNode, IpPrefix::Of(F::Decode(key.ip)));
@@ -317,7 +318,7 @@ class ServiceTables::Run {
         [](const auto& maps) -> auto& { return maps.identity; },
         []<typename F>(F, const PutIdentity& a) {
           return std::pair(typename F::IdentityKey{F::Encode(a.ip)},
-                           mesh_identity_value{a.identity});
+                           mesh_identity_value{a.entry.identity, a.entry.ns});
         });
   }
   absl::Status WriteAll(const RemoveIdentity&) {

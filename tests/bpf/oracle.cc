@@ -279,18 +279,30 @@ std::string Oracle::Review(const OraclePacket& packet, const Tuple& key, uint32_
     return "";
   }
   if (!resolved.reason.empty()) return resolved.reason;
-  if (!entry.reply && resolved.to.kind == Side::Kind::kPod) {
-    bool through_service = entry.through_service;
-    if (packet.from.kind == Side::Kind::kPeer && opens &&
-        (!packet.through_service || (!native && packet.service_identity != resolved.identity))) {
-      through_service = false;
-    }
-    if (!Admits(packet.from, resolved.identity, identity, through_service)) return "isolation";
-  }
   if (resolved.to != entry.to) return kAgain;
   if (const std::string wrong = Vouch(entry, resolved); !wrong.empty()) return wrong;
   entry.generation = judged;
-  return "";
+  if (entry.reply) return JudgeAnswered(key, entry);
+  entry.identity = identity;
+  if (resolved.to.kind != Side::Kind::kPod) return "";
+  bool through_service = entry.through_service;
+  if (packet.from.kind == Side::Kind::kPeer && opens &&
+      (!packet.through_service || (!native && packet.service_identity != resolved.identity))) {
+    through_service = false;
+  }
+  return Admits(packet.from, resolved.identity, identity, through_service) ? "" : "isolation";
+}
+
+// An answer goes where its flow could begin today.
+std::string Oracle::JudgeAnswered(const Tuple& key, const Entry& answer) const {
+  const auto asked = table_.find(answer.out.Reversed());
+  const auto server = pods.find(key.source);
+  if (asked == table_.end() || server == pods.end() || answer.out.destination == key.source) {
+    return "";
+  }
+  return Admits(asked->second.in, server->second, asked->second.identity, answer.through_service)
+             ? ""
+             : "isolation";
 }
 
 // The backends that a new flow may get; nullopt: nobody's frontend.
@@ -385,7 +397,7 @@ std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& 
   std::set<uint32_t> backend_ids = {0};
   if (selected.has_value()) backend_ids = selected->backend_ids;
   for (const uint32_t backend_id : backend_ids) {
-    Entry entry{.out = key, .in = packet.from};
+    Entry entry{.out = key, .in = packet.from, .identity = identity};
     entry.through_service = packet.through_service;
     uint32_t service_identity = packet.service_identity;
     if (selected.has_value()) {
@@ -484,10 +496,17 @@ std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& 
   return out;
 }
 
+// The node of the sender tells another identity than when the flow was judged.
+bool Oracle::TellsAnother(const OraclePacket& packet, const Entry& entry) const {
+  return !native && packet.from.kind == Side::Kind::kPeer && !entry.reply && entry.identity != 0 &&
+         entry.identity != packet.identity;
+}
+
 std::vector<Expectation> Oracle::Forward(const OraclePacket& packet, const Tuple& key) {
   const auto it = table_.find(key);
   const bool known = it != table_.end() && it->second.generation == generation_ &&
-                     it->second.in == packet.from && !Opens(packet.packet);
+                     it->second.in == packet.from && !Opens(packet.packet) &&
+                     !TellsAnother(packet, it->second);
   if (!known) {
     uint32_t identity = 0;
     const std::string wrong = CheckSource(packet, &identity);

@@ -132,6 +132,7 @@ class Oracle {
     Side in, to;
     bool reply = false, through_service = false;
     uint32_t service_id = 0, backend_id = 0, service_identity = 0;
+    uint32_t identity = 0;  // of who began it
     uint64_t generation = 0;
     double last_seen_s = 0;
     uint64_t packets = 0;
@@ -156,6 +157,8 @@ class Oracle {
   std::string CheckSource(const OraclePacket& packet, uint32_t* identity) const;
   // Empty: keep the entry; "again"; or a reason.
   std::string Review(const OraclePacket& packet, const Tuple& key, uint32_t identity);
+  std::string JudgeAnswered(const Tuple& key, const Entry& answer) const;
+  bool TellsAnother(const OraclePacket& packet, const Entry& entry) const;
   std::vector<Expectation> Begin(const OraclePacket& packet, const Tuple& key, uint32_t identity);
   std::optional<Selected> Select(const OraclePacket& packet, const Tuple& key) const;
   // `service`: of a flow through one.

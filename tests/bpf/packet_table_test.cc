@@ -140,6 +140,8 @@ TEST_F(Table, EveryReasonHasItsPacket) {
       {"answered", "edge_packet_test.cc"},
       {"forwarded_xdp", "xdp_packet_test.cc"},
       {"unknown_identity", "native_packet_test.cc"},
+      {"policy_ingress", "policy_packet_test.cc"},
+      {"policy_egress", "policy_packet_test.cc"},
       {"no_port", "four random ports must be taken: oracle.cc has the rule"},
       {"kernel", "a helper must fail that does not"},
   };

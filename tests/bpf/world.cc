@@ -260,6 +260,16 @@ void World::Load(uint32_t flow_max_entries, bool use_kernel_functions) {
   clear(maps_->load);
   clear(maps_->ns);
   clear(maps_->maglev);
+  clear(maps_->endpoint_name);
+  clear(maps_->pod_ns);
+  clear(maps_->policy_peer);
+  clear(maps_->policy_port);
+  clear(maps_->policy_block);
+  if (maps_->v6.has_value()) clear(maps_->policy_block6);
+  endpoints_ =
+      std::make_unique<EndpointTable>(maps_->v4.endpoint, maps_->endpoint_name,
+                                      maps_->v6.has_value() ? &maps_->v6->endpoint : nullptr);
+  policies_ = std::make_unique<PolicyTables>(maps_->ForPolicies(), *endpoints_);
 
   const auto pod = [&](const char* name, const char* ip, uint32_t identity) {
     Pod out{ip, links.pods.at(name).ifindex, identity, {2, 0, 0, 0, 2, 0}};
@@ -290,7 +300,11 @@ void World::Apply() {
   ASSERT_TRUE(plan.problem.ok()) << plan.problem;
   const absl::Status status = tables.Execute(plan.actions, observed_);
   ASSERT_TRUE(status.ok()) << status;
-  if (!plan.judge_flows_again) return;
+  bool judge_again = plan.judge_flows_again;
+  const absl::Status policies = policies_->Apply(desired_, &judge_again);
+  ASSERT_TRUE(policies.ok()) << policies;
+  ASSERT_TRUE(policies_->Collect().ok());
+  if (!judge_again) return;
   mesh_state_value state = *maps_->state.Lookup(0);
   ++state.generation;
   ASSERT_TRUE(maps_->state.Upsert(0, state).ok());
@@ -339,10 +353,15 @@ void World::AddPod(const Pod& pod) {
   value.flags = pod.shaped ? MESH_ENDPOINT_SHAPED : 0;
   std::memcpy(value.pod_mac, pod.mac.data(), 6);
   ASSERT_TRUE(Maps().endpoint.Upsert({Row(Ip(pod.ip))}, value).ok());
+  // An endpoint has a row of IPv4 in any case.
+  if (!kIpv6) return;
+  ASSERT_TRUE(maps_->v4.endpoint.Upsert({EncodeIp(Ip(pod.ip))}, value).ok());
 }
 
 void World::RemovePod(const Pod& pod) {
   ASSERT_TRUE(Maps().endpoint.Erase({Row(Ip(pod.ip))}).ok());
+  if (!kIpv6) return;
+  ASSERT_TRUE(maps_->v4.endpoint.Erase({EncodeIp(Ip(pod.ip))}).ok());
 }
 
 std::map<std::string, uint64_t> World::Counters() {

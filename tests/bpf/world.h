@@ -24,6 +24,7 @@
 #include "dataplane/tables/fake_host_routes.h"
 #include "dataplane/tables/family.h"
 #include "dataplane/tables/flow_table.h"
+#include "dataplane/tables/policy_tables.h"
 #include "dataplane/tables/service_tables.h"
 #include "dataplane/trace/trace.h"
 #include "mesh/shared/endpoint_map.h"
@@ -141,8 +142,15 @@ class World : public ::testing::Test {
   // Every row of every map, as bytes.
   std::map<std::string, std::string> AllRows() const;
 
+  // What the node is to do, and doing it.
+  DesiredState desired_;
+  void Apply();
+  std::unique_ptr<EndpointTable> endpoints_;
+  std::unique_ptr<PolicyTables> policies_;
+
   // Set before Load(). Without it the outside is left to the node.
   bool has_uplink_ = false;
+  NodeConfig config_;
   Routing routing_ = Routing::kVxlan;  // native: with an uplink only
   Pod client_, near_, clerk_;
   Programs* programs_ = nullptr;
@@ -169,12 +177,9 @@ class World : public ::testing::Test {
   Outcome RunAsked(int program_fd, int ifindex, const std::string& frame,
                    std::array<uint32_t, 2> cb, bool raw);
   std::map<std::string, uint64_t> Counters();
-  void Apply();
 
   std::shared_ptr<Loaded> loaded_;
   bool asking_ = false;
-  NodeConfig config_;
-  DesiredState desired_;
   Observed observed_;
   NextIds next_;
   FakeHostRoutes routes_;

@@ -101,6 +101,38 @@ TEST_F(ExamplesTest, TheTwoNamespacesMeetOnlyThroughAService) {
   EXPECT_THAT(Fetch("client", direct, "green"), Not(HasSubstr("web-")));
 }
 
+TEST_F(ExamplesTest, TheNetworkPolicyLetsThoseAskWhomItNames) {
+  const std::string folder = MESH_SOURCE_DIR "/examples/network-policy/";
+  Load("toolbox");
+  ASSERT_NO_FATAL_FAILURE(ApplyFolder(folder + "pods.yaml"));
+  ASSERT_NO_FATAL_FAILURE(WaitForDeployment("web", "pay"));
+  struct Client {
+    const char *ns, *name;
+  };
+  const std::vector<Client> clients = {{"pay", "client"}, {"shop", "client"}, {"shop", "stranger"}};
+  for (const Client& client : clients) {
+    const auto ready =
+        cluster().Meshctl({"wait", "--for=condition=Ready", std::string("pod/") + client.name, "-n",
+                           client.ns, "--timeout=60s"});
+    ASSERT_EQ(ready.exit_code, 0) << ready.text;
+  }
+  // Who is answered, in the order of `clients`.
+  const auto answered = [&] {
+    std::string out;
+    for (const Client& client : clients) {
+      out += Fetch(client.name, "http://web.pay/", client.ns).find("web-") == 0 ? '+' : '-';
+    }
+    return out;
+  };
+  EXPECT_TRUE(Eventually([&] { return answered() == "+++"; })) << answered();
+  ASSERT_NO_FATAL_FAILURE(ApplyFolder(folder + "default-deny.yaml"));
+  EXPECT_TRUE(Eventually([&] { return answered() == "---"; })) << answered();
+  // Names are still answered there.
+  EXPECT_THAT(Fetch("client", "http://web.pay/", "pay"), Not(HasSubstr("bad address")));
+  ASSERT_NO_FATAL_FAILURE(ApplyFolder(folder + "allow-shop.yaml"));
+  EXPECT_TRUE(Eventually([&] { return answered() == "-+-"; })) << answered();
+}
+
 TEST_F(ExamplesTest, ADualStackServiceAnswersInTheFamilyThatIsDialled) {
   Load("toolbox");
   ASSERT_NO_FATAL_FAILURE(ApplyFolder(MESH_SOURCE_DIR "/examples/dual-stack"));

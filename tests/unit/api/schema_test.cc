@@ -37,9 +37,6 @@ TEST(FindResourceType, SaysWhatIsWrongWithOtherNames) {
       {"cm", "the server doesn't have a resource type \"cm\": ConfigMap is not supported yet"},
       {"ingresses",
        "the server doesn't have a resource type \"ingresses\": Ingress is not supported yet"},
-      {"networkpolicies",
-       "the server doesn't have a resource type \"networkpolicies\": NetworkPolicy is not "
-       "supported yet"},
       {"deployments.extensions",
        "the server doesn't have a resource type \"deployments.extensions\"; did you mean "
        "\"deployments\"?"},

@@ -22,6 +22,7 @@ class EndpointTableTest : public ::testing::Test {
     record.endpoint.pod_mac = {2, 0, 0, 0, 0, 1};
     record.endpoint.host_mac = {2, 0, 0, 0, 0, 2};
     record.endpoint.identity = 256;
+    record.policy.identity = 256;
     record.endpoint.ns = "shop";
     record.endpoint.pod = "web-0";
     record.endpoint.container_id = "c1";

@@ -15,7 +15,7 @@ TEST(ReasonName, IsThereAndDifferentForEveryReason) {
     EXPECT_FALSE(name.starts_with("reason_")) << reason;
     EXPECT_TRUE(names.insert(name).second) << name;
   }
-  EXPECT_EQ(ReasonName(MESH_REASON_COUNT), "reason_25");
+  EXPECT_EQ(ReasonName(MESH_REASON_COUNT), "reason_27");
 }
 
 TEST(DecodeMetric, AddsUpTheCpus) {

@@ -79,16 +79,18 @@ TEST(Planner, TellsWhosePodsThoseOfOtherNodesAreWhenPacketsDoNot) {
 
   apply();
   // Processes of the other node send with the first address of its range.
-  const std::pair<const IpAddress, uint32_t> gateway = {Ip("10.244.2.1"), kIdentityHost};
-  EXPECT_THAT(observed.identities, ElementsAre(gateway, ::testing::Pair(Ip("10.244.2.10"), 300),
-                                               ::testing::Pair(Ip("10.244.2.11"), 301)));
+  const std::pair<const IpAddress, IdentityEntry> gateway = {Ip("10.244.2.1"), {kIdentityHost}};
+  EXPECT_THAT(observed.identities,
+              ElementsAre(gateway, ::testing::Pair(Ip("10.244.2.10"), IdentityEntry{300}),
+                          ::testing::Pair(Ip("10.244.2.11"), IdentityEntry{301})));
 
   // One is told to have gone, the other is not looked at.
   desired.changed_services.emplace();
   desired.changed_pod_identities = {Ip("10.244.2.10")};
   desired.pod_identities.clear();
   EXPECT_EQ(apply().actions.size(), 1u);
-  EXPECT_THAT(observed.identities, ElementsAre(gateway, ::testing::Pair(Ip("10.244.2.11"), 301)));
+  EXPECT_THAT(observed.identities,
+              ElementsAre(gateway, ::testing::Pair(Ip("10.244.2.11"), IdentityEntry{301})));
 
   desired.peers.clear();
   desired.changed_pod_identities.reset();
@@ -117,26 +119,28 @@ TEST(Planner, KeepsIdentitiesWhoseNodesHaveNotBeenToldYet) {
   NodeConfig node = ThisNode();
   node.routing = Routing::kNative;
   Observed observed;
-  observed.identities = {{Ip("10.244.2.10"), 300}};
+  observed.identities[Ip("10.244.2.10")] = {300};
   NextIds next;
 
   EXPECT_TRUE(ComputePlan(node, DesiredState(), observed, next).actions.empty());
 }
 
-TEST(Planner, KeepsNoIdentitiesWherePacketsCarryThem) {
+TEST(Planner, TellsWithATunnelOnlyThePodsThatPoliciesAskAboutNoGateways) {
   Observed observed;
-  observed.identities = {{Ip("10.244.2.10"), 300}};
+  observed.identities[Ip("10.244.2.10")] = {300};
   DesiredState desired;
   desired.complete = true;
   desired.peers["node2"] = {"node2", Ip("192.0.2.2"), Range("10.244.2.0/24")};
-  desired.pod_identities = {{Ip("10.244.2.10"), 300}};
+  desired.pod_identities = {{Ip("10.244.2.11"), 301}};
+  desired.identities[301].ns = 256;
   NextIds next;
 
   for (const Action& action : ComputePlan(ThisNode(), desired, observed, next).actions) {
     Perform(action, observed);
   }
 
-  EXPECT_TRUE(observed.identities.empty());
+  EXPECT_THAT(observed.identities,
+              ElementsAre(::testing::Pair(Ip("10.244.2.11"), IdentityEntry{301, 256})));
 }
 
 TEST(Planner, LooksOnlyAtServicesThatAreNamed) {

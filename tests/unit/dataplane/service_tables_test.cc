@@ -103,9 +103,9 @@ class Tables : public ::testing::Test {
 
 TEST_F(Tables, KeepsTheIdentitiesOfOtherNodesPods) {
   ASSERT_TRUE(
-      Execute({PutIdentity{Ip("10.244.2.10"), 300}, PutIdentity{Ip("10.244.2.11"), 301}}).ok());
+      Execute({PutIdentity{Ip("10.244.2.10"), {300}}, PutIdentity{Ip("10.244.2.11"), {301}}}).ok());
   ASSERT_TRUE(
-      Execute({PutIdentity{Ip("10.244.2.10"), 302}, RemoveIdentity{Ip("10.244.2.11")}}).ok());
+      Execute({PutIdentity{Ip("10.244.2.10"), {302}}, RemoveIdentity{Ip("10.244.2.11")}}).ok());
 
   const auto rows = *identity_.Dump();
   ASSERT_EQ(rows.size(), 1u);

@@ -8,7 +8,7 @@
  * Part of the pin path. Raise it when the meaning or layout of a map changes: a newer agent then
  * makes new maps beside the old ones instead of reading foreign bytes.
  */
-#define MESH_ABI_VERSION 3
+#define MESH_ABI_VERSION 4
 
 #ifdef __cplusplus
 #define MESH_SHARED_ASSERT(condition, why) static_assert(condition, why)
@@ -26,7 +26,10 @@ struct mesh_in6 {
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_in6) == 16, "ABI");
 
-/* Identities known to the datapath; namespaces begin at 256. */
+/*
+ * Identities: what policies may ask about a pod has one number (lib/policy.h). Those of pods and
+ * the numbers of namespaces begin at 256 and are different from each other.
+ */
 #define MESH_IDENTITY_HOST	1 /* processes of a node */
 #define MESH_IDENTITY_WORLD	2 /* outside the cluster */
 #define MESH_IDENTITY_UNMANAGED 3 /* attached by hand */
@@ -36,6 +39,14 @@ MESH_SHARED_ASSERT(sizeof(struct mesh_in6) == 16, "ABI");
  * 4 bytes of its address (of IPv6 the others are those of its node's range), 2 bytes port.
  */
 #define MESH_IDENTITY_WORLD_DIRECT 4
+/*
+ * The resolver of the pod's own node. To policies it is the pod that a cluster's resolver is:
+ * k8s-app=kube-dns in kube-system.
+ */
+#define MESH_IDENTITY_DNS	5
+#define MESH_IDENTITY_FIRST_POD 256
+
+#define MESH_DNS_PORT 53
 
 /*
  * The 24-bit VNI of a packet between nodes: the identity of its source, and one bit that says that

@@ -56,7 +56,11 @@
 	/* native routing: no namespace is known of the pod that sent it or that is to get it */   \
 	X(UNKNOWN_IDENTITY, unknown_identity, 23)                                                  \
 	/* forwarded by XDP at the uplink: an established flow from outside to another node */     \
-	X(FORWARDED_XDP, forwarded_xdp, 24)
+	X(FORWARDED_XDP, forwarded_xdp, 24)                                                        \
+	/* no ingress policy that selects the receiving pod allows it */                           \
+	X(POLICY_INGRESS, policy_ingress, 25)                                                      \
+	/* no egress policy that selects the sending pod allows it */                              \
+	X(POLICY_EGRESS, policy_egress, 26)
 
 enum mesh_reason {
 #define MESH_REASON_ENUM(upper, lower, number) MESH_REASON_##upper = number,
@@ -64,4 +68,4 @@ enum mesh_reason {
 #undef MESH_REASON_ENUM
 };
 
-#define MESH_REASON_COUNT 25
+#define MESH_REASON_COUNT 27

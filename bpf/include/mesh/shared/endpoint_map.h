@@ -21,8 +21,15 @@ struct mesh_endpoint_value {
 	__u8 pod_mac[6];
 	__u8 host_mac[6];
 	__u32 flags; /* MESH_ENDPOINT_* */
+	__u32 ns;    /* of its namespace; 0: the same number as identity */
+	/*
+	 * The set of mesh_pol_peer that judges what it receives and sends, and the class of peers
+	 * that the set has no row for. Set 0: no policy selects it for that direction.
+	 */
+	__u32 ingress, ingress_class;
+	__u32 egress, egress_class;
 };
-MESH_SHARED_ASSERT(sizeof(struct mesh_endpoint_value) == 24, "ABI");
+MESH_SHARED_ASSERT(sizeof(struct mesh_endpoint_value) == 44, "ABI");
 
 /* For people and for a restarted agent; no program reads it. Zero-padded. */
 struct mesh_endpoint_name {

@@ -43,3 +43,10 @@
  * each 20 ms while somebody listens, so 190,000 a second are told.
  */
 #define MESH_EVENTS_BYTES 524288
+/*
+ * Rows of policies. Not preallocated; the hash takes 16 bytes of each place at once. The agent
+ * fills half of each: while all sets get other numbers, both kinds are there.
+ */
+#define MESH_POLICY_PEER_MAX_ENTRIES  262144
+#define MESH_POLICY_BLOCK_MAX_ENTRIES 65536
+#define MESH_POLICY_PORT_MAX_ENTRIES  262144

@@ -7,7 +7,7 @@
 #define MESH_NAMESPACE_MAP_NAME "mesh_namespace"
 
 struct mesh_namespace_key {
-	__u32 identity;
+	__u32 identity; /* number of the namespace */
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_namespace_key) == 4, "ABI");
 

@@ -29,7 +29,13 @@
 	/* the program has written the headers of the tunnel */                                    \
 	X(ENCAPSULATED, encapsulated, 11)                                                          \
 	/* it leaves by its flow: MESH_TARGET_* */                                                 \
-	X(DELIVER, deliver, 12)
+	X(DELIVER, deliver, 12)                                                                    \
+	/* the known flow is judged as if it began now: 1 when the packet is an answer */          \
+	X(JUDGED, judged, 13)                                                                      \
+	/* the policies of the sender, and of the receiver, were asked: who the other one is to    \
+	 * them, MESH_VERDICT_* or 0 when they say nothing, the rule that says it */               \
+	X(EGRESS, egress, 14)                                                                      \
+	X(INGRESS, ingress, 15)
 
 enum mesh_trace_step {
 #define MESH_TRACE_ENUM(upper, lower, number) MESH_TRACE_##upper = number,
@@ -40,13 +46,15 @@ enum mesh_trace_step {
 #define MESH_TRACE_REVIEW_KEPT	   0 /* or a reason */
 #define MESH_TRACE_REVIEW_ANEW	   1
 #define MESH_TRACE_REVIEW_IN_PLACE 2
+#define MESH_TRACE_REVIEW_JUDGED   3 /* kept when it is admitted: the next note */
+#define MESH_TRACE_REVIEW_DIRECT   4 /* the same, and not through a Service this time */
 
 struct mesh_trace_note {
 	__u32 step; /* MESH_TRACE_* */
 	__u32 a, b, c;
 };
 
-/* A packet takes at most 15 steps; a power of two. */
+/* A packet takes at most 19 steps; a power of two. */
 #define MESH_TRACE_MAX_NOTES 32
 
 /* All that is in the program's .bss. */

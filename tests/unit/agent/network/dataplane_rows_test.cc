@@ -185,7 +185,7 @@ TEST_F(ListRowsTest, IdentitiesNameTheNamespaceAndWhoHasThem) {
   EXPECT_EQ(shop.identities(0).identity(), 300u);
   EXPECT_THAT(shop.identities(0).pods(), testing::ElementsAre("shop/web-1"));
   EXPECT_THAT(shop.identities(0).addresses(), testing::ElementsAre("10.244.2.9"));
-  ASSERT_EQ(all.identities_size(), 6);  // with the namespace "empty"
+  ASSERT_EQ(all.identities_size(), 7);  // with the namespace "empty"
   EXPECT_EQ(all.identities(0).name(), "host");
 }
 

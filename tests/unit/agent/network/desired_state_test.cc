@@ -299,7 +299,39 @@ TEST(BuildDesiredState, KnowsThePodsOfOtherNodesWithNativeRouting) {
             (std::map<IpAddress, uint32_t>{{*IpAddress::Parse("10.244.2.9"), 300},
                                            {*IpAddress::Parse("fd00:10:244:2::9"), 300}}));
   EXPECT_THAT(out.skipped, ElementsAre("pod x of another node: \"x\" is not an IPv4 address"));
-  EXPECT_THAT(Translate(state).desired.pod_identities, IsEmpty()) << "VXLAN carries them";
+  EXPECT_THAT(Translate(state).desired.pod_identities, SizeIs(1)) << "with a tunnel as well";
+}
+
+TEST(BuildDesiredState, TellsWhatPoliciesSayAndShutsWhatItDoesNotUnderstand) {
+  auto state = NamedState();
+  state->policy_epoch = 7;
+  v1::IdentityState identity;
+  identity.set_identity(300);
+  identity.set_namespace_number(256);
+  identity.set_ingress(1);
+  identity.add_selectors(4);
+  state->identities[300] = identity;
+  v1::PolicySetState good, bad;
+  good.set_number(1);
+  good.add_rules()->add_selectors(4);
+  bad.set_number(2);
+  bad.add_policies("shop/odd");
+  bad.add_rules()->add_blocks()->set_cidr("10.0.0.0/33");
+  state->policy_sets[1] = good;
+  state->policy_sets[2] = bad;
+  state->pods["uid"].mutable_status()->set_pod_ip("10.244.1.5");
+  state->pods["uid"].mutable_status()->set_identity(300);
+
+  const Translation out = Translate(state);
+
+  EXPECT_EQ(out.desired.policy_epoch, 7u);
+  EXPECT_EQ(out.desired.identities.at(300).ns, 256u);
+  EXPECT_EQ(out.desired.identities.at(300).ingress, 1u);
+  EXPECT_EQ(out.desired.identities.at(300).selectors, std::vector<uint32_t>{4});
+  EXPECT_TRUE(out.desired.policy_sets.contains(1));
+  EXPECT_FALSE(out.desired.policy_sets.contains(2));
+  EXPECT_THAT(out.skipped, ElementsAre(::testing::HasSubstr("policy shop/odd")));
+  EXPECT_EQ(out.desired.pods.at(*IpAddress::Parse("10.244.1.5")), 300u);
 }
 
 TEST(BuildNodeConfig, NamesTheRangeThatIsWrong) {

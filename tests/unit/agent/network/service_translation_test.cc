@@ -428,7 +428,7 @@ TEST(TranslateHostPorts, LeadsFromThePortOfTheNodeToThePod) {
     ASSERT_TRUE(out.has_value());
     EXPECT_EQ(out->ns, "shop");
     EXPECT_EQ(out->name, "pod/web-1");
-    EXPECT_EQ(out->identity, 300u);
+    EXPECT_EQ(out->identity, 0u) << "of the pod's own namespace, whichever that is";
     EXPECT_EQ(out->cluster_ip, IpAddress());
     ASSERT_EQ(out->ports.size(), 1u);
     EXPECT_EQ(out->ports[0].protocol, dataplane::Protocol::kUdp);

@@ -6,6 +6,7 @@
 #include "mesh/shared/drop_reason.h"
 #include "mesh/shared/flow_map.h"
 #include "mesh/shared/namespace_map.h"
+#include "mesh/shared/policy_map.h"
 #include "mesh/shared/set_map.h"
 #include "mesh/shared/trace.h"
 
@@ -137,6 +138,75 @@ TEST_F(TraceHopTest, TellsWhyAPacketIsDropped) {
   EXPECT_EQ(told.reason(), "no_backend");
   EXPECT_EQ(told.target(), "");
   EXPECT_THAT(Line(told, "set"), HasSubstr("no backend"));
+}
+
+TEST_F(TraceHopTest, NamesThePoliciesThatDecide) {
+  constexpr uint32_t kWeb = 300, kApi = 301;
+  v1::IdentityState web, api;
+  web.set_identity(kWeb);
+  web.set_namespace_number(kShop);
+  web.set_egress(2);
+  state_.identities[kWeb] = web;
+  api.set_identity(kApi);
+  api.set_namespace_number(kBank);
+  api.set_ingress(1);
+  state_.identities[kApi] = api;
+  const auto add_pod = [&](const char* ns, const char* name, const char* ip, uint32_t identity) {
+    v1::Pod& pod = state_.pods[name];
+    pod.mutable_metadata()->set_namespace_(ns);
+    pod.mutable_metadata()->set_name(name);
+    pod.mutable_status()->set_identity(identity);
+    if (name == std::string("web")) return;
+    dataplane::Endpoint& endpoint = endpoints_.emplace_back();
+    endpoint.ip = Ip(ip);
+    endpoint.ns = ns;
+    endpoint.pod = name;
+  };
+  add_pod("shop", "web", "10.244.1.3", kWeb);
+  add_pod("bank", "api", "10.244.1.4", kApi);
+  v1::PolicySetState egress;
+  egress.set_number(2);
+  egress.set_egress(true);
+  egress.add_policies("shop/deny-all");
+  egress.add_policies("shop/to-bank");
+  v1::PolicyRuleState* rule = egress.add_rules();
+  rule->set_id(77);
+  rule->set_policy(1);
+  rule->set_index(3);
+  state_.policy_sets[2] = egress;
+  v1::PolicySetState ingress;
+  ingress.set_number(1);
+  ingress.add_policies("bank/deny-all");
+  state_.policy_sets[1] = ingress;
+  tracer_.outcome.verdict = 2;
+  tracer_.outcome.notes = {{MESH_TRACE_SOURCE, kWeb, 0, 0},
+                           {MESH_TRACE_BACKEND, 9, 0, 0},
+                           {MESH_TRACE_EGRESS, kApi, MESH_VERDICT_ALLOW, 77},
+                           {MESH_TRACE_INGRESS, kWeb, 0, 0},
+                           {MESH_TRACE_REASON, MESH_REASON_POLICY_INGRESS, 1, 0}};
+  tracer_.outcome.backends[9] = {Ip("10.244.1.4"), 8080};
+
+  const v1::TraceHopResponse told = Tell();
+
+  EXPECT_EQ(told.verdict(), "dropped");
+  EXPECT_EQ(told.reason(), "policy_ingress");
+  EXPECT_EQ(Line(told, "source"), "the sender is of namespace shop");
+  std::vector<std::string> lines;
+  for (const v1::TraceStep& step : told.steps()) {
+    if (step.step() == "policy") lines.push_back(step.text());
+  }
+  EXPECT_THAT(lines, testing::ElementsAre(
+                         "pod shop/web may send it by policy shop/to-bank, rule egress[3]",
+                         "pod bank/api is isolated for ingress by policy bank/deny-all, none of "
+                         "which admits it"));
+  EXPECT_THAT(Line(told, "verdict"), HasSubstr("no ingress policy that selects the receiver"));
+
+  // Of an answer the receiver of its flow is who sends it.
+  tracer_.outcome.notes = {{MESH_TRACE_FLOW, 1, 0, 0},
+                           {MESH_TRACE_REVIEW, MESH_TRACE_REVIEW_JUDGED, 0, 0},
+                           {MESH_TRACE_JUDGED, 1, 0, 0},
+                           {MESH_TRACE_INGRESS, kApi, 0, 0}};
+  EXPECT_THAT(Line(Tell(), "policy"), HasSubstr("pod shop/web is isolated for ingress"));
 }
 
 TEST_F(TraceHopTest, WhatTheProgramsLeaveAloneIsTheNodesOwn) {

@@ -49,6 +49,51 @@ std::map<std::string, std::string> Names(const NodeState& state) {
   return out;
 }
 
+TEST(NodeState, MergesPoliciesAndKeepsThemInTheCheckpoint) {
+  NodeState state;
+  v1::NodeUpdate full = Full(1);
+  full.set_policy_epoch(7);
+  full.add_policy_sets()->set_number(3);
+  v1::IdentityState* identity = full.add_identities();
+  identity->set_identity(300);
+  identity->set_ingress(3);
+  ASSERT_TRUE(state.Merge(full).ok());
+  const NodeState before = state;
+
+  v1::NodeUpdate increment;
+  increment.set_revision(2);
+  increment.add_removed_policy_sets(3);
+  increment.add_policy_sets()->set_number(4);
+  increment.add_identities()->set_identity(301);
+  ASSERT_TRUE(state.Merge(increment).ok());
+  EXPECT_EQ(state.policy_epoch, 7u);
+  EXPECT_FALSE(state.policy_sets.contains(3));
+  EXPECT_TRUE(state.policy_sets.contains(4));
+  EXPECT_EQ(state.identities.at(300)->ingress(), 3u);
+
+  std::vector<uint32_t> changed;
+  ForEachChangedIdentity(before, state, [&](uint32_t number, const v1::IdentityState* is) {
+    EXPECT_NE(is, nullptr);
+    changed.push_back(number);
+  });
+  EXPECT_EQ(changed, std::vector<uint32_t>{301});
+
+  const std::string path = ::testing::TempDir() + "/policies.checkpoint";
+  ASSERT_TRUE(SaveCheckpoint(state, path).ok());
+  const auto loaded = LoadCheckpoint(path);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->policy_epoch, 7u);
+  EXPECT_EQ(loaded->identities.size(), 2u);
+  EXPECT_TRUE(loaded->policy_sets.contains(4));
+  std::filesystem::remove(path);
+
+  // Told again by the same meshd: what is the same stays the same object.
+  full.add_identities()->set_identity(301);
+  ASSERT_TRUE(state.Merge(full).ok());
+  EXPECT_TRUE(state.identities.at(300).SameAs(before.identities.at(300)));
+  EXPECT_FALSE(state.policy_sets.contains(4));
+}
+
 TEST(NodeState, RefusesAnIncrementBeforeAFullUpdate) {
   NodeState state;
   v1::NodeUpdate update;

@@ -222,7 +222,7 @@ TEST_F(IdentitiesTest, OfOtherNodesPodsComeAndGoWithThePods) {
   one.Drain();
   two.Drain();
   EXPECT_THAT(Told(one, one_had), testing::IsEmpty()) << "its own";
-  EXPECT_THAT(Told(two, two_had), testing::ElementsAre("+10.244.0.2 fd00:10:244::2 256"));
+  EXPECT_THAT(Told(two, two_had), testing::ElementsAre("+10.244.0.2 fd00:10:244::2 258"));
 
   // What the node reports of the pod is nobody else's news.
   const size_t two_has = two.received().size();
@@ -251,7 +251,7 @@ TEST_F(IdentitiesTest, AreWholeForANodeThatComesBack) {
   again.Drain();
 
   EXPECT_TRUE(again.received().back().update().full());
-  EXPECT_THAT(Told(again, 0), testing::ElementsAre("+10.244.0.2 fd00:10:244::2 256"));
+  EXPECT_THAT(Told(again, 0), testing::ElementsAre("+10.244.0.2 fd00:10:244::2 258"));
 }
 
 TEST_F(IdentitiesTest, FollowAnAddressToItsNextPod) {
@@ -267,8 +267,8 @@ TEST_F(IdentitiesTest, FollowAnAddressToItsNextPod) {
 
   std::set<std::string> told;
   for (const std::string& line : Told(two, had)) told.insert(line);
-  EXPECT_TRUE(told.contains("+10.244.0.2 fd00:10:244::2 256"));
-  EXPECT_TRUE(told.contains("+10.244.0.9 fd00:10:244::9 256"));
+  EXPECT_TRUE(told.contains("+10.244.0.2 fd00:10:244::2 258"));
+  EXPECT_TRUE(told.contains("+10.244.0.9 fd00:10:244::9 258"));
   const v1::NodeUpdate& last = two.received().back().update();
   EXPECT_THAT(last.removed_pod_ips(), testing::Not(testing::Contains("10.244.0.2")));
 }

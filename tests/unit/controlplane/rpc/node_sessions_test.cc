@@ -300,24 +300,40 @@ TEST_F(NodeSessionsTest, DoesNotAnswerAStatusReportWithAnUpdate) {
   EXPECT_EQ(agent.received().size(), before);
 }
 
+// Each report is compared with what is stored, which the one before is about to change.
+TEST_F(NodeSessionsTest, WritesReportsOfAPodInTheirOrder) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  ASSERT_TRUE(world_.Create(APod("web", "n1")).ok());
+  agent.Say(Report("web", "Running"));
+  v1::AgentMessage failed = Report("web", "Failed"), running = Report("web", "Running");
+  sessions_.OnMessage(agent.id(), failed);
+  sessions_.OnMessage(agent.id(), running);
+  world_.Settle();
+  EXPECT_EQ(Pod("web")->status().phase(), "Running");
+}
+
 TEST_F(NodeSessionsTest, KeepsWhatTheSchedulerWroteInAPodsStatus) {
   FakeAgent agent(world_, sessions_);
   agent.Hello("n1");
   v1::Resource pod = APod("web", "n1");
   pod.mutable_pod()->mutable_status()->set_pod_ip("10.244.0.9");
-  pod.mutable_pod()->mutable_status()->set_identity(300);
   v1::Condition* scheduled = pod.mutable_pod()->mutable_status()->add_conditions();
   scheduled->set_type("PodScheduled");
   scheduled->set_status("True");
   ASSERT_TRUE(world_.Create(pod).ok());
 
+  const uint32_t identity = Pod("web")->status().identity();
+  ASSERT_NE(identity, 0u);
+
   v1::AgentMessage report = Report("web", "Running");
   report.mutable_pod()->mutable_status()->set_pod_ip("6.6.6.6");
+  report.mutable_pod()->mutable_status()->set_identity(6666);
   agent.Say(report);
 
   EXPECT_EQ(Pod("web")->status().phase(), "Running");
   EXPECT_EQ(Pod("web")->status().pod_ip(), "10.244.0.9");
-  EXPECT_EQ(Pod("web")->status().identity(), 300u);
+  EXPECT_EQ(Pod("web")->status().identity(), identity);
   EXPECT_EQ(Pod("web")->status().conditions(0).type(), "PodScheduled");
 }
 

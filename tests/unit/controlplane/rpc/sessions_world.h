@@ -75,6 +75,7 @@ class FakeAgent : public NodeLink {
     return received_.back().update();
   }
 
+  NodeSessions::Id id() const { return id_; }
   const std::vector<v1::ControlMessage>& received() const { return received_; }
   const std::optional<absl::Status>& closed() const { return closed_; }
 
