@@ -46,6 +46,18 @@ static __always_inline int mesh_is_restricted(const struct mesh_source *source,
 	return mesh_origin(source) == MESH_ORIGIN_POD && scratch->sender.egress;
 }
 
+/* Whether isolation admits the sender without being asked: most flows stay in their namespace. */
+static __always_inline int mesh_is_of(const struct mesh_source *source,
+				      const struct mesh_scratch_value *scratch,
+				      const struct mesh_receiver *whose)
+{
+	if (source->identity == whose->identity)
+		return 1;
+	/* Of others mesh_pod_ns knows the namespace. */
+	return mesh_origin(source) == MESH_ORIGIN_POD && scratch->sender.ns &&
+	       scratch->sender.ns == whose->ns;
+}
+
 /* Describes a flow of `source` for mesh_judge_flow(). */
 static __always_inline void mesh_describe(struct mesh_scratch_value *scratch,
 					  const struct mesh_source *source,
@@ -355,7 +367,7 @@ __noinline int mesh_flow_begin(struct __sk_buff *ctx, const struct mesh_packet *
 		mesh_service_mac(flow, service_identity);
 	if (mesh_is_restricted(source, scratch) ||
 	    (flow->target == MESH_TARGET_POD &&
-	     (receiver_ingress || whose.identity != source->identity))) {
+	     (receiver_ingress || !mesh_is_of(source, scratch, &whose)))) {
 		mesh_describe(scratch, source, key, flow);
 		reason = mesh_judge_flow();
 		if (reason)
