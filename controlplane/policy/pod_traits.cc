@@ -28,7 +28,7 @@ Block BlockOf(const v1::IPBlock& block) {
   return out;
 }
 
-uint8_t ProtocolOf(const std::string& name) {
+uint8_t ProtocolNumber(const std::string& name) {
   if (name.empty() || name == "TCP") return IPPROTO_TCP;
   return name == "UDP" ? IPPROTO_UDP : 0;
 }
@@ -39,7 +39,7 @@ std::map<PortName, uint16_t> NamedPorts(const v1::Pod& pod) {
   std::map<PortName, uint16_t> out;
   for (const v1::Container& container : pod.spec().containers()) {
     for (const v1::ContainerPort& port : container.ports()) {
-      const uint8_t protocol = ProtocolOf(port.protocol());
+      const uint8_t protocol = ProtocolNumber(port.protocol());
       if (port.name().empty() || protocol == 0) continue;
       // Of two of the same name the first one counts.
       out.try_emplace({port.name(), protocol}, static_cast<uint16_t>(port.container_port()));

@@ -57,6 +57,6 @@ std::string IdentityText(const v1::Pod& pod);
 std::set<Block> BlocksOf(const v1::NetworkPolicy& policy);
 
 // IPPROTO_* of "TCP" (also of ""), "UDP"; 0: of none that is carried.
-uint8_t ProtocolOf(const std::string& name);
+uint8_t ProtocolNumber(const std::string& name);
 
 }  // namespace mesh::controlplane

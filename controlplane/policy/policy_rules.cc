@@ -15,7 +15,7 @@ std::optional<std::vector<RulePort>> PortsOf(const List<v1::NetworkPolicyPort>& 
   if (ports.empty()) return std::nullopt;
   std::vector<RulePort> out;
   for (const v1::NetworkPolicyPort& port : ports) {
-    RulePort parsed{.protocol = ProtocolOf(port.protocol())};
+    RulePort parsed{.protocol = ProtocolNumber(port.protocol())};
     if (parsed.protocol == 0) continue;
     if (port.port().has_int_value()) {
       parsed.first = static_cast<uint16_t>(port.port().int_value());

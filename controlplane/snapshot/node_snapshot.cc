@@ -32,7 +32,7 @@ constexpr uint32_t kDefaultAffinitySeconds = 10800;
 
 std::string ProtocolOr(const std::string& name) { return name.empty() ? "TCP" : name; }
 
-uint32_t ProtocolNumber(const std::string& name) {
+uint32_t TransportOf(const std::string& name) {
   return name == "UDP" ? IPPROTO_UDP : IPPROTO_TCP;
 }
 
@@ -341,7 +341,7 @@ std::optional<v1::ServiceState> BuildService(const ClusterState& state, const Ob
     v1::ServicePortState* port_state = out.add_ports();
     const std::string protocol = ProtocolOr(port.protocol());
     port_state->set_name(port.name());
-    port_state->set_protocol(ProtocolNumber(protocol));
+    port_state->set_protocol(TransportOf(protocol));
     port_state->set_port(static_cast<uint32_t>(port.port()));
     port_state->set_node_port(static_cast<uint32_t>(port.node_port()));
     for (const v1::EndpointSlice* slice : slices) AddBackends(*slice, spec, port, port_state);
