@@ -32,9 +32,7 @@ constexpr uint32_t kDefaultAffinitySeconds = 10800;
 
 std::string ProtocolOr(const std::string& name) { return name.empty() ? "TCP" : name; }
 
-uint32_t TransportOf(const std::string& name) {
-  return name == "UDP" ? IPPROTO_UDP : IPPROTO_TCP;
-}
+uint32_t TransportOf(const std::string& name) { return name == "UDP" ? IPPROTO_UDP : IPPROTO_TCP; }
 
 std::string ServiceKey(const v1::ServiceState& service) {
   return service.namespace_() + "/" + service.name();

@@ -224,12 +224,21 @@ TEST_F(NodeSessionsTest, SendsPodsToTheirNodeOnly) {
   const size_t before = two.received().size();
 
   ASSERT_TRUE(world_.Create(BoundPod("web", "n1")).ok());
+  // All nodes are told its identity first.
+  one.Drain();
+  two.Drain();
+  EXPECT_EQ(one.Update().pods_size(), 0);
+  one.Ack(world_.cache.revision());
+  two.Ack(world_.cache.revision());
+  two.Drain();
 
   const v1::NodeUpdate& update = one.Update();
   EXPECT_FALSE(update.full());
   ASSERT_EQ(update.pods_size(), 1);
   EXPECT_EQ(update.revision(), world_.cache.revision());
-  EXPECT_EQ(two.received().size(), before);
+  for (size_t i = before; i < two.received().size(); ++i) {
+    EXPECT_EQ(two.received()[i].update().pods_size(), 0);
+  }
 }
 
 // Its manifest names a node; the scheduler has not found yet that it fits there.
@@ -246,6 +255,8 @@ TEST_F(NodeSessionsTest, SendsAPodThatNamesItsNodeOnceItIsBound) {
   bound.mutable_pod()->mutable_status()->set_pod_ip("10.244.0.2");
   bound.mutable_pod()->mutable_status()->set_identity(256);
   ASSERT_TRUE(world_.Submit({Write::Type::kBind, bound, {}}).ok());
+  agent.Drain();  // its identity comes first
+  agent.Ack(world_.cache.revision());
   ASSERT_GT(agent.received().size(), before);
   ASSERT_EQ(agent.Update().pods_size(), 1);
   EXPECT_EQ(agent.Update().pods(0).status().pod_ip(), "10.244.0.2");
@@ -254,6 +265,9 @@ TEST_F(NodeSessionsTest, SendsAPodThatNamesItsNodeOnceItIsBound) {
 TEST_F(NodeSessionsTest, MergesWhatASlowNodeHasNotTaken) {
   FakeAgent agent(world_, sessions_);
   agent.Hello("n1");
+  ASSERT_TRUE(world_.Create(BoundPod("first", "n1")).ok());  // the identity of all of them
+  agent.Drain();
+  agent.Ack(world_.cache.revision());
   agent.Drain();
   const size_t before = agent.received().size();
 
