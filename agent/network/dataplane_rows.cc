@@ -308,8 +308,11 @@ class Lister {
     std::map<uint32_t, v1::IdentityRow> rows;
     for (const auto& [identity, name] : kReservedIdentities) rows[identity].set_name(name);
     for (const auto& [identity, ns] : names_.namespaces()) rows[identity].set_namespace_(ns);
-    for (const dataplane::Endpoint& pod : endpoints)
-      rows[pod.identity].add_pods(fmt::format("{}/{}", pod.ns, pod.pod));
+    for (const dataplane::Endpoint& pod : endpoints) {
+      v1::IdentityRow& row = rows[pod.identity];
+      row.set_namespace_(pod.ns);
+      row.add_pods(fmt::format("{}/{}", pod.ns, pod.pod));
+    }
     for (const auto& [ip, identity] : others) rows[identity].add_addresses(ip.ToString());
     for (auto& [identity, row] : rows) {
       if (!request_.namespace_().empty() && row.namespace_() != request_.namespace_()) continue;
