@@ -251,13 +251,21 @@ class Teller {
     answer.ipv6 = !dialled_.source.is_v4();
     answer.verdict = note.b;
     answer.rule = note.c;
+    answer.identity = note.a;
+    answer.protocol = dialled_.protocol;
     // Who serves in the end is judged, and an answer by what it answers.
     const IpAddress server = backend_.has_value() ? backend_->ip : dialled_.destination;
     if (const Endpoint* pod = PodOf(answer.egress == is_answer_ ? server : dialled_.source)) {
       answer.ns = pod->ns;
       answer.pod = pod->pod;
     }
-    Say("policy", PolicyText(answer, state_));
+    answer.peer = answer.egress == is_answer_ ? dialled_.source : server;
+    answer.port = is_answer_             ? dialled_.source_port
+                  : backend_.has_value() ? backend_->port
+                                         : dialled_.destination_port;
+    const v1::TracePolicy facts = PolicyFacts(answer, state_);
+    Say("policy", PolicyText(answer, facts));
+    *out_->mutable_steps()->rbegin()->mutable_policy() = facts;
   }
 
   std::string IsolationText(const TraceNote& note) const {

@@ -3,6 +3,7 @@
 
 #include "fmt/format.h"
 #include "fmt/ranges.h"
+#include "mesh/shared/base.h"
 #include "mesh/shared/policy_map.h"
 
 namespace mesh::agent {
@@ -10,16 +11,16 @@ namespace {
 
 const char* Direction(bool egress) { return egress ? "egress" : "ingress"; }
 
-// "policy shop/allow, ingress[0]"
-std::string RuleText(uint32_t id, const NodeState& state) {
+// Names the rule with this number, where its policy is still known.
+void NameRule(uint32_t id, const NodeState& state, v1::TracePolicy* out) {
   for (const auto& [number, set] : state.policy_sets) {
     for (const v1::PolicyRuleState& rule : set->rules()) {
       if (rule.id() != id || rule.policy() >= static_cast<uint32_t>(set->policies_size())) continue;
-      return fmt::format("policy {}, rule {}[{}]", set->policies(static_cast<int>(rule.policy())),
-                         Direction(set->egress()), rule.index());
+      out->set_policy(set->policies(static_cast<int>(rule.policy())));
+      out->set_rule(rule.index());
+      return;
     }
   }
-  return fmt::format("rule {}, of a policy that has changed meanwhile", id);
 }
 
 // The set that judges the pod; null when it is not known.
@@ -39,22 +40,41 @@ const v1::PolicySetState* SetOf(const PolicyAnswer& answer, const NodeState& sta
 
 }  // namespace
 
-std::string PolicyText(const PolicyAnswer& answer, const NodeState* state) {
+v1::TracePolicy PolicyFacts(const PolicyAnswer& answer, const NodeState* state) {
+  v1::TracePolicy out;
+  out.set_egress(answer.egress);
+  out.set_namespace_(answer.ns);
+  out.set_pod(answer.pod);
+  out.set_allowed(answer.verdict == MESH_VERDICT_ALLOW);
+  out.set_peer(answer.identity == MESH_IDENTITY_DNS ? "the resolver" : answer.peer.ToString());
+  out.set_protocol(answer.protocol);
+  out.set_port(answer.port);
+  if (state == nullptr) return out;
+  if (const v1::PolicySetState* set = SetOf(answer, *state))
+    *out.mutable_policies() = set->policies();
+  if (answer.verdict != 0) NameRule(answer.rule, *state, &out);
+  return out;
+}
+
+std::string PolicyText(const PolicyAnswer& answer, const v1::TracePolicy& facts) {
   const std::string pod =
       answer.pod.empty() ? "the pod" : fmt::format("pod {}/{}", answer.ns, answer.pod);
   if (answer.verdict != 0) {
-    return fmt::format(
-        "{} {} by {}", pod, answer.egress ? "may send it" : "takes it",
-        state == nullptr ? fmt::format("rule {}", answer.rule) : RuleText(answer.rule, *state));
+    const std::string rule =
+        facts.policy().empty()
+            ? fmt::format("rule {}, of a policy that has changed meanwhile", answer.rule)
+            : fmt::format("policy {}, rule {}[{}]", facts.policy(), Direction(answer.egress),
+                          facts.rule());
+    return fmt::format("{} {} by {}", pod, answer.egress ? "may send it" : "takes it", rule);
   }
-  const v1::PolicySetState* set = state == nullptr ? nullptr : SetOf(answer, *state);
-  if (set == nullptr) {
+  if (facts.policies().empty()) {
     return fmt::format("{} is isolated for {}: its policies are not in the maps yet", pod,
                        Direction(answer.egress));
   }
-  return fmt::format("{} is isolated for {} by {} {}, none of which admits it", pod,
-                     Direction(answer.egress), set->policies_size() == 1 ? "policy" : "policies",
-                     fmt::join(set->policies(), ", "));
+  return fmt::format("{} is isolated for {} by {} {}, {} admits it", pod, Direction(answer.egress),
+                     facts.policies_size() == 1 ? "policy" : "policies",
+                     fmt::join(facts.policies(), ", "),
+                     facts.policies_size() == 1 ? "no rule of which" : "none of which");
 }
 
 }  // namespace mesh::agent

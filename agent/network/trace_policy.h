@@ -5,6 +5,8 @@
 #include <string>
 
 #include "agent/state/node_state.h"
+#include "common/ip_address.h"
+#include "mesh/v1/node.pb.h"
 
 namespace mesh::agent {
 
@@ -14,11 +16,18 @@ struct PolicyAnswer {
   bool ipv6 = false;
   // The pod that the policies select; empty: it is not known.
   std::string ns, pod;
+  // Who is at the other end, and where the receiver is asked.
+  uint32_t identity = 0;
+  IpAddress peer;
+  uint8_t protocol = 0;
+  uint16_t port = 0;
   uint32_t verdict = 0;  // MESH_VERDICT_*; 0: no rule is about the packet
   uint32_t rule = 0;     // that decides
 };
 
-// In words, with the names of the policies where `state` (may be null) has them.
-std::string PolicyText(const PolicyAnswer& answer, const NodeState* state);
+// With the names of the policies where `state` (may be null) has them.
+v1::TracePolicy PolicyFacts(const PolicyAnswer& answer, const NodeState* state);
+// The same in words.
+std::string PolicyText(const PolicyAnswer& answer, const v1::TracePolicy& facts);
 
 }  // namespace mesh::agent

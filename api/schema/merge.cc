@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "api/schema/schema.h"
+#include "api/schema/source_annotation.h"
 #include "fmt/format.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
@@ -268,7 +269,15 @@ v1::Resource ThreeWayMerge(const v1::Resource* last_applied, const v1::Resource&
 }
 
 bool SameIntent(const v1::Resource& a, const v1::Resource& b) {
-  return MessageDifferencer::Equals(WithoutSystem(a), WithoutSystem(b));
+  const auto said = [](const v1::Resource& resource) {
+    v1::Resource out = WithoutSystem(resource);
+    if (out.has_network_policy()) {
+      auto& meta = *out.mutable_network_policy()->mutable_metadata();
+      meta.mutable_annotations()->erase(kSourceAnnotation);
+    }
+    return out;
+  };
+  return MessageDifferencer::Equals(said(a), said(b));
 }
 
 bool SameSpec(const v1::Resource& a, const v1::Resource& b) {

@@ -35,8 +35,8 @@ namespace mesh::schema {
 v1::Resource ThreeWayMerge(const v1::Resource* last_applied, const v1::Resource& file,
                            const v1::Resource& live);
 
-// Equal in everything that a user can say: all but status, system and internal fields. The order of
-// maps does not count.
+// Equal in everything that a user can say: all but status, system and internal fields, and where in
+// its file a policy stands. The order of maps does not count.
 bool SameIntent(const v1::Resource& a, const v1::Resource& b);
 // Equal in `spec` alone.
 bool SameSpec(const v1::Resource& a, const v1::Resource& b);

@@ -6,6 +6,7 @@
 
 #include "api/schema/rules.h"
 #include "api/schema/schema.h"
+#include "api/schema/source_annotation.h"
 
 namespace mesh::schema::internal {
 namespace {
@@ -20,7 +21,7 @@ struct KnownAnnotation {
 constexpr KnownAnnotation kKnown[] = {
     {"mesh.io/isolation", v1::KIND_NAMESPACE},   {"mesh.io/load-balancing", v1::KIND_SERVICE},
     {"mesh.io/return-path", v1::KIND_SERVICE},   {"mesh.io/weight", v1::KIND_POD},
-    {"mesh.io/weight", v1::KIND_ENDPOINT_SLICE},
+    {"mesh.io/weight", v1::KIND_ENDPOINT_SLICE}, {kSourceAnnotation, v1::KIND_NETWORK_POLICY},
 };
 
 // "Pod or EndpointSlice"

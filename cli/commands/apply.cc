@@ -8,6 +8,7 @@
 
 #include "api/schema/schema.h"
 #include "api/schema/selector.h"
+#include "api/schema/source_annotation.h"
 #include "api/schema/validate.h"
 #include "cli/client.h"
 #include "cli/commands/commands.h"
@@ -46,6 +47,24 @@ std::string_view OutcomeText(v1::ApplyResult::Outcome outcome) {
     default:
       return "unchanged";
   }
+}
+
+// Where a policy and its rules stand, for those who ask which of them has decided.
+void NoteSource(const manifest::Object& object, v1::Resource* resource) {
+  if (!resource->has_network_policy()) return;
+  auto& policy = *resource->mutable_network_policy();
+  auto& annotations = *policy.mutable_metadata()->mutable_annotations();
+  // What another file or cluster has written.
+  annotations.erase(schema::kSourceAnnotation);
+  if (object.position.file == manifest::kStandardInput) return;
+  schema::Source source{.file = object.position.file, .line = object.position.line};
+  for (int i = 0; i < policy.spec().ingress_size(); ++i) {
+    source.ingress.push_back(object.Locate(fmt::format("spec.ingress[{}]", i)).line);
+  }
+  for (int i = 0; i < policy.spec().egress_size(); ++i) {
+    source.egress.push_back(object.Locate(fmt::format("spec.egress[{}]", i)).line);
+  }
+  annotations[schema::kSourceAnnotation] = schema::SourceText(source);
 }
 
 std::string_view Suffix(DryRun dry_run) {
@@ -146,7 +165,9 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
   request.set_dry_run(dry_run == DryRun::kServer);
   for (manifest::Object& object : manifest.objects) {
     if (!selector.Matches(schema::MetaOf(object.resource).labels())) continue;
-    *request.add_resources() = object.resource;
+    v1::Resource& resource = *request.add_resources();
+    resource = object.resource;
+    NoteSource(object, &resource);
     objects.push_back(std::move(object));
   }
   if (objects.empty()) return absl::InvalidArgumentError("no objects passed to apply");

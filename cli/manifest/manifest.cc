@@ -52,7 +52,7 @@ class Reader : public internal::Findings {
   explicit Reader(const DecodeOptions& options) : options_(options) {}
 
   void Read(const Source& source) {
-    file_ = source.name == "-" ? "standard input" : source.name;
+    file_ = source.name == "-" ? kStandardInput : source.name;
     const size_t first = findings_.size();
     if (source.text.size() > kMaxFileBytes) {
       Error({0, 0}, fmt::format("{} bytes are more than the limit of {} bytes for one file",

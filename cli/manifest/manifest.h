@@ -23,8 +23,11 @@ inline constexpr int kMaxDepth = 64;
 inline constexpr size_t kMaxDiagnostics = 50;
 inline constexpr size_t kMaxNodes = 500'000;  // after aliases: an alias bomb ends here
 
+// What "-" is shown as.
+inline constexpr char kStandardInput[] = "standard input";
+
 struct Position {
-  std::string file;  // as named on the command line; "-" is shown as "standard input"
+  std::string file;  // as named on the command line, or kStandardInput
   int line = 0;      // from 1; 0: the file as a whole
   int column = 0;    // from 1, in bytes
 

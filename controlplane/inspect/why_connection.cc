@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A request, hop by hop: who asks, what the name means, the Service's port and its backends, the
-// nodes, the isolation of namespaces, and the socket that shall answer.
+// nodes, policies and the isolation of namespaces, and the socket that shall answer.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -11,6 +11,7 @@
 #include "controlplane/controllers/endpoints_controller.h"
 #include "controlplane/controllers/objects.h"
 #include "controlplane/inspect/destination.h"
+#include "controlplane/inspect/policy_answer.h"
 #include "controlplane/inspect/topics.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -50,6 +51,7 @@ class Walk {
     } else {
       report_->Ok(PodTitle(from_), fmt::format("runs on node {}", from_.spec().node_name()));
     }
+    Names();
     const Destination to = FindDestination(state_, from_, connection_, report_);
     switch (to.kind) {
       case Destination::Kind::kNothing:
@@ -296,8 +298,62 @@ class Walk {
       return;
     }
     Network(backend.pod->spec().node_name());
-    Isolation(*backend.pod, service);
+    if (KeyOfMeta(backend.pod->metadata()) != KeyOfMeta(from_.metadata())) {
+      Policies(true, from_, PeerOf(*backend.pod), backend.port);
+      // Once a policy selects the pod, it alone decides.
+      if (!Policies(false, *backend.pod, PeerOf(from_), backend.port))
+        Isolation(*backend.pod, service);
+    }
     Socket(backend, service, service_port);
+  }
+
+  // What the NetworkPolicies say that select `pod`; whether there are any.
+  bool Policies(bool egress, const v1::Pod& pod, const PolicyPeer& peer, uint32_t port) {
+    const PolicyAnswer answer = AskPolicies(state_, {.egress = egress,
+                                                     .pod = pod,
+                                                     .peer = peer,
+                                                     .protocol = ProtocolNumber(protocol_),
+                                                     .port = static_cast<uint16_t>(port)});
+    const v1::TracePolicy& facts = answer.facts;
+    if (facts.policies().empty()) return false;
+    const std::string direction = egress ? "egress" : "ingress";
+    const std::string text =
+        facts.allowed()
+            ? fmt::format("{} by {}", egress ? "may send it" : "takes it", RuleTitle(facts))
+            : fmt::format("is isolated for {} by {} {}, {} admits it; {}", direction,
+                          facts.policies_size() == 1 ? "policy" : "policies",
+                          fmt::join(facts.policies(), ", "),
+                          facts.policies_size() == 1 ? "no rule of which" : "none of which",
+                          answer.nearest);
+    // Of several backends one is enough.
+    if (!told_policies_.insert(PodTitle(pod) + text).second) return true;
+    if (facts.allowed()) {
+      report_->Ok(PodTitle(pod), text);
+    } else {
+      report_->Problem(PodTitle(pod), text, answer.remedies);
+    }
+    return true;
+  }
+
+  // Whether the pod may ask for names; what it asks for here is a name, or may well be.
+  void Names() {
+    const PolicyAnswer answer = AskPolicies(state_, {.egress = true,
+                                                     .pod = from_,
+                                                     .peer = ResolverPeer(),
+                                                     .protocol = ProtocolNumber("UDP"),
+                                                     .port = 53});
+    if (answer.facts.allowed()) return;
+    const std::string text = fmt::format(
+        "may not ask for names: no egress rule of {} {} admits UDP 53 to the resolver, pods "
+        "k8s-app=kube-dns of namespace kube-system; {}",
+        answer.facts.policies_size() == 1 ? "policy" : "policies",
+        fmt::join(answer.facts.policies(), ", "), answer.nearest);
+    const bool by_address = IpAddress::Parse(connection_.host()).ok();
+    if (connection_.host().empty() || by_address) {
+      report_->Note(PodTitle(from_), text, answer.remedies);
+    } else {
+      report_->Problem(PodTitle(from_), text, answer.remedies);
+    }
   }
 
   void Isolation(const v1::Pod& to, const v1::Service* service) {
@@ -400,7 +456,7 @@ class Walk {
   const absl::Time now_;
   Report* const report_;
   std::set<ObjectKey>* const wanted_;
-  std::set<std::string> seen_nodes_, told_isolation_;
+  std::set<std::string> seen_nodes_, told_isolation_, told_policies_;
 };
 
 }  // namespace

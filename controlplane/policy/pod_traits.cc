@@ -105,6 +105,14 @@ PodTraits TraitsOf(const v1::Pod& pod) {
   return out;
 }
 
+PodTraits ResolverTraits() {
+  PodTraits out;
+  out.ns = "kube-system";
+  out.labels = {{"k8s-app", "kube-dns"}};
+  out.named_ports = {{{"dns", IPPROTO_UDP}, 53}, {{"dns-tcp", IPPROTO_TCP}, 53}};
+  return out;
+}
+
 std::string IdentityText(const v1::Pod& pod) {
   std::string out = pod.metadata().namespace_();
   const std::map<std::string, std::string> labels(pod.metadata().labels().begin(),

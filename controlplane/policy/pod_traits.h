@@ -48,6 +48,8 @@ struct PodTraits {
 // With the blocks that are written down in its status.
 PodTraits TraitsOf(const v1::Pod& pod);
 PodTraits TraitsOf(const v1::Pod& pod, const std::set<Block>& blocks);
+// Of the resolver of each node, which policies know as the cluster's.
+PodTraits ResolverTraits();
 // The blocks with an address of the pod, as they are written down in its status.
 std::vector<std::string> BlocksAround(const v1::Pod& pod, const std::set<Block>& blocks);
 // The same for pods of equal traits, and for no others.

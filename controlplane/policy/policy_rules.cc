@@ -64,6 +64,12 @@ std::string PodSelector::Key() const {
   return key;
 }
 
+schema::LabelMap NamespaceLabels(const v1::Namespace& ns) {
+  schema::LabelMap labels = ns.metadata().labels();
+  labels["kubernetes.io/metadata.name"] = ns.metadata().name();
+  return labels;
+}
+
 ParsedPolicy Parse(const v1::NetworkPolicy& policy) {
   const v1::NetworkPolicySpec& spec = policy.spec();
   ParsedPolicy out{.ns = policy.metadata().namespace_(), .name = policy.metadata().name()};

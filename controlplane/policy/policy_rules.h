@@ -11,6 +11,7 @@
 
 #include "api/schema/selector.h"
 #include "controlplane/policy/pod_traits.h"
+#include "mesh/v1/core.pb.h"
 #include "mesh/v1/networking.pb.h"
 
 namespace mesh::controlplane {
@@ -59,6 +60,9 @@ struct ParsedPolicy {
     return direction == Direction::kIngress ? is_ingress : is_egress;
   }
 };
+
+// With the one that every namespace has, as in Kubernetes, whether it is written down or not.
+schema::LabelMap NamespaceLabels(const v1::Namespace& ns);
 
 // REQUIRES: the policy is valid and has its defaults. What is not valid after all selects nobody as
 // a peer: fail closed.

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/policy/policy_view.h"
 
-#include <netinet/in.h>
-
 #include <utility>
 
+#include "api/schema/merge.h"
 #include "common/log.h"
 #include "controlplane/policy/pod_traits.h"
 #include "google/protobuf/util/message_differencer.h"
@@ -14,16 +13,6 @@ namespace {
 
 // MESH_IDENTITY_DNS: the resolver of each node, which policies know as the cluster's.
 constexpr uint32_t kDns = 5;
-// Every namespace has it, as in Kubernetes, whether it is written down or not.
-constexpr char kNameLabel[] = "kubernetes.io/metadata.name";
-
-PodTraits ResolverTraits() {
-  PodTraits out;
-  out.ns = "kube-system";
-  out.labels = {{"k8s-app", "kube-dns"}};
-  out.named_ports = {{{"dns", IPPROTO_UDP}, 53}, {{"dns-tcp", IPPROTO_TCP}, 53}};
-  return out;
-}
 
 }  // namespace
 
@@ -43,10 +32,14 @@ void PolicyView::Reset(const ClusterState& state, absl::Time now) {
 }
 
 void PolicyView::Note(const Change& change) {
+  // Applied again from another file or place in it.
+  const bool same_rules = change.before != nullptr && change.after != nullptr &&
+                          change.before->has_network_policy() &&
+                          schema::SameSpec(*change.before, *change.after);
   for (const v1::Resource* side : {change.before.get(), change.after.get()}) {
     if (side == nullptr) continue;
     if (side->has_namespace_()) namespaces_dirty_.insert(KeyOf(*side).name);
-    if (side->has_network_policy()) policies_dirty_.insert(KeyOf(*side));
+    if (side->has_network_policy() && !same_rules) policies_dirty_.insert(KeyOf(*side));
   }
   const v1::Resource& some = change.after != nullptr ? *change.after : *change.before;
   if (!some.has_pod()) return;
@@ -92,9 +85,7 @@ void PolicyView::RefreshNamespace(const ClusterState& state, const std::string& 
     namespaces_.erase(name);
     return;
   }
-  schema::LabelMap labels = ns->second->metadata().labels();
-  labels[kNameLabel] = name;
-  index_.PutNamespace(name, labels);
+  index_.PutNamespace(name, NamespaceLabels(*ns->second));
   const uint32_t number = ns->second->status().identity();
   if (std::exchange(namespaces_[name], number) == number) return;
   for (const auto& [identity, known] : identities_) {

@@ -12,6 +12,7 @@
 #include "api/schema/schema.h"
 #include "common/status.h"
 #include "common/version.h"
+#include "controlplane/inspect/policy_answer.h"
 #include "controlplane/inspect/why.h"
 #include "controlplane/rpc/flows_proxy.h"
 #include "controlplane/rpc/node_proxy.h"
@@ -231,7 +232,13 @@ grpc::ServerUnaryReactor* ControlService::TraceHop(grpc::CallbackServerContext* 
                                                    const v1::TraceHopRequest* request,
                                                    v1::TraceHopResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  ProxyTraceHop(channels_, *request, Answer(reactor, response));
+  ProxyTraceHop(channels_, *request,
+                [this, done = Answer(reactor, response)](absl::StatusOr<v1::TraceHopResponse> hop) {
+                  loop_.Post([this, done, hop = std::move(hop)]() mutable {
+                    if (hop.ok()) ExplainPolicies(cache_.state(), &*hop);
+                    done(std::move(hop));
+                  });
+                });
   return reactor;
 }
 

@@ -2,6 +2,8 @@
 // `meshctl trace` in a cluster of three nodes: what it says is what packets meet, both families.
 #include <gmock/gmock.h>
 
+#include <fstream>
+
 #include "fmt/format.h"
 #include "tests/support/cluster/local_cluster.h"
 
@@ -9,6 +11,7 @@ namespace mesh::testing {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr char kNamespaces[] = R"(apiVersion: v1
 kind: Namespace
@@ -31,6 +34,27 @@ spec:
     app: nobody
   ports:
   - port: 80
+)";
+
+// The second rule begins in line 16; its peer follows.
+constexpr char kPolicy[] = R"(apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: near
+  namespace: blue
+spec:
+  podSelector:
+    matchLabels:
+      app: echo
+  ingress:
+  - from:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: green
+    ports: [{port: 1}]
+  - from:
+    - podSelector:
+        matchLabels:
 )";
 
 class TraceTest : public ClusterTest {
@@ -114,6 +138,44 @@ TEST_F(TraceTest, TellsWhatPacketsMeetAndLeavesNothing) {
   const std::string text = cluster().MustMeshctl({"trace", "blue/" + pod_of_far, "blue/echo:80"});
   EXPECT_THAT(text, HasSubstr("Service blue/echo by its ClusterIP"));
   EXPECT_THAT(text, HasSubstr("=> delivered to pod blue/" + echo_name));
+
+  // Policies, with the lines of the file that they come from.
+  const std::string file = ::testing::TempDir() + "/trace-policy.yaml";
+  std::ofstream(file) << kPolicy
+                      << fmt::format(R"(          app: {}
+    ports: [{{port: 9000}}]
+)",
+                                     far);
+  cluster().MustMeshctl({"apply", "-f", file});
+  const auto traced = [&](const std::string& pod) {
+    return cluster().MustMeshctl({"trace", pod, "blue/echo:80"});
+  };
+  const std::string other = far == "blue-near" ? "blue-client" : "blue-near";
+  const std::string pod_of_other =
+      cluster().ReadyPods("app=" + other, "blue").at(0)["metadata"]["name"];
+  std::string denied;
+  EXPECT_TRUE(Eventually([&] {
+    denied = traced("blue/" + pod_of_other);
+    return denied.find("(policy_ingress)") != std::string::npos;
+  }));
+  EXPECT_THAT(denied, HasSubstr(fmt::format(
+                          "pod blue/{} is isolated for ingress by policy blue/near, no rule of "
+                          "which admits it; the nearest is policy blue/near, rule ingress[1] "
+                          "({}:16), but pod blue/{} does not match",
+                          echo_name, file, pod_of_other)));
+  EXPECT_THAT(denied, Not(HasSubstr("on its way")));
+  std::string admitted;
+  EXPECT_TRUE(Eventually([&] {
+    admitted = traced("blue/" + pod_of_far);
+    return admitted.find("=> delivered to pod blue/" + echo_name) != std::string::npos;
+  }));
+  EXPECT_THAT(admitted, HasSubstr(fmt::format("pod blue/{} takes it by policy blue/near, rule "
+                                              "ingress[1] ({}:16)",
+                                              echo_name, file)));
+  cluster().MustMeshctl({"delete", "-f", file});
+  EXPECT_TRUE(Eventually([&] {
+    return traced("blue/" + pod_of_other).find("=> delivered to pod") != std::string::npos;
+  }));
 
   // Loaded by now. Two nodes in 200 ms on a quiet machine.
   const absl::Time began = absl::Now();

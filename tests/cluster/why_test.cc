@@ -4,6 +4,8 @@
 // nothing behind. Topology: three nodes.
 #include <gmock/gmock.h>
 
+#include <fstream>
+
 #include "fmt/format.h"
 #include "tests/support/cluster/local_cluster.h"
 
@@ -85,6 +87,24 @@ spec:
 ---
 )";
 
+// The rule begins in line 11.
+constexpr char kPolicy[] = R"(apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: from-web
+  namespace: pay
+spec:
+  podSelector:
+    matchLabels:
+      app: api
+  ingress:
+  - from:
+    - namespaceSelector: {}
+      podSelector:
+        matchLabels:
+          app: web
+)";
+
 class WhyTest : public ClusterTest {
  protected:
   // Until the answer has it: agents report after a moment.
@@ -131,6 +151,18 @@ TEST_F(WhyTest, WhyFindsEachBrokenObject) {
   ExpectWhy({"client", "pay/api"}, "admits what comes through its own Services", 0);
   const std::string api = PodIp(cluster().ReadyPods("app=api", "pay").at(0));
   ExpectWhy({"client", api + ":9000"}, "annotate namespace pay with mesh.io/isolation: open");
+
+  const std::string file = ::testing::TempDir() + "/why-policy.yaml";
+  std::ofstream(file) << kPolicy;
+  cluster().MustMeshctl({"apply", "-f", file});
+  ExpectWhy({"client", "pay/api"},
+            fmt::format("is isolated for ingress by policy pay/from-web, no rule of which admits "
+                        "it; the nearest is policy pay/from-web, rule ingress[0] ({}:11), but pod "
+                        "default/client",
+                        file));
+  ExpectWhy({"client", "pay/api"}, "does not match app=web (it has app=client)");
+  cluster().MustMeshctl({"delete", "-f", file});
+  ExpectWhy({"client", "pay/api"}, "admits what comes through its own Services", 0);
 
   const auto missing = cluster().Meshctl({"why", "nobody"});
   EXPECT_EQ(missing.exit_code, 1);

@@ -223,6 +223,17 @@ TEST(ThreeWayMerge, RemovesNothingWithoutALastAppliedConfiguration) {
   EXPECT_TRUE(SameIntent(live, merged));
 }
 
+TEST(SameIntent, WhereAPolicyStandsIsNoIntent) {
+  v1::Resource a;
+  v1::ObjectMeta& meta = *a.mutable_network_policy()->mutable_metadata();
+  meta.set_name("web");
+  v1::Resource b = a;
+  (*meta.mutable_annotations())["mesh.io/source"] = "web.yaml:3 ingress=9";
+  EXPECT_TRUE(SameIntent(a, b));
+  (*meta.mutable_annotations())["note"] = "for people";
+  EXPECT_FALSE(SameIntent(a, b));
+}
+
 TEST(SameIntent, DoesNotLookAtWhatTheSystemWrites) {
   const v1::Resource a = Live(ValidDeployment());
   v1::Resource b = a;

@@ -197,9 +197,24 @@ TEST_F(TraceHopTest, NamesThePoliciesThatDecide) {
   }
   EXPECT_THAT(lines, testing::ElementsAre(
                          "pod shop/web may send it by policy shop/to-bank, rule egress[3]",
-                         "pod bank/api is isolated for ingress by policy bank/deny-all, none of "
+                         "pod bank/api is isolated for ingress by policy bank/deny-all, no rule of "
                          "which admits it"));
   EXPECT_THAT(Line(told, "verdict"), HasSubstr("no ingress policy that selects the receiver"));
+
+  const auto facts = [&](int i) {
+    std::vector<v1::TracePolicy> out;
+    for (const v1::TraceStep& step : told.steps()) {
+      if (step.has_policy()) out.push_back(step.policy());
+    }
+    return out.at(static_cast<size_t>(i)).ShortDebugString();
+  };
+  EXPECT_EQ(facts(0),
+            "egress: true namespace: \"shop\" pod: \"web\" allowed: true policy: "
+            "\"shop/to-bank\" rule: 3 policies: \"shop/deny-all\" policies: \"shop/to-bank\" "
+            "peer: \"10.244.1.4\" protocol: 6 port: 8080");
+  EXPECT_EQ(facts(1),
+            "namespace: \"bank\" pod: \"api\" policies: \"bank/deny-all\" peer: "
+            "\"10.244.1.3\" protocol: 6 port: 8080");
 
   // Of an answer the receiver of its flow is who sends it.
   tracer_.outcome.notes = {{MESH_TRACE_FLOW, 1, 0, 0},

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The apply command against a server of the test.
+#include <fstream>
 #include <sstream>
 
 #include "absl/strings/cord.h"
@@ -81,12 +82,13 @@ spec:
 
 class Apply : public ::testing::Test {
  protected:
-  int Run(const std::string& input, std::vector<std::string> args = {}) {
+  int Run(const std::string& input, std::vector<std::string> args = {}, bool read_input = true) {
     in_.clear();
     in_.str(input);
     Context context(in_, out_, err_);
     context.set_client(server_);
-    std::vector<std::string> line = {"apply", "-f", "-"};
+    std::vector<std::string> line = {"apply"};
+    if (read_input) line.insert(line.end(), {"-f", "-"});
     line.insert(line.end(), args.begin(), args.end());
     return RunCommandLine({.name = "meshctl", .children = {ApplyCommand()}}, line, context);
   }
@@ -106,6 +108,35 @@ TEST_F(Apply, SendsAllObjectsInOneRequestAndSaysWhatBecameOfThem) {
   EXPECT_EQ(err_.str(), "");
   ASSERT_EQ(server_->requests.size(), 1u);
   EXPECT_EQ(server_->requests[0].resources(1).service().metadata().namespace_(), "default");
+}
+
+TEST_F(Apply, WritesDownWhereThePoliciesOfAFileStand) {
+  const std::string policy =
+      "apiVersion: networking.k8s.io/v1\n"
+      "kind: NetworkPolicy\n"
+      "metadata: {name: web, annotations: {mesh.io/source: 'old.yaml:1'}}\n"
+      "spec:\n"
+      "  podSelector: {}\n"
+      "  policyTypes: [Ingress, Egress]\n"
+      "  ingress:\n"
+      "  - ports: [{port: 80}]\n"
+      "  -\n"
+      "    ports: [{port: 81}]\n"
+      "  egress: [{}, {}]\n";
+  const std::string file = ::testing::TempDir() + "/a policy.yaml";
+  std::ofstream(file) << kService << "---\n" << policy;
+  const auto source = [&](size_t request, int object) {
+    const auto& meta = server_->requests.at(request).resources(object).network_policy().metadata();
+    const auto it = meta.annotations().find("mesh.io/source");
+    return it == meta.annotations().end() ? "none" : it->second;
+  };
+
+  EXPECT_EQ(Run("", {"-f", file}, false), 0) << err_.str();
+  EXPECT_EQ(Run(policy), 0) << err_.str();
+
+  EXPECT_EQ(source(0, 1), file + ":9 ingress=16,18 egress=19,19");
+  EXPECT_EQ(source(1, 0), "none");
+  EXPECT_TRUE(server_->requests[0].resources(0).service().metadata().annotations().empty());
 }
 
 TEST_F(Apply, PrintsWarningsOnStandardError) {

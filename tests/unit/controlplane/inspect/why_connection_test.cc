@@ -7,6 +7,7 @@ namespace mesh::controlplane {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -97,6 +98,66 @@ TEST_F(WhyConnectionTest, ABalancersSourceRangesAreForItsAddressAlone) {
   service.mutable_spec()->add_load_balancer_source_ranges("10.244.0.0/16");
   PutService(service);
   EXPECT_THAT(Problems(Ask("192.168.1.240", 80)), IsEmpty());
+}
+
+TEST_F(WhyConnectionTest, PoliciesOfBothEndsDecide) {
+  const auto put = [&](const std::string& ns, const std::string& name, bool egress, int port) {
+    v1::Resource resource;
+    v1::NetworkPolicy& policy = *resource.mutable_network_policy();
+    policy.mutable_metadata()->set_namespace_(ns);
+    policy.mutable_metadata()->set_name(name);
+    (*policy.mutable_metadata()->mutable_annotations())["mesh.io/source"] =
+        "p.yaml:1 ingress=7 egress=8";
+    policy.mutable_spec()->add_policy_types(egress ? "Egress" : "Ingress");
+    const auto add = [&](auto* rule) { rule->add_ports()->mutable_port()->set_int_value(port); };
+    if (egress) {
+      add(policy.mutable_spec()->add_egress());
+    } else {
+      add(policy.mutable_spec()->add_ingress());
+    }
+    world.Put(resource);
+  };
+  put("pay", "in", false, 8080);
+  v1::WhyResponse told = Ask("10.96.0.7", 80);
+  EXPECT_THAT(Problems(told), IsEmpty());
+  EXPECT_THAT(Oks(told),
+              Contains("pod pay/api-1: takes it by policy pay/in, rule ingress[0] (p.yaml:7)"));
+  // The Service's port is not the pod's.
+  put("pay", "in", false, 80);
+  EXPECT_THAT(Problems(Ask("10.96.0.7", 80)),
+              ElementsAre(AllOf(
+                  HasSubstr("pod pay/api-1: is isolated for ingress by policy pay/in, no rule "
+                            "of which admits it; the nearest is policy pay/in, rule "
+                            "ingress[0] (p.yaml:7), but it is about TCP 80, not about TCP "
+                            "8080 -> add TCP 8080 to the ports of rule ingress[0] of "
+                            "networkpolicy pay/in"))));
+  put("pay", "in", false, 8080);
+  // A pod that is let out to the Service, and not to the names.
+  put("default", "out", true, 8080);
+  EXPECT_THAT(Problems(Ask("10.96.0.7", 80)), IsEmpty());
+  EXPECT_THAT(Notes(Ask("10.96.0.7", 80)),
+              Contains(HasSubstr("pod default/web: may not ask for names")));
+  EXPECT_THAT(Problems(Ask("api.pay", 80)),
+              ElementsAre(AllOf(HasSubstr("pod default/web: may not ask for names"),
+                                HasSubstr("add UDP 53 to the ports of rule egress[0]"))));
+  put("default", "out", true, 443);
+  EXPECT_THAT(
+      Problems(Ask("10.96.0.7", 80)),
+      ElementsAre(HasSubstr("pod default/web: is isolated for egress by policy default/out")));
+}
+
+// A policy that selects the pod takes the place of its namespace's isolation.
+TEST_F(WhyConnectionTest, APolicyOpensWhatIsIsolated) {
+  AddNamespace("pay", "closed");
+  EXPECT_THAT(Problems(Ask("10.96.0.7", 80)), ElementsAre(HasSubstr("namespace pay: is closed")));
+  v1::Resource resource;
+  v1::NetworkPolicy& policy = *resource.mutable_network_policy();
+  policy.mutable_metadata()->set_namespace_("pay");
+  policy.mutable_metadata()->set_name("open");
+  policy.mutable_spec()->add_policy_types("Ingress");
+  policy.mutable_spec()->add_ingress();
+  world.Put(resource);
+  EXPECT_THAT(Problems(Ask("10.96.0.7", 80)), IsEmpty());
 }
 
 TEST_F(WhyConnectionTest, WithoutAPortTheFirstOfTheProtocolIsMeant) {
