@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/metrics.h"
 
+#include <algorithm>
 #include <string>
 
 #include "common/version.h"
@@ -70,6 +71,20 @@ void WriteServices(const NetworkFigures& figures, MetricsWriter& out) {
   }
 }
 
+// No sum of the others: a Service that leaves it would look like a counter that begins anew.
+void WriteTraffic(const NetworkFigures& figures, MetricsWriter& out) {
+  for (size_t i = 0; i < std::min(figures.traffic.size(), kServicesShown); ++i) {
+    const NetworkFigures::ServiceTraffic& row = figures.traffic[i];
+    const MetricsWriter::Labels labels = {{"namespace", row.ns}, {"service", row.service}};
+    out.Counter("mesh_service_connections_total", "Connections begun through a Service.", labels,
+                static_cast<double>(row.connections));
+    if (row.handshakes.count() == 0) continue;
+    out.Histogram("mesh_service_handshake_seconds",
+                  "From the first SYN through a Service to its first answer.", labels,
+                  row.handshakes);
+  }
+}
+
 void WriteMaps(const v1::DataplaneNode& rows, MetricsWriter& out) {
   for (const v1::MapRow& row : rows.maps()) {
     const MetricsWriter::Labels labels = {{"map", row.name()}};
@@ -126,6 +141,7 @@ void WriteFigures(const NetworkFigures& figures, MetricsWriter& out) {
   WritePackets(figures.rows, out);
   WriteConnections(figures.rows, out);
   WriteServices(figures, out);
+  WriteTraffic(figures, out);
   WriteMaps(figures.rows, out);
   WriteDns(figures.rows, out);
 }

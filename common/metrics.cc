@@ -110,6 +110,14 @@ void DurationHistogram::Add(absl::Duration duration) {
   sum_ += duration;
 }
 
+void DurationHistogram::Add(const std::vector<uint64_t>& counts, absl::Duration sum) {
+  for (size_t i = 0; i < std::min(counts.size(), counts_.size()); ++i) {
+    counts_[i] += counts[i];
+    count_ += counts[i];
+  }
+  sum_ += sum;
+}
+
 std::string MetricsText(const MetricsCollect& collect) {
   return prometheus::TextSerializer().Serialize(Collected(collect).Collect());
 }

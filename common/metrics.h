@@ -25,6 +25,8 @@ class DurationHistogram {
   // Upper bounds, growing; what is above all of them counts too.
   explicit DurationHistogram(std::vector<absl::Duration> bounds);
   void Add(absl::Duration duration);
+  // What others have counted: as counts() has them, of at most as many; `sum` is that of all.
+  void Add(const std::vector<uint64_t>& counts, absl::Duration sum);
 
   const std::vector<absl::Duration>& bounds() const { return bounds_; }
   // Of each bound, not of those below it; one more for what is above.

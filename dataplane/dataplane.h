@@ -91,6 +91,14 @@ struct ServiceFlows {
   std::string ns, service;
   uint32_t flows = 0;
 };
+// What was begun through a Service at this node, since its programs were loaded.
+struct ServiceTraffic {
+  std::string ns, service;  // host ports have a slash in theirs
+  uint64_t connections = 0;
+  // TCP: from the first SYN to its first answer, by bucket (mesh/shared/service_traffic_map.h).
+  std::vector<uint64_t> handshakes;
+  absl::Duration handshake_time;  // of all of them
+};
 struct FlowUsage {
   uint32_t flows = 0, capacity = 0;
   uint32_t flows6 = 0, capacity6 = 0;  // of the table of IPv6; 0: there is none
@@ -194,6 +202,10 @@ class Dataplane {
   // Those with most first, as they were found a second ago, or some for tables of hundreds of
   // thousands.
   virtual std::vector<ServiceFlows> FlowsOfServices() const { return {}; }
+  // Those with most connections first; none of Services that were never dialled.
+  virtual absl::StatusOr<std::vector<ServiceTraffic>> TrafficOfServices() const {
+    return std::vector<ServiceTraffic>();
+  }
   // NOT_FOUND: a table of IPv6 on a node without.
   enum class Table : uint8_t {
     kService,

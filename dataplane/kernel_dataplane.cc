@@ -135,6 +135,7 @@ class KernelDataplane::Impl {
   absl::StatusOr<MapUsage> Usage(Table table) const;
   absl::StatusOr<FlowUsage> FlowOwners() const;
   std::vector<ServiceFlows> FlowsOfServices() const;
+  absl::StatusOr<std::vector<ServiceTraffic>> TrafficOfServices() const;
   absl::StatusOr<int> CollectGarbage();
   absl::Status BeginCollecting();
   // For what they dial at the node's own addresses; see Shortfall().
@@ -150,7 +151,11 @@ class KernelDataplane::Impl {
   }
 
  private:
+  // Calls of CollectGarbage().
+  static constexpr uint32_t kForgetEvery = 16;
+
   absl::Status JudgeFlowsAgain();
+  absl::Status ForgetTraffic();
 
   NodeConfig config_;
   Netlink netlink_;
@@ -160,6 +165,7 @@ class KernelDataplane::Impl {
   KernelHostRoutes routes_;
   ServiceTables services_;
   PodEndpoints pods_;
+  uint32_t collections_ = 0;
   FlowTable<V4> flows_;
   FlowCollector<V4> collector_;
   Inspector inspector_;
@@ -371,6 +377,38 @@ std::vector<ServiceFlows> KernelDataplane::Impl::FlowsOfServices() const {
   return out;
 }
 
+absl::StatusOr<std::vector<ServiceTraffic>> KernelDataplane::Impl::TrafficOfServices() const {
+  ASSIGN_OR_RETURN(const std::vector<mesh_service_traffic_key> keys, maps_.traffic.Keys());
+  std::map<std::pair<std::string, std::string>, ServiceTraffic> by_name;
+  for (const mesh_service_traffic_key& key : keys) {
+    size_t port = 0;
+    const Service* service = planner_.Find(key.service_id, &port);
+    if (service == nullptr) continue;  // CollectGarbage() removes it
+    ASSIGN_OR_RETURN(const std::vector<mesh_service_traffic_value> per_cpu,
+                     maps_.traffic.Lookup(key));
+    AddTraffic(per_cpu, &by_name[{service->ns, service->name}]);
+  }
+  std::vector<ServiceTraffic> out;
+  for (auto& [name, traffic] : by_name) {
+    std::tie(traffic.ns, traffic.service) = name;
+    out.push_back(std::move(traffic));
+  }
+  std::ranges::stable_sort(out, std::greater<>(), &ServiceTraffic::connections);
+  return out;
+}
+
+// Counts of Services that are gone.
+absl::Status KernelDataplane::Impl::ForgetTraffic() {
+  ASSIGN_OR_RETURN(const std::vector<mesh_service_traffic_key> keys, maps_.traffic.Keys());
+  for (const mesh_service_traffic_key& key : keys) {
+    size_t port = 0;
+    if (planner_.Find(key.service_id, &port) == nullptr) {
+      RETURN_IF_ERROR(maps_.traffic.Remove(key));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {
   ASSIGN_OR_RETURN(FlowUsage out, collector_.Usage());
   if (collector6_.has_value()) {
@@ -395,6 +433,9 @@ absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {
 absl::StatusOr<int> KernelDataplane::Impl::CollectGarbage() {
   if (!observed_.has_value()) RETURN_IF_ERROR(Observe());
   RETURN_IF_ERROR(pods_.policies().Collect());
+  if (++collections_ % kForgetEvery == 0) {
+    RETURN_IF_ERROR(ForgetTraffic());
+  }
   const auto exists_in = [&](Family family) {
     return [this, family](uint32_t id) {
       const auto it = observed_->backends.find(id);
@@ -552,6 +593,9 @@ absl::StatusOr<MapUsage> KernelDataplane::Usage(Table table) const { return impl
 absl::StatusOr<FlowUsage> KernelDataplane::FlowOwners() const { return impl_->FlowOwners(); }
 std::vector<ServiceFlows> KernelDataplane::FlowsOfServices() const {
   return impl_->FlowsOfServices();
+}
+absl::StatusOr<std::vector<ServiceTraffic>> KernelDataplane::TrafficOfServices() const {
+  return impl_->TrafficOfServices();
 }
 std::string KernelDataplane::Shortfall() const { return impl_->Shortfall(); }
 std::set<std::string> KernelDataplane::UnwrittenNamespaces() const {

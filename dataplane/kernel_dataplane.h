@@ -70,6 +70,7 @@ class KernelDataplane : public Dataplane {
   absl::StatusOr<MapUsage> Usage(Table table) const override;
   absl::StatusOr<FlowUsage> FlowOwners() const override;
   std::vector<ServiceFlows> FlowsOfServices() const override;
+  absl::StatusOr<std::vector<ServiceTraffic>> TrafficOfServices() const override;
   std::string Shortfall() const override;
   std::set<std::string> UnwrittenNamespaces() const override;
   std::vector<ServiceProblem> ServiceProblems() const override;

@@ -39,7 +39,9 @@ absl::Status AdoptFamily(const Programs& programs, const std::string& suffix,
 
 absl::StatusOr<std::unique_ptr<KernelMaps>> KernelMaps::Adopt(const Programs& programs) {
   auto out = std::unique_ptr<KernelMaps>(new KernelMaps{
-      .metrics = KernelPerCpuArray<mesh_metrics_value>(programs.map(MESH_METRICS_MAP_NAME))});
+      .metrics = KernelPerCpuArray<mesh_metrics_value>(programs.map(MESH_METRICS_MAP_NAME)),
+      .traffic = KernelPerCpuHash<mesh_service_traffic_key, mesh_service_traffic_value>(
+          programs.map(MESH_SERVICE_TRAFFIC_MAP_NAME))});
   RETURN_IF_ERROR(AdoptFamily(programs, "", &out->v4));
   if (programs.has_map(MESH_FLOW6_MAP_NAME)) {
     RETURN_IF_ERROR(AdoptFamily(programs, "6", &out->v6.emplace()));

@@ -9,6 +9,7 @@
 #include "dataplane/tables/policy_tables.h"
 #include "dataplane/tables/service_tables.h"
 #include "mesh/shared/metrics_map.h"
+#include "mesh/shared/service_traffic_map.h"
 #include "mesh/shared/state_map.h"
 
 namespace mesh::dataplane {
@@ -45,6 +46,7 @@ struct KernelMaps {
   KernelMap<uint32_t, mesh_state_value> state;
   KernelMap<mesh_maglev_key, mesh_maglev_value> maglev;
   KernelPerCpuArray<mesh_metrics_value> metrics;
+  KernelPerCpuHash<mesh_service_traffic_key, mesh_service_traffic_value> traffic;
   KernelMap<mesh_pod_namespace_key, mesh_pod_namespace_value> pod_ns;
   KernelMap<mesh_policy_peer_key, mesh_policy_class> policy_peer;
   KernelMap<mesh_policy_port_key, mesh_policy_decision> policy_port;

@@ -29,6 +29,7 @@
 #include "mesh/shared/flow_map.h"
 #include "mesh/shared/metrics_map.h"
 #include "mesh/shared/moving.h"
+#include "mesh/shared/service_traffic_map.h"
 #include "turnout.skel.h"
 #include "turnout6.skel.h"
 
@@ -413,6 +414,8 @@ absl::Status TakeOver::CarryTables(const Programs& programs) {
   for (const std::string& folder : before_) {
     for (const std::string& name : Names(folder)) {
       if (IsFlowTable(name) || name == MESH_METRICS_MAP_NAME || IsOfEvents(name)) continue;
+      // Counts may begin anew, and the numbers of Services may be others.
+      if (name == MESH_SERVICE_TRAFFIC_MAP_NAME) continue;
       if (!programs.has_map(name)) continue;
       RETURN_IF_ERROR(Carry(programs, folder, name).status());
     }

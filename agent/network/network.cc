@@ -39,9 +39,24 @@
 #include "common/real_loop.h"
 #include "common/status.h"
 #include "fmt/format.h"
+#include "mesh/shared/service_traffic_map.h"
 
 namespace mesh::agent {
 namespace {
+
+// Upper ends of the buckets of mesh_svc_count but for the last.
+std::vector<absl::Duration> HandshakeBounds() {
+  std::vector<absl::Duration> out;
+  for (int i = 0; i < MESH_HANDSHAKE_BUCKETS - 1; ++i)
+    out.push_back(absl::Nanoseconds(MESH_HANDSHAKE_FIRST_NS << i));
+  return out;
+}
+
+void FillTraffic(const dataplane::ServiceTraffic& row, NetworkFigures* out) {
+  DurationHistogram handshakes(HandshakeBounds());
+  handshakes.Add(row.handshakes, row.handshake_time);
+  out->traffic.push_back({row.ns, row.service, row.connections, std::move(handshakes)});
+}
 
 using Done = std::function<void(int64_t, absl::Status)>;
 
@@ -277,6 +292,11 @@ class NetworkImpl : public Network {
     if (usage.ok()) FillOccupancy(*usage, &out.rows);
     for (const dataplane::ServiceFlows& row : dataplane_->FlowsOfServices())
       out.services.push_back({row.ns, row.service, row.flows});
+    const auto traffic = dataplane_->TrafficOfServices();
+    status.Update(traffic.status());
+    if (traffic.ok()) {
+      for (const dataplane::ServiceTraffic& row : *traffic) FillTraffic(row, &out);
+    }
     if (!status.ok()) WarnOfFigures(status);
     return out;
   }

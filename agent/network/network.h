@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "agent/network/warning.h"
 #include "agent/state/node_state.h"
+#include "common/metrics.h"
 #include "mesh/v1/node.pb.h"
 
 namespace mesh::agent {
@@ -59,6 +60,13 @@ struct NetworkFigures {
     uint32_t connections = 0;
   };
   std::vector<ServiceConnections> services;
+  // What was begun through Services at this node, those with most first.
+  struct ServiceTraffic {
+    std::string ns, service;
+    uint64_t connections = 0;
+    DurationHistogram handshakes;  // of TCP: from the first SYN to its first answer
+  };
+  std::vector<ServiceTraffic> traffic;
 };
 
 // Thread-safe. Pods of the node keep their network when this is destroyed.

@@ -7,6 +7,7 @@
 #include "lib/load.h"
 #include "lib/owner.h"
 #include "lib/scratch.h"
+#include "lib/traffic.h"
 
 /* Tries to find a source port that the backend does not know yet. */
 #define MESH_PORT_TRIES 8
@@ -194,5 +195,7 @@ __noinline int mesh_flow_enter(const struct mesh_flow_key *of, int how)
 	}
 	if (flow->flags & MESH_FLOW_COUNTED)
 		mesh_load_begin(flow->backend_id);
+	if (flow->service_id)
+		mesh_traffic_begun(flow->service_id);
 	return 0;
 }

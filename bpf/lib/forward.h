@@ -14,6 +14,7 @@
 #include "lib/refuse.h"
 #include "lib/rewrite.h"
 #include "lib/state.h"
+#include "lib/traffic.h"
 #include "lib/ttl.h"
 
 static __always_inline int mesh_write_macs(struct __sk_buff *skb,
@@ -99,12 +100,13 @@ static __always_inline void mesh_flow_note(struct __sk_buff *skb, struct mesh_pa
 					   struct mesh_flow_value *flow)
 {
 	__u32 tick = bpf_jiffies64();
+	__u64 before_ns = flow->last_seen_ns;
 
 	/* The clock is a call, the count of ticks that it follows is not. */
 	if (flow->last_tick != tick) {
 		__u64 now_ns = bpf_ktime_get_coarse_ns();
 
-		packet->first_of_second = (now_ns ^ flow->last_seen_ns) >> 30 != 0;
+		packet->first_of_second = (now_ns ^ before_ns) >> 30 != 0;
 		flow->last_tick = tick;
 		flow->last_seen_ns = now_ns;
 	}
@@ -112,7 +114,17 @@ static __always_inline void mesh_flow_note(struct __sk_buff *skb, struct mesh_pa
 	__sync_fetch_and_add(&flow->bytes, skb->len);
 	if (packet->key.proto != IPPROTO_TCP || packet->icmp_error)
 		return;
-	if (unlikely(packet->tcp_flags & (MESH_TCP_FIN | MESH_TCP_RST))) {
+	if (likely(!(packet->tcp_flags & (MESH_TCP_SYN | MESH_TCP_FIN | MESH_TCP_RST)))) {
+		if (unlikely(!flow->tcp_data))
+			flow->tcp_data = 1;
+		return;
+	}
+	if (packet->tcp_flags & MESH_TCP_SYN) {
+		/* The first answer: until then the entry has the time of the first SYN. */
+		if (flow->flags & MESH_FLOW_REPLY && flow->service_id && flow->packets == 1)
+			mesh_traffic_answered(flow->service_id, before_ns);
+	}
+	if (packet->tcp_flags & (MESH_TCP_FIN | MESH_TCP_RST)) {
 		int watched = flow->flags & MESH_FLOW_COUNTED || mesh_listens(MESH_LISTEN_FLOWS);
 		int closed = watched && mesh_flow_closing(flow);
 
@@ -126,7 +138,7 @@ static __always_inline void mesh_flow_note(struct __sk_buff *skb, struct mesh_pa
 			mesh_event_close(&packet->key, flow, packet->tcp_flags);
 		}
 	}
-	if (unlikely(!flow->tcp_data) && !(packet->tcp_flags & MESH_TCP_SYN))
+	if (!(packet->tcp_flags & MESH_TCP_SYN))
 		flow->tcp_data = 1;
 }
 

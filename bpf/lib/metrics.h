@@ -29,8 +29,10 @@ static __always_inline void mesh_count(const struct __sk_buff *skb, __u32 reason
 	mesh_count_bytes(reason, direction, skb->len);
 }
 
-/* Isolation is the destination's decision, wherever it is taken. */
+/* The destination's decisions, and the sender's, wherever they are taken. */
 static __always_inline __u32 mesh_drop_direction(__u32 reason, __u32 direction)
 {
-	return reason == MESH_REASON_ISOLATION ? MESH_DIRECTION_INGRESS : direction;
+	if (reason == MESH_REASON_ISOLATION || reason == MESH_REASON_POLICY_INGRESS)
+		return MESH_DIRECTION_INGRESS;
+	return reason == MESH_REASON_POLICY_EGRESS ? MESH_DIRECTION_EGRESS : direction;
 }

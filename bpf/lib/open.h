@@ -125,7 +125,8 @@ static __always_inline void mesh_flow_answer(const struct mesh_flow_key *key,
 	out->service_id = flow->service_id;
 	out->backend_id = flow->backend_id;
 	out->owner = flow->owner;
-	out->last_seen_ns = flow->last_seen_ns;
+	/* To the nanosecond: mesh_traffic_answered(). */
+	out->last_seen_ns = flow->service_id ? bpf_ktime_get_ns() : flow->last_seen_ns;
 	out->last_tick = flow->last_tick;
 
 	switch (flow->target) {

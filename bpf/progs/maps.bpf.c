@@ -20,6 +20,7 @@
 #include "lib/service.h"
 #include "lib/source_range.h"
 #include "lib/state.h"
+#include "lib/traffic.h"
 #include "lib/tunnel.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";

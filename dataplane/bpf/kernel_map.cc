@@ -120,9 +120,18 @@ absl::StatusOr<int> PossibleCpus() {
   return count;
 }
 
-absl::Status LookupPerCpu(int fd, uint32_t index, void* values) {
-  if (bpf_map_lookup_elem(fd, &index, values) == 0) return absl::OkStatus();
-  return BpfErrnoStatus(errno, "read a per-CPU array");
+absl::Status LookupPerCpu(int fd, const void* key, void* values) {
+  if (bpf_map_lookup_elem(fd, key, values) == 0) return absl::OkStatus();
+  return BpfErrnoStatus(errno, "read a per-CPU map");
+}
+
+bool NextKey(int fd, const void* key, void* next) {
+  return bpf_map_get_next_key(fd, key, next) == 0;
+}
+
+absl::Status RemoveKey(int fd, const void* key) {
+  if (bpf_map_delete_elem(fd, key) == 0 || errno == ENOENT) return absl::OkStatus();
+  return BpfErrnoStatus(errno, "remove a row of a per-CPU map");
 }
 
 }  // namespace mesh::dataplane

@@ -42,7 +42,10 @@ class KernelMapBase {
 };
 
 absl::StatusOr<int> PossibleCpus();
-absl::Status LookupPerCpu(int fd, uint32_t index, void* values);
+absl::Status LookupPerCpu(int fd, const void* key, void* values);
+// False: there is none after `key`.
+bool NextKey(int fd, const void* key, void* next);
+absl::Status RemoveKey(int fd, const void* key);
 
 template <MapPod K, MapPod V>
 class KernelMap : public Map<K, V> {
@@ -109,6 +112,34 @@ class KernelMap : public Map<K, V> {
   KernelMapBase base_;
 };
 
+// A hash of which every CPU has its own values.
+template <MapPod K, MapPod V>
+class KernelPerCpuHash {
+ public:
+  static_assert(sizeof(V) % 8 == 0, "the kernel rounds values of per-CPU maps up to 8 bytes");
+  // `fd` is borrowed.
+  explicit KernelPerCpuHash(int fd) : fd_(fd) {}
+
+  // As they are met: rows that come or go meanwhile may be missed.
+  absl::StatusOr<std::vector<K>> Keys() const {
+    std::vector<K> out;
+    for (K key; NextKey(fd_, out.empty() ? nullptr : &out.back(), &key);) out.push_back(key);
+    return out;
+  }
+  // One value per possible CPU.
+  absl::StatusOr<std::vector<V>> Lookup(const K& key) const {
+    absl::StatusOr<int> cpus = PossibleCpus();
+    if (!cpus.ok()) return cpus.status();
+    std::vector<V> out(*cpus);
+    if (absl::Status status = LookupPerCpu(fd_, &key, out.data()); !status.ok()) return status;
+    return out;
+  }
+  absl::Status Remove(const K& key) const { return RemoveKey(fd_, &key); }
+
+ private:
+  int fd_;
+};
+
 // An array of which every CPU has its own.
 template <MapPod V>
 class KernelPerCpuArray {
@@ -122,7 +153,7 @@ class KernelPerCpuArray {
     absl::StatusOr<int> cpus = PossibleCpus();
     if (!cpus.ok()) return cpus.status();
     std::vector<V> out(*cpus);
-    if (absl::Status status = LookupPerCpu(fd_, index, out.data()); !status.ok()) return status;
+    if (absl::Status status = LookupPerCpu(fd_, &index, out.data()); !status.ok()) return status;
     return out;
   }
 

@@ -79,8 +79,8 @@ absl::StatusOr<Carried> CarryCounters(int from_fd, const RowLayout& from, int to
   std::string values(size_t{stride(to.value_bytes)} * cpus, '\0');
   Carried carried;
   for (uint32_t index = 0; index < std::min(from.max_entries, to.max_entries); ++index) {
-    RETURN_IF_ERROR(LookupPerCpu(from_fd, index, old_values.data()));
-    RETURN_IF_ERROR(LookupPerCpu(to_fd, index, values.data()));
+    RETURN_IF_ERROR(LookupPerCpu(from_fd, &index, old_values.data()));
+    RETURN_IF_ERROR(LookupPerCpu(to_fd, &index, values.data()));
     bool any = false;
     for (int cpu = 0; cpu < cpus; ++cpu) {
       for (const RowField& field : to.value) {

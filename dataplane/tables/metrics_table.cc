@@ -27,4 +27,13 @@ MetricRow DecodeMetric(uint32_t index, const std::vector<mesh_metrics_value>& pe
   return row;
 }
 
+void AddTraffic(const std::vector<mesh_service_traffic_value>& per_cpu, ServiceTraffic* to) {
+  to->handshakes.resize(MESH_HANDSHAKE_BUCKETS);
+  for (const mesh_service_traffic_value& value : per_cpu) {
+    to->connections += value.connections;
+    to->handshake_time += absl::Nanoseconds(value.handshake_ns);
+    for (size_t i = 0; i < to->handshakes.size(); ++i) to->handshakes[i] += value.handshakes[i];
+  }
+}
+
 }  // namespace mesh::dataplane

@@ -422,7 +422,8 @@ std::string RowsOf(int map) {
   bpf_map_info info{};
   uint32_t length = sizeof(info);
   MESH_CHECK(bpf_obj_get_info_by_fd(map, &info, &length) == 0);
-  const bool per_cpu = info.type == BPF_MAP_TYPE_PERCPU_ARRAY;
+  const bool per_cpu =
+      info.type == BPF_MAP_TYPE_PERCPU_ARRAY || info.type == BPF_MAP_TYPE_PERCPU_HASH;
   const size_t values = per_cpu ? static_cast<size_t>(*PossibleCpus()) : 1;
   std::map<std::string, std::string> rows;
   std::string key(info.key_size, 0), value((info.value_size + 7) / 8 * 8 * values, 0);

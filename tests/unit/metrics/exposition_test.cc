@@ -51,6 +51,10 @@ agent::NetworkFigures SomeFigures() {
   count("isolation", 12);
   count("to_stack", 13);
   out.services = {{"shop", "web", 9}, {"shop", "till", 2}};
+  DurationHistogram handshakes({absl::Microseconds(125), absl::Microseconds(250)});
+  handshakes.Add({4, 0, 1}, absl::Seconds(2));
+  out.traffic = {{"shop", "web", 6, handshakes},
+                 {"shop", "dns", 3, DurationHistogram({absl::Microseconds(125)})}};
   out.rows.set_entries(5);
   out.rows.set_max_entries(100);
   out.rows.set_entries6(6);
@@ -140,6 +144,24 @@ TEST(AgentFigures, NameTheServicesWithMostConnectionsAndSumTheOthers) {
   EXPECT_THAT(text, HasSubstr("mesh_service_connections{namespace=\"shop\",service=\"s199\"} 7\n"));
   EXPECT_THAT(text, Not(HasSubstr("service=\"s200\"")));
   EXPECT_THAT(text, HasSubstr("mesh_service_connections{namespace=\"\",service=\"(other)\"} 21\n"));
+}
+
+TEST(AgentFigures, TellHowServicesAreDialledAndAnswered) {
+  const std::string text = AgentText();
+  const auto name = [](const char* what) {
+    return std::string("mesh_service_handshake_seconds") + what +
+           "{namespace=\"shop\",service=\"web\"";
+  };
+
+  EXPECT_THAT(text,
+              HasSubstr("mesh_service_connections_total{namespace=\"shop\",service=\"web\"} 6\n"));
+  EXPECT_THAT(text, HasSubstr(name("_bucket") + ",le=\"0.000125\"} 4\n"));
+  EXPECT_THAT(text, HasSubstr(name("_bucket") + ",le=\"0.00025\"} 4\n"));
+  EXPECT_THAT(text, HasSubstr(name("_bucket") + ",le=\"+Inf\"} 5\n"));
+  EXPECT_THAT(text, HasSubstr(name("_sum") + "} 2\n"));
+  // One of UDP has no handshakes.
+  EXPECT_THAT(text, HasSubstr("connections_total{namespace=\"shop\",service=\"dns\"} 3\n"));
+  EXPECT_THAT(text, Not(HasSubstr("_count{namespace=\"shop\",service=\"dns\"")));
 }
 
 TEST(AgentFigures, SayNothingOfWhatThereIsNot) {
