@@ -131,13 +131,13 @@ void FillService(v1::ServiceSpec* spec) {
   }
 }
 
-void FillNetworkPolicy(v1::NetworkPolicySpec* spec) {
+}  // namespace
+
+void internal::FillNetworkPolicy(v1::NetworkPolicySpec* spec) {
   if (!spec->policy_types().empty()) return;
   spec->add_policy_types("Ingress");
   if (!spec->egress().empty()) spec->add_policy_types("Egress");
 }
-
-}  // namespace
 
 void ApplyDefaults(v1::Resource* resource) {
   const v1::Kind kind = KindOf(*resource);
@@ -172,7 +172,7 @@ void ApplyDefaults(v1::Resource* resource) {
       if (resource->service().has_spec()) FillService(resource->mutable_service()->mutable_spec());
       break;
     case v1::Resource::kNetworkPolicy:
-      FillNetworkPolicy(resource->mutable_network_policy()->mutable_spec());
+      internal::FillNetworkPolicy(resource->mutable_network_policy()->mutable_spec());
       break;
     default:
       break;

@@ -8,6 +8,7 @@
 #include <set>
 #include <vector>
 
+#include "api/schema/rules.h"
 #include "api/schema/schema.h"
 #include "api/schema/source_annotation.h"
 #include "fmt/format.h"
@@ -195,10 +196,25 @@ void MergeMap(const Message* last, const Message& file, const FieldDescriptor& f
 // Kubernetes' patch strategy "retainKeys": what the file does not name goes, whoever set it.
 bool RetainsKeys(const Descriptor& type) { return &type == v1::DeploymentStrategy::descriptor(); }
 
+// Defaults that follow from other fields follow them again, unless somebody has said otherwise:
+// rules of egress that are added restrict egress.
+void ClearDerived(const Message& file, Message* live) {
+  if (file.GetDescriptor() != v1::NetworkPolicySpec::descriptor()) return;
+  auto* spec = static_cast<v1::NetworkPolicySpec*>(live);
+  v1::NetworkPolicySpec derived = *spec;
+  derived.clear_policy_types();
+  internal::FillNetworkPolicy(&derived);
+  if (static_cast<const v1::NetworkPolicySpec&>(file).policy_types().empty() &&
+      MessageDifferencer::Equals(derived, *spec)) {
+    spec->clear_policy_types();
+  }
+}
+
 // `live` becomes the merged message.
 void MergeMessage(const Message* last, const Message& file, Message* live) {
   const Descriptor& descriptor = *file.GetDescriptor();
   const Reflection& reflection = *live->GetReflection();
+  ClearDerived(file, live);
   for (int i = 0; i < descriptor.field_count(); ++i) {
     const FieldDescriptor& field = *descriptor.field(i);
     if (IsSystem(field)) continue;

@@ -29,6 +29,8 @@ namespace mesh::schema {
 //     stay as in `live`.
 //   - DeploymentStrategy keeps only the members that the file gives (Kubernetes' "retainKeys"), so
 //     that a change of type leaves no rollingUpdate behind.
+//   - policyTypes of a NetworkPolicy that neither the file nor anybody else has given are left out,
+//     to follow from the rules.
 // A scalar without presence in the proto that the file sets to zero counts as left out.
 // `last_applied` may be null (the object was not made by apply): nothing is removed then.
 // REQUIRES: same kind; `file` as in the manifest, without defaults.

@@ -44,6 +44,8 @@ void CheckBandwidth(const google::protobuf::Map<std::string, std::string>& annot
                     const std::string& path, Problems* problems);
 // Cluster IPs in the one way that they are stored: "fd00::7" for "fd00:0::7".
 void CanonicalizeClusterIps(v1::ServiceSpec* spec);
+// policyTypes where they are not given.
+void FillNetworkPolicy(v1::NetworkPolicySpec* spec);
 // `["a", "b"]`
 std::string ListText(const google::protobuf::RepeatedPtrField<std::string>& items);
 // What is wrong with a range of addresses; empty when nothing is.

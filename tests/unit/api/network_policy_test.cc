@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "api/schema/defaults.h"
+#include "api/schema/merge.h"
 #include "api/schema/validate.h"
 #include "gtest/gtest.h"
 #include "tests/unit/api/from_text.h"
@@ -52,6 +53,35 @@ TEST(NetworkPolicy, PortsAreTcpWhenNothingIsSaid) {
   v1::Resource resource = Policy("ingress { ports { port { int_value: 80 } } }");
   ApplyDefaults(&resource);
   EXPECT_EQ(resource.network_policy().spec().ingress(0).ports(0).protocol(), "TCP");
+}
+
+// Of a policy that was applied as `last`, and then as `file`.
+std::string TypesAfter(const std::string& last, const std::string& file) {
+  v1::Resource live = Policy(last);
+  ApplyDefaults(&live);
+  const v1::Resource before = Policy(last);
+  v1::Resource merged = ThreeWayMerge(&before, Policy(file), live);
+  ApplyDefaults(&merged);
+  std::string out;
+  for (const auto& type : merged.network_policy().spec().policy_types()) out += type + " ";
+  return out;
+}
+
+TEST(NetworkPolicy, TypesAreWhatTheLastFileSays) {
+  EXPECT_EQ(TypesAfter("", "policy_types: \"Egress\""), "Egress ");
+  EXPECT_EQ(TypesAfter("policy_types: \"Egress\"", "policy_types: \"Ingress\""), "Ingress ");
+  EXPECT_EQ(TypesAfter("policy_types: \"Egress\"", ""), "Ingress ");
+}
+
+TEST(NetworkPolicy, TypesThatNobodyGaveFollowTheRules) {
+  EXPECT_EQ(TypesAfter("", "egress { }"), "Ingress Egress ");
+  EXPECT_EQ(TypesAfter("egress { }", ""), "Ingress ");
+}
+
+TEST(NetworkPolicy, TypesThatSomebodyElseGaveStay) {
+  v1::Resource live = Policy("policy_types: \"Egress\"");
+  const v1::Resource file = Policy("");
+  EXPECT_EQ(ThreeWayMerge(&file, file, live).network_policy().spec().policy_types(0), "Egress");
 }
 
 struct Case {
@@ -127,8 +157,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"spec.policyTypes[1]: Unsupported value: \"Both\": supported values: \"Egress\", "
              "\"Ingress\"",
              "policy_types: \"Ingress\" policy_types: \"Both\""},
-        Case{"spec.policyTypes[1]: Duplicate value: \"Ingress\"",
-             "policy_types: \"Ingress\" policy_types: \"Ingress\""}));
+        Case{"", "policy_types: \"Ingress\" policy_types: \"Ingress\""}));
 
 TEST(NetworkPolicy, WarnsOfWhatDoesNothing) {
   EXPECT_EQ(Warned("ingress { }"), "");

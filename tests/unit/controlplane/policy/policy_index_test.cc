@@ -5,21 +5,18 @@
 
 #include <algorithm>
 
-#include "agent/network/policy_translation.h"
 #include "api/schema/defaults.h"
 #include "common/random.h"
-#include "dataplane/policy/policy_table.h"
 #include "fmt/format.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
-#include "tests/support/policy/policy_maps.h"
 #include "tests/support/policy/policy_model.h"
+#include "tests/unit/controlplane/policy/policy_node.h"
 
 namespace mesh::controlplane {
 namespace {
 
 using mesh::testing::ModelPod;
-using mesh::testing::PolicyMaps;
 using mesh::testing::PolicyModel;
 
 constexpr uint8_t kTcp = 6, kUdp = 17, kIcmp = 1;
@@ -34,52 +31,6 @@ v1::NetworkPolicy Policy(const std::string& ns, const std::string& name, const s
   schema::ApplyDefaults(&resource);
   return resource.network_policy();
 }
-
-// A node that takes everything it is told.
-class Node {
- public:
-  void Take(const PolicyDelta& delta) {
-    dataplane::PolicyChange change;
-    for (const auto& set : delta.sets) {
-      const auto translated = agent::TranslatePolicySet(set);
-      ASSERT_TRUE(translated.ok()) << translated.status();
-      change.sets[set.number()] = *translated;
-    }
-    change.removed_sets = delta.removed_sets;
-    for (const auto& row : delta.members)
-      change.members.emplace_back(row.selector(), row.identity());
-    for (const auto& row : delta.removed_members) {
-      change.removed_members.emplace_back(row.selector(), row.identity());
-    }
-    const auto rows = table_.Apply(change);
-    ASSERT_TRUE(rows.ok()) << rows.status();
-    maps_.Write(*rows);
-    for (const auto& row : delta.identities) sets_[row.identity()] = row;
-  }
-
-  // As AllowsIngress and AllowsEgress of the model.
-  std::optional<bool> Allows(Direction direction, uint32_t judged, uint32_t peer,
-                             const IpAddress& address, uint8_t protocol, uint16_t port) const {
-    const auto it = sets_.find(judged);
-    if (it == sets_.end()) return std::nullopt;
-    const bool v4 = address.is_v4();
-    const v1::IdentityPolicy& sets = it->second;
-    const uint32_t set = direction == Direction::kIngress ? v4 ? sets.ingress() : sets.ingress6()
-                         : v4 ? sets.egress()
-                                                          : sets.egress6();
-    if (set == 0) return std::nullopt;
-    const auto everybody = table_.ClassOfEverybody(set);
-    EXPECT_TRUE(everybody) << "no set " << set;
-    return maps_.Decide(set, everybody.value_or(0), peer, address, protocol, port).has_value();
-  }
-
-  const PolicyMaps& maps() const { return maps_; }
-
- private:
-  dataplane::PolicyTable table_{{1'000'000, 1'000'000, 1'000'000}};
-  PolicyMaps maps_;
-  std::map<uint32_t, v1::IdentityPolicy> sets_;
-};
 
 struct Pod {
   ModelPod model;
@@ -288,7 +239,7 @@ class World {
     Identify();
   }
 
-  void Compare(const Node& node) {
+  void Compare(const PolicyNode& node) {
     static const char* const kOutside[] = {"192.0.2.1",   "192.0.2.200", "10.9.9.9",    "8.8.8.8",
                                            "2001:db8::1", "2001:db9::1", "10.244.1.200"};
     for (int i = 0; i < 100 && !pods_.empty(); ++i) {
@@ -341,7 +292,7 @@ class PolicyIndexTest : public ::testing::TestWithParam<uint32_t> {};
 
 TEST_P(PolicyIndexTest, MapsDecideAsTheObjectsSay) {
   World world(GetParam());
-  Node node;
+  PolicyNode node;
   for (int step = 0; step < 30; ++step) {
     world.Step();
     if (world.Chance(30)) continue;  // two steps in one increment

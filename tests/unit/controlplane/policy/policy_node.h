@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// A node without a kernel, for what meshd says of policies: the agent's translation, the rows, the
+// two lookups of a packet.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <optional>
+
+#include "agent/network/policy_translation.h"
+#include "controlplane/policy/policy_index.h"
+#include "dataplane/policy/policy_table.h"
+#include "tests/support/policy/policy_maps.h"
+
+namespace mesh::controlplane {
+
+// A node that takes everything it is told.
+class PolicyNode {
+ public:
+  void Take(const PolicyDelta& delta) {
+    dataplane::PolicyChange change;
+    for (const auto& set : delta.sets) {
+      const auto translated = agent::TranslatePolicySet(set);
+      ASSERT_TRUE(translated.ok()) << translated.status();
+      change.sets[set.number()] = *translated;
+    }
+    change.removed_sets = delta.removed_sets;
+    for (const auto& row : delta.members)
+      change.members.emplace_back(row.selector(), row.identity());
+    for (const auto& row : delta.removed_members) {
+      change.removed_members.emplace_back(row.selector(), row.identity());
+    }
+    const auto rows = table_.Apply(change);
+    ASSERT_TRUE(rows.ok()) << rows.status();
+    maps_.Write(*rows);
+    for (const auto& row : delta.identities) sets_[row.identity()] = row;
+  }
+
+  // As AllowsIngress and AllowsEgress of the model.
+  std::optional<bool> Allows(Direction direction, uint32_t judged, uint32_t peer,
+                             const IpAddress& address, uint8_t protocol, uint16_t port) const {
+    const auto it = sets_.find(judged);
+    if (it == sets_.end()) return std::nullopt;
+    const bool v4 = address.is_v4();
+    const v1::IdentityPolicy& sets = it->second;
+    const uint32_t set = direction == Direction::kIngress ? v4 ? sets.ingress() : sets.ingress6()
+                         : v4 ? sets.egress()
+                                                          : sets.egress6();
+    if (set == 0) return std::nullopt;
+    const auto everybody = table_.ClassOfEverybody(set);
+    EXPECT_TRUE(everybody) << "no set " << set;
+    return maps_.Decide(set, everybody.value_or(0), peer, address, protocol, port).has_value();
+  }
+
+  const mesh::testing::PolicyMaps& maps() const { return maps_; }
+
+ private:
+  dataplane::PolicyTable table_{{1'000'000, 1'000'000, 1'000'000}};
+  mesh::testing::PolicyMaps maps_;
+  std::map<uint32_t, v1::IdentityPolicy> sets_;
+};
+
+}  // namespace mesh::controlplane
