@@ -88,7 +88,7 @@ void Declare(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--load-balancer-pool", options.load_balancer_pools,
                  "Addresses on the nodes' link for Services of type LoadBalancer, a range or "
-                 "FIRST-LAST; may be repeated");
+                 "FIRST-LAST, several with commas; may be repeated");
   app.add_option("--non-masquerade-cidrs", options.non_masquerade_cidrs,
                  "Destinations outside of the cluster that see the pods' own addresses; may be "
                  "repeated");

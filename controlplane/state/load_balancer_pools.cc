@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_split.h"
 #include "common/check.h"
 #include "common/status.h"
 #include "fmt/format.h"
@@ -41,6 +42,16 @@ IpAddress Plus(const IpAddress& address, uint64_t count) {
   return IpAddress::FromBytes(bytes);
 }
 
+// One range each; commas separate several in one value of the flag.
+std::vector<std::string> Separated(const std::vector<std::string>& values) {
+  std::vector<std::string> out;
+  for (const std::string& value : values) {
+    const std::vector<std::string> texts = absl::StrSplit(value, ',');
+    out.insert(out.end(), texts.begin(), texts.end());
+  }
+  return out;
+}
+
 IpAddress LastOf(const IpPrefix& prefix) {
   std::array<uint8_t, 16> bytes = prefix.base().bytes();
   const int fixed = (prefix.base().is_v4() ? 96 : 0) + prefix.length();
@@ -58,7 +69,7 @@ uint64_t LoadBalancerPools::Range::size() const {
 
 absl::StatusOr<LoadBalancerPools> LoadBalancerPools::Parse(const std::vector<std::string>& ranges) {
   LoadBalancerPools out;
-  for (const std::string& text : ranges) {
+  for (const std::string& text : Separated(ranges)) {
     Range range{.first = {}, .last = {}, .text = text};
     if (const size_t dash = text.find('-'); dash != std::string::npos) {
       const auto first = IpAddress::Parse(text.substr(0, dash));
@@ -82,7 +93,10 @@ absl::StatusOr<LoadBalancerPools> LoadBalancerPools::Parse(const std::vector<std
     } else {
       const auto prefix = IpPrefix::Parse(text);
       if (!prefix.ok()) {
-        return Refused(text, fmt::format("is no range: give {}", kForms));
+        const auto masked = IpPrefix::ParseMasked(text);
+        return Refused(text, masked.ok() ? fmt::format("has bits set beyond its length: give {}",
+                                                       masked->ToString())
+                                         : fmt::format("is no range: give {}", kForms));
       }
       range.first = prefix->base();
       range.last = LastOf(*prefix);

@@ -304,6 +304,11 @@ TEST(LoadBalancerPools, ReadsRangesAndRefusesWhatIsNone) {
   EXPECT_TRUE(pools->Contains(*IpAddress::Parse("192.168.1.243")));
   EXPECT_FALSE(pools->Contains(*IpAddress::Parse("192.168.1.244")));
 
+  const auto both = LoadBalancerPools::Parse({"192.0.2.208/28,2001:db8::200/124", "10.0.0.0/30"});
+  ASSERT_TRUE(both.ok()) << both.status();
+  EXPECT_EQ(both->size(true), 20u);
+  EXPECT_EQ(both->size(false), 16u);
+
   for (const char* bad :
        {"192.168.1.250-192.168.1.240", "192.168.1.1", "pool", "fd00::1/120", "-"}) {
     EXPECT_EQ(LoadBalancerPools::Parse({bad}).status().code(), absl::StatusCode::kInvalidArgument)
@@ -325,6 +330,10 @@ TEST(LoadBalancerPools, NamesTheFlagTheReasonAndTheWayOut) {
   EXPECT_EQ(said({"10.0.0.0/24", "10.0.0.9-10.0.0.10"}),
             "--load-balancer-pool 10.0.0.9-10.0.0.10: overlaps --load-balancer-pool 10.0.0.0/24: "
             "give each address once");
+  EXPECT_EQ(said({"192.0.2.200/28"}),
+            "--load-balancer-pool 192.0.2.200/28: has bits set beyond its length: give "
+            "192.0.2.192/28");
+  EXPECT_THAT(said({"10.0.0.0/24,"}), HasSubstr("is no range: give FIRST-LAST"));
   EXPECT_EQ(said({"10.0.0.1-10.0.0.300"}),
             "--load-balancer-pool 10.0.0.1-10.0.0.300: \"10.0.0.300\" is no address: give "
             "FIRST-LAST, such as 192.168.1.240-192.168.1.250, or a range such as "
