@@ -230,7 +230,7 @@ absl::Status Run(const Options& options) {
        .routing = routing == kRoutingNative ? v1::Welcome::NATIVE : v1::Welcome::VXLAN});
   Api api(cache, writer);
   NodeChannels channels(cache);
-  ControlService control(loop, cache, api, channels);
+  ControlService control(loop, cache, api, channels, ranges.cluster);
   NodeSyncService node_sync(loop, sessions);
   std::unique_ptr<Runtime> controllers;
   std::unique_ptr<ControlFigures> figures;

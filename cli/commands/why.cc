@@ -57,6 +57,7 @@ absl::StatusOr<std::vector<v1::WhyRequest>> RequestsOf(const WhySubject& subject
       connection.set_host(subject.host);
     }
     connection.set_port(subject.port);
+    connection.set_port_name(subject.port_name);
     connection.set_protocol(subject.protocol);
     return requests;
   }

@@ -4,7 +4,9 @@
 #include <charconv>
 #include <string_view>
 
+#include "api/schema/validate.h"
 #include "cli/command.h"
+#include "common/ip_address.h"
 #include "common/socket_address.h"
 #include "common/status.h"
 #include "fmt/format.h"
@@ -21,12 +23,30 @@ std::string Trimmed(std::string_view text) {
   return std::string(text.substr(begin, text.find_last_not_of(" \t") - begin + 1));
 }
 
-absl::StatusOr<uint16_t> ParsePort(std::string_view text, const std::string& whole) {
+absl::Status ParsePort(std::string_view text, const std::string& whole, WhySubject* out) {
+  const bool is_number = text.find_first_not_of("0123456789") == std::string_view::npos;
+  if (!is_number && schema::CheckDnsLabel(text).empty()) {
+    out->port = 0;
+    out->port_name = text;
+    return absl::OkStatus();
+  }
   unsigned port = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
   if (error != std::errc() || end != text.data() + text.size() || port == 0 || port > 65535)
-    return UsageError(fmt::format("\"{}\": port \"{}\" is no number from 1 to 65535", whole, text));
-  return static_cast<uint16_t>(port);
+    return UsageError(fmt::format("\"{}\": port \"{}\" is no number from 1 to 65535{}", whole, text,
+                                  is_number ? "" : ", and no name of a port"));
+  out->port = static_cast<uint16_t>(port);
+  return absl::OkStatus();
+}
+
+// Who is no pod has no program to look into; a packet of his can be traced.
+absl::Status CheckAsker(const std::string& from, const Target& target, const std::string& to) {
+  const bool is_node = target.type.kind == v1::KIND_NODE;
+  if (!is_node && !IpAddress::Parse(target.name).ok()) return absl::OkStatus();
+  return UsageError(
+      fmt::format("why knows requests of pods, and {} is none; what becomes of a "
+                  "packet from there tells: meshctl trace {} {}{}",
+                  from, from, to, is_node ? "" : " --via NODE"));
 }
 
 absl::Status ParseDestination(const std::string& whole, WhySubject* out) {
@@ -54,7 +74,7 @@ absl::Status ParseDestination(const std::string& whole, WhySubject* out) {
   if (host.empty()) return UsageError(fmt::format("\"{}\": what is asked for is missing", whole));
   out->port = usual_port;
   if (split->port.has_value()) {
-    ASSIGN_OR_RETURN(out->port, ParsePort(*split->port, whole));
+    RETURN_IF_ERROR(ParsePort(*split->port, whole, out));
   }
   const size_t slash = host.find('/');
   if (slash == std::string_view::npos) {
@@ -94,6 +114,7 @@ absl::StatusOr<WhySubject> ParseWhySubject(const std::vector<std::string>& args,
     out.is_request = true;
     if (from.empty()) return UsageError("the pod that asks is missing before \"->\"");
     ASSIGN_OR_RETURN(out.target, ParsePodAnywhere(from, ns));
+    RETURN_IF_ERROR(CheckAsker(from, out.target, to));
     RETURN_IF_ERROR(ParseDestination(to, &out));
     return out;
   }

@@ -18,7 +18,8 @@ struct WhySubject {
   bool is_request = false;
   std::string host;  // empty: `to_ns` and `to_name` say it
   std::string to_ns, to_name;
-  uint16_t port = 0;  // 0: not given
+  uint16_t port = 0;      // 0: not given
+  std::string port_name;  // instead of the number
   std::string protocol = "TCP";
   friend bool operator==(const WhySubject&, const WhySubject&) = default;
 };

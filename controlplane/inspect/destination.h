@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "common/cluster_ranges.h"
 #include "controlplane/inspect/report.h"
 
 namespace mesh::controlplane {
@@ -27,7 +28,8 @@ struct Destination {
 };
 
 // Finds it as the resolver and the dataplane of the pod's node would, and tells how.
-Destination FindDestination(const ClusterState& state, const v1::Pod& from,
-                            const v1::WhyConnection& connection, Report* report);
+Destination FindDestination(const ClusterState& state, const ClusterRanges& ranges,
+                            const v1::Pod& from, const v1::WhyConnection& connection,
+                            Report* report);
 
 }  // namespace mesh::controlplane

@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include "common/cluster_ranges.h"
 #include "controlplane/inspect/report.h"
 #include "controlplane/inspect/why.h"
 
@@ -24,7 +25,7 @@ std::string OneLine(const v1::Finding& finding, const v1::Pod& pod);
 
 // A request, from the pod that asks to the sockets of those that shall answer. Pods whose sockets
 // matter and are not in `known` are added to `wanted`.
-void WhyConnection(const ClusterState& state, const v1::Pod& from,
+void WhyConnection(const ClusterState& state, const ClusterRanges& ranges, const v1::Pod& from,
                    const v1::WhyConnection& connection, const Listeners& known, absl::Time now,
                    Report* report, std::set<ObjectKey>* wanted);
 

@@ -9,8 +9,9 @@
 
 namespace mesh::controlplane {
 
-absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const v1::WhyRequest& request,
-                              const Listeners& known, absl::Time now) {
+absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const ClusterRanges& ranges,
+                              const v1::WhyRequest& request, const Listeners& known,
+                              absl::Time now) {
   Report report;
   std::set<ObjectKey> wanted;
   switch (request.subject_case()) {
@@ -38,7 +39,7 @@ absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const v1::WhyRequest& r
         return absl::NotFoundError(fmt::format("pods \"{}\" not found", name.name()));
       if (connection.host().empty() && connection.to().name().empty())
         return absl::InvalidArgumentError("connection.host: Required value");
-      WhyConnection(state, *pod, connection, known, now, &report, &wanted);
+      WhyConnection(state, ranges, *pod, connection, known, now, &report, &wanted);
       break;
     }
     default:

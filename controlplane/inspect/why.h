@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/cluster_ranges.h"
 #include "controlplane/state/cluster_state.h"
 #include "mesh/v1/why.pb.h"
 
@@ -24,7 +25,8 @@ struct WhyAnswer {
 };
 
 // NOT_FOUND when the object is not there; INVALID_ARGUMENT when the request names none.
-absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const v1::WhyRequest& request,
-                              const Listeners& known, absl::Time now);
+absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const ClusterRanges& ranges,
+                              const v1::WhyRequest& request, const Listeners& known,
+                              absl::Time now);
 
 }  // namespace mesh::controlplane

@@ -31,9 +31,11 @@ struct Backend {
 
 class Walk {
  public:
-  Walk(const ClusterState& state, const v1::Pod& from, const v1::WhyConnection& connection,
-       const Listeners& known, absl::Time now, Report* report, std::set<ObjectKey>* wanted)
+  Walk(const ClusterState& state, const ClusterRanges& ranges, const v1::Pod& from,
+       const v1::WhyConnection& connection, const Listeners& known, absl::Time now, Report* report,
+       std::set<ObjectKey>* wanted)
       : state_(state),
+        ranges_(ranges),
         from_(from),
         connection_(connection),
         protocol_(connection.protocol().empty() ? "TCP" : connection.protocol()),
@@ -52,7 +54,7 @@ class Walk {
       report_->Ok(PodTitle(from_), fmt::format("runs on node {}", from_.spec().node_name()));
     }
     Names();
-    const Destination to = FindDestination(state_, from_, connection_, report_);
+    const Destination to = FindDestination(state_, ranges_, from_, connection_, report_);
     switch (to.kind) {
       case Destination::Kind::kNothing:
         return;
@@ -78,12 +80,19 @@ class Walk {
     }
     Backend backend{.pod = &pod, .address = pod.status().pod_ip(), .port = connection_.port()};
     if (backend.port == 0) {
+      const std::string& name = connection_.port_name();
       for (const v1::Container& container : pod.spec().containers())
         for (const v1::ContainerPort& port : container.ports())
-          if (backend.port == 0) backend.port = static_cast<uint32_t>(port.container_port());
+          if (backend.port == 0 && (name.empty() || port.name() == name)) {
+            backend.port = static_cast<uint32_t>(port.container_port());
+            if (!name.empty()) protocol_ = ProtocolOf(port.protocol());
+          }
       if (backend.port == 0) {
-        report_->Problem(PodTitle(pod), "no port was asked for, and its containers name none",
-                         {"say which: NAME:PORT"});
+        report_->Problem(PodTitle(pod),
+                         name.empty()
+                             ? std::string("no port was asked for, and its containers name none")
+                             : fmt::format("none of its containers has a port named {}", name),
+                         {"say which by its number: NAME:PORT"});
         return;
       }
     }
@@ -176,7 +185,9 @@ class Walk {
 
   // The name answers with the pods' addresses: no port is translated.
   void Headless(const v1::Service& service) {
-    std::vector<Backend> backends = BackendsOf(service, nullptr);
+    const v1::ServicePort* named = nullptr;
+    if (!connection_.port_name().empty() && (named = FindNamed(service)) == nullptr) return;
+    std::vector<Backend> backends = BackendsOf(service, named);
     if (backends.empty()) {
       report_->Problem(ServiceTitle(service),
                        "is headless and has no ready endpoint: its name has "
@@ -204,10 +215,31 @@ class Walk {
     return protocol.empty() ? "TCP" : protocol;
   }
 
+  // The port that has the name that was asked for, and with it the protocol.
+  const v1::ServicePort* FindNamed(const v1::Service& service) {
+    std::vector<std::string> has;
+    for (const v1::ServicePort& port : service.spec().ports()) {
+      if (port.name() == connection_.port_name()) {
+        protocol_ = ProtocolOf(port.protocol());
+        return &port;
+      }
+      has.push_back(fmt::format("{} {}", ProtocolOf(port.protocol()), PortText(port).substr(5)));
+    }
+    Report::Remedies remedies;
+    if (!has.empty())
+      remedies.push_back(fmt::format("ask port {}", service.spec().ports(0).port()));
+    report_->Problem(ServiceTitle(service),
+                     fmt::format("has no port named {}; it serves {}", connection_.port_name(),
+                                 has.empty() ? "no port" : fmt::format("{}", fmt::join(has, ", "))),
+                     remedies);
+    return nullptr;
+  }
+
   const v1::ServicePort* FindPort(const Destination& to) {
     const v1::Service& service = *to.service;
     const auto wanted =
         static_cast<int32_t>(to.service_port != 0 ? to.service_port : connection_.port());
+    if (!connection_.port_name().empty() && to.service_port == 0) return FindNamed(service);
     if (wanted == 0) {
       for (const v1::ServicePort& port : service.spec().ports())
         if (ProtocolOf(port.protocol()) == protocol_) return &port;
@@ -449,9 +481,10 @@ class Walk {
   }
 
   const ClusterState& state_;
+  const ClusterRanges& ranges_;
   const v1::Pod& from_;
   const v1::WhyConnection& connection_;
-  const std::string protocol_;
+  std::string protocol_;  // of the Service's port, when it was named
   const Listeners& known_;
   const absl::Time now_;
   Report* const report_;
@@ -461,10 +494,10 @@ class Walk {
 
 }  // namespace
 
-void WhyConnection(const ClusterState& state, const v1::Pod& from,
+void WhyConnection(const ClusterState& state, const ClusterRanges& ranges, const v1::Pod& from,
                    const v1::WhyConnection& connection, const Listeners& known, absl::Time now,
                    Report* report, std::set<ObjectKey>* wanted) {
-  Walk(state, from, connection, known, now, report, wanted).Tell();
+  Walk(state, ranges, from, connection, known, now, report, wanted).Tell();
 }
 
 }  // namespace mesh::controlplane

@@ -15,9 +15,10 @@ namespace {
 
 class Finder {
  public:
-  Finder(const ClusterState& state, const v1::Pod& from, const v1::WhyConnection& connection,
-         Report* report)
+  Finder(const ClusterState& state, const ClusterRanges& ranges, const v1::Pod& from,
+         const v1::WhyConnection& connection, Report* report)
       : state_(state),
+        ranges_(ranges),
         from_(from),
         connection_(connection),
         report_(report),
@@ -157,7 +158,24 @@ class Finder {
       const auto& addresses = node->status().addresses();
       if (std::ranges::none_of(addresses, [&](const auto& own) { return own.address() == text; }))
         continue;
-      return Node(text, key.name);
+      return Node(ip, key.name);
+    }
+    if (ranges_.services.Contains(ip)) {
+      report_->Problem(title_,
+                       fmt::format("{} is an address for Services ({}), and no Service has it: "
+                                   "requests are refused at once",
+                                   text, ranges_.services.Of(ip.is_v4())->ToString()),
+                       {"ask the Service by its name: one that is applied anew gets another "
+                        "address"});
+      return {};
+    }
+    if (ranges_.pods.Contains(ip)) {
+      report_->Problem(title_,
+                       fmt::format("{} is an address for pods ({}), and no pod has it: nothing "
+                                   "answers",
+                                   text, ranges_.pods.Of(ip.is_v4())->ToString()),
+                       {"ask a Service: a pod that is replaced gets another address"});
+      return {};
     }
     report_->Note(title_,
                   fmt::format("{} is no address of the cluster: the request leaves it, from "
@@ -180,12 +198,26 @@ class Finder {
     return out;
   }
 
-  Destination Node(const std::string& ip, const std::string& node) {
+  Destination Node(const IpAddress& address, const std::string& node) {
+    const std::string ip = address.ToString();
     const auto port = static_cast<int32_t>(connection_.port());
     const StateIndex& index = state_.index();
     if (const auto it = index.node_ports.find(port); it != index.node_ports.end()) {
       const v1::Service* service = FindObject(state_.services, it->second);
       if (service != nullptr) {
+        const std::string family = address.is_v4() ? "IPv4" : "IPv6";
+        const auto& families = service->spec().ip_families();
+        if (std::ranges::find(families, family) == families.end()) {
+          report_->Problem(
+              title_,
+              fmt::format(
+                  "{} is a node port of service {}, which has no {}: it is not served at {}", port,
+                  it->second.ToString(), family, ip),
+              {fmt::format("ask it at an {} address of a node", address.is_v4() ? "IPv6" : "IPv4"),
+               fmt::format("set spec.ipFamilyPolicy of service {} to PreferDualStack",
+                           it->second.ToString())});
+          return {};
+        }
         Destination out = Of(*service, true);
         for (const v1::ServicePort& own : service->spec().ports())
           if (own.node_port() == port) out.service_port = static_cast<uint32_t>(own.port());
@@ -201,6 +233,7 @@ class Finder {
   }
 
   const ClusterState& state_;
+  const ClusterRanges& ranges_;
   const v1::Pod& from_;
   const v1::WhyConnection& connection_;
   Report* const report_;
@@ -209,9 +242,10 @@ class Finder {
 
 }  // namespace
 
-Destination FindDestination(const ClusterState& state, const v1::Pod& from,
-                            const v1::WhyConnection& connection, Report* report) {
-  return Finder(state, from, connection, report).Find();
+Destination FindDestination(const ClusterState& state, const ClusterRanges& ranges,
+                            const v1::Pod& from, const v1::WhyConnection& connection,
+                            Report* report) {
+  return Finder(state, ranges, from, connection, report).Find();
 }
 
 }  // namespace mesh::controlplane

@@ -77,7 +77,10 @@ class Teller {
       Selected();
     }
     if (!report_->HasProblem()) Local();
-    if (spec_.type() == "LoadBalancer") Balancer();
+    if (spec_.type() == "LoadBalancer") {
+      Balancer();
+      SourceRanges();
+    }
     if (!report_->HasProblem()) Backends();
   }
 
@@ -382,6 +385,15 @@ class Teller {
                          ? std::string("has no load balancer address")
                          : fmt::format("has no load balancer address: {}", newest->message()),
                      std::move(remedies));
+  }
+
+  // Who is left out is not known here: clients outside are no objects.
+  void SourceRanges() {
+    const auto& ranges = spec_.load_balancer_source_ranges();
+    if (ranges.empty()) return;
+    report_->Note(title_, fmt::format("spec.loadBalancerSourceRanges admits {} alone to its load "
+                                      "balancer address: what others send there is dropped",
+                                      fmt::join(ranges, ", ")));
   }
 
   void Backends() {

@@ -75,11 +75,13 @@ struct ControlService::Watches {
 
 size_t ControlService::open_watches() const { return watches_->open.size(); }
 
-ControlService::ControlService(EventLoop& loop, WatchCache& cache, Api& api, NodeChannels& channels)
+ControlService::ControlService(EventLoop& loop, WatchCache& cache, Api& api, NodeChannels& channels,
+                               ClusterRanges ranges)
     : loop_(loop),
       cache_(cache),
       api_(api),
       channels_(channels),
+      ranges_(std::move(ranges)),
       watches_(std::make_shared<Watches>()) {}
 
 ControlService::~ControlService() = default;
@@ -261,15 +263,15 @@ grpc::ServerUnaryReactor* ControlService::Why(grpc::CallbackServerContext* conte
                                               v1::WhyResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   loop_.Post([this, reactor, request, response] {
-    auto answer = controlplane::Why(cache_.state(), *request, {}, loop_.Now());
+    auto answer = controlplane::Why(cache_.state(), ranges_, *request, {}, loop_.Now());
     if (!answer.ok() || answer->wanted.empty()) {
       return Answer(reactor, response)(AnswerOf(std::move(answer)));
     }
     // Once more, with what only the nodes know.
     GatherListeners(channels_, answer->wanted, [=, this](ListenersByPod known) {
       loop_.Post([=, this, known = std::move(known)] {
-        Answer(reactor,
-               response)(AnswerOf(controlplane::Why(cache_.state(), *request, known, loop_.Now())));
+        Answer(reactor, response)(
+            AnswerOf(controlplane::Why(cache_.state(), ranges_, *request, known, loop_.Now())));
       });
     });
   });

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "common/cluster_ranges.h"
 #include "common/event_loop.h"
 #include "controlplane/rpc/api.h"
 #include "controlplane/rpc/node_channels.h"
@@ -16,7 +17,8 @@ namespace mesh::controlplane {
 class ControlService : public v1::Control::CallbackService {
  public:
   // All outlive this; the loop runs until the server has shut down.
-  ControlService(EventLoop& loop, WatchCache& cache, Api& api, NodeChannels& channels);
+  ControlService(EventLoop& loop, WatchCache& cache, Api& api, NodeChannels& channels,
+                 ClusterRanges ranges);
   ~ControlService() override;
 
   // Loop only. Ends every watch with UNAVAILABLE and opens no new one: the server is stopping.
@@ -71,6 +73,7 @@ class ControlService : public v1::Control::CallbackService {
   WatchCache& cache_;
   Api& api_;
   NodeChannels& channels_;
+  const ClusterRanges ranges_;
   struct Watches;  // the open ones
   std::shared_ptr<Watches> watches_;
 };

@@ -61,6 +61,9 @@ TEST(ParseWhySubject, ReadsObjectsAndRequests) {
       {{"web-1", "https://api.pay:8443/"},
        Asking(v1::KIND_POD, "default", "web-1", "api.pay", 8443)},
   };
+  WhySubject named = WithTo(Asking(v1::KIND_POD, "shop", "web", "", 0), "pay", "api");
+  named.port_name = "http";
+  EXPECT_EQ(ParseWhySubject({"shop/web -> pay/api:http"}, "default").value_or(WhySubject()), named);
   for (const auto& c : kCases) {
     SCOPED_TRACE(c.args.back());
     const auto subject = ParseWhySubject(c.args, "default");
@@ -81,7 +84,11 @@ TEST(ParseWhySubject, RefusesWhatIsNeither) {
       {{"web", "api:0"}, "port \"0\" is no number from 1 to 65535"},
       {{"web", "api:65536"}, "port \"65536\" is no number"},
       {{"web", "api:"}, "port \"\" is no number"},
-      {{"web", "api:80x"}, "port \"80x\" is no number"},
+      {{"web", "api:80_x"}, "port \"80_x\" is no number from 1 to 65535, and no name of a port"},
+      {{"node/n1", "api:80"},
+       "node/n1 is none; what becomes of a packet from there tells: meshctl "
+       "trace node/n1 api:80"},
+      {{"192.0.2.9 -> api:80"}, "meshctl trace 192.0.2.9 api:80 --via NODE"},
       {{"web", "ftp://api"}, "\"ftp\" is none of tcp, udp, http, https"},
       {{"web", "[fd00::1:80"}, "the \"]\" of the address is missing"},
       {{"web", "[api]:80"}, "\"api\" is no address"},

@@ -278,6 +278,7 @@ TEST_F(WhyConnectionTest, NodePortsStandForTheirService) {
   v1::Service service = Api();
   service.mutable_spec()->set_type("NodePort");
   service.mutable_spec()->mutable_ports(0)->set_node_port(30080);
+  service.mutable_spec()->add_ip_families("IPv4");
   PutService(service);
   v1::Node node = world.node("n2");
   node.mutable_status()->add_addresses()->set_address("192.0.2.12");
@@ -286,6 +287,47 @@ TEST_F(WhyConnectionTest, NodePortsStandForTheirService) {
   EXPECT_THAT(Problems(Ask("192.0.2.12", 30080)), IsEmpty());
   EXPECT_EQ(Oks(Ask("192.0.2.12", 30080)).back(), "pod pay/api-1: listens on TCP 8080");
   EXPECT_THAT(Notes(Ask("192.0.2.12", 22)), ElementsAre(HasSubstr("is node n2 itself")));
+
+  service.mutable_spec()->set_ip_families(0, "IPv6");
+  PutService(service);
+  EXPECT_THAT(Problems(Ask("192.0.2.12", 30080)),
+              ElementsAre("pod default/web: 30080 is a node port of service pay/api, which has no "
+                          "IPv4: it is not served at 192.0.2.12 -> ask it at an IPv6 address of a "
+                          "node | set spec.ipFamilyPolicy of service pay/api to PreferDualStack"));
+}
+
+TEST_F(WhyConnectionTest, AddressesOfTheClustersRangesThatNobodyHas) {
+  EXPECT_THAT(Problems(Ask("10.96.9.9", 80)),
+              ElementsAre("pod default/web: 10.96.9.9 is an address for Services (10.96.0.0/16), "
+                          "and no Service has it: requests are refused at once -> ask the Service "
+                          "by its name: one that is applied anew gets another address"));
+  EXPECT_THAT(Problems(Ask("fd00:10:244:2::99", 80)),
+              ElementsAre("pod default/web: fd00:10:244:2::99 is an address for pods "
+                          "(fd00:10:244::/56), and no pod has it: nothing answers -> ask a "
+                          "Service: a pod that is replaced gets another address"));
+  EXPECT_THAT(Problems(Ask("198.51.100.7", 80)), IsEmpty());
+}
+
+TEST_F(WhyConnectionTest, APortMayBeNamed) {
+  v1::Service service = Api();
+  v1::ServicePort& dns = *service.mutable_spec()->add_ports();
+  dns.set_name("dns");
+  dns.set_port(53);
+  dns.set_protocol("UDP");
+  dns.mutable_target_port()->set_int_value(5353);
+  PutService(service);
+  Listen("UDP", "0.0.0.0", 5353);
+  const auto named = [&](const std::string& name) {
+    v1::WhyRequest request = Request("pay/api", 0);
+    request.mutable_connection()->set_port_name(name);
+    return Answer(request).response;
+  };
+  EXPECT_THAT(Problems(named("dns")), IsEmpty());
+  EXPECT_EQ(Oks(named("dns")).back(), "pod pay/api-1: listens on UDP 5353");
+  EXPECT_THAT(
+      Problems(named("dnss")),
+      ElementsAre(AllOf(HasSubstr("service pay/api: has no port named dnss; it serves TCP 80"),
+                        HasSubstr("UDP 53 (dns) -> ask port 80"))));
 }
 
 }  // namespace

@@ -248,12 +248,13 @@ TEST_F(WhyTest, ATerminatingPodTellsWhatItWaitsFor) {
 
 TEST_F(WhyTest, WhatIsNotThereIsNotFound) {
   v1::WhyRequest request;
-  EXPECT_EQ(Why(world.state, request, {}, world.now).status().code(),
+  EXPECT_EQ(Why(world.state, ranges, request, {}, world.now).status().code(),
             absl::StatusCode::kInvalidArgument);
   request.mutable_pod()->set_name("x");
-  EXPECT_EQ(Why(world.state, request, {}, world.now).status().message(), "pods \"x\" not found");
+  EXPECT_EQ(Why(world.state, ranges, request, {}, world.now).status().message(),
+            "pods \"x\" not found");
   request.mutable_service()->set_name("y");
-  EXPECT_EQ(Why(world.state, request, {}, world.now).status().message(),
+  EXPECT_EQ(Why(world.state, ranges, request, {}, world.now).status().message(),
             "services \"y\" not found");
 }
 

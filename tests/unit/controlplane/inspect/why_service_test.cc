@@ -140,6 +140,20 @@ TEST_F(WhyTest, ABalancerWithoutAddressIsAProblem) {
   EXPECT_THAT(Problems(OfService("web")), ElementsAre(HasSubstr("has no load balancer address")));
 }
 
+TEST_F(WhyTest, ABalancersSourceRangesAreTold) {
+  world.AddNode("n1");
+  world.AddPod("web-1", "web", "n1", true);
+  v1::Service service = world.AddService("web", "web");
+  service.mutable_spec()->set_type("LoadBalancer");
+  service.mutable_spec()->add_load_balancer_source_ranges("203.0.113.0/24");
+  service.mutable_status()->mutable_load_balancer()->add_ingress()->set_ip("10.89.0.200");
+  world.Put(Wrap(service));
+
+  EXPECT_THAT(Problems(OfService("web")), IsEmpty());
+  EXPECT_THAT(Notes(OfService("web")),
+              ElementsAre(HasSubstr("spec.loadBalancerSourceRanges admits 203.0.113.0/24 alone")));
+}
+
 TEST_F(WhyTest, ABalancerAddressThatIsNotGivenIsTheManifestsToMend) {
   world.AddNode("n1");
   world.AddPod("web-1", "web", "n1", true);

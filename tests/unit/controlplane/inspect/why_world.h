@@ -39,7 +39,7 @@ class WhyTest : public ::testing::Test {
   static std::vector<std::string> Oks(const v1::WhyResponse& r) { return Of(r, v1::Finding::OK); }
 
   WhyAnswer Answer(const v1::WhyRequest& request) {
-    auto answer = Why(world.state, request, listeners, world.now);
+    auto answer = Why(world.state, ranges, request, listeners, world.now);
     EXPECT_TRUE(answer.ok()) << answer.status();
     return answer.value_or(WhyAnswer());
   }
@@ -76,6 +76,8 @@ class WhyTest : public ::testing::Test {
   }
 
   ClusterWorld world;
+  const ClusterRanges ranges =
+      ParseClusterRanges("10.244.0.0/16,fd00:10:244::/56", "10.96.0.0/16,fd00:10:96::/112").value();
   Listeners listeners;
 };
 

@@ -191,7 +191,8 @@ class ControlServiceTest : public ::testing::Test {
   NodeSessions sessions_{loop_, cache_, writer_, {}};
   Api api_{cache_, writer_};
   NodeChannels channels_{cache_};
-  ControlService control_{loop_, cache_, api_, channels_};
+  ControlService control_{loop_, cache_, api_, channels_,
+                          ParseClusterRanges("10.244.0.0/16", "10.96.0.0/16").value()};
   NodeSyncService node_sync_{loop_, sessions_};
   std::thread thread_;
   std::unique_ptr<RpcServer> server_;
