@@ -84,6 +84,11 @@ void Agent::Warn(const NetworkWarning& warning) {
     sync_->SendEvent(event);
     return;
   }
+  if (!warning.policy.empty()) {
+    event.set_network_policy(warning.policy);
+    sync_->SendEvent(event);
+    return;
+  }
   event.set_pod(warning.pod);
   for (const auto& [uid, known] : state_->pods) {
     if (known.metadata().namespace_() != warning.ns || known.metadata().name() != warning.pod)

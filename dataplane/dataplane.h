@@ -163,6 +163,8 @@ class Dataplane {
   virtual std::set<std::string> UnwrittenNamespaces() const { return {}; }
   // Services that cannot be served as they are, by name; host ports have a slash in theirs.
   virtual std::vector<ServiceProblem> ServiceProblems() const { return {}; }
+  // Of the last Apply().
+  virtual RefusedPolicies PolicyProblems() const { return {}; }
 
   // Creates the veth pair, moves one end into the namespace, sets addresses, routes and neighbours,
   // attaches the programs and enters the endpoint. The pod can send when it returns.

@@ -24,6 +24,7 @@ class FakeDataplane : public Dataplane {
   // Answers.
   std::set<std::string> unwritten_namespaces;
   std::vector<ServiceProblem> service_problems;
+  RefusedPolicies refused_policies;
   FlowUsage flow_usage;
   std::vector<ProgramRow> programs;
   std::vector<MapRow> maps;
@@ -38,6 +39,7 @@ class FakeDataplane : public Dataplane {
   absl::Status Apply(const DesiredState& desired) override;
   std::set<std::string> UnwrittenNamespaces() const override { return unwritten_namespaces; }
   std::vector<ServiceProblem> ServiceProblems() const override { return service_problems; }
+  RefusedPolicies PolicyProblems() const override { return refused_policies; }
   absl::StatusOr<Endpoint> Attach(const AttachRequest& request) override;
   absl::Status Detach(const std::string& container_id, const std::string& ifname) override;
   absl::Status Check(const AttachRequest& request) override;

@@ -143,6 +143,7 @@ class KernelDataplane::Impl {
   std::string Shortfall() const { return shortfall_; }
   const std::set<std::string>& UnwrittenNamespaces() const { return unwritten_namespaces_; }
   std::vector<ServiceProblem> ServiceProblems() const;
+  RefusedPolicies PolicyProblems() const { return pods_.policies().refused(); }
   absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() {
     if (tracer_ == nullptr) {
       ASSIGN_OR_RETURN(tracer_, NewTracer(*programs_));
@@ -598,6 +599,8 @@ absl::StatusOr<std::vector<ServiceTraffic>> KernelDataplane::TrafficOfServices()
   return impl_->TrafficOfServices();
 }
 std::string KernelDataplane::Shortfall() const { return impl_->Shortfall(); }
+
+RefusedPolicies KernelDataplane::PolicyProblems() const { return impl_->PolicyProblems(); }
 std::set<std::string> KernelDataplane::UnwrittenNamespaces() const {
   return impl_->UnwrittenNamespaces();
 }

@@ -74,6 +74,7 @@ class KernelDataplane : public Dataplane {
   std::string Shortfall() const override;
   std::set<std::string> UnwrittenNamespaces() const override;
   std::vector<ServiceProblem> ServiceProblems() const override;
+  RefusedPolicies PolicyProblems() const override;
   absl::StatusOr<int> CollectGarbage() override;
   absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() override;
   absl::StatusOr<std::unique_ptr<FlowEvents>> OpenEvents() override;

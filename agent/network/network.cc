@@ -479,6 +479,18 @@ class NetworkImpl : public Network {
                   "NotServed",
                   std::move(problem.text)});
     }
+    const dataplane::RefusedPolicies refused = dataplane_->PolicyProblems();
+    for (const uint32_t number : refused.sets) {
+      const auto set = state_->policy_sets.find(number);
+      if (set == state_->policy_sets.end()) continue;
+      for (const std::string& policy : set->second->policies()) {
+        const size_t slash = policy.find('/');
+        now.insert({.ns = policy.substr(0, slash),
+                    .reason = "NotInForce",
+                    .message = refused.text,
+                    .policy = policy.substr(slash + 1)});
+      }
+    }
     absl::MutexLock lock(&warning_mutex_);
     if (on_warning_ == nullptr) return;
     std::erase_if(told_, [&](const auto& told) { return !now.contains(told.first); });

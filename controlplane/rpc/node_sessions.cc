@@ -362,6 +362,19 @@ void NodeSessions::OnEvent(const Session& session, const v1::NodeEvent& event) {
   note.type = event.type();
   note.reason = event.reason();
   note.message = event.message();
+  if (!event.network_policy().empty()) {
+    const auto& policies = cache_.state().network_policies;
+    const auto policy = policies.find({event.namespace_(), event.network_policy()});
+    // No name of a Service has a space.
+    const ObjectKey teller{event.namespace_(), "networkpolicy " + event.network_policy()};
+    if (policy == policies.end() || !IsNews(teller, session.node)) return;
+    note.object.set_api_version("networking.k8s.io/v1");
+    note.object.set_kind("NetworkPolicy");
+    note.object.set_name(event.network_policy());
+    note.object.set_uid(policy->second->metadata().uid());
+    note.message = fmt::format("node {}: {}", session.node, event.message());
+    return writer_.Note(note);
+  }
   if (event.service().empty()) {
     note.object.set_kind("Pod");
     note.object.set_name(event.pod());

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "common/ip_address.h"
@@ -48,6 +49,12 @@ struct PolicyRule {
 struct PolicySet {
   std::vector<PolicyRule> rules;
   friend auto operator<=>(const PolicySet&, const PolicySet&) = default;
+};
+
+// What of the policies that are asked for is not in force, and why; nothing when `sets` is empty.
+struct RefusedPolicies {
+  std::string text;
+  std::vector<uint32_t> sets;  // numbers in DesiredState::policy_sets
 };
 
 // Identities by the number of the selector that selects them.

@@ -177,6 +177,26 @@ PolicyTables::Step PolicyTables::StepTo(const DesiredState& desired) const {
   return out;
 }
 
+std::vector<uint32_t> PolicyTables::SetsOf(const Step& step, const DesiredState& desired) const {
+  std::vector<uint32_t> out;
+  for (const auto& [set, number] : step.added) out.push_back(set);
+  if (!out.empty()) return out;
+  // More pods are selected by what is there.
+  std::set<uint32_t> selectors;
+  for (const auto& [selector, identity] : step.change.members) selectors.insert(selector);
+  for (const auto& [set, number] : numbers_) {
+    const auto rules = desired.policy_sets.find(set);
+    if (rules == desired.policy_sets.end()) continue;
+    const auto names = [&](const PolicyRule& rule) {
+      return std::any_of(rule.selectors.begin(), rule.selectors.end(),
+                         [&](uint32_t selector) { return selectors.contains(selector); });
+    };
+    if (std::any_of(rules->second.rules.begin(), rules->second.rules.end(), names))
+      out.push_back(set);
+  }
+  return out;
+}
+
 absl::Status PolicyTables::Apply(const DesiredState& desired, bool* judge_again) {
   if (!loaded_) RETURN_IF_ERROR(Load());
   if (desired.changed_identities.has_value()) {
@@ -194,8 +214,10 @@ absl::Status PolicyTables::Apply(const DesiredState& desired, bool* judge_again)
   if (!rows.ok()) {
     // The endpoints keep their sets; new ones that need others are shut.
     all_dirty_ = true;
+    refused_ = {std::string(rows.status().message()), SetsOf(step, desired)};
     return absl::InvalidArgumentError(rows.status().message());
   }
+  refused_ = {};
   next_set_ += static_cast<uint32_t>(step.added.size());
   for (const auto& [key, value] : rows->peers) {
     *judge_again = *judge_again || identities_.contains(key.second);

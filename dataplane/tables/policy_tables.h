@@ -51,6 +51,9 @@ class PolicyTables {
   // INVALID_ARGUMENT: the policies do not fit; nothing of them has changed. Others: try again.
   absl::Status Apply(const DesiredState& desired, bool* judge_again);
 
+  // What the last Apply() did not bring in force because it does not fit.
+  const RefusedPolicies& refused() const { return refused_; }
+
   // What the row of a pod says that is to be attached. Its sets are in the maps, or it is shut.
   EndpointPolicy PolicyOf(uint32_t identity) const;
   void Attached(const Endpoint& endpoint, const EndpointPolicy& policy);
@@ -88,6 +91,8 @@ class PolicyTables {
   absl::Status Bind(const std::map<IpAddress, uint32_t>& pods, bool* judge_again);
   EndpointPolicy::Sets SetsOf(uint32_t ingress, uint32_t egress) const;
   Step StepTo(const DesiredState& desired) const;
+  // Those that the step is about.
+  std::vector<uint32_t> SetsOf(const Step& step, const DesiredState& desired) const;
 
   Maps maps_;
   EndpointTable& endpoint_table_;
@@ -102,6 +107,7 @@ class PolicyTables {
   // Numbers below these are not of `table_`.
   uint32_t first_set_ = 1, first_class_ = 1;
   uint32_t next_set_ = 1;
+  RefusedPolicies refused_;
   bool strangers_ = false;    // there may be rows of others
   std::set<uint32_t> dirty_;  // identities to be looked at, when not all
   bool all_dirty_ = true;

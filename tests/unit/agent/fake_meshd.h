@@ -104,8 +104,10 @@ class FakeMeshd : public v1::NodeSync::Service {
     }
     if (message.has_event()) {
       const std::string& service = message.event().service();
+      const std::string& policy = message.event().network_policy();
       heard_.push_back("event " + message.event().reason() +
-                       (service.empty() ? "" : " service " + service));
+                       (service.empty() ? "" : " service " + service) +
+                       (policy.empty() ? "" : " networkpolicy " + policy));
     }
     if (message.has_heartbeat()) {
       heard_.push_back("heartbeat");

@@ -3,6 +3,7 @@
 // tests/bpf/policy_packet_test.cc.
 #include "dataplane/tables/policy_tables.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "dataplane/bpf/fake_map.h"
@@ -110,6 +111,8 @@ TEST_F(PolicyTablesTest, WhatDoesNotFitIsRefusedAndNewPodsAreShut) {
   EXPECT_TRUE(absl::IsInvalidArgument(Apply(tables))) << "to be tried again only with others";
   EXPECT_EQ(Row(), before);
   EXPECT_EQ(port_.size(), 2u);
+  EXPECT_THAT(tables.refused().sets, testing::ElementsAre(8));
+  EXPECT_THAT(tables.refused().text, testing::HasSubstr("rows for ports, more than 3"));
   EXPECT_NE(tables.PolicyOf(999).v4.ingress, 0u);
   EXPECT_NE(tables.PolicyOf(999).v4.egress, 0u);
 
@@ -117,9 +120,21 @@ TEST_F(PolicyTablesTest, WhatDoesNotFitIsRefusedAndNewPodsAreShut) {
   desired_.policy_sets[8] = SetOf({1, 3});
   desired_.changed_identities.emplace();
   ASSERT_TRUE(Apply(tables).ok());
+  EXPECT_TRUE(tables.refused().sets.empty());
   EXPECT_NE(Row(), before);
   ASSERT_TRUE(tables.Collect().ok());
   EXPECT_EQ(port_.size(), 2u);
+}
+
+TEST_F(PolicyTablesTest, WhereMembersDoNotFitTheSetsThatSelectThemAreTold) {
+  PolicyTables tables(maps_, endpoints_, {.peers = 1, .blocks = 10, .ports = 10});
+  ASSERT_TRUE(Apply(tables).ok());
+  const uint32_t set = desired_.identities[kPod].ingress;
+  const uint32_t selector = desired_.policy_sets.at(set).rules.at(0).selectors.at(0);
+  desired_.identities[900] = {.ns = 256, .selectors = {selector}};
+  desired_.changed_identities = {900};
+  EXPECT_TRUE(absl::IsInvalidArgument(Apply(tables)));
+  EXPECT_THAT(tables.refused().sets, testing::ElementsAre(set));
 }
 
 TEST_F(PolicyTablesTest, AFailedWriteIsMadeGoodUnderOtherNumbers) {

@@ -388,6 +388,34 @@ TEST_F(NetworkTest, WarnsOnceOfEachServiceThatIsNotServed) {
   network->OnWarning(nullptr);
 }
 
+TEST_F(NetworkTest, WarnsOfEachPolicyOfASetThatIsNotInForce) {
+  auto network = Start(state_);
+  std::vector<std::string> warnings;  // written before an acknowledgement, read after it
+  network->OnWarning([&](const NetworkWarning& warning) {
+    warnings.push_back(
+        fmt::format("{}/{} {}: {}", warning.ns, warning.policy, warning.reason, warning.message));
+  });
+  fake_->refused_policies = {"policies need 9 rows for ports, more than 3", {4, 5}};
+  const auto next = std::make_shared<NodeState>(*state_);
+  next->revision = 8;
+  v1::PolicySetState set;
+  set.add_policies("shop/deny");
+  set.add_policies("shop/web");
+  next->policy_sets[4] = set;
+  const auto last = std::make_shared<NodeState>(*next);
+  last->revision = 9;
+
+  network->Apply(next, acknowledgements_.Next());
+  acknowledgements_.Await(1);
+  network->Apply(last, acknowledgements_.Next());
+  acknowledgements_.Await(2);
+
+  EXPECT_THAT(warnings,
+              ElementsAre("shop/deny NotInForce: policies need 9 rows for ports, more than 3",
+                          "shop/web NotInForce: policies need 9 rows for ports, more than 3"));
+  network->OnWarning(nullptr);
+}
+
 TEST_F(NetworkTest, PodsDoNotWaitForMapsToBeCounted) {
   auto network = Start(state_);
   absl::Notification counting, go;

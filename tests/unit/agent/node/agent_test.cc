@@ -48,6 +48,11 @@ class HeldNetwork : public Network {
     told_({"default", {}, service, "NotServed", "its port is taken"});
   }
 
+  void WarnOfPolicy(const std::string& policy) {
+    absl::MutexLock lock(&mutex_);
+    told_({"default", {}, {}, "NotInForce", "it does not fit", policy});
+  }
+
   // The maps take what waits, and from now on everything.
   void Open() {
     absl::MutexLock lock(&mutex_);
@@ -175,6 +180,10 @@ TEST_F(AgentTest, MakesAnEventOfWhatAServiceRunsInto) {
   network.WarnOfService("web");
 
   EXPECT_TRUE(meshd.Heard("event NotServed service web"));
+
+  network.WarnOfPolicy("from-web");
+
+  EXPECT_TRUE(meshd.Heard("event NotInForce networkpolicy from-web"));
 }
 
 TEST_F(AgentTest, IsNotReadyUntilItsNetworkIs) {

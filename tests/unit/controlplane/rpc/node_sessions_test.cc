@@ -126,6 +126,41 @@ TEST_F(NodeSessionsTest, TellsOfAServiceWhatTheFirstNodeTells) {
   }));
 }
 
+TEST_F(NodeSessionsTest, TellsOfAPolicyThatIsNotInForce) {
+  FakeAgent one(world_, sessions_), two(world_, sessions_);
+  one.Hello("n1");
+  two.Hello("n2", "192.168.0.2");
+  v1::Resource policy;
+  policy.mutable_network_policy()->mutable_metadata()->set_namespace_("default");
+  policy.mutable_network_policy()->mutable_metadata()->set_name("web");
+  ASSERT_TRUE(world_.Create(policy).ok());
+  const auto tell = [](FakeAgent& agent, const std::string& name) {
+    v1::AgentMessage message;
+    v1::NodeEvent* event = message.mutable_event();
+    event->set_namespace_("default");
+    event->set_network_policy(name);
+    event->set_type("Warning");
+    event->set_reason("NotInForce");
+    event->set_message("no room");
+    agent.Say(message);
+  };
+
+  tell(one, "gone");
+  tell(one, "web");
+  tell(two, "web");
+
+  ASSERT_EQ(world_.cache.state().events.size(), 1u);
+  const v1::Event& event = *world_.cache.state().events.begin()->second;
+  EXPECT_EQ(event.message(), "node n1: no room");
+  EXPECT_EQ(event.reason(), "NotInForce");
+  EXPECT_EQ(event.involved_object().kind(), "NetworkPolicy");
+  EXPECT_EQ(event.involved_object().uid(),
+            world_.cache.Find(v1::KIND_NETWORK_POLICY, {"default", "web"})
+                ->network_policy()
+                .metadata()
+                .uid());
+}
+
 TEST_F(NodeSessionsTest, TellsOnceWhatStaysUnprogrammed) {
   FakeAgent agent(world_, sessions_);
   agent.Hello("n1");
