@@ -21,6 +21,7 @@
 #include "common/unique_fd.h"
 #include "dataplane/flow_events.h"
 #include "dataplane/model/state.h"
+#include "dataplane/policy/policy_rows.h"
 #include "dataplane/trace/trace.h"
 
 namespace mesh::dataplane {
@@ -187,6 +188,8 @@ class Dataplane {
   virtual absl::StatusOr<std::vector<BackendRow>> Backends() const = 0;
   virtual absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const = 0;
   virtual absl::StatusOr<std::vector<Peer>> Tunnels() const = 0;
+  // Of the sets that pods of this node have, by set and class.
+  virtual absl::StatusOr<std::vector<PolicyClassRow>> Policies() const = 0;
   // How packets go to the nodes of Tunnels().
   virtual Routing routing() const = 0;
   // Of pods and gateways of other nodes; none where packets carry them.

@@ -25,6 +25,7 @@ class FakeDataplane : public Dataplane {
   std::set<std::string> unwritten_namespaces;
   std::vector<ServiceProblem> service_problems;
   RefusedPolicies refused_policies;
+  std::vector<PolicyClassRow> policies;
   FlowUsage flow_usage;
   std::vector<ProgramRow> programs;
   std::vector<MapRow> maps;
@@ -48,6 +49,7 @@ class FakeDataplane : public Dataplane {
   absl::StatusOr<std::vector<BackendRow>> Backends() const override;
   absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const override;
   absl::StatusOr<std::vector<Peer>> Tunnels() const override;
+  absl::StatusOr<std::vector<PolicyClassRow>> Policies() const override { return policies; }
   Routing routing() const override { return config_.routing; }
   absl::StatusOr<std::map<IpAddress, uint32_t>> Identities() const override;
   absl::StatusOr<std::vector<ProgramRow>> LoadedPrograms() const override { return programs; }

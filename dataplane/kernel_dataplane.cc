@@ -144,6 +144,7 @@ class KernelDataplane::Impl {
   const std::set<std::string>& UnwrittenNamespaces() const { return unwritten_namespaces_; }
   std::vector<ServiceProblem> ServiceProblems() const;
   RefusedPolicies PolicyProblems() const { return pods_.policies().refused(); }
+  absl::StatusOr<std::vector<PolicyClassRow>> Policies() const { return pods_.policies().Rows(); }
   absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() {
     if (tracer_ == nullptr) {
       ASSIGN_OR_RETURN(tracer_, NewTracer(*programs_));
@@ -599,6 +600,10 @@ absl::StatusOr<std::vector<ServiceTraffic>> KernelDataplane::TrafficOfServices()
   return impl_->TrafficOfServices();
 }
 std::string KernelDataplane::Shortfall() const { return impl_->Shortfall(); }
+
+absl::StatusOr<std::vector<PolicyClassRow>> KernelDataplane::Policies() const {
+  return impl_->Policies();
+}
 
 RefusedPolicies KernelDataplane::PolicyProblems() const { return impl_->PolicyProblems(); }
 std::set<std::string> KernelDataplane::UnwrittenNamespaces() const {

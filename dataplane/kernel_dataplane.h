@@ -62,6 +62,7 @@ class KernelDataplane : public Dataplane {
   absl::StatusOr<std::vector<Peer>> Tunnels() const override;
   Routing routing() const override;
   absl::StatusOr<std::map<IpAddress, uint32_t>> Identities() const override;
+  absl::StatusOr<std::vector<PolicyClassRow>> Policies() const override;
   absl::StatusOr<std::vector<ProgramRow>> LoadedPrograms() const override;
   absl::StatusOr<UniqueFd> CountRuns() const override;
   absl::StatusOr<std::vector<MapRow>> LoadedMaps() const override;

@@ -32,6 +32,7 @@ class PodEndpoints {
   absl::StatusOr<std::vector<Endpoint>> Endpoints() const;
   // Whom the policies of the pods are told.
   PolicyTables& policies() { return policies_; }
+  const PolicyTables& policies() const { return policies_; }
   // Thread-safe.
   absl::StatusOr<bool> Settle();
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "agent/network/names.h"
+#include "agent/network/policy_rows.h"
 #include "common/status.h"
 #include "fmt/format.h"
 
@@ -67,7 +68,7 @@ class Lister {
  public:
   Lister(const v1::ListDataplaneRequest& request, const Dataplane& dataplane,
          const NodeState* state, v1::DataplaneNode* out)
-      : request_(request), dataplane_(dataplane), names_(state), out_(out) {}
+      : request_(request), dataplane_(dataplane), state_(state), names_(state), out_(out) {}
 
   absl::Status Run() {
     if (!request_.ip().empty()) {
@@ -93,6 +94,10 @@ class Lister {
         return Metrics();
       case v1::DATAPLANE_TABLE_IDENTITY:
         return Identities();
+      case v1::DATAPLANE_TABLE_POLICY:
+        return Policies();
+      case v1::DATAPLANE_TABLE_POLICY_STATS:
+        return Maps("mesh_pol_");
       case v1::DATAPLANE_TABLE_PROGRAM:
         return Programs();
       case v1::DATAPLANE_TABLE_MAP:
@@ -344,9 +349,35 @@ class Lister {
     return absl::OkStatus();
   }
 
-  absl::Status Maps() {
+  absl::Status Policies() {
+    ASSIGN_OR_RETURN(const std::vector<dataplane::Endpoint> endpoints, dataplane_.Endpoints());
+    ASSIGN_OR_RETURN(const auto classes, dataplane_.Policies());
+    const std::string prefix = request_.namespace_() + "/";
+    const auto of_namespace = [&](const std::string& name) { return name.starts_with(prefix); };
+    for (v1::PolicyRow& row : PolicyRows(classes, endpoints, names_, state_)) {
+      // Policies select pods of their own namespace.
+      if (prefix.size() > 1 && !std::ranges::any_of(row.pods(), of_namespace)) continue;
+      if (!request_.pod().empty() &&
+          !std::ranges::any_of(row.pods(), [&](const std::string& pod) { return WantsPod(pod); }))
+        continue;
+      const auto named = [&](const std::string& policy) {
+        return policy.ends_with("/" + request_.policy());
+      };
+      // What no rule is about is dropped because of all of them.
+      if (!request_.policy().empty() &&
+          !(row.policy().empty() ? std::ranges::any_of(row.policies(), named)
+                                 : named(row.policy())))
+        continue;
+      *out_->add_policies() = std::move(row);
+    }
+    return absl::OkStatus();
+  }
+
+  // Those whose names begin so.
+  absl::Status Maps(std::string_view prefix = "") {
     ASSIGN_OR_RETURN(const std::vector<dataplane::MapRow> rows, dataplane_.LoadedMaps());
     for (const dataplane::MapRow& row : rows) {
+      if (!row.name.starts_with(prefix)) continue;
       v1::MapRow* to = out_->add_maps();
       to->set_name(row.name);
       to->set_type(row.type);
@@ -409,6 +440,7 @@ class Lister {
 
   const v1::ListDataplaneRequest& request_;
   const Dataplane& dataplane_;
+  const NodeState* const state_;
   Names names_;
   v1::DataplaneNode* out_;
   IpAddress wanted_ip_;  // if request_ has one

@@ -11,19 +11,19 @@ namespace {
 
 const char* Direction(bool egress) { return egress ? "egress" : "ingress"; }
 
-// Names the rule with this number, where its policy is still known.
-void NameRule(uint32_t id, const NodeState& state, v1::TracePolicy* out) {
+}  // namespace
+
+void NameRule(uint32_t id, const NodeState& state, std::string* policy, uint32_t* index) {
   for (const auto& [number, set] : state.policy_sets) {
     for (const v1::PolicyRuleState& rule : set->rules()) {
       if (rule.id() != id || rule.policy() >= static_cast<uint32_t>(set->policies_size())) continue;
-      out->set_policy(set->policies(static_cast<int>(rule.policy())));
-      out->set_rule(rule.index());
+      *policy = set->policies(static_cast<int>(rule.policy()));
+      *index = rule.index();
       return;
     }
   }
 }
 
-// The set that judges the pod; null when it is not known.
 const v1::PolicySetState* SetOf(const PolicyAnswer& answer, const NodeState& state) {
   for (const auto& [uid, pod] : state.pods) {
     if (pod.metadata().namespace_() != answer.ns || pod.metadata().name() != answer.pod) continue;
@@ -38,8 +38,6 @@ const v1::PolicySetState* SetOf(const PolicyAnswer& answer, const NodeState& sta
   return nullptr;
 }
 
-}  // namespace
-
 v1::TracePolicy PolicyFacts(const PolicyAnswer& answer, const NodeState* state) {
   v1::TracePolicy out;
   out.set_egress(answer.egress);
@@ -52,7 +50,9 @@ v1::TracePolicy PolicyFacts(const PolicyAnswer& answer, const NodeState* state) 
   if (state == nullptr) return out;
   if (const v1::PolicySetState* set = SetOf(answer, *state))
     *out.mutable_policies() = set->policies();
-  if (answer.verdict != 0) NameRule(answer.rule, *state, &out);
+  uint32_t index = 0;
+  if (answer.verdict != 0) NameRule(answer.rule, *state, out.mutable_policy(), &index);
+  out.set_rule(index);
   return out;
 }
 

@@ -25,6 +25,11 @@ struct PolicyAnswer {
   uint32_t rule = 0;     // that decides
 };
 
+// Names the rule with this number, where its policy is still known; leaves `out` alone otherwise.
+void NameRule(uint32_t id, const NodeState& state, std::string* policy, uint32_t* index);
+// The policies that judge the pod for the direction and family of `answer`; null: not known.
+const v1::PolicySetState* SetOf(const PolicyAnswer& answer, const NodeState& state);
+
 // With the names of the policies where `state` (may be null) has them.
 v1::TracePolicy PolicyFacts(const PolicyAnswer& answer, const NodeState* state);
 // The same in words.

@@ -6,6 +6,7 @@
 #include <ostream>
 #include <set>
 
+#include "api/schema/schema.h"
 #include "cli/client.h"
 #include "cli/commands/commands.h"
 #include "cli/output/dataplane_tables.h"
@@ -26,6 +27,7 @@ struct Flags {
   std::string protocol;
   std::string ip;
   std::string map;
+  std::string policy;
   std::string node;
   uint32_t limit = 100;
   std::string duration = "1s";
@@ -39,7 +41,7 @@ struct Flags {
 struct Look {
   v1::DataplaneTable table = v1::DATAPLANE_TABLE_UNSPECIFIED;
   bool by_service = false, by_pod = false, by_protocol = false, by_ip = false;
-  bool service_argument = false, map_argument = false;
+  bool service_argument = false, map_argument = false, policy_argument = false;
   bool measure = false;  // programs: count their runs
 };
 
@@ -58,10 +60,12 @@ std::set<std::string> OtherLists(v1::DataplaneTable table) {
       {v1::DATAPLANE_TABLE_DNS_STATS, "dnsCounters"},
       {v1::DATAPLANE_TABLE_PROGRAM, "programs"},
       {v1::DATAPLANE_TABLE_MAP, "maps"},
-      {v1::DATAPLANE_TABLE_MAP_ROWS, "mapEntries"}};
+      {v1::DATAPLANE_TABLE_MAP_ROWS, "mapEntries"},
+      {v1::DATAPLANE_TABLE_POLICY, "policies"}};
   std::set<std::string> out;
   for (const auto& [other, name] : names) {
-    if (other != table) out.insert(name);
+    if (other != (table == v1::DATAPLANE_TABLE_POLICY_STATS ? v1::DATAPLANE_TABLE_MAP : table))
+      out.insert(name);
   }
   return out;
 }
@@ -113,6 +117,7 @@ absl::StatusOr<v1::ListDataplaneRequest> RequestOf(const Look& look, const Flags
     out.set_ip(ip->ToString());
   }
   out.set_map(flags.map);
+  out.set_policy(flags.policy);
   if (look.map_argument) out.set_limit(flags.limit);
   if (look.measure) {
     ASSIGN_OR_RETURN(const absl::Duration time,
@@ -122,21 +127,22 @@ absl::StatusOr<v1::ListDataplaneRequest> RequestOf(const Look& look, const Flags
   return out;
 }
 
-// Nobody has rows of the Service that was asked for: one without backends or addresses may have
-// none.
-absl::Status CheckThereIs(const std::string& service, const Context& context,
+// Nobody has rows of what was asked for: a Service without backends or addresses, or a policy that
+// selects no pod, may have none.
+absl::Status CheckThereIs(v1::Kind kind, const std::string& name, const Context& context,
                           ControlClient* client) {
   v1::ListRequest request;
-  request.set_kind(v1::KIND_SERVICE);
+  request.set_kind(kind);
   request.set_namespace_(context.flags.ns);
   ASSIGN_OR_RETURN(const v1::ListResponse response, client->List(request));
   for (const v1::Resource& item : response.items()) {
-    if (item.service().metadata().name() == service) return absl::OkStatus();
+    if (schema::MetaOf(item).name() == name) return absl::OkStatus();
   }
-  return absl::NotFoundError(
-      context.flags.ns.empty()
-          ? fmt::format("services \"{}\" not found in any namespace", service)
-          : fmt::format("services \"{}\" not found in namespace {}", service, context.flags.ns));
+  const std::string what = fmt::format(
+      "{} \"{}\" not found in", kind == v1::KIND_SERVICE ? "services" : "networkpolicies", name);
+  return absl::NotFoundError(context.flags.ns.empty()
+                                 ? what + " any namespace"
+                                 : fmt::format("{} namespace {}", what, context.flags.ns));
 }
 
 bool HasRows(const Look& look, const v1::ListDataplaneResponse& response) {
@@ -218,7 +224,9 @@ absl::StatusOr<int> Run(const Look& look, const Flags& flags, Context& context) 
   ASSIGN_OR_RETURN(const v1::ListDataplaneResponse response, client->ListDataplane(request));
   const std::string text = TextOf(look, flags, response), failures = FailureText(response);
   if (look.service_argument && failures.empty() && !HasRows(look, response))
-    RETURN_IF_ERROR(CheckThereIs(flags.service, context, client));
+    RETURN_IF_ERROR(CheckThereIs(v1::KIND_SERVICE, flags.service, context, client));
+  if (look.policy_argument && failures.empty() && !HasRows(look, response))
+    RETURN_IF_ERROR(CheckThereIs(v1::KIND_NETWORK_POLICY, flags.policy, context, client));
   context.out << text;
   context.out.flush();
   if (text.empty() && failures.empty()) context.err << "No entries found.\n";
@@ -229,6 +237,7 @@ absl::StatusOr<int> Run(const Look& look, const Flags& flags, Context& context) 
 std::string UsageOf(const Look& look) {
   std::string out;
   if (look.service_argument) out += "SERVICE ";
+  if (look.policy_argument) out += "POLICY ";
   if (look.map_argument) out += "MAP [--limit ROWS] ";
   if (look.measure) out += "[--duration TIME] ";
   if (look.by_service) out += "[--service SERVICE] ";
@@ -245,6 +254,7 @@ Command LookCommand(std::string name, std::string summary, Look look) {
           .define = [look](CLI::App& app, Context& context) -> Action {
             auto flags = std::make_shared<Flags>();
             if (look.service_argument) app.add_option("service", flags->service)->required();
+            if (look.policy_argument) app.add_option("policy", flags->policy)->required();
             if (look.map_argument) {
               app.add_option("map", flags->map)->required();
               app.add_option("--limit", flags->limit, "How many rows of each node at most")
@@ -327,6 +337,15 @@ Command BpfCommand() {
               "identity", {"identities", "id"},
               "Whom the datapath tells apart, and who is known to be it",
               {list({.table = v1::DATAPLANE_TABLE_IDENTITY, .by_pod = true, .by_ip = true})}),
+          TableCommand(
+              "policy", {"policies", "netpol"},
+              "What policies say about the node's pods: whom, which ports, and which rule it is",
+              {list({.table = v1::DATAPLANE_TABLE_POLICY, .by_pod = true}),
+               LookCommand(
+                   "get", "What one policy says about the node's pods",
+                   {.table = v1::DATAPLANE_TABLE_POLICY, .by_pod = true, .policy_argument = true}),
+               LookCommand("stats", "How full the maps of policies are",
+                           {.table = v1::DATAPLANE_TABLE_POLICY_STATS})}),
           TableCommand("tunnel", {"tunnels"},
                        "Other nodes, the pod addresses behind them and the way there",
                        {list({.table = v1::DATAPLANE_TABLE_TUNNEL, .by_ip = true})}),

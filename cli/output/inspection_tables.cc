@@ -37,6 +37,25 @@ Row IdentityOf(const v1::DataplaneNode& node, const v1::IdentityRow& row, bool w
           CountOrNames(row.pods(), wide), CountOrNames(row.addresses(), wide)};
 }
 
+std::string RuleText(const v1::PolicyRow& row) {
+  if (row.policy().empty()) return "-";
+  return fmt::format("{} {}[{}]", row.policy(), row.direction(), row.rule());
+}
+
+Row PolicyOf(const v1::DataplaneNode& node, const v1::PolicyRow& row, bool wide) {
+  Row out = {node.node(),
+             Shortened(row.pods(), wide),
+             row.direction(),
+             Shortened(row.peers(), wide),
+             Shortened(row.ports(), wide),
+             row.verdict(),
+             RuleText(row)};
+  if (wide)
+    out.insert(out.end(), {Shortened(row.policies(), true), OrDash(row.family()),
+                           std::to_string(row.set()), std::to_string(row.class_number())});
+  return out;
+}
+
 Row DnsOf(const v1::DataplaneNode& node, const v1::DnsRow& row, bool wide) {
   Row out = {node.node(), row.name(), row.type(), Shortened(row.values(), wide)};
   if (wide)
@@ -126,6 +145,9 @@ void AddInspectionRows(v1::DataplaneTable table, const v1::DataplaneNode& node, 
     case v1::DATAPLANE_TABLE_IDENTITY:
       for (const auto& row : node.identities()) rows->push_back(IdentityOf(node, row, wide));
       break;
+    case v1::DATAPLANE_TABLE_POLICY:
+      for (const auto& row : node.policies()) rows->push_back(PolicyOf(node, row, wide));
+      break;
     case v1::DATAPLANE_TABLE_DNS:
       for (const auto& row : node.dns()) rows->push_back(DnsOf(node, row, wide));
       break;
@@ -137,6 +159,7 @@ void AddInspectionRows(v1::DataplaneTable table, const v1::DataplaneNode& node, 
       for (const auto& row : node.programs()) rows->push_back(ProgramOf(node, row, wide));
       break;
     case v1::DATAPLANE_TABLE_MAP:
+    case v1::DATAPLANE_TABLE_POLICY_STATS:
       for (const auto& row : node.maps()) rows->push_back(MapOf(node, row, wide));
       break;
     case v1::DATAPLANE_TABLE_MAP_ROWS:
@@ -152,6 +175,10 @@ std::vector<std::string> InspectionHeaders(v1::DataplaneTable table, bool wide) 
   switch (table) {
     case v1::DATAPLANE_TABLE_IDENTITY:
       return {"NODE", "IDENTITY", "NAMESPACE", "PODS", "ADDRESSES"};
+    case v1::DATAPLANE_TABLE_POLICY:
+      out = {"NODE", "PODS", "DIRECTION", "PEERS", "PORTS", "VERDICT", "RULE"};
+      if (wide) out.insert(out.end(), {"POLICIES", "FAMILY", "SET", "CLASS"});
+      return out;
     case v1::DATAPLANE_TABLE_DNS:
       out = {"NODE", "NAME", "TYPE", "VALUES"};
       if (wide) out.insert(out.end(), {"TTL", "NAMESPACE", "SERVICE"});
@@ -163,6 +190,7 @@ std::vector<std::string> InspectionHeaders(v1::DataplaneTable table, bool wide) 
       if (wide) out.insert(out.end(), {"ID", "TAG", "MACHINE"});
       return out;
     case v1::DATAPLANE_TABLE_MAP:
+    case v1::DATAPLANE_TABLE_POLICY_STATS:
       out = {"NODE", "MAP", "TYPE", "KEY", "VALUE", "ENTRIES", "MAX", "FULL", "MEMORY"};
       if (wide) out.push_back("ID");
       return out;

@@ -11,6 +11,9 @@
 namespace mesh::cli {
 
 //   identity    NODE IDENTITY NAMESPACE PODS ADDRESSES   (a number of each; wide: which)
+//   policy      NODE PODS DIRECTION PEERS PORTS VERDICT RULE
+//                                                        wide: POLICIES FAMILY SET CLASS; all names
+//   policy stats  as map
 //   dns         NODE NAME TYPE VALUES                    wide: TTL NAMESPACE SERVICE
 //   dns stats   NODE QUESTIONS COUNT
 //   prog        NODE PROGRAM FAMILY HOOK ATTACHED INSTRUCTIONS MEMORY LOADED

@@ -54,4 +54,16 @@ RuleList RulesAboutEverybody(const PolicySet& set);
 // Those about everybody and those with one of the selectors.
 RuleList RulesAbout(const PolicySet& set, std::span<const uint32_t> selectors);
 
+// What the pods that one set judges may do with one class of peers, as the kernel has it.
+struct PolicyClassRow {
+  uint32_t set = 0, number = 0;  // the kernel's own
+  bool egress = false;
+  bool ipv6 = false;            // of IPv6 traffic alone
+  std::vector<IpAddress> pods;  // by their IPv4 address
+  bool everybody = false;       // all peers that have no row
+  std::vector<uint32_t> identities;
+  std::vector<IpPrefix> blocks;
+  PortRows ports;  // none: everything is dropped
+};
+
 }  // namespace mesh::dataplane

@@ -8,6 +8,7 @@
 
 #include "common/status.h"
 #include "dataplane/tables/encode.h"
+#include "fmt/format.h"
 
 namespace mesh::dataplane {
 namespace {
@@ -379,6 +380,73 @@ absl::Status PolicyTables::Bind(const std::map<IpAddress, uint32_t>& pods, bool*
     bound.policy = policy;
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<PolicyClassRow>> PolicyTables::Rows() const {
+  struct Set {
+    bool egress = false, ipv4 = false;
+    std::vector<IpAddress> pods;
+  };
+  std::map<uint32_t, Set> sets;
+  std::map<std::pair<uint32_t, uint32_t>, PolicyClassRow> rows;  // by set and class
+  ASSIGN_OR_RETURN(const std::vector<EndpointRecord> records, endpoint_table_.Dump());
+  for (const EndpointRecord& record : records) {
+    const auto see = [&](uint32_t number, uint32_t everybody, bool egress, bool ipv4) {
+      if (number == 0) return;
+      Set& set = sets[number];
+      set.egress = egress;
+      set.ipv4 |= ipv4;
+      const IpAddress& ip = record.endpoint.ip;
+      if (set.pods.empty() || set.pods.back() != ip) set.pods.push_back(ip);
+      rows[{number, everybody}].everybody = true;
+    };
+    const EndpointPolicy::Sets &v4 = record.policy.v4, &v6 = record.policy.v6;
+    see(v4.ingress, v4.ingress_class, false, true);
+    see(v6.ingress, v6.ingress_class, false, false);
+    see(v4.egress, v4.egress_class, true, true);
+    see(v6.egress, v6.egress_class, true, false);
+  }
+  ASSIGN_OR_RETURN(const auto peers, maps_.peer.Dump());
+  for (const auto& [key, value] : peers) {
+    if (sets.contains(key.set)) rows[{key.set, value.number}].identities.push_back(key.identity);
+  }
+  const auto add_block = [&](uint32_t set, uint32_t number, const IpAddress& base,
+                             uint32_t length) {
+    const auto range = IpPrefix::Parse(fmt::format("{}/{}", base.ToString(), length - 32));
+    if (sets.contains(set) && range.ok()) rows[{set, number}].blocks.push_back(*range);
+  };
+  ASSIGN_OR_RETURN(const auto blocks, maps_.block.Dump());
+  for (const auto& [key, value] : blocks) {
+    add_block(key.set, value.number, DecodeIp(key.ip), key.prefix_length);
+  }
+  if (maps_.block6 != nullptr) {
+    ASSIGN_OR_RETURN(const auto blocks6, maps_.block6->Dump());
+    for (const auto& [key, value] : blocks6) {
+      add_block(key.set, value.number, DecodeIp6(key.ip), key.prefix_length);
+    }
+  }
+  std::map<uint32_t, PortRows> ports;
+  ASSIGN_OR_RETURN(const auto decisions, maps_.port.Dump());
+  for (const auto& [key, value] : decisions) {
+    const PortPrefix prefix{.protocol = key.proto,
+                            .port = static_cast<uint16_t>(key.port[0] << 8 | key.port[1]),
+                            .length = static_cast<uint8_t>(key.prefix_length - 32)};
+    ports[key.class_number][prefix] = {static_cast<PolicyVerdict>(value.verdict), value.rule};
+  }
+  std::vector<PolicyClassRow> out;
+  for (auto& [key, row] : rows) {
+    const Set& set = sets.at(key.first);
+    row.set = key.first;
+    row.number = key.second;
+    row.egress = set.egress;
+    row.ipv6 = !set.ipv4;
+    row.pods = set.pods;
+    std::sort(row.identities.begin(), row.identities.end());
+    std::sort(row.blocks.begin(), row.blocks.end());
+    if (const auto found = ports.find(row.number); found != ports.end()) row.ports = found->second;
+    out.push_back(std::move(row));
+  }
+  return out;
 }
 
 }  // namespace mesh::dataplane

@@ -54,6 +54,9 @@ class PolicyTables {
   // What the last Apply() did not bring in force because it does not fit.
   const RefusedPolicies& refused() const { return refused_; }
 
+  // Read from the maps: what they say about pods of this node, by set and class.
+  absl::StatusOr<std::vector<PolicyClassRow>> Rows() const;
+
   // What the row of a pod says that is to be attached. Its sets are in the maps, or it is shut.
   EndpointPolicy PolicyOf(uint32_t identity) const;
   void Attached(const Endpoint& endpoint, const EndpointPolicy& policy);

@@ -80,6 +80,28 @@ TEST_F(PolicyTablesTest, PodsNameASetWhoseRowsAreThere) {
   EXPECT_FALSE(judge_again_);
 }
 
+TEST_F(PolicyTablesTest, RowsAreReadBackBySetAndClass) {
+  PolicyTables tables(maps_, endpoints_);
+  desired_.policy_sets[7].rules[0].blocks = {{*IpPrefix::Parse("192.0.2.0/24"), {}}};
+  ASSERT_TRUE(Apply(tables).ok());
+  const auto rows = tables.Rows();
+  ASSERT_TRUE(rows.ok());
+  ASSERT_EQ(rows->size(), 2u);
+  const PolicyClassRow& some = (*rows)[0].everybody ? (*rows)[1] : (*rows)[0];
+  const PolicyClassRow& rest = (*rows)[0].everybody ? (*rows)[0] : (*rows)[1];
+  EXPECT_EQ(some.set, Row().v4.ingress);
+  EXPECT_FALSE(some.egress);
+  EXPECT_FALSE(some.ipv6);
+  EXPECT_THAT(some.pods, testing::ElementsAre(ip_));
+  EXPECT_THAT(some.identities, testing::ElementsAre(kFriend));
+  EXPECT_THAT(some.blocks, testing::ElementsAre(*IpPrefix::Parse("192.0.2.0/24")));
+  EXPECT_EQ(some.ports, (PortRows{{{6, 1, 24}, {PolicyVerdict::kAllow, 1}},
+                                  {{6, 443, 24}, {PolicyVerdict::kAllow, 1}}}));
+  EXPECT_TRUE(rest.everybody);
+  EXPECT_EQ(rest.number, Row().v4.ingress_class);
+  EXPECT_TRUE(rest.ports.empty());
+}
+
 TEST_F(PolicyTablesTest, AMemberIsOneRowAndOfANewPodNobodyIsJudgedAgain) {
   PolicyTables tables(maps_, endpoints_);
   ASSERT_TRUE(Apply(tables).ok());

@@ -189,6 +189,77 @@ TEST_F(ListRowsTest, IdentitiesNameTheNamespaceAndWhoHasThem) {
   EXPECT_EQ(all.identities(0).name(), "host");
 }
 
+TEST_F(ListRowsTest, PoliciesNamePodsPeersAndRules) {
+  constexpr uint32_t kWeb = 300, kCart = 301;
+  const auto attach = [&](const char* ip, uint32_t identity, const char* pod) {
+    ASSERT_TRUE(dataplane_
+                    .Attach({.netns = pod,
+                             .ifname = "eth0",
+                             .ip = *IpAddress::Parse(ip),
+                             .identity = identity,
+                             .ns = "shop",
+                             .pod = pod,
+                             .container_id = pod})
+                    .ok());
+  };
+  attach("10.244.1.5", kWeb, "web-1");
+  attach("10.244.1.6", kCart, "cart-1");
+  state_->namespaces[400].set_name("bank");
+  v1::Pod& pod = state_->pods["uid-web"];
+  pod.mutable_metadata()->set_namespace_("shop");
+  pod.mutable_metadata()->set_name("web-1");
+  pod.mutable_status()->set_identity(kWeb);
+  v1::IdentityState identity;
+  identity.set_ingress(7);
+  state_->identities[kWeb] = identity;
+  v1::PolicySetState set;
+  set.add_policies("shop/deny");
+  set.add_policies("shop/web");
+  v1::PolicyRuleState* rule = set.add_rules();
+  rule->set_id(77);
+  rule->set_policy(1);
+  rule->set_index(2);
+  state_->policy_sets[7] = set;
+  dataplane::PolicyClassRow some{.set = 3, .number = 9};
+  some.pods = {*IpAddress::Parse("10.244.1.5")};
+  some.identities = {2, kCart, 400};
+  some.blocks = {*IpPrefix::Parse("192.0.2.0/24")};
+  const dataplane::Decision allow{dataplane::PolicyVerdict::kAllow, 77};
+  some.ports = {{{6, 80, 24}, allow}, {{6, 81, 24}, allow}, {{17, 0, 8}, allow}};
+  dataplane::PolicyClassRow rest{.set = 3, .number = 8};
+  rest.pods = some.pods;
+  rest.everybody = true;
+  dataplane_.policies = {some, rest};
+
+  const v1::DataplaneNode out = List(v1::DATAPLANE_TABLE_POLICY, "shop");
+
+  ASSERT_EQ(out.policies_size(), 2);
+  EXPECT_EQ(out.policies(0).ShortDebugString(),
+            "direction: \"ingress\" pods: \"shop/web-1\" peers: \"2(world)\" peers: "
+            "\"shop/cart-1\" peers: \"400(bank)\" peers: \"192.0.2.0/24\" ports: \"TCP 80-81\" "
+            "ports: \"UDP\" verdict: \"allow\" policy: \"shop/web\" rule: 2 policies: "
+            "\"shop/deny\" policies: \"shop/web\" set: 3 class_number: 9");
+  EXPECT_EQ(out.policies(1).ShortDebugString(),
+            "direction: \"ingress\" pods: \"shop/web-1\" peers: \"everybody else\" ports: "
+            "\"any\" verdict: \"drop\" policies: \"shop/deny\" policies: \"shop/web\" set: 3 "
+            "class_number: 8");
+  EXPECT_THAT(List(v1::DATAPLANE_TABLE_POLICY, "bank").policies(), IsEmpty());
+  v1::ListDataplaneRequest request;
+  request.set_table(v1::DATAPLANE_TABLE_POLICY);
+  const auto count = [&](const std::string& policy, const std::string& of_pod) {
+    request.set_policy(policy);
+    request.set_pod(of_pod);
+    v1::DataplaneNode node;
+    EXPECT_TRUE(ListRows(request, dataplane_, state_.get(), &node).ok());
+    return node.policies_size();
+  };
+  EXPECT_EQ(count("web", ""), 2);
+  EXPECT_EQ(count("deny", ""), 1);
+  EXPECT_EQ(count("other", ""), 0);
+  EXPECT_EQ(count("", "web-1"), 2);
+  EXPECT_EQ(count("", "cart-1"), 0);
+}
+
 TEST_F(ListRowsTest, FlowsAreFoundByPodProtocolAndAddress) {
   v1::ListDataplaneRequest request;
   request.set_table(v1::DATAPLANE_TABLE_CONNTRACK);

@@ -13,6 +13,27 @@ std::string Shown(v1::DataplaneTable table, const std::string& rows, bool wide =
       table, Parse<v1::ListDataplaneResponse>("nodes { node: 'n1' " + rows + " }"), wide));
 }
 
+TEST(InspectionTable, TellsOfPoliciesWhatTheySayAboutWhom) {
+  const std::string rows =
+      "policies { direction: 'ingress' pods: 'shop/web-1' peers: 'shop/cart-1' ports: 'TCP 80' "
+      "verdict: 'allow' policy: 'shop/web' rule: 1 policies: 'shop/deny' policies: 'shop/web' set: "
+      "3 class_number: 9 } "
+      "policies { direction: 'egress' family: 'IPv6' pods: 'shop/web-1' peers: 'everybody else' "
+      "ports: 'any' verdict: 'drop' policies: 'shop/deny' set: 4 class_number: 8 }";
+  EXPECT_EQ(Shown(v1::DATAPLANE_TABLE_POLICY, rows),
+            "NODE   PODS         DIRECTION   PEERS            PORTS    VERDICT   RULE\n"
+            "n1     shop/web-1   ingress     shop/cart-1      TCP 80   allow     shop/web "
+            "ingress[1]\n"
+            "n1     shop/web-1   egress      everybody else   any      drop      -\n");
+  EXPECT_EQ(Shown(v1::DATAPLANE_TABLE_POLICY, rows, true),
+            "NODE   PODS         DIRECTION   PEERS            PORTS    VERDICT   RULE              "
+            "    POLICIES             FAMILY   SET   CLASS\n"
+            "n1     shop/web-1   ingress     shop/cart-1      TCP 80   allow     shop/web "
+            "ingress[1]   shop/deny,shop/web   -        3     9\n"
+            "n1     shop/web-1   egress      everybody else   any      drop      -                 "
+            "    shop/deny            IPv6     4     8\n");
+}
+
 TEST(InspectionTable, CountsWhoHasAnIdentityAndWideNamesThem) {
   const std::string rows =
       "identities { identity: 1 name: 'host' } "
