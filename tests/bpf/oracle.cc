@@ -276,7 +276,7 @@ std::string Oracle::Review(const OraclePacket& packet, const Tuple& key, uint32_
   const Resolved resolved = Resolve(packet.from, entry.out.destination, entry.service_id != 0);
   if (resolved.outside || entry.to.kind == Side::Kind::kUplink) {
     entry.generation = judged;
-    return "";
+    return entry.reply ? JudgeAnswered(key, entry) : "";
   }
   if (!resolved.reason.empty()) return resolved.reason;
   if (resolved.to != entry.to) return kAgain;
