@@ -281,7 +281,8 @@ class GrpcClient : public ControlClient {
     absl::Status mapped =
         ServerError(static_cast<absl::StatusCode>(status.error_code()),
                     ReasonOf(status.error_code(), proxied), status.error_message());
-    if (status.error_code() == grpc::StatusCode::INVALID_ARGUMENT &&
+    if ((status.error_code() == grpc::StatusCode::INVALID_ARGUMENT ||
+         status.error_code() == grpc::StatusCode::NOT_FOUND) &&
         !status.error_details().empty()) {
       mapped.SetPayload(kValidationPayload, absl::Cord(status.error_details()));
     }

@@ -39,7 +39,7 @@ class ExecStream {
 
 // Errors of all calls: ServerError (command.h) with the server's message for what the server
 // answered; `The connection to the server X was refused ...` when it cannot be reached.
-// INVALID_ARGUMENT carries the payload kValidationPayload when the server sent one.
+// INVALID_ARGUMENT and NOT_FOUND carry the payload kValidationPayload when the server sent one.
 class ControlClient {
  public:
   virtual ~ControlClient() = default;

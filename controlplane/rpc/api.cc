@@ -53,7 +53,9 @@ absl::Status Placed(int index, const absl::Status& status) {
   const size_t end = text.find('\n');
   v1::ValidationFailure failure;
   AddProblems(index, {{text.substr(0, end), text.substr(end + 1)}}, &failure);
-  return InvalidObjects(failure, std::string(status.message()));
+  absl::Status placed(status.code(), status.message());
+  placed.SetPayload(kValidationPayload, absl::Cord(failure.SerializeAsString()));
+  return placed;
 }
 
 // The object that apply makes of `file` and what is there.
@@ -243,10 +245,13 @@ absl::Status Api::CheckNamespaces(const v1::ApplyRequest& request) const {
     if (file.has_namespace_()) made.insert(file.namespace_().metadata().name());
   }
   const auto& namespaces = cache_.state().namespaces;
-  for (const v1::Resource& file : request.resources()) {
-    const std::string& ns = MetaOf(file).namespace_();
+  for (int i = 0; i < request.resources_size(); ++i) {
+    const std::string& ns = MetaOf(request.resources(i)).namespace_();
     if (ns.empty() || made.contains(ns) || namespaces.contains({"", ns})) continue;
-    return NotFoundFor(v1::KIND_NAMESPACE, ns);
+    absl::Status missing = NotFoundFor(v1::KIND_NAMESPACE, ns);
+    missing.SetPayload(kFieldPayload,
+                       absl::Cord("metadata.namespace\n" + std::string(missing.message())));
+    return Placed(i, missing);
   }
   return absl::OkStatus();
 }

@@ -119,6 +119,26 @@ class BadInputInIpv6Test : public BadInputTest {
   }
 };
 
+TEST_F(BadInputTest, APolicyForAMissingNamespaceIsToldWithItsPlace) {
+  const auto output = Meshctl({"apply", "-f", "-"}, R"(apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: here}
+spec: {podSelector: {}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: there
+  namespace: nowhere
+spec: {podSelector: {}}
+)");
+  EXPECT_EQ(output.exit_code, 1);
+  EXPECT_THAT(output.text,
+              AllOf(HasSubstr("standard input:10:"),
+                    HasSubstr("metadata.namespace: namespaces \"nowhere\" not found")));
+  EXPECT_THAT(Meshctl({"get", "networkpolicies", "-A"}).text, HasSubstr("No resources found"));
+}
+
 TEST_F(BadInputTest, ANodePortOfAnotherService) {
   ExpectApplied(Service("first", "  type: NodePort\n", "", "    nodePort: 30080\n"));
 

@@ -92,8 +92,13 @@ TEST_F(ControlServiceTest, RefusesAnImmutableFieldBeforeItWritesAnything) {
 
 TEST_F(ControlServiceTest, TakesAnObjectTogetherWithItsNamespaceInAnyOrder) {
   v1::ApplyResponse response;
-  EXPECT_EQ(Apply({AService("web", "", "shop")}, &response).error_message(),
-            "namespaces \"shop\" not found");
+  const grpc::Status missing = Apply({AService("web", "", "shop")}, &response);
+  EXPECT_EQ(missing.error_code(), StatusCode::NOT_FOUND);
+  EXPECT_EQ(missing.error_message(), "namespaces \"shop\" not found");
+  v1::ValidationFailure failure;
+  ASSERT_TRUE(failure.ParseFromString(missing.error_details()));
+  ASSERT_EQ(failure.problems_size(), 1);
+  EXPECT_EQ(failure.problems(0).path(), "metadata.namespace");
 
   const grpc::Status status = Apply({AService("web", "", "shop"), ANamespace("shop")}, &response);
 
