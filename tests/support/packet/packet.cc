@@ -247,11 +247,12 @@ absl::StatusOr<Packet> DecodeQuoted(const Packet& error) { return DecodeIp(error
 
 std::ostream& operator<<(std::ostream& out, const Packet& packet) {
   return out << fmt::format(
-             "{{{}:{} -> {}:{} protocol {} flags {:#x} icmp {}/{} id {}, {} bytes, ttl {}{}}}",
+             "{{{}:{} -> {}:{} protocol {} flags {:#x} icmp {}/{} id {}, {} bytes, ttl {}{}{}}}",
              packet.source.ToString(), packet.source_port, packet.destination.ToString(),
              packet.destination_port, int{packet.protocol}, int{packet.tcp_flags},
              int{packet.icmp_type}, int{packet.icmp_code}, packet.icmp_id, packet.payload.size(),
-             int{packet.ttl}, packet.udp_checksum ? "" : ", no checksum");
+             int{packet.ttl}, packet.udp_checksum ? "" : ", no checksum",
+             packet.fragment == 0 ? "" : fmt::format(", fragment {:#x}", packet.fragment));
 }
 
 }  // namespace mesh::testing
