@@ -50,6 +50,22 @@ std::string Metrics(pid_t where, uint16_t port) {
   return out;
 }
 
+constexpr char kPolicy[] = R"(apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: from-client
+spec:
+  podSelector:
+    matchLabels:
+      app: echo
+  ingress:
+  - from:
+    - podSelector:
+        matchLabels:
+          app: client
+    ports: [{port: 9000}]
+)";
+
 class InspectionTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -125,6 +141,28 @@ TEST_F(InspectionTest, TablesTellOfAServiceThatIsDialled) {
     const char* routing = std::getenv("MESH_TEST_ROUTING");
     EXPECT_EQ(row["routing"], routing == nullptr ? "vxlan" : routing);
   }
+
+  // Policies: the rule about the client, and what is left for everybody else.
+  cluster_.Apply(kPolicy);
+  Json admitted;
+  EXPECT_TRUE(Eventually([&] {
+    admitted = With(Rows("policies", {"policy", "get", "from-client"}), "verdict", "allow");
+    return admitted.is_object();
+  }));
+  if (admitted.is_object()) {
+    EXPECT_EQ(admitted["peers"], Json::array({"default/" + asker})) << admitted;
+    EXPECT_EQ(admitted["ports"], Json::array({"TCP 9000"})) << admitted;
+    EXPECT_EQ(admitted["policy"], "default/from-client") << admitted;
+    EXPECT_EQ(admitted["pods"].size(), 1u) << admitted;
+  }
+  const Json rest = With(Rows("policies", {"policy", "list"}), "verdict", "drop");
+  ASSERT_TRUE(rest.is_object());
+  EXPECT_EQ(rest["peers"], Json::array({"everybody else"})) << rest;
+  EXPECT_EQ(rest["policies"], Json::array({"default/from-client"})) << rest;
+  EXPECT_EQ(With(Rows("maps", {"policy", "stats"}), "name", "mesh_pol_peer")["entries"], 1);
+  EXPECT_THAT(cluster_.Meshctl({"bpf", "policy", "get", "nobody"}).text,
+              HasSubstr("networkpolicies \"nobody\" not found"));
+  cluster_.MustMeshctl({"delete", "networkpolicy", "from-client"});
 
   // Filters: the client's connections, and nobody's.
   Talk();
