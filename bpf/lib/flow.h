@@ -37,21 +37,45 @@ static __always_inline int mesh_flow_key_equal(const struct mesh_flow_key *a,
 }
 
 #ifdef MESH_TRACE
+#define MESH_TRACE_MET(i) ((struct mesh_flow_key *)mesh_trace.met[i])
+
+static __always_inline void mesh_flow_take_row(const struct mesh_flow_key *key)
+{
+	if (!mesh_flow_key_equal(key, MESH_TRACE_MET(0)) &&
+	    !mesh_flow_key_equal(key, MESH_TRACE_MET(1)))
+		MESH_TRACE_TAKE(mesh_flow, key);
+}
+
 /* The entries that come with `key`, and their partners. */
 static MESH_FRAME void mesh_flow_take(const struct mesh_flow_key *key)
 {
 	struct mesh_flow_key partner;
 	struct mesh_flow_value *flow;
 
-	MESH_TRACE_TAKE(mesh_flow, key);
+	mesh_flow_take_row(key);
 	flow = bpf_map_lookup_elem(&mesh_flow, key);
 	if (!flow || flow->flags & MESH_FLOW_ONE_WAY)
 		return;
 	mesh_flow_partner_key(flow, key->proto, &partner);
-	MESH_TRACE_TAKE(mesh_flow, &partner);
+	mesh_flow_take_row(&partner);
+}
+
+/* The same for the packet itself, before all else. */
+static MESH_FRAME void mesh_flow_take_met(const struct mesh_flow_key *key)
+{
+	struct mesh_flow_value *flow;
+
+	mesh_flow_take(key);
+	*MESH_TRACE_MET(0) = *key;
+	flow = bpf_map_lookup_elem(&mesh_flow, key);
+	if (flow && !(flow->flags & MESH_FLOW_ONE_WAY))
+		mesh_flow_partner_key(flow, key->proto, MESH_TRACE_MET(1));
 }
 #else
 #define mesh_flow_take(key)                                                                        \
+	do {                                                                                       \
+	} while (0)
+#define mesh_flow_take_met(key)                                                                    \
 	do {                                                                                       \
 	} while (0)
 #endif

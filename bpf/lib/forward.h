@@ -176,7 +176,7 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 			       : mesh_turn_away(skb, source, reason, direction);
 	if (mesh_origin(source) == MESH_ORIGIN_UPLINK && mesh_packet_is_tunnelled(&packet))
 		return TC_ACT_OK;
-	mesh_flow_take(&packet.key);
+	mesh_flow_take_met(&packet.key);
 	flow = bpf_map_lookup_elem(&mesh_flow, &packet.key);
 	MESH_NOTE(FLOW, flow != NULL, 0, 0);
 	if (unlikely(!flow || flow->generation != mesh_generation() ||

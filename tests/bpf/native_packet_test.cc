@@ -138,6 +138,19 @@ TEST_F(NativeTest, AServiceOfAnotherNamespaceOpensNoWay) {
   EXPECT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Marked(Udp(kClient, clerk))));
 }
 
+TEST_F(NativeTest, ATraceTellsOfTheFlowThatTakesThePlaceOfOneThatIsOver) {
+  Serve({"10.244.2.12:8080"});
+  const Place clerk = At("10.244.2.12:8080");
+  EXPECT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Udp(kClient, clerk)));
+
+  Identify("10.244.2.12", kShop);
+  Age(1000);
+  Ask(true);
+  EXPECT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Marked(Udp(kClient, clerk))));
+  Ask(false);
+  EXPECT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Marked(Udp(kClient, clerk))));
+}
+
 TEST_F(NativeTest, NoFlowThroughAServiceBeginsBeforeItsBackendIsKnown) {
   Serve({"10.244.2.10:8080"});
   Identify("10.244.2.10", 0);

@@ -68,5 +68,10 @@ struct mesh_trace_value {
 	struct mesh_trace_note notes[MESH_TRACE_MAX_NOTES];
 	/* The flow by which the packet leaves, mesh_flow_value or mesh_flow6_value. */
 	__u8 flow[sizeof(struct mesh_flow6_value)] __attribute__((aligned(8)));
+	/*
+	 * The program's own: keys of the entries that the packet has met, mesh_flow_key or
+	 * mesh_flow6_key. Ended on its way they are not to be taken again.
+	 */
+	__u8 met[2][sizeof(struct mesh_flow6_key)] __attribute__((aligned(8)));
 };
-MESH_SHARED_ASSERT(sizeof(struct mesh_trace_value) == 16 + 32 * 16 + 168, "ABI");
+MESH_SHARED_ASSERT(sizeof(struct mesh_trace_value) == 16 + 32 * 16 + 168 + 2 * 40, "ABI");
