@@ -22,7 +22,8 @@ class LoadBalancerPools {
  public:
   LoadBalancerPools() = default;
   // Each a range ("192.168.1.240/28", "fd00:1::/112") or "first-last" of one family (IPv6: of one
-  // /64), or several of them with commas between. INVALID_ARGUMENT for anything else, and for addresses that are in two of them.
+  // /64), or several of them with commas between. INVALID_ARGUMENT for anything else, and for
+  // addresses that are in two of them.
   static absl::StatusOr<LoadBalancerPools> Parse(const std::vector<std::string>& ranges);
 
   bool Contains(const IpAddress& address) const;

@@ -16,7 +16,6 @@
 namespace mesh::controlplane {
 namespace {
 
-using mesh::testing::ModelPod;
 using mesh::testing::PolicyModel;
 
 constexpr uint8_t kTcp = 6, kUdp = 17, kIcmp = 1;
@@ -30,31 +29,6 @@ v1::NetworkPolicy Policy(const std::string& ns, const std::string& name, const s
   EXPECT_TRUE(parsed) << spec;
   schema::ApplyDefaults(&resource);
   return resource.network_policy();
-}
-
-struct Pod {
-  ModelPod model;
-  IpAddress ip, ip6;
-  uint32_t identity = 0;
-  std::string name;
-};
-
-v1::Pod PodObject(const Pod& pod) {
-  v1::Pod out;
-  out.mutable_metadata()->set_namespace_(pod.model.ns);
-  for (const auto& [key, value] : pod.model.labels) {
-    (*out.mutable_metadata()->mutable_labels())[key] = value;
-  }
-  auto* container = out.mutable_spec()->add_containers();
-  for (const auto& port : pod.model.ports) {
-    auto* added = container->add_ports();
-    added->set_name(port.name);
-    added->set_protocol(port.protocol == kTcp ? "TCP" : "UDP");
-    added->set_container_port(port.port);
-  }
-  out.mutable_status()->add_pod_ips()->set_ip(pod.ip.ToString());
-  out.mutable_status()->add_pod_ips()->set_ip(pod.ip6.ToString());
-  return out;
 }
 
 // Pods get identities as meshd would give them: equal traits, one number.

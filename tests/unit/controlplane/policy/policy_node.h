@@ -7,13 +7,41 @@
 
 #include <map>
 #include <optional>
+#include <string>
 
 #include "agent/network/policy_translation.h"
 #include "controlplane/policy/policy_index.h"
 #include "dataplane/policy/policy_table.h"
 #include "tests/support/policy/policy_maps.h"
+#include "tests/support/policy/policy_model.h"
 
 namespace mesh::controlplane {
+
+// A pod of the model as the cluster has it.
+struct Pod {
+  std::string name;
+  mesh::testing::ModelPod model;
+  IpAddress ip, ip6;
+  uint32_t identity = 0;
+};
+
+inline v1::Pod PodObject(const Pod& pod) {
+  v1::Pod out;
+  out.mutable_metadata()->set_namespace_(pod.model.ns);
+  for (const auto& [key, value] : pod.model.labels) {
+    (*out.mutable_metadata()->mutable_labels())[key] = value;
+  }
+  auto* container = out.mutable_spec()->add_containers();
+  for (const auto& port : pod.model.ports) {
+    auto* added = container->add_ports();
+    added->set_name(port.name);
+    added->set_protocol(port.protocol == 6 ? "TCP" : "UDP");
+    added->set_container_port(port.port);
+  }
+  out.mutable_status()->add_pod_ips()->set_ip(pod.ip.ToString());
+  out.mutable_status()->add_pod_ips()->set_ip(pod.ip6.ToString());
+  return out;
+}
 
 // A node that takes everything it is told.
 class PolicyNode {

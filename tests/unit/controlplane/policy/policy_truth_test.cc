@@ -10,16 +10,8 @@
 namespace mesh::controlplane {
 namespace {
 
-using mesh::testing::ModelPod;
 using mesh::testing::PolicyModel;
 using mesh::testing::TableCase;
-
-struct Pod {
-  std::string name;
-  ModelPod model;
-  IpAddress ip, ip6;
-  uint32_t identity = 0;
-};
 
 std::vector<Pod> Pods() {
   std::vector<Pod> out;
@@ -32,24 +24,6 @@ std::vector<Pod> Pods() {
                      *IpAddress::Parse(fmt::format("fd00:0:0:{}::{}", node, 10 + number))});
     }
   }
-  return out;
-}
-
-v1::Pod PodObject(const Pod& pod) {
-  v1::Pod out;
-  out.mutable_metadata()->set_namespace_(pod.model.ns);
-  for (const auto& [key, value] : pod.model.labels) {
-    (*out.mutable_metadata()->mutable_labels())[key] = value;
-  }
-  auto* container = out.mutable_spec()->add_containers();
-  for (const auto& port : pod.model.ports) {
-    auto* added = container->add_ports();
-    added->set_name(port.name);
-    added->set_protocol(port.protocol == 6 ? "TCP" : "UDP");
-    added->set_container_port(port.port);
-  }
-  out.mutable_status()->add_pod_ips()->set_ip(pod.ip.ToString());
-  out.mutable_status()->add_pod_ips()->set_ip(pod.ip6.ToString());
   return out;
 }
 
