@@ -380,16 +380,13 @@ std::vector<ServiceFlows> KernelDataplane::Impl::FlowsOfServices() const {
 }
 
 absl::StatusOr<std::vector<ServiceTraffic>> KernelDataplane::Impl::TrafficOfServices() const {
-  ASSIGN_OR_RETURN(const std::vector<mesh_service_traffic_key> keys, maps_.traffic.Keys());
   std::map<std::pair<std::string, std::string>, ServiceTraffic> by_name;
-  for (const mesh_service_traffic_key& key : keys) {
+  RETURN_IF_ERROR(maps_.traffic.ForEach([&](const auto& key, const auto& per_cpu) {
     size_t port = 0;
     const Service* service = planner_.Find(key.service_id, &port);
-    if (service == nullptr) continue;  // CollectGarbage() removes it
-    ASSIGN_OR_RETURN(const std::vector<mesh_service_traffic_value> per_cpu,
-                     maps_.traffic.Lookup(key));
+    if (service == nullptr) return;  // CollectGarbage() removes it
     AddTraffic(per_cpu, &by_name[{service->ns, service->name}]);
-  }
+  }));
   std::vector<ServiceTraffic> out;
   for (auto& [name, traffic] : by_name) {
     std::tie(traffic.ns, traffic.service) = name;
@@ -401,14 +398,12 @@ absl::StatusOr<std::vector<ServiceTraffic>> KernelDataplane::Impl::TrafficOfServ
 
 // Counts of Services that are gone.
 absl::Status KernelDataplane::Impl::ForgetTraffic() {
-  ASSIGN_OR_RETURN(const std::vector<mesh_service_traffic_key> keys, maps_.traffic.Keys());
-  for (const mesh_service_traffic_key& key : keys) {
+  std::vector<mesh_service_traffic_key> gone;
+  RETURN_IF_ERROR(maps_.traffic.ForEach([&](const auto& key, const auto&) {
     size_t port = 0;
-    if (planner_.Find(key.service_id, &port) == nullptr) {
-      RETURN_IF_ERROR(maps_.traffic.Remove(key));
-    }
-  }
-  return absl::OkStatus();
+    if (planner_.Find(key.service_id, &port) == nullptr) gone.push_back(key);
+  }));
+  return maps_.traffic.RemoveAll(gone);
 }
 
 absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {

@@ -75,8 +75,7 @@ class KernelFlowEvents : public FlowEvents {
   absl::StatusOr<FlowLoss> Loss() const override {
     const uint32_t zero = 0;
     std::vector<mesh_event_loss_value> per_cpu(static_cast<size_t>(cpus_));
-    if (bpf_map_lookup_elem(loss_fd_.get(), &zero, per_cpu.data()) != 0)
-      return BpfErrnoStatus(errno, "read how many flow events were lost");
+    RETURN_IF_ERROR(LookupPerCpu(loss_fd_.get(), &zero, per_cpu.data()));
     FlowLoss out;
     for (const mesh_event_loss_value& cpu : per_cpu) {
       out.ring += cpu.lost;

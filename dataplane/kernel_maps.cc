@@ -9,9 +9,9 @@
 namespace mesh::dataplane {
 namespace {
 
-template <typename K, typename V>
-absl::Status AdoptOne(const Programs& programs, const std::string& name, KernelMap<K, V>* out) {
-  ASSIGN_OR_RETURN(*out, (KernelMap<K, V>::Adopt(programs.map(name))));
+template <typename M>
+absl::Status AdoptOne(const Programs& programs, const std::string& name, M* out) {
+  ASSIGN_OR_RETURN(*out, M::Adopt(programs.map(name)));
   return absl::OkStatus();
 }
 
@@ -39,9 +39,7 @@ absl::Status AdoptFamily(const Programs& programs, const std::string& suffix,
 
 absl::StatusOr<std::unique_ptr<KernelMaps>> KernelMaps::Adopt(const Programs& programs) {
   auto out = std::unique_ptr<KernelMaps>(new KernelMaps{
-      .metrics = KernelPerCpuArray<mesh_metrics_value>(programs.map(MESH_METRICS_MAP_NAME)),
-      .traffic = KernelPerCpuHash<mesh_service_traffic_key, mesh_service_traffic_value>(
-          programs.map(MESH_SERVICE_TRAFFIC_MAP_NAME))});
+      .metrics = KernelPerCpuArray<mesh_metrics_value>(programs.map(MESH_METRICS_MAP_NAME))});
   RETURN_IF_ERROR(AdoptFamily(programs, "", &out->v4));
   if (programs.has_map(MESH_FLOW6_MAP_NAME)) {
     RETURN_IF_ERROR(AdoptFamily(programs, "6", &out->v6.emplace()));
@@ -50,6 +48,7 @@ absl::StatusOr<std::unique_ptr<KernelMaps>> KernelMaps::Adopt(const Programs& pr
   RETURN_IF_ERROR(AdoptOne(programs, MESH_SLOT_MAP_NAME, &out->slot));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_MAGLEV_MAP_NAME, &out->maglev));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_BACKEND_LOAD_MAP_NAME, &out->load));
+  RETURN_IF_ERROR(AdoptOne(programs, MESH_SERVICE_TRAFFIC_MAP_NAME, &out->traffic));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_NAMESPACE_MAP_NAME, &out->ns));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_ENDPOINT_NAME_MAP_NAME, &out->endpoint_name));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_STATE_MAP_NAME, &out->state));

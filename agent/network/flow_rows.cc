@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "agent/network/reasons.h"
+#include "dataplane/reasons.h"
 #include "fmt/format.h"
 #include "mesh/shared/flow_map.h"
 
@@ -154,7 +154,7 @@ v1::Flow FlowNamer::FromEvent(const FlowEvent& event, absl::Time now, int64_t no
   out.set_event(dropped ? "packet" : event.kind == FlowEvent::Kind::kOpened ? "opened" : "closed");
   out.set_verdict(refused ? "refused" : dropped ? "dropped" : "forwarded");
   if (dropped) {
-    out.set_reason(ReasonName(event.reason));
+    out.set_reason(dataplane::ReasonName(event.reason));
     out.set_direction(event.to_pod ? "ingress" : "egress");
   }
   out.set_protocol(ProtocolName(event.protocol));

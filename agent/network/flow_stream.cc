@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "agent/network/reasons.h"
 #include "api/flows/flow_filter.h"
 #include "common/status.h"
+#include "dataplane/reasons.h"
 #include "fmt/format.h"
 
 namespace mesh::agent {
@@ -34,7 +34,7 @@ struct Moment {
 
 absl::StatusOr<FlowFilter> ParseFilter(const v1::FlowFilter& filter) {
   for (const std::string& reason : filter.reasons()) {
-    if (!IsReason(reason))
+    if (!dataplane::IsReason(reason))
       return absl::InvalidArgumentError(fmt::format(
           "reason: \"{}\" is none that packets are dropped for (docs/errors.md)", reason));
   }

@@ -6,8 +6,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <map>
-#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -22,12 +20,15 @@
 #include "agent/network/desired_state.h"
 #include "agent/network/dns_rows.h"
 #include "agent/network/files.h"
+#include "agent/network/fixed_config.h"
 #include "agent/network/flow_hub.h"
 #include "agent/network/flow_rows.h"
 #include "agent/network/flow_stream.h"
 #include "agent/network/health_server.h"
 #include "agent/network/install.h"
+#include "agent/network/network_figures.h"
 #include "agent/network/network_impl.h"
+#include "agent/network/problem_teller.h"
 #include "agent/network/quota_watch.h"
 #include "agent/network/resolver.h"
 #include "agent/network/settler.h"
@@ -39,24 +40,9 @@
 #include "common/real_loop.h"
 #include "common/status.h"
 #include "fmt/format.h"
-#include "mesh/shared/service_traffic_map.h"
 
 namespace mesh::agent {
 namespace {
-
-// Upper ends of the buckets of mesh_svc_count but for the last.
-std::vector<absl::Duration> HandshakeBounds() {
-  std::vector<absl::Duration> out;
-  for (int i = 0; i < MESH_HANDSHAKE_BUCKETS - 1; ++i)
-    out.push_back(absl::Nanoseconds(MESH_HANDSHAKE_FIRST_NS << i));
-  return out;
-}
-
-void FillTraffic(const dataplane::ServiceTraffic& row, NetworkFigures* out) {
-  DurationHistogram handshakes(HandshakeBounds());
-  handshakes.Add(row.handshakes, row.handshake_time);
-  out->traffic.push_back({row.ns, row.service, row.connections, std::move(handshakes)});
-}
 
 using Done = std::function<void(int64_t, absl::Status)>;
 
@@ -65,10 +51,6 @@ constexpr absl::Duration kGarbageInterval = absl::Seconds(1);
 constexpr int kLinkThreads = 4;
 // How long the runs of programs are counted at most.
 constexpr absl::Duration kMeasureMax = absl::Seconds(10);
-// Between two tellings of one problem; and how many are told at once: no more than wait for meshd.
-constexpr absl::Duration kTellAgain = absl::Minutes(10);
-constexpr int kTellMax = 500;
-
 std::string BesideThisExecutable(const char* name) {
   char path[4096];
   const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
@@ -144,8 +126,7 @@ class NetworkImpl : public Network {
   }
 
   void OnWarning(std::function<void(const NetworkWarning&)> told) override {
-    absl::MutexLock lock(&warning_mutex_);
-    on_warning_ = std::move(told);
+    problem_teller_.SetTold(std::move(told));
   }
 
   absl::StatusOr<std::string> PodNetns(const std::string& ns, const std::string& pod) override {
@@ -284,19 +265,7 @@ class NetworkImpl : public Network {
       ListDns(dns, *resolver_, &out.rows);
     }
     if (dataplane_ == nullptr) return out;
-    v1::ListDataplaneRequest metrics;
-    metrics.set_table(v1::DATAPLANE_TABLE_METRICS);
-    absl::Status status = ListRows(metrics, *dataplane_, state_.get(), &out.rows);
-    const auto usage = dataplane_->FlowOwners();
-    status.Update(usage.status());
-    if (usage.ok()) FillOccupancy(*usage, &out.rows);
-    for (const dataplane::ServiceFlows& row : dataplane_->FlowsOfServices())
-      out.services.push_back({row.ns, row.service, row.flows});
-    const auto traffic = dataplane_->TrafficOfServices();
-    status.Update(traffic.status());
-    if (traffic.ok()) {
-      for (const dataplane::ServiceTraffic& row : *traffic) FillTraffic(row, &out);
-    }
+    const absl::Status status = FillFigures(*dataplane_, state_.get(), &out);
     if (!status.ok()) WarnOfFigures(status);
     return out;
   }
@@ -425,7 +394,7 @@ class NetworkImpl : public Network {
       apply_time_ += absl::Now() - begin;
       ++applies_;
       handler_->SetUnwritten(dataplane_->UnwrittenNamespaces(), std::string(applied.message()));
-      TellOfProblems();
+      problem_teller_.Tell(ProblemsOf(*state_, *builder_, *dataplane_));
       // After the maps: who is told asks at once.
       // A welcome alone, with other ranges, is no word about the Services.
       if (state_->revision != kept_revision_) kept_revision_ = -1;
@@ -466,44 +435,6 @@ class NetworkImpl : public Network {
     });
   }
 
-  // Once each, while they hold; again after some time, because events do not last for ever.
-  void TellOfProblems() {
-    std::set<NetworkWarning> now = builder_->HostPortProblems();
-    now.merge(builder_->ServiceProblems());
-    for (dataplane::ServiceProblem& problem : dataplane_->ServiceProblems()) {
-      // Of a host port: its pod is told.
-      if (problem.service.find('/') != std::string::npos) continue;
-      now.insert({std::move(problem.ns),
-                  {},
-                  std::move(problem.service),
-                  "NotServed",
-                  std::move(problem.text)});
-    }
-    const dataplane::RefusedPolicies refused = dataplane_->PolicyProblems();
-    for (const uint32_t number : refused.sets) {
-      const auto set = state_->policy_sets.find(number);
-      if (set == state_->policy_sets.end()) continue;
-      for (const std::string& policy : set->second->policies()) {
-        const size_t slash = policy.find('/');
-        now.insert({.ns = policy.substr(0, slash),
-                    .reason = "NotInForce",
-                    .message = refused.text,
-                    .policy = policy.substr(slash + 1)});
-      }
-    }
-    absl::MutexLock lock(&warning_mutex_);
-    if (on_warning_ == nullptr) return;
-    std::erase_if(told_, [&](const auto& told) { return !now.contains(told.first); });
-    int count = 0;
-    for (const NetworkWarning& warning : now) {
-      absl::Time& told = told_.try_emplace(warning, absl::InfinitePast()).first->second;
-      if (absl::Now() - told < kTellAgain) continue;
-      if (++count > kTellMax) break;  // with the next state
-      told = absl::Now();
-      on_warning_(warning);
-    }
-  }
-
   // Each step once; the first that fails is the answer, and ADD waits for all of them.
   absl::Status SetUp() {
     absl::Status status = SetUpSteps();
@@ -526,7 +457,9 @@ class NetworkImpl : public Network {
                      BuildNodeConfig(state_->config, options_.node_name, options_.node_ip,
                                      options_.node_ip6, uplink));
     config.own_ports = options_.own_ports;
-    if (dataplane_ != nullptr) RETURN_IF_ERROR(CheckFixed(config));
+    if (dataplane_ != nullptr) {
+      ASSIGN_OR_RETURN(waiting_, CheckFixed(config_, config));
+    }
     if (dataplane_ == nullptr) {
       ASSIGN_OR_RETURN(std::unique_ptr<dataplane::Dataplane> opened, source_.open(config));
       RETURN_IF_ERROR(handler_->SetDataplane(opened.get(), config));
@@ -580,42 +513,6 @@ class NetworkImpl : public Network {
     return absl::OkStatus();
   }
 
-  // What the dataplane was opened with stays for the life of this process. A range of which pods
-  // have addresses must not change; what comes beside it waits for the next start, and is told.
-  absl::Status CheckFixed(const dataplane::NodeConfig& now) {
-    const auto range = [](const IpPrefix& prefix) {
-      return prefix.is_set() ? prefix.ToString() : std::string("none");
-    };
-    const auto routing = [](dataplane::Routing value) {
-      return value == dataplane::Routing::kNative ? "native" : "vxlan";
-    };
-    const bool ipv6_stays = config_.has_ipv6() && now.has_ipv6();
-    const struct {
-      const char* what;
-      std::string before, now;
-      bool in_use;
-    } things[] = {
-        {"pod range of this node", range(config_.pod_cidr), range(now.pod_cidr), true},
-        {"pod range of the cluster", range(config_.cluster_cidr), range(now.cluster_cidr), true},
-        {"service range", range(config_.service_cidr), range(now.service_cidr), true},
-        {"IPv6 pod range of this node", range(config_.pod_cidr6), range(now.pod_cidr6), ipv6_stays},
-        {"IPv6 pod range of the cluster", range(config_.cluster_cidr6), range(now.cluster_cidr6),
-         ipv6_stays},
-        {"IPv6 service range", range(config_.service_cidr6), range(now.service_cidr6), ipv6_stays},
-        {"routing", routing(config_.routing), routing(now.routing), false},
-    };
-    waiting_.clear();
-    for (const auto& thing : things) {
-      if (thing.before == thing.now) continue;
-      std::string line =
-          fmt::format("the {} changed from {} to {}", thing.what, thing.before, thing.now);
-      if (thing.in_use)
-        return absl::FailedPreconditionError(line + ": stop its pods and restart the agent");
-      if (waiting_.empty()) waiting_ = line + ": restart the agent, then its pods";
-    }
-    return absl::OkStatus();
-  }
-
   void ScheduleGarbageCollection() {
     loop_.RunAfter(kGarbageInterval, [this] {
       ScheduleGarbageCollection();
@@ -634,17 +531,15 @@ class NetworkImpl : public Network {
       const auto usage = dataplane_->FlowOwners();
       if (!usage.ok()) return;  // who lists them is told why
       for (const dataplane::FlowOwner& owner : quota_watch_.Reached(*usage)) {
-        absl::MutexLock lock(&warning_mutex_);
-        if (on_warning_ == nullptr) continue;
-        on_warning_({owner.ns, owner.pod, {}, "FlowQuotaReached", QuotaText(owner, *usage)});
+        problem_teller_.TellOne(
+            {owner.ns, owner.pod, {}, "FlowQuotaReached", QuotaText(owner, *usage)});
       }
     });
   }
 
   const NetworkOptions options_;
   const DataplaneSource source_;
-  absl::Mutex warning_mutex_;
-  std::function<void(const NetworkWarning&)> on_warning_ ABSL_GUARDED_BY(warning_mutex_);
+  ProblemTeller problem_teller_;
   std::atomic<bool> ready_ = false, taking_over_ = false;
   mutable absl::Mutex mutex_;
   NodeStatePtr arrived_state_ ABSL_GUARDED_BY(mutex_);
@@ -684,7 +579,6 @@ class NetworkImpl : public Network {
   int64_t kept_revision_ = -1;
   std::unique_ptr<Settler> settler_;
   QuotaWatch quota_watch_;
-  std::map<NetworkWarning, absl::Time> told_;  // and when
   std::unique_ptr<Workers> workers_;
   bool closing_ = false;
 };

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <utility>
 
-#include "agent/network/reasons.h"
 #include "agent/network/trace_policy.h"
 #include "common/status.h"
+#include "dataplane/reasons.h"
 #include "fmt/format.h"
 #include "mesh/shared/drop_reason.h"
 #include "mesh/shared/flow_map.h"
@@ -356,7 +356,7 @@ class Teller {
       if (note.step == MESH_TRACE_REASON) reason = note.a;
     }
     const bool counted = reason < MESH_REASON_COUNT;
-    if (counted) out_->set_reason(ReasonName(reason));
+    if (counted) out_->set_reason(dataplane::ReasonName(reason));
     if (!counted || reason == MESH_REASON_TO_STACK) {
       out_->set_verdict(outcome_.verdict == kOk || outcome_.verdict == kUnspec ? "to_stack"
                                                                                : "dropped");
@@ -370,7 +370,7 @@ class Teller {
     out_->set_verdict(told ? "refused" : "dropped");
     out_->clear_target();
     Say("verdict", fmt::format("{}: {} ({})", told ? "refused, and the sender is told" : "dropped",
-                               ReasonText(reason), ReasonName(reason)));
+                               dataplane::ReasonText(reason), dataplane::ReasonName(reason)));
   }
 
   const TraceOutcome& outcome_;

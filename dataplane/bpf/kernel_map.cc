@@ -12,7 +12,8 @@
 
 namespace mesh::dataplane {
 
-absl::StatusOr<KernelMapBase> KernelMapBase::Adopt(int fd, uint32_t key_size, uint32_t value_size) {
+absl::StatusOr<KernelMapBase> KernelMapBase::Adopt(int fd, uint32_t key_size, uint32_t value_size,
+                                                   uint32_t values_per_row) {
   bpf_map_info info{};
   uint32_t length = sizeof(info);
   if (bpf_obj_get_info_by_fd(fd, &info, &length) != 0) {
@@ -25,13 +26,16 @@ absl::StatusOr<KernelMapBase> KernelMapBase::Adopt(int fd, uint32_t key_size, ui
   KernelMapBase map;
   map.fd_ = fd;
   map.key_size_ = key_size;
-  map.value_size_ = value_size;
+  map.value_size_ = value_size * values_per_row;
   map.max_entries_ = info.max_entries;
   map.name_ = info.name;
   return map;
 }
 
 namespace {
+
+// Of values read at once, but for the fullest bucket.
+constexpr uint32_t kBatchBytes = 4 << 20;
 
 // The kernel's answer to a batch on a kind of map that has none.
 bool IsNoBatch(int error) { return error == 524 /* ENOTSUPP */ || error == EOPNOTSUPP; }
@@ -97,7 +101,7 @@ absl::Status KernelMapBase::ReadBatch(
   const size_t position_size = std::max<size_t>(key_size_, sizeof(uint32_t));
   std::string next(position_size, '\0');
   // A batch ends between buckets of the hash: it must be able to hold the fullest one (ENOSPC).
-  for (uint32_t capacity = 4096;; capacity *= 2) {
+  for (uint32_t capacity = std::clamp(kBatchBytes / value_size_, 16U, 4096U);; capacity *= 2) {
     std::string keys(size_t{capacity} * key_size_, '\0');
     std::string values(size_t{capacity} * value_size_, '\0');
     uint32_t count = capacity;
@@ -123,15 +127,6 @@ absl::StatusOr<int> PossibleCpus() {
 absl::Status LookupPerCpu(int fd, const void* key, void* values) {
   if (bpf_map_lookup_elem(fd, key, values) == 0) return absl::OkStatus();
   return BpfErrnoStatus(errno, "read a per-CPU map");
-}
-
-bool NextKey(int fd, const void* key, void* next) {
-  return bpf_map_get_next_key(fd, key, next) == 0;
-}
-
-absl::Status RemoveKey(int fd, const void* key) {
-  if (bpf_map_delete_elem(fd, key) == 0 || errno == ENOENT) return absl::OkStatus();
-  return BpfErrnoStatus(errno, "remove a row of a per-CPU map");
 }
 
 }  // namespace mesh::dataplane

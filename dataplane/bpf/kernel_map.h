@@ -13,8 +13,10 @@ namespace mesh::dataplane {
 // The untyped part of KernelMap: libbpf stays in its .cc. `fd` is borrowed.
 class KernelMapBase {
  public:
-  // INTERNAL when the map's sizes are not `key_size` and `value_size`.
-  static absl::StatusOr<KernelMapBase> Adopt(int fd, uint32_t key_size, uint32_t value_size);
+  // INTERNAL when the map's sizes are not `key_size` and `value_size`. `values_per_row`: the number
+  // of possible CPUs for a per-CPU map.
+  static absl::StatusOr<KernelMapBase> Adopt(int fd, uint32_t key_size, uint32_t value_size,
+                                             uint32_t values_per_row = 1);
 
   absl::Status Upsert(const void* key, const void* value);
   absl::Status Erase(const void* key);
@@ -37,15 +39,13 @@ class KernelMapBase {
   absl::Status WriteError(int error) const;
 
   int fd_ = -1;
-  uint32_t key_size_ = 0, value_size_ = 0, max_entries_ = 0;
+  uint32_t key_size_ = 0, max_entries_ = 0;
+  uint32_t value_size_ = 0;  // of a row: all its values
   std::string name_;
 };
 
 absl::StatusOr<int> PossibleCpus();
 absl::Status LookupPerCpu(int fd, const void* key, void* values);
-// False: there is none after `key`.
-bool NextKey(int fd, const void* key, void* next);
-absl::Status RemoveKey(int fd, const void* key);
 
 template <MapPod K, MapPod V>
 class KernelMap : public Map<K, V> {
@@ -117,27 +117,38 @@ template <MapPod K, MapPod V>
 class KernelPerCpuHash {
  public:
   static_assert(sizeof(V) % 8 == 0, "the kernel rounds values of per-CPU maps up to 8 bytes");
-  // `fd` is borrowed.
-  explicit KernelPerCpuHash(int fd) : fd_(fd) {}
 
-  // As they are met: rows that come or go meanwhile may be missed.
-  absl::StatusOr<std::vector<K>> Keys() const {
-    std::vector<K> out;
-    for (K key; NextKey(fd_, out.empty() ? nullptr : &out.back(), &key);) out.push_back(key);
-    return out;
-  }
-  // One value per possible CPU.
-  absl::StatusOr<std::vector<V>> Lookup(const K& key) const {
+  KernelPerCpuHash() = default;  // to be assigned to
+  static absl::StatusOr<KernelPerCpuHash> Adopt(int fd) {
     absl::StatusOr<int> cpus = PossibleCpus();
     if (!cpus.ok()) return cpus.status();
-    std::vector<V> out(*cpus);
-    if (absl::Status status = LookupPerCpu(fd_, &key, out.data()); !status.ok()) return status;
-    return out;
+    absl::StatusOr<KernelMapBase> base =
+        KernelMapBase::Adopt(fd, sizeof(K), sizeof(V), static_cast<uint32_t>(*cpus));
+    if (!base.ok()) return base.status();
+    return KernelPerCpuHash(*std::move(base), static_cast<size_t>(*cpus));
   }
-  absl::Status Remove(const K& key) const { return RemoveKey(fd_, &key); }
+
+  // Calls back with one value per possible CPU. Rows that come or go meanwhile may be missed.
+  absl::Status ForEach(const std::function<void(const K&, const std::vector<V>&)>& row) const {
+    std::vector<V> per_cpu(cpus_);
+    return base_.ForEachBatch([&](const char* keys, const char* values, uint32_t count) {
+      for (uint32_t i = 0; i < count; ++i) {
+        K key;
+        __builtin_memcpy(&key, keys + i * sizeof(K), sizeof(K));
+        __builtin_memcpy(per_cpu.data(), values + i * cpus_ * sizeof(V), cpus_ * sizeof(V));
+        row(key, per_cpu);
+      }
+    });
+  }
+  // Absent ones are fine.
+  absl::Status RemoveAll(const std::vector<K>& keys) {
+    return base_.RemoveBatch(keys.data(), static_cast<uint32_t>(keys.size()));
+  }
 
  private:
-  int fd_;
+  KernelPerCpuHash(KernelMapBase base, size_t cpus) : base_(std::move(base)), cpus_(cpus) {}
+  KernelMapBase base_;
+  size_t cpus_ = 0;
 };
 
 // An array of which every CPU has its own.

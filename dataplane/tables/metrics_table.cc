@@ -1,20 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/tables/metrics_table.h"
 
-#include "fmt/format.h"
+#include "dataplane/reasons.h"
 
 namespace mesh::dataplane {
-
-std::string ReasonName(uint32_t reason) {
-  switch (reason) {
-#define MESH_REASON_CASE(upper, lower, number) \
-  case number:                                 \
-    return #lower;
-    MESH_REASONS(MESH_REASON_CASE)
-#undef MESH_REASON_CASE
-  }
-  return fmt::format("reason_{}", reason);
-}
 
 MetricRow DecodeMetric(uint32_t index, const std::vector<mesh_metrics_value>& per_cpu) {
   MetricRow row;

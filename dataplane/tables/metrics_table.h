@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "dataplane/dataplane.h"
@@ -9,9 +8,6 @@
 #include "mesh/shared/service_traffic_map.h"
 
 namespace mesh::dataplane {
-
-// Lower-case name of a MESH_REASON_*; "reason_<n>" for a number this build does not know.
-std::string ReasonName(uint32_t reason);
 
 // Row `index` of mesh_metrics: all CPUs added up.
 MetricRow DecodeMetric(uint32_t index, const std::vector<mesh_metrics_value>& per_cpu);

@@ -13,7 +13,7 @@
 
 #include "dataplane/bpf/kernel_map.h"
 #include "dataplane/kernel_flow_events.h"
-#include "dataplane/tables/metrics_table.h"
+#include "dataplane/reasons.h"
 #include "tests/bpf/world.h"
 
 namespace mesh::dataplane::testing {

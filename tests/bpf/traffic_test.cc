@@ -2,7 +2,10 @@
 // Goal: of each Service the connections that are begun are counted once, and the time from the
 // first SYN to its first answer. Method: packets through the real programs by BPF_PROG_TEST_RUN,
 // over the world of world.h; the rows of mesh_svc_count are read as the agent reads them.
+#include <bpf/bpf.h>
 #include <gtest/gtest.h>
+
+#include <set>
 
 #include "dataplane/tables/metrics_table.h"
 #include "tests/bpf/world.h"
@@ -26,17 +29,23 @@ class TrafficTest : public World {
   void SetUp() override {
     World::SetUp();
     Serve({"10.244.1.11:8080"});
-    const auto keys = maps_->traffic.Keys();
-    ASSERT_TRUE(keys.ok()) << keys.status();
-    for (const mesh_service_traffic_key& key : *keys) ASSERT_TRUE(maps_->traffic.Remove(key).ok());
+    ASSERT_TRUE(maps_->traffic.RemoveAll(Keys()).ok());
+  }
+
+  std::vector<mesh_service_traffic_key> Keys() {
+    std::vector<mesh_service_traffic_key> out;
+    const absl::Status read =
+        maps_->traffic.ForEach([&](const auto& key, const auto&) { out.push_back(key); });
+    EXPECT_TRUE(read.ok()) << read;
+    return out;
   }
 
   // Of all Services.
   ServiceTraffic Traffic() {
     ServiceTraffic out;
-    const auto keys = maps_->traffic.Keys();
-    EXPECT_TRUE(keys.ok()) << keys.status();
-    for (const mesh_service_traffic_key& key : *keys) AddTraffic(*maps_->traffic.Lookup(key), &out);
+    const absl::Status read = maps_->traffic.ForEach(
+        [&](const auto&, const auto& per_cpu) { AddTraffic(per_cpu, &out); });
+    EXPECT_TRUE(read.ok()) << read;
     return out;
   }
   uint64_t Handshakes() {
@@ -69,7 +78,33 @@ TEST_F(TrafficTest, CountsNothingBetweenPods) {
   FromPod(client_, Tcp(kClient, kNear, kSyn));
   FromPod(near_, Tcp(kNear, kClient, kSyn | kAck));
 
-  EXPECT_TRUE(maps_->traffic.Keys()->empty());
+  EXPECT_TRUE(Keys().empty());
+}
+
+// More than one batch, of whatever number of CPUs.
+TEST_F(TrafficTest, ReadsAndForgetsManyServices) {
+  const int fd = programs_->map(MESH_SERVICE_TRAFFIC_MAP_NAME);
+  const auto cpus = PossibleCpus();
+  ASSERT_TRUE(cpus.ok());
+  std::vector<mesh_service_traffic_value> per_cpu(static_cast<size_t>(*cpus));
+  per_cpu.front().connections = 1;
+  per_cpu.back().connections += 2;
+  constexpr uint32_t kServices = 10'000;
+  for (uint32_t id = 1; id <= kServices; ++id)
+    ASSERT_EQ(bpf_map_update_elem(fd, &id, per_cpu.data(), BPF_ANY), 0);
+
+  std::set<uint32_t> met;
+  for (const mesh_service_traffic_key& key : Keys()) met.insert(key.service_id);
+  EXPECT_EQ(met.size(), kServices);
+  EXPECT_EQ(Traffic().connections, 3u * kServices);
+
+  std::vector<mesh_service_traffic_key> gone = {{kServices + 1}};  // was never there
+  for (const uint32_t id : met) {
+    if (id != 7) gone.push_back({id});
+  }
+  ASSERT_TRUE(maps_->traffic.RemoveAll(gone).ok());
+  ASSERT_EQ(Keys().size(), 1u);
+  EXPECT_EQ(Keys().front().service_id, 7u);
 }
 
 TEST_F(TrafficTest, TimesTheFirstAnswer) {

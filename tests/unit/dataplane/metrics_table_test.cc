@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <string>
+
+#include "dataplane/reasons.h"
+#include "mesh/shared/drop_reason.h"
 
 namespace mesh::dataplane {
 namespace {

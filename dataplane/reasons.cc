@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/network/reasons.h"
+#include "dataplane/reasons.h"
 
+#include "fmt/format.h"
 #include "mesh/shared/drop_reason.h"
 
-namespace mesh::agent {
+namespace mesh::dataplane {
 
-const char* ReasonName(uint32_t reason) {
+std::string ReasonName(uint32_t reason) {
   switch (reason) {
-#define MESH_REASON_NAME(upper, lower, number) \
+#define MESH_REASON_CASE(upper, lower, number) \
   case number:                                 \
     return #lower;
-    MESH_REASONS(MESH_REASON_NAME)
-#undef MESH_REASON_NAME
-    default:
-      return "unknown";
+    MESH_REASONS(MESH_REASON_CASE)
+#undef MESH_REASON_CASE
   }
+  return fmt::format("reason_{}", reason);
 }
 
 const char* ReasonText(uint32_t reason) {
@@ -80,4 +80,4 @@ bool IsReason(std::string_view name) {
   return false;
 }
 
-}  // namespace mesh::agent
+}  // namespace mesh::dataplane
