@@ -5,6 +5,7 @@
 #include <charconv>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
 #include "cli/command.h"
 #include "cli/commands/targets.h"
@@ -96,7 +97,13 @@ absl::StatusOr<uint16_t> PortOf(const v1::Service& service, const std::string& p
     const std::string of = entry.protocol().empty() ? "TCP" : entry.protocol();
     known.push_back(
         fmt::format("{}{}/{}", entry.name().empty() ? "" : entry.name() + " ", entry.port(), of));
-    if (!port.empty() && entry.name() == port) return static_cast<uint16_t>(entry.port());
+    if (!port.empty() && entry.name() == port) {
+      if (of == protocol) return static_cast<uint16_t>(entry.port());
+      return absl::InvalidArgumentError(fmt::format(
+          "Service {}/{} serves port \"{}\" for {}, not for {}: trace it with --proto {}",
+          service.metadata().namespace_(), service.metadata().name(), port, of, protocol,
+          absl::AsciiStrToLower(of)));
+    }
     if (of == protocol) numbers.push_back(static_cast<uint16_t>(entry.port()));
   }
   if (port.empty() && numbers.size() == 1) return numbers.front();

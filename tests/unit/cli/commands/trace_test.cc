@@ -107,6 +107,9 @@ TEST_F(TraceTest, NamesWhatIsMissing) {
   EXPECT_THAT(error({"shop/web", "pay/gone:80"}),
               HasSubstr("there is no Service and no pod \"gone\" in namespace \"pay\""));
   EXPECT_THAT(error({"shop/web", "pay/api:smtp"}), HasSubstr("no port named \"smtp\""));
+  EXPECT_THAT(error({"shop/web", "pay/api:dns"}),
+              HasSubstr("Service pay/api serves port \"dns\" for UDP, not for TCP: trace it with "
+                        "--proto udp"));
   EXPECT_THAT(error({"shop/web", "pay/peers"}), HasSubstr("headless"));
   EXPECT_THAT(error({"shop/web", "pay/api-1"}), HasSubstr("which port?"));
   EXPECT_THAT(error({"shop/web", "10.96.0.10:99999"}), HasSubstr("\"99999\" is no port"));
