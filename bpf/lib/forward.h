@@ -109,6 +109,9 @@ static __always_inline void mesh_flow_note(struct __sk_buff *skb, struct mesh_pa
 		packet->first_of_second = (now_ns ^ before_ns) >> 30 != 0;
 		flow->last_tick = tick;
 		flow->last_seen_ns = now_ns;
+		if ((MESH_ORIGIN == MESH_ORIGIN_POD || MESH_ORIGIN == MESH_ORIGIN_NODE) &&
+		    unlikely(packet->first_of_second) && packet->key.proto == IPPROTO_UDP)
+			mesh_socket_note(skb, flow, packet->key.proto, MESH_ORIGIN);
 	}
 	__sync_fetch_and_add(&flow->packets, 1);
 	__sync_fetch_and_add(&flow->bytes, skb->len);
@@ -147,7 +150,7 @@ static __always_inline int mesh_source_changed(const struct mesh_source *source,
 					       const struct mesh_flow_value *flow)
 {
 	return MESH_ORIGIN == MESH_ORIGIN_OVERLAY && flow->identity &&
-	       flow->identity != source->identity;
+	       flow->identity != source->identity && !(flow->flags & MESH_FLOW_REPLY);
 }
 
 _Static_assert(MESH_HOOK_FROM_POD == MESH_ORIGIN_POD && MESH_HOOK_NODE == MESH_ORIGIN_NODE &&

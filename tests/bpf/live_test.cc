@@ -218,6 +218,71 @@ TEST_P(LiveWays, KeepsAFlowOnItsDrainingBackendAndGivesNewOnesToOthers) {
   for (int i = 0; i < 8; ++i) ExpectTalk(*client_.netns, vip_, 80, far);
 }
 
+// Datagrams have no SYN, and the last client's time is not over yet.
+TEST_P(LiveWays, GivesAnotherSocketOnTheSamePortAnotherBackendThanTheDrainingOne) {
+  Serve({near_.ip, far_.ip});
+  Socket near = Receiver(near_), far = Receiver(far_);
+  const auto drain = [&](size_t which) {
+    for (ServicePort& port : desired_.services["shop/web"].ports) {
+      for (size_t i = 0; i < 2; ++i) {
+        port.backends[i].state = i == which ? BackendState::kDraining : BackendState::kActive;
+      }
+    }
+    Apply();
+  };
+  const auto ask = [&](Socket& client, Socket& server) {
+    ASSERT_STATUS(client.Send("question"));
+    const absl::StatusOr<std::string> question = server.Answer("answer");
+    ASSERT_TRUE(question.ok()) << question.status();
+    EXPECT_EQ(client.Receive().value_or(""), "answer");
+  };
+  for (const Netns* from : {&*client_.netns, &*one_.netns}) {
+    SCOPED_TRACE(from == &*one_.netns ? "from the node" : "from a pod");
+    drain(1);
+    std::optional<Socket> first = *Udp(*from);
+    ASSERT_STATUS(first->Connect(vip_, 80));
+    const uint16_t port = first->local_port();
+    for (int i = 0; i < 20; ++i) ask(*first, near);
+    drain(0);
+    ask(*first, near);
+
+    first.reset();
+    Socket second = *Udp(*from);
+    ASSERT_STATUS(second.Bind(AnyAddress(way_.family), port));
+    ASSERT_STATUS(second.Connect(vip_, 80));
+    ask(second, far);
+  }
+}
+
+// Also when the flow's entries are those of a client before it.
+TEST_P(LiveWays, LeavesASocketThatTalksToItsDrainingBackend) {
+  Serve({near_.ip});
+  Socket server = Receiver(near_);
+  const auto ask = [&](Socket& client) {
+    ASSERT_STATUS(client.Send("question"));
+    ASSERT_TRUE(server.Answer("answer").ok());
+    EXPECT_EQ(client.Receive().value_or(""), "answer");
+  };
+  std::optional<Socket> first = *Udp(*client_.netns);
+  ASSERT_STATUS(first->Connect(vip_, 80));
+  const uint16_t port = first->local_port();
+  ask(*first);
+  first.reset();
+  Socket second = *Udp(*client_.netns);
+  ASSERT_STATUS(second.Bind(AnyAddress(way_.family), port));
+  ASSERT_STATUS(second.Connect(vip_, 80));
+  const absl::Time talked = absl::Now() + absl::Milliseconds(1500);
+  while (absl::Now() < talked) ask(second);
+
+  Serve({near_.ip, far_.ip});
+  for (ServicePort& service_port : desired_.services["shop/web"].ports) {
+    service_port.backends[0].state = BackendState::kDraining;
+  }
+  Apply();
+
+  for (int i = 0; i < 20; ++i) ask(second);
+}
+
 TEST_P(LiveWays, LeavesNothingOfADetachedPodAndOfARemovedService) {
   Serve({near_.ip});
   Socket listener = Listener(near_);

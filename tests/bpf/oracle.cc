@@ -267,7 +267,8 @@ std::string Oracle::Review(const OraclePacket& packet, const Tuple& key, uint32_
     if (backend->second.state == BackendState::kDraining && key.protocol == kUdp) {
       const auto partner = table_.find(entry.out.Reversed());
       if (partner == table_.end() ||
-          After(std::max(entry.last_seen_s, partner->second.last_seen_s), 1)) {
+          After(std::max(entry.last_seen_s, partner->second.last_seen_s),
+                entry.packets < 8 ? 0.1 : 1)) {  // no packet of these comes from a socket
         return kAgain;
       }
       judged = entry.generation;

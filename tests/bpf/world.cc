@@ -589,11 +589,11 @@ F::FlowValue World::Flow(const Packet& packet) {
 
 size_t World::Flows() { return flows_->Dump()->size() / 2; }
 
-void World::Age(int seconds) {
+void World::Age(double seconds) {
   const auto entries = *flows_->Dump();
   for (auto [key, value] : entries) {
     --value.last_tick;
-    value.last_seen_ns -= static_cast<uint64_t>(seconds) * 1'000'000'000;
+    value.last_seen_ns -= static_cast<uint64_t>(seconds * 1e9);
     ASSERT_TRUE(flows_->Upsert(key, value).ok());
   }
 }

@@ -134,7 +134,7 @@ class World : public ::testing::Test {
   F::FlowValue Flow(const mesh::testing::Packet& packet);
   size_t Flows();
   // Makes every flow `seconds` older.
-  void Age(int seconds);
+  void Age(double seconds);
 
   // From now on packets are asked about (dataplane/trace) instead of run; not those for XDP.
   void Ask(bool ask) { asking_ = ask; }

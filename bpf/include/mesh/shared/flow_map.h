@@ -65,8 +65,12 @@ struct mesh_flow_value {
 
 	__u32 service_id; /* 0: not translated by a Service on this node */
 	__u32 backend_id;
-	__u32 identity; /* of the source of this direction; 0 in reply entries */
-	__be32 owner;	/* mesh_owner_key */
+	union {
+		__u32 identity; /* of the source of this direction */
+		/* In reply entries: of UDP through a Service, who has asked; 0: not known. */
+		__u32 socket;
+	};
+	__be32 owner; /* mesh_owner_key */
 
 	__u32 last_tick;    /* jiffies of last_seen_ns */
 	__u64 last_seen_ns; /* CLOCK_MONOTONIC_COARSE */
@@ -107,7 +111,10 @@ struct mesh_flow6_value {
 
 	__u32 service_id;
 	__u32 backend_id;
-	__u32 identity;
+	union {
+		__u32 identity;
+		__u32 socket;
+	};
 	struct mesh_in6 owner;
 	struct mesh_in6 next_hop; /* native routing: the node that has the pod */
 

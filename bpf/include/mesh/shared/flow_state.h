@@ -25,8 +25,14 @@
 #define MESH_TIMEOUT_UDP_UNREPLIED_S   30
 #define MESH_TIMEOUT_UDP_REPLIED_S     180
 #define MESH_TIMEOUT_ICMP_S	       30
-/* A UDP flow that rests this long leaves a backend that drains. */
-#define MESH_UDP_REST_S 1
+/*
+ * A UDP flow that rests this long leaves a backend that drains: what comes after may be another
+ * client on the same port. One of few packets is questions and answers, whose next question is of
+ * another socket most often; where that cannot be seen it leaves after the shorter time.
+ */
+#define MESH_UDP_REST_MS     1000
+#define MESH_UDP_FEW_REST_MS 100
+#define MESH_UDP_FEW	     8
 
 enum mesh_flow_state {
 	MESH_FLOW_STATE_NEW,	     /* TCP: no complete handshake */
@@ -91,8 +97,22 @@ MESH_OF_FLOW static inline int mesh_flow_expired(__u8 proto, const MESH_FLOW_VAL
 		       mesh_flow_timeout_ns(proto, mesh_flow_state_of(proto, forward, reply));
 }
 
-MESH_OF_FLOW static inline int mesh_flow_rests(const MESH_FLOW_VALUE *forward,
-					       const MESH_FLOW_VALUE *reply, __u64 now_ns)
+/*
+ * Whether a UDP flow is over for a backend that drains. `socket`: who sends the next packet of
+ * `forward`; 0: not known.
+ */
+MESH_OF_FLOW static inline int mesh_flow_ends_with_drain(const MESH_FLOW_VALUE *forward,
+							 const MESH_FLOW_VALUE *reply, __u32 socket,
+							 __u64 now_ns)
 {
-	return now_ns > mesh_flow_last_seen_ns(forward, reply) + MESH_UDP_REST_S * MESH_SECOND_NS;
+	__u32 asked = reply->flags & MESH_FLOW_REPLY ? reply->socket : 0;
+	__u64 rest_ms = MESH_UDP_REST_MS;
+
+	if (asked && socket) {
+		if (asked != socket)
+			return 1;
+	} else if (forward->packets < MESH_UDP_FEW) {
+		rest_ms = MESH_UDP_FEW_REST_MS;
+	}
+	return now_ns > mesh_flow_last_seen_ns(forward, reply) + rest_ms * (MESH_SECOND_NS / 1000);
 }
