@@ -4,17 +4,13 @@
 #include <set>
 #include <sstream>
 
-#include "absl/time/clock.h"
 #include "fmt/format.h"
 #include "tests/support/cluster/local_cluster.h"
-#include "tests/support/cluster/prober.h"
+#include "tests/support/cluster/reach_matrix.h"
 #include "tests/support/policy/policy_table.h"
 
 namespace mesh::testing {
 namespace {
-
-// What is answered at all is answered within a fraction of it.
-constexpr absl::Duration kWait = absl::Milliseconds(250);
 
 std::vector<std::string> TablePods() {
   std::vector<std::string> out;
@@ -61,9 +57,9 @@ class PolicyTableTest : public ClusterTest {
     for (const std::string& pod : TablePods()) {
       const pid_t pid = cluster().PodPid("table-" + pod);
       ASSERT_NE(pid, 0) << pod;
-      prober_.AddPlace(pod, fmt::format("/proc/{}/ns/net", pid));
+      matrix_.prober().AddPlace(pod, fmt::format("/proc/{}/ns/net", pid));
       for (const uint8_t protocol : kTableProtocols) {
-        for (const uint16_t port : kTablePorts) prober_.Serve(pod, protocol, port);
+        for (const uint16_t port : kTablePorts) matrix_.prober().Serve(pod, protocol, port);
       }
     }
     for (const std::string& from : TablePods()) {
@@ -72,8 +68,7 @@ class PolicyTableTest : public ClusterTest {
           for (const uint8_t protocol : kTableProtocols) {
             for (const uint16_t port : kTablePorts) {
               if (addresses_[family + to].empty()) continue;
-              probes_.push_back({from, addresses_[family + to], protocol, port});
-              ends_.push_back(to);
+              matrix_.Add({from, addresses_[family + to], protocol, port}, to);
             }
           }
         }
@@ -125,41 +120,15 @@ spec:
     policies_ = names;
   }
 
-  // What is otherwise than `allows(from, to, v6, protocol, port)` says; empty: nothing.
-  template <typename Allows>
-  std::string Differences(const Allows& allows) {
-    prober_.Run(&probes_, kWait);
-    std::string out;
-    int count = 0;
-    for (size_t i = 0; i < probes_.size(); ++i) {
-      const Probe& probe = probes_[i];
-      const bool v6 = probe.address.find(':') != std::string::npos;
-      const bool expected = allows(probe.from, ends_[i], v6, static_cast<uint8_t>(probe.protocol),
-                                   static_cast<uint16_t>(probe.port));
-      if (probe.reached == expected || ++count > 12) continue;
-      out += fmt::format("  {} -> {} {} {} {}: {}\n", probe.from, ends_[i], v6 ? "v6" : "v4",
-                         probe.protocol == 6 ? "tcp" : "udp", probe.port,
-                         expected ? "not reached" : "reached");
-    }
-    return count == 0 ? "" : fmt::format("{} of {} differ:\n{}", count, probes_.size(), out);
-  }
-  // The same in the end.
-  template <typename Allows>
-  void ExpectMatrix(const Allows& allows) {
-    std::string differences;
-    EXPECT_TRUE(Eventually(
-        [&] {
-          differences = Differences(allows);
-          return differences.empty();
-        },
-        absl::Seconds(20)))
-        << differences;
+  // What `one` says of a connection.
+  static bool Allows(const TableCase& one, const ReachMatrix::Flow& flow) {
+    return TableAllows(one, flow.probe.from, flow.to, flow.v6(),
+                       static_cast<uint8_t>(flow.probe.protocol),
+                       static_cast<uint16_t>(flow.probe.port));
   }
 
-  Prober prober_;
+  ReachMatrix matrix_;
   std::map<std::string, std::string> addresses_;
-  std::vector<Probe> probes_;
-  std::vector<std::string> ends_;  // of probes_: the receiver
   std::set<std::string> policies_;
 };
 
@@ -167,7 +136,7 @@ TEST_F(PolicyTableTest, EveryCaseIsAsWritten) {
   for (const TableCase& one : PolicyTable()) {
     SCOPED_TRACE(one.name);
     Put(one);
-    ExpectMatrix([&](auto&&... flow) { return TableAllows(one, flow...); });
+    matrix_.Expect([&](const ReachMatrix::Flow& flow) { return Allows(one, flow); });
     ASSERT_FALSE(HasFailure()) << "the others are not tried";
   }
 }
@@ -185,9 +154,9 @@ TEST_F(PolicyTableTest, IsolationHoldsWhereNoPolicySelects) {
     if (!nobody && !all && !only_a) continue;
     SCOPED_TRACE(one.name);
     Put(one);
-    ExpectMatrix([&](const std::string& from, const std::string& to, auto&&... flow) {
-      const bool selected = !nobody && to[0] == 'x' && (all || to == "x/a");
-      return (selected || from[0] == to[0]) && TableAllows(one, from, to, flow...);
+    matrix_.Expect([&](const ReachMatrix::Flow& flow) {
+      const bool selected = !nobody && flow.to[0] == 'x' && (all || flow.to == "x/a");
+      return (selected || flow.probe.from[0] == flow.to[0]) && Allows(one, flow);
     });
   }
 }

@@ -174,6 +174,71 @@ TEST_F(PolicyTest, HoldsWhileAgentsAndMeshdAreGoneAndComeBack) {
   EXPECT_GT(allowed->Stop().requests, 0);
 }
 
+// Other policies that select the same pods come and go, and so do labels and namespaces that they
+// speak about: the set of the pods is another one each time.
+TEST_F(PolicyTest, NoRequestIsLostOrLetThroughWhilePoliciesChange) {
+  cluster().Apply(std::string(kDenyAll) + "---\n" + kAllowGreen);
+  ASSERT_TRUE(ReachesAll("green-client", "tcp", services_));
+  ASSERT_TRUE(ReachesNone("green-near", "tcp", directs_));
+  ASSERT_TRUE(ReachesNone("blue-client", "tcp", directs_));
+
+  const auto allowed =
+      cluster().StartLoad(cluster().PodPid("green-client"), "tcp", services_.front());
+  const auto kept = cluster().StartLoad(cluster().PodPid("green-client"), "hold", directs_.front());
+  const auto denied = cluster().StartLoad(cluster().PodPid("green-near"), "tcp", directs_.front());
+  const auto denied_here =
+      cluster().StartLoad(cluster().PodPid("blue-client"), "tcp", services_.front());
+  for (int round = 0; round < 12; ++round) {
+    const std::string ns = fmt::format("passing-{}", round);
+    cluster().Apply(fmt::format(R"(apiVersion: v1
+kind: Namespace
+metadata:
+  name: {0}
+  labels:
+    passing: "{1}"
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: passing
+  namespace: blue
+spec:
+  podSelector: {{}}
+  ingress:
+  - from:
+    - namespaceSelector:
+        matchLabels:
+          passing: "{1}"
+    - podSelector:
+        matchLabels:
+          app: nobody-{1}
+    ports:
+    - port: {2}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: passing
+  namespace: {0}
+spec:
+  podSelector: {{}}
+)",
+                                ns, round, 7000 + round));
+    if (round % 3 == 0) cluster().MustMeshctl({"delete", "networkpolicy", "passing", "-n", "blue"});
+    if (round % 3 == 1) cluster().MustMeshctl({"delete", "namespace", ns});
+  }
+  const LoadResult lost = allowed->Stop(), held = kept->Stop();
+  EXPECT_GT(lost.requests, 100);
+  EXPECT_EQ(lost.failures, 0) << lost.text;
+  EXPECT_GT(held.requests, 0);
+  EXPECT_EQ(held.failures, 0) << held.text;
+  for (const auto& load : {denied.get(), denied_here.get()}) {
+    const LoadResult never = load->Stop();
+    EXPECT_GT(never.requests, 0);
+    EXPECT_EQ(never.requests, never.failures) << never.text;
+  }
+}
+
 TEST_F(PolicyTest, EgressIsJudgedWhereThePodIs) {
   cluster().Apply(R"(apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy

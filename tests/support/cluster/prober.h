@@ -19,6 +19,7 @@ struct Probe {
   int protocol = 6;
   int port = 0;
   bool reached = false;
+  std::string datagram = "?";  // what is sent over UDP
 };
 
 class Prober {
