@@ -119,8 +119,7 @@ void Prober::Run(std::vector<Probe>* probes, absl::Duration wait) {
     const int fd = Socket(probe.from, address.ss_family, probe.protocol);
     // What is refused at once is reached as little as what nobody answers.
     ::connect(fd, reinterpret_cast<const sockaddr*>(&address), size);
-    if (probe.protocol != IPPROTO_TCP)
-      ::send(fd, probe.datagram.data(), probe.datagram.size(), 0);
+    if (probe.protocol != IPPROTO_TCP) ::send(fd, probe.datagram.data(), probe.datagram.size(), 0);
     polled.push_back({fd, static_cast<short>(probe.protocol == IPPROTO_TCP ? POLLOUT : POLLIN), 0});
   }
   const std::vector<pollfd> opened = polled;
