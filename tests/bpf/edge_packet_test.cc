@@ -155,6 +155,19 @@ TEST_F(EdgeTest, LeavesConfiguredRangesUntranslated) {
   EXPECT_TRUE(Maps().no_masquerade.Erase(key).ok());
 }
 
+// Another node sends its answers to a pod's address into its own mesh_host.
+TEST_F(EdgeTest, TranslatesForOtherNodesAlsoInAConfiguredRange) {
+  const IpPrefix range = Own(*IpPrefix::Parse("192.0.2.0/24"));
+  const F::NoMasqueradeKey key{static_cast<uint32_t>(range.length()), F::Encode(range.base())};
+  ASSERT_TRUE(Maps().no_masquerade.Upsert(key, 1).ok());
+
+  const Packet out = Out(Tcp(kClient, At("192.0.2.2:6440"), kSyn));
+  EXPECT_EQ(out.source.ToString(), "192.0.2.1");
+  const Packet back = In(Tcp(At("192.0.2.2:6440"), From(out), kSyn | kAck));
+  EXPECT_EQ(Text(To(back)), "10.244.1.10:40000");
+  EXPECT_TRUE(Maps().no_masquerade.Erase(key).ok());
+}
+
 TEST_F(EdgeTest, LeavesWhatIsBehindOtherInterfacesToTheNode) {
   const Outcome out = FromPod(client_, Udp(kClient, At("203.0.113.1:53")));
   EXPECT_EQ(out.verdict, kPass);
