@@ -202,6 +202,17 @@ class Finder {
     const std::string ip = address.ToString();
     const auto port = static_cast<int32_t>(connection_.port());
     const StateIndex& index = state_.index();
+    // The asking pod's own node is told of with the pod.
+    if (node != from_.spec().node_name() && !IsNodeHeard(state_, node)) {
+      std::vector<std::string> ways = {fmt::format("bring node {} back", node)};
+      if (index.node_ports.contains(port))
+        ways.push_back("ask another node: each of them serves a node port");
+      report_->Problem(title_,
+                       fmt::format("{} is an address of node {}, which is silent: its machine, its "
+                                   "mesh-agent or its link is down",
+                                   ip, node),
+                       std::move(ways));
+    }
     if (const auto it = index.node_ports.find(port); it != index.node_ports.end()) {
       const v1::Service* service = FindObject(state_.services, it->second);
       if (service != nullptr) {

@@ -97,12 +97,13 @@ void WhyPod(const ClusterState& state, const v1::Pod& pod, absl::Time now, Repor
     const v1::Node* object = FindObject(state.nodes, {"", node});
     const v1::Condition* ready =
         object == nullptr ? nullptr : FindCondition(object->status().conditions(), "Ready");
+    std::string_view why = ready == nullptr ? std::string_view() : ready->message();
+    if (why.ends_with('.')) why.remove_suffix(1);
     report->Problem("node " + node,
                     object == nullptr
                         ? "does not exist any more"
                         : fmt::format("is silent{}{}: what is known of the pod is older",
-                                      ready == nullptr || ready->message().empty() ? "" : ": ",
-                                      ready == nullptr ? "" : ready->message()),
+                                      why.empty() ? "" : ": ", why),
                     {fmt::format("bring node {} back: its mesh-agent or its way to meshd", node)});
   }
   WhyContainers(state, pod, now, report);

@@ -11,6 +11,7 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 // Pod "web" of "default" asks; "api" of "pay" answers on 8080, behind a Service at port 80.
 class WhyConnectionTest : public WhyTest {
@@ -294,6 +295,16 @@ TEST_F(WhyConnectionTest, NodePortsStandForTheirService) {
               ElementsAre("pod default/web: 30080 is a node port of service pay/api, which has no "
                           "IPv4: it is not served at 192.0.2.12 -> ask it at an IPv6 address of a "
                           "node | set spec.ipFamilyPolicy of service pay/api to PreferDualStack"));
+
+  service.mutable_spec()->set_ip_families(0, "IPv4");
+  PutService(service);
+  world.Silence("n2");
+  EXPECT_THAT(Problems(Ask("192.0.2.12", 30080)),
+              Contains(AllOf(HasSubstr("192.0.2.12 is an address of node n2, which is silent"),
+                             HasSubstr("| ask another node: each of them serves a node port"))));
+  EXPECT_THAT(
+      Problems(Ask("192.0.2.12", 22)),
+      ElementsAre(AllOf(HasSubstr("node n2, which is silent"), Not(HasSubstr("another node")))));
 }
 
 TEST_F(WhyConnectionTest, AddressesOfTheClustersRangesThatNobodyHas) {

@@ -221,8 +221,9 @@ TEST_F(WhyTest, APodOfASilentNodeSaysSo) {
   world.AddPod("p", "a", "n1", true);
   world.Silence("n1");
 
-  EXPECT_THAT(Problems(OfPod("p")),
-              ElementsAre(StartsWith("node n1: is silent: Agent stopped posting node status.")));
+  EXPECT_THAT(
+      Problems(OfPod("p")),
+      ElementsAre(StartsWith("node n1: is silent: Agent stopped posting node status: what")));
 }
 
 TEST_F(WhyTest, ATerminatingPodTellsWhatItWaitsFor) {
