@@ -12,12 +12,12 @@
 #include "absl/time/clock.h"
 #include "cli/client.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/connectivity_explain.h"
 #include "cli/commands/connectivity_plan.h"
 #include "cli/commands/flags.h"
 #include "cli/commands/targets.h"
 #include "cli/local/process.h"
 #include "cli/output/pod_status.h"
-#include "cli/output/why.h"
 #include "common/status.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -142,7 +142,9 @@ class Test {
     ASSIGN_OR_RETURN(int failed, RunChecks(PlanChecks(plan_, found_)));
     RETURN_IF_ERROR(OpenNamespace());
     ASSIGN_OR_RETURN(const int failed_open, RunChecks(PlanOpenChecks(plan_, found_)));
-    failed += failed_open;
+    RETURN_IF_ERROR(PutPolicies());
+    ASSIGN_OR_RETURN(const int failed_policy, RunChecks(PlanPolicyChecks(plan_, found_)));
+    failed += failed_open + failed_policy;
     context_.out << fmt::format(
         "{} checks, {} failed, in {}\n", checks_, failed,
         absl::FormatDuration(absl::Trunc(absl::Now() - begin, absl::Milliseconds(100))));
@@ -315,6 +317,17 @@ class Test {
     return Await([&](std::string* why) { return NodesHold(revision, why); });
   }
 
+  absl::Status PutPolicies() {
+    int64_t revision = 0;
+    for (v1::Resource& policy : ProbePolicies(plan_)) {
+      v1::CreateRequest request;
+      *request.mutable_resource() = std::move(policy);
+      ASSIGN_OR_RETURN(const v1::Resource made, client_.Create(request));
+      revision = std::max(revision, RevisionOf(made.network_policy().metadata()));
+    }
+    return Await([&](std::string* why) { return NodesHold(revision, why); });
+  }
+
   // Several at a time; told by promise, in their order.
   absl::StatusOr<int> RunChecks(const std::vector<Check>& checks) {
     std::vector<std::string> broken(checks.size());
@@ -359,29 +372,11 @@ class Test {
                                   broken[i].empty() ? "ok" : "FAILED", checks[i].from_ns,
                                   checks[i].from_pod, checks[i].from_node, checks[i].to,
                                   broken[i].empty() ? "" : ": ", broken[i]);
-      if (!broken[i].empty()) Explain(checks[i]);
+      if (!broken[i].empty()) ExplainBroken(checks[i], client_, context_.out);
     }
     if (told > kMostTold) context_.out << fmt::format("         and {} more\n", told - kMostTold);
     context_.out.flush();
     return bad;
-  }
-
-  // What is known of the way; it reasons from objects, so that a fault of a program is not seen.
-  void Explain(const Check& check) {
-    if (!check.request.has_dial() || check.expected != v1::ProbeResponse::ANSWERED) return;
-    v1::WhyRequest request;
-    v1::WhyConnection& connection = *request.mutable_connection();
-    connection.mutable_from()->set_namespace_(check.from_ns);
-    connection.mutable_from()->set_name(check.from_pod);
-    connection.set_host(check.request.dial().address());
-    connection.set_port(check.request.dial().port());
-    connection.set_protocol(check.request.dial().protocol());
-    const auto response = client_.Why(request);
-    if (!response.ok()) return;
-    for (const v1::Finding& finding : response->findings()) {
-      if (finding.verdict() == v1::Finding::OK) continue;
-      context_.out << "           " << FindingText(finding);
-    }
   }
 
   absl::Status CleanUp() {

@@ -92,24 +92,45 @@ class Planner {
   }
 
   std::vector<Check> Closed() {
-    ForEachPair([&](size_t from, size_t to) { Direct(plan_.ns_a, from, to, true); });
+    ForEachPair([&](size_t from, size_t to) { Direct("pod to pod", plan_.ns_a, from, to, true); });
     ForEachPair([&](size_t from, size_t to) { FullSize(from, to); });
     ForEachPair([&](size_t from, size_t to) { ClusterIp(plan_.ns_a, from, to, "ClusterIP"); });
     ForEachPair([&](size_t from, size_t to) { NodePort(from, to); });
     for (size_t from = 0; from < plan_.nodes.size(); ++from) {
       Balancer(from);
+      External(from);
       NoBackend(from);
       Names(from);
     }
     ForEachPair([&](size_t from, size_t to) {
       ClusterIp(plan_.ns_b, from, to, "another namespace's Service");
     });
-    ForEachPair([&](size_t from, size_t to) { Direct(plan_.ns_b, from, to, false); });
+    ForEachPair([&](size_t from, size_t to) {
+      Direct("isolation between namespaces", plan_.ns_b, from, to, false);
+    });
     return Take();
   }
 
   std::vector<Check> Open() {
-    ForEachPair([&](size_t from, size_t to) { Direct(plan_.ns_b, from, to, true); });
+    ForEachPair([&](size_t from, size_t to) {
+      Direct("into an open namespace", plan_.ns_b, from, to, true);
+    });
+    return Take();
+  }
+
+  std::vector<Check> Policies() {
+    ForEachPair([&](size_t from, size_t to) {
+      Direct("what policies admit", plan_.ns_b, from, to, true, "TCP");
+    });
+    ForEachPair([&](size_t from, size_t to) {
+      Direct("what no policy admits", plan_.ns_b, from, to, false, "UDP");
+      Direct("what no policy admits", plan_.ns_a, from, to, false, "TCP");
+    });
+    for (size_t from = 0; from < plan_.nodes.size(); ++from) {
+      Check& check = AddName("names that a policy keeps away", plan_.ns_b, from, kEvery);
+      check.expected = Outcome::TIMED_OUT;
+      check.request.mutable_resolve()->set_timeout_ms(kSilenceMs);
+    }
     return Take();
   }
 
@@ -169,14 +190,14 @@ class Planner {
     return ns == plan.ns_a && from == to;
   }
 
-  void Direct(const std::string& ns, size_t from, size_t to, bool admitted) {
+  // Both protocols, or those for which `only` says so.
+  void Direct(const std::string& promise, const std::string& ns, size_t from, size_t to,
+              bool admitted, const std::string& only = "") {
     const v1::Pod* pod = Target(to);
     if (pod == nullptr || IsSelf(ns, plan_, from, to)) return;
-    const std::string promise = ns == plan_.ns_a ? "pod to pod"
-                                : admitted       ? "into an open namespace"
-                                                 : "isolation between namespaces";
     for (const std::string& ip : IpsOf(*pod)) {
       for (const char* protocol : {"TCP", "UDP"}) {
+        if (!only.empty() && only != protocol) continue;
         Check& check = AddDial(promise, ns, from, TargetText(to), protocol, ip, kProbePort);
         if (admitted) {
           check.answerers = {PodName(to)};
@@ -240,6 +261,18 @@ class Planner {
     }
   }
 
+  void External(size_t from) {
+    const auto it = services_.find(kEvery);
+    if (it == services_.end()) return;
+    for (const std::string& ip : it->second->spec().external_ips()) {
+      for (const char* protocol : {"TCP", "UDP"}) {
+        AddDial("external address", plan_.ns_a, from, fmt::format("service {}", kEvery), protocol,
+                ip, kServicePort)
+            .answerers = everyone_;
+      }
+    }
+  }
+
   void NoBackend(size_t from) {
     const auto it = services_.find(kNobody);
     if (it == services_.end()) return;
@@ -253,9 +286,10 @@ class Planner {
     }
   }
 
-  Check& AddName(const std::string& promise, size_t from, const std::string& service) {
+  Check& AddName(const std::string& promise, const std::string& ns, size_t from,
+                 const std::string& service) {
     const std::string name = fmt::format("{}.{}.svc.{}", service, plan_.ns_a, plan_.cluster_domain);
-    Check& check = Add(promise, plan_.ns_a, from, "name " + name);
+    Check& check = Add(promise, ns, from, "name " + name);
     check.request.mutable_resolve()->set_name(name);
     check.request.mutable_resolve()->set_timeout_ms(kAnswerMs);
     return check;
@@ -263,16 +297,17 @@ class Planner {
 
   void Names(size_t from) {
     if (const auto it = services_.find(kEvery); it != services_.end()) {
-      Check& check = AddName("names of Services", from, kEvery);
+      Check& check = AddName("names of Services", plan_.ns_a, from, kEvery);
       for (const std::string& ip : ClusterIpsOf(*it->second)) check.addresses.insert(ip);
     }
     if (services_.contains(kHeadless)) {
-      Check& check = AddName("names of headless Services", from, kHeadless);
+      Check& check = AddName("names of headless Services", plan_.ns_a, from, kHeadless);
       for (size_t i = 0; i < plan_.nodes.size(); ++i)
         if (const v1::Pod* pod = Target(i))
           for (const std::string& ip : IpsOf(*pod)) check.addresses.insert(ip);
     }
-    AddName("names that do not exist", from, "no-such-service").expected = Outcome::NO_SUCH_NAME;
+    AddName("names that do not exist", plan_.ns_a, from, "no-such-service").expected =
+        Outcome::NO_SUCH_NAME;
   }
 
   const ProbePlan& plan_;
@@ -322,6 +357,7 @@ std::vector<v1::Resource> ProbeObjects(const ProbePlan& plan) {
   }
   v1::Resource every = ServiceOf(plan, kEvery, "app", kProbeLabel);
   every.mutable_service()->mutable_spec()->set_type("NodePort");
+  every.mutable_service()->mutable_spec()->add_external_ips(kProbeExternalIp);
   out.push_back(std::move(every));
   v1::Resource headless = ServiceOf(plan, kHeadless, "app", kProbeLabel);
   headless.mutable_service()->mutable_spec()->set_cluster_ip("None");
@@ -333,12 +369,41 @@ std::vector<v1::Resource> ProbeObjects(const ProbePlan& plan) {
   return out;
 }
 
+std::vector<v1::Resource> ProbePolicies(const ProbePlan& plan) {
+  const auto named = [](const std::string& ns, const char* name) {
+    v1::Resource out;
+    v1::NetworkPolicy& policy = *out.mutable_network_policy();
+    policy.mutable_metadata()->set_name(name);
+    policy.mutable_metadata()->set_namespace_(ns);
+    policy.mutable_spec()->mutable_pod_selector();
+    return out;
+  };
+  const auto peer = [](const std::string& ns, v1::NetworkPolicyPeer* out) {
+    auto& labels = *out->mutable_namespace_selector()->mutable_match_labels();
+    labels["kubernetes.io/metadata.name"] = ns;
+  };
+  v1::Resource in = named(plan.ns_a, "from-b"), to = named(plan.ns_b, "to-a");
+  v1::NetworkPolicySpec& in_spec = *in.mutable_network_policy()->mutable_spec();
+  in_spec.add_policy_types("Ingress");
+  v1::NetworkPolicyIngressRule& rule = *in_spec.add_ingress();
+  peer(plan.ns_b, rule.add_from());
+  rule.add_ports()->mutable_port()->set_int_value(kProbePort);
+  v1::NetworkPolicySpec& to_spec = *to.mutable_network_policy()->mutable_spec();
+  to_spec.add_policy_types("Egress");
+  peer(plan.ns_a, to_spec.add_egress()->add_to());
+  return {in, to};
+}
+
 std::vector<Check> PlanChecks(const ProbePlan& plan, const ProbeFound& found) {
   return Planner(plan, found).Closed();
 }
 
 std::vector<Check> PlanOpenChecks(const ProbePlan& plan, const ProbeFound& found) {
   return Planner(plan, found).Open();
+}
+
+std::vector<Check> PlanPolicyChecks(const ProbePlan& plan, const ProbeFound& found) {
+  return Planner(plan, found).Policies();
 }
 
 std::string Broken(const Check& check, const v1::ProbeResponse& response) {

@@ -18,6 +18,8 @@ namespace mesh::cli {
 
 inline constexpr uint16_t kProbePort = 8080;  // of the pods
 inline constexpr uint16_t kServicePort = 80;  // of the Services
+// Of a range that is for documentation: nobody has it.
+inline constexpr char kProbeExternalIp[] = "198.51.100.80";
 inline constexpr char kProbeLabel[] = "mesh-probe";
 
 struct ProbeNode {
@@ -33,8 +35,10 @@ struct ProbePlan {
 };
 
 std::vector<v1::Resource> ProbeNamespaces(const ProbePlan& plan);
-// All but the namespaces.
+// All but the namespaces and the policies.
 std::vector<v1::Resource> ProbeObjects(const ProbePlan& plan);
+
+std::vector<v1::Resource> ProbePolicies(const ProbePlan& plan);
 
 // One question, with the answer that keeps the promise.
 struct Check {
@@ -58,6 +62,8 @@ struct ProbeFound {
 std::vector<Check> PlanChecks(const ProbePlan& plan, const ProbeFound& found);
 // What changes once namespace A is open: pods of B reach those of A directly.
 std::vector<Check> PlanOpenChecks(const ProbePlan& plan, const ProbeFound& found);
+// With ProbePolicies() beside that.
+std::vector<Check> PlanPolicyChecks(const ProbePlan& plan, const ProbeFound& found);
 
 // Empty: the promise was kept. Otherwise what came instead.
 std::string Broken(const Check& check, const v1::ProbeResponse& response);

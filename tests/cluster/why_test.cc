@@ -176,6 +176,10 @@ TEST_F(WhyTest, ConnectivityHoldsAndLeavesNothing) {
   EXPECT_THAT(result.text, AllOf(HasSubstr("isolation between namespaces, UDP, IPv6: 9 of 9"),
                                  HasSubstr("full-sized packets, UDP, IPv4: 6 of 6"),
                                  HasSubstr("load balancer address, TCP, IPv4: 3 of 3"),
+                                 HasSubstr("external address, UDP, IPv4: 3 of 3"),
+                                 HasSubstr("what policies admit, TCP, IPv6: 9 of 9"),
+                                 HasSubstr("what no policy admits, TCP, IPv4: 6 of 6"),
+                                 HasSubstr("names that a policy keeps away: 3 of 3"),
                                  HasSubstr(" 0 failed"), Not(HasSubstr("FAILED"))));
   EXPECT_FALSE(HasNamespace("mesh-test-a"));
   EXPECT_FALSE(HasNamespace("mesh-test-b"));
@@ -190,6 +194,7 @@ TEST_F(WhyTest, ConnectivityNamesWhatIsBrokenAndCleansUp) {
 
   EXPECT_EQ(result.exit_code, 1) << result.text;
   EXPECT_THAT(result.text, HasSubstr("FAILED   full-sized packets, UDP, IPv4"));
+  EXPECT_THAT(result.text, HasSubstr("trace mesh-test-a/probe-"));
   EXPECT_THAT(result.text, HasSubstr("ok       pod to pod, TCP, IPv4: 6 of 6"));
   EXPECT_FALSE(HasNamespace("mesh-test-a"));
 }

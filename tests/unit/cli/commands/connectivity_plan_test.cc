@@ -72,6 +72,8 @@ TEST(PlanChecks, AsksEachPromiseBetweenEachPair) {
       {"node port, UDP, IPv6", 2},
       {"load balancer address, TCP, IPv4", 2},
       {"load balancer address, UDP, IPv4", 2},
+      {"external address, TCP, IPv4", 2},
+      {"external address, UDP, IPv4", 2},
       {"refusal without backends, TCP, IPv4", 2},
       {"refusal without backends, TCP, IPv6", 2},
       {"refusal without backends, UDP, IPv4", 2},
@@ -105,6 +107,24 @@ TEST(PlanChecks, IsolationWantsSilenceUntilTheNamespaceIsOpen) {
     EXPECT_EQ(check.from_ns, "t-b");
     EXPECT_EQ(check.answerers.size(), 1u);
   }
+}
+
+TEST(PlanChecks, PoliciesAdmitTcpOfTheOtherNamespaceOnly) {
+  const ProbePlan plan = TwoNodes();
+  std::map<std::string, int> count;
+  for (const Check& check : PlanPolicyChecks(plan, Found(plan))) {
+    ++count[check.promise];
+    const bool admitted = check.promise.starts_with("what policies admit");
+    EXPECT_EQ(check.expected,
+              admitted ? v1::ProbeResponse::ANSWERED : v1::ProbeResponse::TIMED_OUT);
+  }
+  const std::map<std::string, int> expected = {
+      {"what policies admit, TCP, IPv4", 4},   {"what policies admit, TCP, IPv6", 4},
+      {"what no policy admits, UDP, IPv4", 4}, {"what no policy admits, UDP, IPv6", 4},
+      {"what no policy admits, TCP, IPv4", 2}, {"what no policy admits, TCP, IPv6", 2},
+      {"names that a policy keeps away", 2},
+  };
+  EXPECT_EQ(count, expected);
 }
 
 TEST(PlanChecks, ProbesStandOnTheirNodes) {
