@@ -123,14 +123,15 @@ absl::StatusOr<BenchNode> StartNode(const std::string& netns, const std::string&
 }
 
 absl::StatusOr<dataplane::Endpoint> AddPod(BenchNode& node, const std::string& pod_netns,
-                                           const std::string& ip, const std::string& ip6) {
+                                           const std::string& ip, const std::string& ip6,
+                                           uint32_t identity) {
   return Inside(node.netns, [&]() -> absl::StatusOr<dataplane::Endpoint> {
     dataplane::AttachRequest request;
     request.netns = Namespaces::PathOf(pod_netns);
     request.ifname = "eth0";
     request.ip = Address(ip);
     if (!ip6.empty()) request.ip6 = Address(ip6);
-    request.identity = kBenchIdentity;
+    request.identity = identity;
     request.ns = "bench";
     request.pod = pod_netns;
     request.container_id = pod_netns;

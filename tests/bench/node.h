@@ -73,6 +73,7 @@ absl::StatusOr<BenchNode> StartNode(const std::string& netns, const std::string&
 
 // Gives the pod in `pod_netns` its eth0 with `ip`, and `ip6` when that is not empty.
 absl::StatusOr<dataplane::Endpoint> AddPod(BenchNode& node, const std::string& pod_netns,
-                                           const std::string& ip, const std::string& ip6 = "");
+                                           const std::string& ip, const std::string& ip6 = "",
+                                           uint32_t identity = kBenchIdentity);
 
 }  // namespace mesh::bench

@@ -7,7 +7,9 @@
 // All stand at once; rounds go through them in turn, so that noise hits them alike. The median over
 // the rounds counts; a ratio is the median of the rounds' ratios. Client and server share one core.
 // With --flows 1 the same ClusterIP once more on a node whose flows are followed, as `meshctl flows
-// --follow` does.
+// --follow` does. With --rules 0,100,10000 once more for each number, with so many rules of
+// NetworkPolicies on each of the two pods.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -19,6 +21,7 @@
 #include "tests/bench/contest.h"
 #include "tests/bench/kube_proxy_rules.h"
 #include "tests/bench/node.h"
+#include "tests/bench/pair_policies.h"
 #include "tests/bench/topology.h"
 #include "tests/support/network/network.h"
 
@@ -33,6 +36,7 @@ struct Options {
   int services = 1000;                // that the rules of kube-proxy hold
   int many = 10'000, endpoints = 10;  // of the second ClusterIP
   int flows = 0;                      // 1: one that is followed
+  std::vector<int> rules;             // of policies on each pod: one ClusterIP each
   ContestOptions contest;
 };
 
@@ -80,16 +84,54 @@ absl::StatusOr<Way> KubeProxy(Namespaces& spaces, const std::string& mode, int s
   return Way{mode, client, server, kVip, 80, true};
 }
 
-// `others` Services of `endpoints` backends that nobody dials, and the real one.
+std::string NameOfRules(int rules) { return fmt::format("rules_{}", rules); }
+
+// What no rule allows is answered by nobody; where nobody judges, the server's node answers it.
+absl::Status CheckDenied(const std::string& client, const std::string& address, bool denied) {
+  auto tried = RunIn(
+      client, {"timeout", "0.5", "bash", "-c", fmt::format("exec 3<>/dev/tcp/{}/9", address)});
+  if (tried.ok()) return absl::FailedPreconditionError("somebody listens at port 9");
+  const bool refused = std::string(tried.message()).find("refused") != std::string::npos;
+  if (refused == denied)
+    return absl::FailedPreconditionError(fmt::format("a port that no rule allows is {}: {}",
+                                                     denied ? "not closed" : "closed",
+                                                     std::string(tried.message())));
+  return absl::OkStatus();
+}
+
+// The pair among so many rules. REQUIRES: policies were added to what the node desires.
+absl::Status JoinPolicies(Namespaces& spaces, int rules, const std::string& client,
+                          const std::string& server, dataplane::DesiredState desired,
+                          BenchNode& node) {
+  const IpAddress client_ip = *IpAddress::Parse("10.244.1.2"),
+                  server_ip = *IpAddress::Parse("10.244.1.3"),
+                  bystander_ip = *IpAddress::Parse("10.244.1.4");
+  ASSIGN_OR_RETURN(const std::string bystander, spaces.Add(NameOfRules(rules) + "-b"));
+  RETURN_IF_ERROR(AddPod(node, client, "10.244.1.2", "", kClientIdentity).status());
+  RETURN_IF_ERROR(AddPod(node, server, "10.244.1.3", "", kServerIdentity).status());
+  RETURN_IF_ERROR(AddPod(node, bystander, "10.244.1.4", "", kBystanderIdentity).status());
+  desired.pods = {{client_ip, kClientIdentity},
+                  {server_ip, kServerIdentity},
+                  {bystander_ip, kBystanderIdentity}};
+  RETURN_IF_ERROR(Inside(node.netns, [&] { return node.dataplane->Apply(desired); }));
+  ASSIGN_OR_RETURN(const PairRows rows,
+                   CheckPairPolicies(*node.dataplane, rules, client_ip, server_ip, kPort));
+  RETURN_IF_ERROR(CheckDenied(client, "10.244.1.3", rules > 0));
+  std::printf("%s: %zu rows of peers, %zu of ranges, %zu of ports\n", NameOfRules(rules).c_str(),
+              rows.peers, rows.blocks, rows.ports);
+  return absl::OkStatus();
+}
+
+// `others` Services of `endpoints` backends that nobody dials, and the real one. `rules`: -1, none.
 absl::StatusOr<Way> Mesh(Namespaces& spaces, const std::string& bpf_root, const std::string& name,
-                         int others, int endpoints, BenchNode& node) {
+                         int others, int endpoints, BenchNode& node, int rules = -1) {
   ASSIGN_OR_RETURN(const std::string client, spaces.Add(name + "-c"));
   ASSIGN_OR_RETURN(const std::string server, spaces.Add(name + "-s"));
   ASSIGN_OR_RETURN(const std::string netns, spaces.Add(name + "-n"));
   const dataplane::NodeConfig config = NodeNumber(1);
   RETURN_IF_ERROR(
       Run({"ip", "-n", netns, "address", "add", config.node_ip.ToString() + "/32", "dev", "lo"}));
-  const dataplane::DesiredState desired = Services(
+  dataplane::DesiredState desired = Services(
       others, endpoints,
       {{.name = "echo",
         .vip = kVip,
@@ -97,7 +139,12 @@ absl::StatusOr<Way> Mesh(Namespaces& spaces, const std::string& bpf_root, const 
         .ports = {{.port = 80, .backend_port = kPort},
                   {.port = 81, .backend_port = kPort + 1},
                   {.port = 80, .backend_port = kPort, .protocol = dataplane::Protocol::kUdp}}}});
+  if (rules >= 0) RETURN_IF_ERROR(AddPairPolicies(rules, kPort, config, &desired));
   ASSIGN_OR_RETURN(node, StartNode(netns, bpf_root + "/" + name, config, desired));
+  if (rules >= 0) {
+    RETURN_IF_ERROR(JoinPolicies(spaces, rules, client, server, desired, node));
+    return Way{name, client, server, kVip, 80};
+  }
   RETURN_IF_ERROR(AddPod(node, client, "10.244.1.2").status());
   RETURN_IF_ERROR(AddPod(node, server, "10.244.1.3").status());
   return Way{name, client, server, kVip, 80};
@@ -120,7 +167,7 @@ absl::StatusOr<std::vector<Way>> MakeWays(Namespaces& spaces, const Options& opt
     ASSIGN_OR_RETURN(Way way, KubeProxy(spaces, mode, options.services));
     ways.push_back(way);
   }
-  nodes.resize(3);
+  nodes.resize(3 + options.rules.size());
   {
     ASSIGN_OR_RETURN(Way way, Mesh(spaces, bpf_root, kOne, 0, 0, nodes[0]));
     ways.push_back(way);
@@ -132,6 +179,12 @@ absl::StatusOr<std::vector<Way>> MakeWays(Namespaces& spaces, const Options& opt
   }
   if (options.flows > 0) {
     ASSIGN_OR_RETURN(Way way, Mesh(spaces, bpf_root, kFollowed, 0, 0, nodes[2]));
+    ways.push_back(way);
+  }
+  for (size_t i = 0; i < options.rules.size(); ++i) {
+    const int rules = options.rules[i];
+    ASSIGN_OR_RETURN(Way way,
+                     Mesh(spaces, bpf_root, NameOfRules(rules), 0, 0, nodes[3 + i], rules));
     ways.push_back(way);
   }
   return ways;
@@ -178,12 +231,31 @@ absl::Status Measure(const Options& options) {
   for (const char* peer : {"bridge", "nftables", "iptables"}) contest.Report(kOne, peer);
   if (options.many > 0) contest.Report(kMany, kOne);
   if (options.flows > 0) contest.Report(kFollowed, kOne);
+  for (const int rules : options.rules) contest.Report(NameOfRules(rules), kOne);
   return absl::OkStatus();
+}
+
+// "0,100,10000": each once.
+bool ParseRules(const char* list, std::vector<int>* rules) {
+  for (;;) {
+    char* end = nullptr;
+    const long number = std::strtol(list, &end, 10);
+    if (end == list || number < 0 || number > 10'000) return false;
+    if (std::find(rules->begin(), rules->end(), number) != rules->end()) return false;
+    rules->push_back(static_cast<int>(number));
+    if (*end == '\0') return true;
+    if (*end != ',') return false;
+    list = end + 1;
+  }
 }
 
 bool ParseOptions(int argc, char** argv, Options* options) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = argv[i];
+    if (name == "--rules") {
+      if (!ParseRules(argv[i + 1], &options->rules)) return false;
+      continue;
+    }
     if (ParseContestOption(name, argv[i + 1], &options->contest)) continue;
     char* end = nullptr;
     const long number = std::strtol(argv[i + 1], &end, 10);
@@ -211,7 +283,7 @@ int main(int argc, char** argv) {
   if (!mesh::bench::ParseOptions(argc, argv, &options)) {
     std::fprintf(stderr,
                  "usage: service_rr_bench [--services 1..20000] [--many 0..20000] [--endpoints "
-                 "0..100] [--flows 0..1] [--rounds 1..1000] [--seconds S] "
+                 "0..100] [--flows 0..1] [--rules 0..10000,...] [--rounds 1..1000] [--seconds S] "
                  "[--cpu N] [--only WAY,...] [--loads LOAD,...]\n");
     return 2;
   }
