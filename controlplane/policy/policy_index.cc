@@ -30,9 +30,25 @@ void Toggle(Map* map, const Key& key, const Value& value) {
 
 }  // namespace
 
-void PolicyIndex::MarkNamespace(const std::string& ns) {
-  if (const auto it = identities_of_.find(ns); it != identities_of_.end()) {
-    dirty_.insert(it->second.begin(), it->second.end());
+bool PolicyIndex::Matches(const schema::Selector& selector, const Identity& identity) const {
+  ++comparisons_;
+  return selector.Matches(identity.labels);
+}
+
+void PolicyIndex::MarkSelected(const std::string& ns, const schema::Selector& pods) {
+  const auto of = identities_of_.find(ns);
+  if (of == identities_of_.end()) return;
+  for (const uint32_t number : of->second.MayMatch(pods)) {
+    if (Matches(pods, identities_.at(number))) dirty_.insert(number);
+  }
+}
+
+void PolicyIndex::UpdateMember(const std::string& of, uint32_t number, const Identity& identity) {
+  const auto selectors = selectors_of_.find(of);
+  if (selectors == selectors_of_.end()) return;
+  for (const std::string& key : selectors->second.MayMatch(identity.labels)) {
+    Selector& selector = selectors_.at(key);
+    SetMember(&selector, number, IsMember(selector, identity));
   }
 }
 
@@ -40,21 +56,16 @@ void PolicyIndex::PutNamespace(const std::string& name, const schema::LabelMap& 
   const auto [it, is_new] = namespaces_.try_emplace(name, labels);
   if (!is_new && Same(it->second, labels)) return;
   it->second = labels;
-  for (const std::string& key : selectors_of_[""]) {
-    Selector& selector = selectors_.at(key);
-    for (const uint32_t number : identities_of_[name]) {
-      SetMember(&selector, number, IsMember(selector, identities_.at(number)));
-    }
+  for (const uint32_t number : identities_of_[name].all()) {
+    UpdateMember("", number, identities_.at(number));
   }
 }
 
 void PolicyIndex::RemoveNamespace(const std::string& name) {
   // Pods that are left in it belong to no namespace that a selector could select.
   if (namespaces_.erase(name) == 0) return;
-  for (const std::string& key : selectors_of_[""]) {
-    for (const uint32_t number : identities_of_[name]) {
-      SetMember(&selectors_.at(key), number, false);
-    }
+  for (const uint32_t number : identities_of_[name].all()) {
+    UpdateMember("", number, identities_.at(number));
   }
 }
 
@@ -83,7 +94,8 @@ void PolicyIndex::PutPolicy(const v1::NetworkPolicy& policy) {
       }
     }
   }
-  MarkNamespace(key.ns);
+  policies_of_[key.ns].Add(added.parsed.pods, key.name);
+  MarkSelected(key.ns, added.parsed.pods);
 }
 
 void PolicyIndex::RemovePolicy(const ObjectKey& key) {
@@ -96,8 +108,9 @@ void PolicyIndex::RemovePolicy(const ObjectKey& key) {
       }
     }
   }
+  policies_of_[key.ns].Remove(it->second.parsed.pods, key.name);
+  MarkSelected(key.ns, it->second.parsed.pods);
   policies_.erase(it);
-  MarkNamespace(key.ns);
 }
 
 std::set<Block> PolicyIndex::PodBlocks() const {
@@ -109,7 +122,7 @@ std::set<Block> PolicyIndex::PodBlocks() const {
 // Egress rules that speak of a port by its name depend on the numbers it has.
 void PolicyIndex::MarkNaming(const PortName& name) {
   for (const auto& [key, policy] : policies_) {
-    if (policy.egress_names.contains(name)) MarkNamespace(key.ns);
+    if (policy.egress_names.contains(name)) MarkSelected(key.ns, policy.parsed.pods);
   }
 }
 
@@ -133,34 +146,33 @@ void PolicyIndex::AddIdentity(uint32_t number, const PodTraits& traits) {
   identity.traits = traits;
   for (const auto& [key, value] : traits.labels) identity.labels[key] = value;
   identity.told.set_identity(number);
-  identities_of_[traits.ns].insert(number);
+  identities_of_[traits.ns].Add(identity.labels, number);
   CountNames(traits, 1);
-  for (const std::string& ns : {traits.ns, std::string()}) {
-    for (const std::string& key : selectors_of_[ns]) {
-      Selector& selector = selectors_.at(key);
-      if (IsMember(selector, identity)) SetMember(&selector, number, true);
-    }
-  }
+  for (const std::string& of : {traits.ns, std::string()}) UpdateMember(of, number, identity);
   dirty_.insert(number);
 }
 
 void PolicyIndex::RemoveIdentity(uint32_t number) {
   const auto it = identities_.find(number);
   if (it == identities_.end()) return;
-  const std::string ns = it->second.traits.ns;
+  const Identity& identity = it->second;
+  const std::string ns = identity.traits.ns;
   for (const std::string& of : {ns, std::string()}) {
-    for (const std::string& key : selectors_of_[of]) SetMember(&selectors_.at(key), number, false);
+    for (const std::string& key : selectors_of_[of].MayMatch(identity.labels)) {
+      SetMember(&selectors_.at(key), number, false);
+    }
   }
-  for (const auto& set : it->second.sets) {
+  for (const auto& set : identity.sets) {
     if (set) ReleaseSet(*set);
   }
-  CountNames(it->second.traits, -1);
-  identities_of_[ns].erase(number);
+  identities_of_[ns].Remove(identity.labels, number);
+  CountNames(identity.traits, -1);
   identities_.erase(it);
   dirty_.erase(number);
 }
 
 bool PolicyIndex::IsMember(const Selector& selector, const Identity& identity) const {
+  ++comparisons_;
   const PodSelector& wanted = selector.selector;
   if (wanted.ns.empty()) {
     const auto ns = namespaces_.find(identity.traits.ns);
@@ -186,11 +198,12 @@ std::vector<const PolicyIndex::Policy*> PolicyIndex::PoliciesOf(const Identity& 
                                                                 Direction direction) const {
   std::vector<const Policy*> out;
   const std::string& ns = identity.traits.ns;
-  for (auto it = policies_.lower_bound({ns, ""}); it != policies_.end() && it->first.ns == ns;
-       ++it) {
-    const ParsedPolicy& policy = it->second.parsed;
-    if (policy.Judges(direction) && policy.pods.Matches(identity.labels)) {
-      out.push_back(&it->second);
+  const auto policies = policies_of_.find(ns);
+  if (policies == policies_of_.end()) return out;
+  for (const std::string& name : policies->second.MayMatch(identity.labels)) {
+    const Policy& policy = policies_.at({ns, name});
+    if (policy.parsed.Judges(direction) && Matches(policy.parsed.pods, identity)) {
+      out.push_back(&policy);
     }
   }
   return out;
@@ -278,14 +291,20 @@ uint32_t PolicyIndex::UseSelector(PodSelector wanted, Set* set) {
     selector.number = next_selector_++;
     selector.selector = std::move(wanted);
     const std::string& ns = selector.selector.ns;
-    selectors_of_[ns].insert(key);
-    const auto look = [&](uint32_t number) {
-      if (IsMember(selector, identities_.at(number))) SetMember(&selector, number, true);
+    selectors_of_[ns].Add(selector.selector.pods, key);
+    const auto look = [&](const std::string& of) {
+      const auto identities = identities_of_.find(of);
+      if (identities == identities_of_.end()) return;
+      for (const uint32_t number : identities->second.MayMatch(selector.selector.pods)) {
+        if (IsMember(selector, identities_.at(number))) SetMember(&selector, number, true);
+      }
     };
     if (ns.empty()) {
-      for (const auto& [number, identity] : identities_) look(number);
+      for (const auto& [name, labels] : namespaces_) {
+        if (selector.selector.namespaces.Matches(labels)) look(name);
+      }
     } else {
-      for (const uint32_t number : identities_of_[ns]) look(number);
+      look(ns);
     }
   }
   ++selector.users;
@@ -300,7 +319,8 @@ void PolicyIndex::ReleaseSelector(const std::string& key) {
   for (const uint32_t identity : std::set<uint32_t>(it->second.members)) {
     SetMember(&it->second, identity, false);
   }
-  selectors_of_[it->second.selector.ns].erase(key);
+  const PodSelector& selector = it->second.selector;
+  selectors_of_[selector.ns].Remove(selector.pods, key);
   selectors_.erase(it);
 }
 

@@ -20,6 +20,7 @@
 
 #include "controlplane/policy/pod_traits.h"
 #include "controlplane/policy/policy_rules.h"
+#include "controlplane/policy/selector_index.h"
 #include "controlplane/state/state_index.h"
 #include "mesh/v1/policy.pb.h"
 
@@ -61,6 +62,9 @@ class PolicyIndex {
   // Of the last Take(). All 0 when no policy selects its pods.
   v1::IdentityPolicy PolicyOf(uint32_t identity) const;
 
+  // How often a selector was compared with a pod's labels, ever: what changes cost.
+  uint64_t comparisons() const { return comparisons_; }
+
  private:
   struct Policy {
     ParsedPolicy parsed;
@@ -95,11 +99,15 @@ class PolicyIndex {
     std::set<uint32_t> members;
   };
 
-  void MarkNamespace(const std::string& ns);
+  // Identities of the namespace that the selector selects.
+  void MarkSelected(const std::string& ns, const schema::Selector& pods);
+  bool Matches(const schema::Selector& selector, const Identity& identity) const;
   void MarkNaming(const PortName& name);
   void CountNames(const PodTraits& traits, int by);
   bool IsMember(const Selector& selector, const Identity& identity) const;
   void SetMember(Selector* selector, uint32_t identity, bool is_member);
+  // Looks at those of namespace `of` ("": of several) that may select it.
+  void UpdateMember(const std::string& of, uint32_t number, const Identity& identity);
   bool IsOverPods(const Block& block) const;
 
   std::vector<const Policy*> PoliciesOf(const Identity& identity, Direction direction) const;
@@ -118,14 +126,17 @@ class PolicyIndex {
   std::map<std::string, schema::LabelMap> namespaces_;
   std::map<ObjectKey, Policy> policies_;
   std::map<uint32_t, Identity> identities_;
-  std::map<std::string, std::set<uint32_t>> identities_of_;    // by namespace
-  std::map<std::string, Selector> selectors_;                  // by key
-  std::map<std::string, std::set<std::string>> selectors_of_;  // by namespace; "": of several
+  // By namespace.
+  std::map<std::string, LabelledIndex<uint32_t>> identities_of_;
+  std::map<std::string, SelectorIndex<std::string>> policies_of_;   // names
+  std::map<std::string, Selector> selectors_;                       // by key
+  std::map<std::string, SelectorIndex<std::string>> selectors_of_;  // keys; "": of several
   std::map<SetKey, Set> sets_;
   std::map<Block, int> blocks_;                             // over pods, with their policies
   std::map<PortName, std::map<uint16_t, int>> port_names_;  // identities that have them
   uint64_t next_version_ = 1;
   uint32_t next_rule_ = 1, next_selector_ = 1, next_set_ = 1;
+  mutable uint64_t comparisons_ = 0;
 
   // For Take(). What appears twice is as it was.
   std::set<uint32_t> dirty_;
