@@ -223,11 +223,12 @@ absl::Status PolicyTables::Apply(const DesiredState& desired, bool* judge_again)
   for (const auto& [key, value] : rows->peers) {
     *judge_again = *judge_again || identities_.contains(key.second);
   }
-  if (absl::Status status = WriteRows(*rows); !status.ok()) {
-    // Which rows are there is not known: all of them again, under other numbers.
-    BeginAnew(epoch_);
+  // Where one fails it is not known which rows are there: all of them again, under other numbers.
+  const auto whole = [&](absl::Status status) {
+    if (!status.ok()) BeginAnew(epoch_);
     return status;
-  }
+  };
+  RETURN_IF_ERROR(whole(WriteRows(*rows)));
   for (const uint32_t set : step.removed) numbers_.erase(set);
   numbers_.insert(step.added.begin(), step.added.end());
   if (all_dirty_) {
@@ -244,8 +245,8 @@ absl::Status PolicyTables::Apply(const DesiredState& desired, bool* judge_again)
   }
   all_dirty_ = false;
   dirty_.clear();
-  RETURN_IF_ERROR(Bind(desired.pods, judge_again));
-  RETURN_IF_ERROR(RemoveMembers(*rows));
+  RETURN_IF_ERROR(whole(Bind(desired.pods, judge_again)));
+  RETURN_IF_ERROR(whole(RemoveMembers(*rows)));
   Doom(*rows);
   return strangers_ ? DoomStrangers() : absl::OkStatus();
 }

@@ -180,6 +180,25 @@ TEST_F(PolicyTablesTest, AFailedWriteIsMadeGoodUnderOtherNumbers) {
   EXPECT_EQ(port_.size(), 2u);
 }
 
+// A row that stays would go on admitting whom no selector selects any more.
+TEST_F(PolicyTablesTest, AMemberThatCannotBeRemovedIsShutOutWithTheNextTry) {
+  PolicyTables tables(maps_, endpoints_);
+  ASSERT_TRUE(Apply(tables).ok());
+  ASSERT_TRUE(tables.Collect().ok());
+  const auto admitted = [&] { return peer_.Lookup({Row().v4.ingress, kFriend}).ok(); };
+  ASSERT_TRUE(admitted());
+  desired_.identities[kFriend].selectors = {};
+  desired_.changed_identities = {kFriend};
+  peer_.fault = [] { return absl::UnavailableError("not now"); };
+  EXPECT_FALSE(Apply(tables).ok());
+  peer_.fault = nullptr;
+  desired_.changed_identities.emplace();
+  ASSERT_TRUE(Apply(tables).ok());
+  EXPECT_FALSE(admitted());
+  ASSERT_TRUE(tables.Collect().ok());
+  EXPECT_EQ(peer_.size(), 0u);
+}
+
 TEST_F(PolicyTablesTest, ASuccessorTakesOverWithAWholeStateOnly) {
   {
     PolicyTables tables(maps_, endpoints_);
