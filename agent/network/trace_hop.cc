@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "common/status.h"
 #include "dataplane/reasons.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "mesh/shared/drop_reason.h"
 #include "mesh/shared/flow_map.h"
 #include "mesh/shared/namespace_map.h"
@@ -149,38 +151,74 @@ class Teller {
   }
 
   // The Service that is dialled, and as what.
-  std::string ServiceText() const {
-    const std::string place = Place(dialled_.destination, dialled_.destination_port);
-    if (state_ == nullptr) return place;
+  struct Frontend {
+    const v1::ServiceState* service = nullptr;  // null: not known
+    const v1::ServicePortState* port = nullptr;
+    std::string_view as;  // "ClusterIP"
+    bool external = false;
+  };
+  Frontend FindFrontend() const {
+    Frontend by_node_port;
+    if (state_ == nullptr) return {};
     const std::string ip = dialled_.destination.ToString();
     const auto has = [&](const auto& list) {
       return std::find(list.begin(), list.end(), ip) != list.end();
     };
-    std::string by_node_port;
     for (const auto& [key, service] : state_->services) {
       for (const v1::ServicePortState& port : service->ports()) {
         if (port.protocol() != dialled_.protocol) continue;
-        const std::string name = fmt::format("{}/{}", service->namespace_(), service->name());
-        if (port.node_port() == dialled_.destination_port && by_node_port.empty()) {
-          by_node_port = fmt::format("{} by its NodePort {}", name, place);
+        if (port.node_port() == dialled_.destination_port && by_node_port.service == nullptr) {
+          by_node_port = {&*service, &port, "NodePort", true};
         }
         if (port.port() != dialled_.destination_port) continue;
         if (service->cluster_ip() == ip || has(service->cluster_ips())) {
-          return fmt::format("{} by its ClusterIP {}", name, place);
+          return {&*service, &port, "ClusterIP", false};
         }
         if (has(service->load_balancer_ips())) {
-          return fmt::format("{} by its load balancer's address {}", name, place);
+          return {&*service, &port, "load balancer's address", true};
         }
-        if (has(service->external_ips())) {
-          return fmt::format("{} by its external address {}", name, place);
-        }
+        if (has(service->external_ips())) return {&*service, &port, "external address", true};
       }
     }
-    return by_node_port.empty() ? fmt::format("at {}", place) : by_node_port;
+    return by_node_port;
   }
 
-  static std::string SetText(const TraceNote& note) {
-    if (note.a == 0) return "it has no backend that takes new connections here";
+  std::string ServiceText() const {
+    const std::string place = Place(dialled_.destination, dialled_.destination_port);
+    const Frontend at = FindFrontend();
+    if (at.service == nullptr) return state_ == nullptr ? place : fmt::format("at {}", place);
+    return fmt::format("{}/{} by its {} {}", at.service->namespace_(), at.service->name(), at.as,
+                       place);
+  }
+
+  // Why no backend of the Service takes new connections here.
+  std::string EmptySetText() const {
+    const Frontend at = FindFrontend();
+    const bool local =
+        at.service != nullptr &&
+        (at.external ? at.service->external_traffic_local() : at.service->internal_traffic_local());
+    size_t elsewhere = 0;
+    std::set<std::string> nodes;
+    for (int i = 0; local && i < at.port->backends_size(); ++i) {
+      const v1::BackendState& backend = at.port->backends(i);
+      const auto ip = IpAddress::Parse(backend.ip());
+      if (!ip.ok() || ip->is_v4() != dialled_.destination.is_v4() ||
+          backend.state() == v1::BackendState::DRAINING ||
+          backend.node_name() == state_->config.node_name()) {
+        continue;
+      }
+      ++elsewhere;
+      if (!backend.node_name().empty()) nodes.insert(backend.node_name());
+    }
+    if (elsewhere == 0) return "it has no backend that takes new connections here";
+    return fmt::format(
+        "it has no backend on this node, and {} Local keeps to those; {} elsewhere{}{}",
+        at.external ? "externalTrafficPolicy" : "internalTrafficPolicy", elsewhere,
+        nodes.empty() ? "" : ", on ", fmt::join(nodes, ", "));
+  }
+
+  std::string SetText(const TraceNote& note) const {
+    if (note.a == 0) return EmptySetText();
     const std::string places = note.a == 1 ? "1 place" : fmt::format("{} places", note.a);
     switch (note.b) {
       case MESH_ALGORITHM_MAGLEV:

@@ -118,6 +118,39 @@ TEST_F(TraceHopTest, TellsAServicesBackendAndTheWayThere) {
   EXPECT_THAT(Line(told, "deliver"), HasSubstr("to node n2 (192.0.2.2) by VXLAN, VNI 0x800100"));
 }
 
+TEST_F(TraceHopTest, NamesThePolicyThatKeepsToBackendsOfTheNode) {
+  state_.config.set_node_name("n1");
+  v1::ServiceState service = *state_.services["bank/api"];
+  service.mutable_ports(0)->set_node_port(30080);
+  const auto told = [&](bool internal, bool external, const char* node) {
+    service.set_internal_traffic_local(internal);
+    service.set_external_traffic_local(external);
+    service.mutable_ports(0)->mutable_backends(0)->set_node_name(node);
+    state_.services["bank/api"] = service;
+    return Line(Tell(), "set");
+  };
+  tracer_.outcome.verdict = 7;
+  tracer_.outcome.notes = {{MESH_TRACE_SET, 0, 0, 0},
+                           {MESH_TRACE_REASON, MESH_REASON_NO_BACKEND, 0, 0}};
+  const std::string plain = "it has no backend that takes new connections here";
+
+  EXPECT_EQ(told(true, false, "n2"),
+            "it has no backend on this node, and internalTrafficPolicy Local keeps to those; 1 "
+            "elsewhere, on n2");
+  EXPECT_EQ(told(false, true, "n2"), plain);
+  EXPECT_EQ(told(true, true, "n1"), plain) << "it is none of the policy's doing";
+  service.mutable_ports(0)->mutable_backends(0)->set_state(v1::BackendState::DRAINING);
+  EXPECT_EQ(told(true, true, "n2"), plain);
+  service.mutable_ports(0)->mutable_backends(0)->clear_state();
+
+  // At the NodePort.
+  std::string frame = request_.frame();
+  frame.replace(36, 2, "\x75\x80");
+  request_.set_frame(frame);
+  EXPECT_EQ(told(true, false, "n2"), plain);
+  EXPECT_THAT(told(false, true, "n2"), HasSubstr("externalTrafficPolicy Local keeps to those"));
+}
+
 TEST_F(TraceHopTest, TellsWhyAPacketIsDropped) {
   tracer_.outcome.verdict = 2;
   tracer_.outcome.notes = {{MESH_TRACE_FLOW, 0, 0, 0},
@@ -137,7 +170,7 @@ TEST_F(TraceHopTest, TellsWhyAPacketIsDropped) {
   EXPECT_EQ(told.verdict(), "refused");
   EXPECT_EQ(told.reason(), "no_backend");
   EXPECT_EQ(told.target(), "");
-  EXPECT_THAT(Line(told, "set"), HasSubstr("no backend"));
+  EXPECT_EQ(Line(told, "set"), "it has no backend that takes new connections here");
 }
 
 TEST_F(TraceHopTest, NamesThePoliciesThatDecide) {
