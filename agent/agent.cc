@@ -13,6 +13,7 @@ namespace mesh::agent {
 namespace {
 
 constexpr absl::Duration kHealthInterval = absl::Milliseconds(200);
+constexpr absl::Duration kAddressInterval = absl::Seconds(2);
 // A runtime that is there answers in milliseconds; without it the node registers as not ready.
 constexpr absl::Duration kRuntimeWait = absl::Seconds(2);
 
@@ -142,7 +143,31 @@ void Agent::CheckHealth() {
                                   "packets are forwarded as the agent before this one was told")
       : network ? MakeCondition("NetworkReady", true, "DataplaneProgrammed", network_->Shortfall())
                 : MakeCondition("NetworkReady", false, "DataplaneNotProgrammed", ""));
+  const std::string addresses = AddressTrouble();
+  conditions.push_back(addresses.empty()
+                           ? MakeCondition("AddressesPresent", true, "AddressesFound", "")
+                           : MakeCondition("AddressesPresent", false, "AddressMissing", addresses));
+  const absl::Status saved = checkpoint_->status();
+  conditions.push_back(
+      saved.ok()
+          ? MakeCondition("StateSaved", true, "CheckpointWritten", "")
+          : MakeCondition("StateSaved", false, "CheckpointNotWritten",
+                          fmt::format("{}; what runs goes on, but if mesh-agent starts again while "
+                                      "meshd is away it knows an older state: make room there, or "
+                                      "make it writable",
+                                      std::string(saved.message()))));
   sync_->SetConditions(std::move(conditions));
+}
+
+// The list of a node's addresses is long where it has many pods.
+const std::string& Agent::AddressTrouble() {
+  if (options_.address_trouble != nullptr && loop_->Now() >= next_address_check_) {
+    const std::string before = std::exchange(address_trouble_, options_.address_trouble());
+    if (!address_trouble_.empty() && address_trouble_ != before)
+      spdlog::warn("{}", address_trouble_);
+    next_address_check_ = loop_->Now() + kAddressInterval;
+  }
+  return address_trouble_;
 }
 
 v1::Hello Agent::MakeHello() const {

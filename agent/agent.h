@@ -9,11 +9,13 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "agent/cri/cri_client.h"
 #include "agent/network/network.h"
 #include "agent/pods/pod_reconciler.h"
@@ -29,6 +31,8 @@ struct AgentOptions {
   std::vector<std::string> node_ips;  // IPv4 first
   std::string agent_endpoint;         // "host:port" of the NodeService
   std::map<std::string, std::string> labels;
+  // What is wrong with the node's addresses, with the way out; empty: nothing. Null: not asked.
+  std::function<std::string()> address_trouble;
   std::string containerd_socket;
   SyncOptions sync;
   PodReconcilerOptions pods;
@@ -58,6 +62,7 @@ class Agent {
   // An event of a pod of this node.
   void Warn(const NetworkWarning& warning);
   v1::Hello MakeHello() const;
+  const std::string& AddressTrouble();
 
   EventLoop* const loop_;
   Network* const network_;
@@ -72,6 +77,8 @@ class Agent {
   bool connected_ = false;
   std::string last_connection_error_;
   TimerId health_timer_ = 0;
+  std::string address_trouble_;
+  absl::Time next_address_check_ = absl::InfinitePast();
   std::unique_ptr<PodReconciler> pods_;
   std::unique_ptr<SyncClient> sync_;
 };

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/network/node_address.h"
 
+#include <ifaddrs.h>
 #include <linux/if_addr.h>
+#include <netinet/in.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
+#include <memory>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <tuple>
 
@@ -33,6 +38,18 @@ std::optional<IpAddress> ParseHexAddress(std::string_view text) {
     if (!byte) return std::nullopt;
     bytes[i] = static_cast<uint8_t>(*byte);
   }
+  return IpAddress::FromBytes(bytes);
+}
+
+// Unset for what is neither of IPv4 nor of IPv6.
+IpAddress AddressOf(const sockaddr& at) {
+  if (at.sa_family == AF_INET) {
+    return IpAddress::V4(ntohl(reinterpret_cast<const sockaddr_in&>(at).sin_addr.s_addr));
+  }
+  if (at.sa_family != AF_INET6) return {};
+  std::array<uint8_t, 16> bytes;
+  std::copy_n(reinterpret_cast<const sockaddr_in6&>(at).sin6_addr.s6_addr, bytes.size(),
+              bytes.begin());
   return IpAddress::FromBytes(bytes);
 }
 
@@ -94,6 +111,34 @@ std::set<uint16_t> OwnPorts(const std::string& listen, const std::vector<std::st
   };
   add(listen, true);
   for (const std::string& server : servers) add(server, false);
+  return out;
+}
+
+std::string TellMissingAddresses(const NodeAddresses& node) {
+  ifaddrs* raw = nullptr;
+  if (::getifaddrs(&raw) != 0) return {};
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> list(raw, ::freeifaddrs);
+  std::string interface = "INTERFACE";  // that of the other address, where it is there
+  std::set<IpAddress> missing = {node.v4, node.v6};
+  missing.erase(IpAddress());
+  for (const ifaddrs* at = list.get(); at != nullptr; at = at->ifa_next) {
+    if (at->ifa_addr == nullptr) continue;
+    if (missing.erase(AddressOf(*at->ifa_addr)) > 0) interface = at->ifa_name;
+  }
+  std::string out;
+  for (const IpAddress& ip : missing) {
+    const std::string_view parted = out.empty() ? "" : "; ";
+    out += fmt::format(
+        "{}no interface of the node has its address {} any more: nobody reaches the node at it; "
+        "give "
+        "it back: ip address add {}/LENGTH dev {}",
+        parted, ip.ToString(), ip.ToString(), interface);
+    if (ip.is_v4()) continue;
+    out += fmt::format(
+        "; the kernel takes IPv6 addresses away when their link goes down, unless "
+        "net.ipv6.conf.{}.keep_addr_on_down is 1",
+        interface);
+  }
   return out;
 }
 

@@ -30,6 +30,10 @@ IpAddress ChooseNodeIp6(std::string_view if_inet6, std::string_view interface);
 // For the interface that has `node_ip`, of this network namespace.
 IpAddress FindNodeIp6(const IpAddress& node_ip);
 
+// What is wrong with addresses that the node goes by and that no interface of this network
+// namespace has any more, with the way out; empty: nothing.
+std::string TellMissingAddresses(const NodeAddresses& node);
+
 // TCP ports at the node's addresses where its agent (`listen`, host:port) and a meshd of this
 // machine listen: those of `servers` with an address of the node or a loopback address.
 std::set<uint16_t> OwnPorts(const std::string& listen, const std::vector<std::string>& servers,

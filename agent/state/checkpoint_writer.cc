@@ -7,8 +7,8 @@
 
 namespace mesh::agent {
 
-CheckpointWriter::CheckpointWriter(std::string path)
-    : path_(std::move(path)), thread_([this] { Run(); }) {}
+CheckpointWriter::CheckpointWriter(std::string path, absl::Duration retry)
+    : path_(std::move(path)), retry_(retry), thread_([this] { Run(); }) {}
 
 CheckpointWriter::~CheckpointWriter() {
   {
@@ -23,19 +23,38 @@ void CheckpointWriter::Save(NodeStatePtr state) {
   next_ = std::move(state);
 }
 
+absl::Status CheckpointWriter::status() const {
+  absl::MutexLock lock(&mutex_);
+  return status_;
+}
+
 void CheckpointWriter::Run() {
+  NodeStatePtr unsaved;
   while (true) {
     NodeStatePtr state;
     {
       absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(this, &CheckpointWriter::HasWork));
+      mutex_.AwaitWithTimeout(absl::Condition(this, &CheckpointWriter::HasWork),
+                              unsaved == nullptr ? absl::InfiniteDuration() : retry_);
       state = std::exchange(next_, nullptr);
+      if (state == nullptr && ending_) return;
     }
-    if (state == nullptr) return;
-    if (absl::Status saved = SaveCheckpoint(*state, path_); !saved.ok()) {
-      spdlog::warn("the node will start without this state: {}", std::string(saved.message()));
-    }
+    if (state == nullptr) state = unsaved;
+    const absl::Status saved = SaveCheckpoint(*state, path_);
+    unsaved = saved.ok() ? nullptr : std::move(state);
+    Note(saved);
   }
+}
+
+void CheckpointWriter::Note(const absl::Status& saved) {
+  absl::MutexLock lock(&mutex_);
+  if (saved == status_) return;
+  if (saved.ok()) {
+    spdlog::info("the node's state is written to {} again", path_);
+  } else {
+    spdlog::warn("the node will start without this state: {}", std::string(saved.message()));
+  }
+  status_ = saved;
 }
 
 }  // namespace mesh::agent

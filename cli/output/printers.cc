@@ -336,6 +336,11 @@ std::string NodeStatusText(const v1::Node& node) {
     if (condition.type() != "Ready") continue;
     text = condition.status() == "True" ? "Ready" : "NotReady";
   }
+  // What does not keep pods from the node, and is not to be overlooked.
+  for (const auto& condition : node.status().conditions()) {
+    if (condition.type() != "AddressesPresent" && condition.type() != "StateSaved") continue;
+    if (condition.status() == "False") text += "," + condition.reason();
+  }
   if (node.spec().unschedulable()) text += ",SchedulingDisabled";
   return text;
 }

@@ -14,6 +14,8 @@ namespace mesh::controlplane {
 
 // Everything about one pod, from its place to its containers.
 void WhyPod(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report);
+// What its agent tells of a node that is heard and does not keep pods from running there.
+void NoteNode(const v1::Node& node, Report* report);
 // Of a pod that has no node: what each node has against it.
 void WhyPending(const ClusterState& state, const v1::Pod& pod, Report* report);
 // Of one that has: containers that do not run, or were started again.

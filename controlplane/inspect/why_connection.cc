@@ -320,6 +320,7 @@ class Walk {
     } else if (network != nullptr && !network->message().empty()) {
       report_->Note("node " + name, network->message());
     }
+    NoteNode(*node, report_);
   }
 
   // One pod that may answer. `service`: what the request came through; null: none.

@@ -80,6 +80,14 @@ void AddNewestWarning(const ClusterState& state, const v1::Pod& pod, absl::Time 
 
 }  // namespace
 
+void NoteNode(const v1::Node& node, Report* report) {
+  for (const char* type : {"AddressesPresent", "StateSaved"}) {
+    const v1::Condition* condition = FindCondition(node.status().conditions(), type);
+    if (condition != nullptr && condition->status() == "False")
+      report->Note("node " + node.metadata().name(), condition->message());
+  }
+}
+
 void WhyPod(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report) {
   const std::string title = PodTitle(pod);
   if (IsTerminating(pod.metadata())) return WhyTerminating(state, pod, now, report);
@@ -106,6 +114,8 @@ void WhyPod(const ClusterState& state, const v1::Pod& pod, absl::Time now, Repor
                                       why.empty() ? "" : ": ", why),
                     {fmt::format("bring node {} back: its mesh-agent or its way to meshd", node)});
   }
+  const v1::Node* host = FindObject(state.nodes, {"", node});
+  if (host != nullptr && IsNodeHeard(state, node)) NoteNode(*host, report);
   WhyContainers(state, pod, now, report);
   if (report->HasProblem()) {
     AddNewestWarning(state, pod, now, report);

@@ -29,6 +29,20 @@ TEST(ParseNodeIp, NamesWhatIsWrong) {
   }
 }
 
+// Of this process's network namespace.
+TEST(TellMissingAddresses, NamesWhatIsGoneAndTheWayBack) {
+  EXPECT_EQ(TellMissingAddresses(*ParseNodeIp("127.0.0.1")), "");
+
+  EXPECT_EQ(
+      TellMissingAddresses(*ParseNodeIp("127.0.0.1,2001:db8::1")),
+      "no interface of the node has its address 2001:db8::1 any more: nobody reaches the node "
+      "at it; give it back: ip address add 2001:db8::1/LENGTH dev lo; the kernel takes IPv6 "
+      "addresses away when their link goes down, unless net.ipv6.conf.lo.keep_addr_on_down "
+      "is 1");
+  EXPECT_THAT(TellMissingAddresses(*ParseNodeIp("203.0.113.9")),
+              HasSubstr("give it back: ip address add 203.0.113.9/LENGTH dev INTERFACE"));
+}
+
 TEST(OwnPorts, AreTheAgentsAndThoseOfAMeshdOfThisMachine) {
   const NodeAddresses node = *ParseNodeIp("192.168.9.1,fd00:9::1");
 

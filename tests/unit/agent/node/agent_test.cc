@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <atomic>
 #include <filesystem>
 #include <thread>
 
@@ -114,13 +115,17 @@ class AgentTest : public ::testing::Test {
     done.WaitForNotification();
   }
   void Start(const std::vector<std::string>& servers, NodeStatePtr initial) {
-    checkpoint = std::make_unique<CheckpointWriter>(folder_ + "/state");
+    checkpoint = std::make_unique<CheckpointWriter>(
+        checkpoint_path_.empty() ? folder_ + "/state" : checkpoint_path_, absl::Milliseconds(20));
     OnLoop([&] {
       AgentOptions options;
       options.node_name = "n1";
       options.node_ips = {"192.0.2.1", "2001:db8::1"};
       options.agent_endpoint = "192.0.2.1:6441";
       options.containerd_socket = "/run/none.sock";
+      options.address_trouble = [this] {
+        return address_is_there_ ? "" : "no interface of the node has its address 2001:db8::1";
+      };
       options.sync.servers = servers;
       options.pods.node_ip = "192.0.2.1";
       options.pods.config.log_root = folder_ + "/logs";
@@ -144,6 +149,8 @@ class AgentTest : public ::testing::Test {
   std::unique_ptr<CheckpointWriter> checkpoint;
   std::unique_ptr<Agent> agent;
   std::string folder_;
+  std::string checkpoint_path_;
+  std::atomic<bool> address_is_there_ = true;
 };
 
 TEST_F(AgentTest, AcknowledgesAndStartsPodsOnlyWhenTheMapsHoldTheRevision) {
@@ -227,6 +234,32 @@ TEST_F(AgentTest, StartsItsPodsFromTheCheckpointWithoutAControlPlane) {
   };
   OnLoop(look);
   EXPECT_TRUE(running.WaitForNotificationWithTimeout(kMeshdDeadline));
+}
+
+TEST_F(AgentTest, TellsThatItsStateCannotBeWrittenUntilItCan) {
+  network.Open();
+  checkpoint_path_ = folder_ + "/gone/state";
+  Start({meshd.address()}, std::make_shared<NodeState>());
+  ASSERT_TRUE(meshd.Heard("StateSaved False"));
+  EXPECT_TRUE(meshd.Heard("Ready True"));
+  const int before = meshd.Count("StateSaved True");
+
+  std::filesystem::create_directory(folder_ + "/gone");
+
+  EXPECT_TRUE(meshd.Heard("StateSaved True", before + 1));
+}
+
+TEST_F(AgentTest, TellsThatAnAddressOfTheNodeIsGoneUntilItIsBack) {
+  network.Open();
+  Start({meshd.address()}, std::make_shared<NodeState>());
+  ASSERT_TRUE(meshd.Heard("AddressesPresent True"));
+
+  address_is_there_ = false;
+  EXPECT_TRUE(meshd.Heard("AddressesPresent False"));
+  const int before = meshd.Count("AddressesPresent True");
+  address_is_there_ = true;
+
+  EXPECT_TRUE(meshd.Heard("AddressesPresent True", before + 1));
 }
 
 TEST_F(AgentTest, WritesWhatItWasToldToTheCheckpoint) {

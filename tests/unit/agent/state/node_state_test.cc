@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/state/node_state.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
 
+#include "absl/time/clock.h"
 #include "agent/state/checkpoint_writer.h"
 #include "common/random.h"
 
@@ -297,6 +300,24 @@ TEST_F(Checkpoint, RefusesAFileThatWasCutOrIsAnotherThing) {
   }
   std::ofstream(path_) << "something else entirely, and longer than the head";
   EXPECT_EQ(LoadCheckpoint(path_).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(Checkpoint, WriterTellsWhatItCannotWriteAndTriesAgain) {
+  const std::string folder = path_ + ".d";
+  CheckpointWriter writer(folder + "/state", absl::Milliseconds(10));
+  const auto becomes = [&](bool ok) {
+    const absl::Time deadline = absl::Now() + absl::Seconds(30);
+    while (writer.status().ok() != ok && absl::Now() < deadline) sched_yield();
+    return writer.status().ok() == ok;
+  };
+  writer.Save(std::make_shared<NodeState>(Sample()));
+  ASSERT_TRUE(becomes(false));
+  EXPECT_THAT(std::string(writer.status().message()), ::testing::HasSubstr(folder));
+
+  std::filesystem::create_directory(folder);
+
+  EXPECT_TRUE(becomes(true));
+  EXPECT_TRUE(LoadCheckpoint(folder + "/state").ok());
 }
 
 TEST_F(Checkpoint, WriterWritesTheNewestBeforeItEnds) {

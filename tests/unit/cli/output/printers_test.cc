@@ -153,6 +153,18 @@ TEST(ResourceTable, ShowsNodes) {
   second->set_address("fd00::1");
   EXPECT_THAT(Format(ResourceTable(v1::KIND_NODE, {ready}, Wide())),
               ::testing::HasSubstr(" 10.0.0.1,fd00::1 "));
+
+  for (const auto& [type, reason] : {std::pair{"AddressesPresent", "AddressMissing"},
+                                     {"StateSaved", "CheckpointNotWritten"},
+                                     {"NetworkReady", "DataplaneNotProgrammed"}}) {
+    v1::Condition* condition = ready.mutable_node()->mutable_status()->add_conditions();
+    condition->set_type(type);
+    condition->set_status("False");
+    condition->set_reason(reason);
+  }
+  EXPECT_THAT(
+      Format(ResourceTable(v1::KIND_NODE, {ready}, Options())),
+      ::testing::HasSubstr("n1     Ready,AddressMissing,CheckpointNotWritten,SchedulingDisabled "));
 }
 
 TEST(ResourceTable, ShowsNamespaces) {

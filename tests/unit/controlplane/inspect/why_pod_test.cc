@@ -83,6 +83,22 @@ TEST_F(WhyTest, TellsOfANodeThatIsSilentWithNoOtherChoice) {
                           "n1 back: its mesh-agent, its container runtime or its way to meshd"));
 }
 
+TEST_F(WhyTest, TellsWhatItsNodeMisses) {
+  world.AddNode("n1");
+  world.AddPod("web-1", "web", "n1", true);
+  v1::Condition* condition = world.node("n1").mutable_status()->add_conditions();
+  condition->set_type("AddressesPresent");
+  condition->set_message("no interface of the node has its address fd00::1 any more");
+  condition->set_status("True");
+  EXPECT_THAT(Notes(OfPod("web-1")), IsEmpty());
+
+  condition->set_status("False");
+
+  EXPECT_THAT(Notes(OfPod("web-1")),
+              ElementsAre("node n1: no interface of the node has its address fd00::1 any more"));
+  EXPECT_THAT(Problems(OfPod("web-1")), IsEmpty());
+}
+
 TEST_F(WhyTest, TellsWhoHasTheHostPort) {
   world.AddNode("n1");
   world.AddPod("holder", "a", "n1")
