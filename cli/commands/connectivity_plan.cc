@@ -407,6 +407,12 @@ std::vector<Check> PlanPolicyChecks(const ProbePlan& plan, const ProbeFound& fou
 }
 
 std::string Broken(const Check& check, const v1::ProbeResponse& response) {
+  if (response.outcome() == Outcome::TIMED_OUT && response.packet_bytes() != 0 &&
+      check.expected != Outcome::TIMED_OUT)
+    return fmt::format(
+        "no answer to packets of {} bytes, the MTU of the pods: compare it with the MTU of the "
+        "nodes' uplinks and of what is between them",
+        response.packet_bytes());
   if (response.outcome() != check.expected)
     return fmt::format(
         "{}{} instead of {}", OutcomeText(response.outcome()),

@@ -19,6 +19,9 @@ struct Destination {
   Kind kind = Kind::kNothing;
   const v1::Service* service = nullptr;
   const v1::Pod* pod = nullptr;
+  // The port of the pod that its host port, which was named, stands for; 0: the pod itself was
+  // named.
+  uint32_t host_port_of = 0;
   // Address of the Service that was named: one of its own, or one for clients outside.
   bool external = false;
   // The load balancer address that was named; empty: another one.

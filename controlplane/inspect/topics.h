@@ -20,6 +20,9 @@ void NoteNode(const v1::Node& node, Report* report);
 void WhyPending(const ClusterState& state, const v1::Pod& pod, Report* report);
 // Of one that has: containers that do not run, or were started again.
 void WhyContainers(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report);
+// What the network has said of a pod that runs: flows it may not open, host ports that it does not
+// get.
+void WhyNetwork(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report);
 // What keeps the pod from being ready, its first problem; nullopt: it is as it should be.
 std::optional<v1::Finding> ProblemOf(const ClusterState& state, const v1::Pod& pod, absl::Time now);
 // The same in one line, without the pod's own name.

@@ -52,6 +52,7 @@ class Walk {
       if (problem->has_logs()) *finding.mutable_logs() = problem->logs();
     } else {
       report_->Ok(PodTitle(from_), fmt::format("runs on node {}", from_.spec().node_name()));
+      WhyNetwork(state_, from_, now_, report_);
     }
     Names();
     const Destination to = FindDestination(state_, ranges_, from_, connection_, report_);
@@ -62,7 +63,7 @@ class Walk {
         Network(from_.spec().node_name());
         return;
       case Destination::Kind::kPod:
-        Direct(*to.pod);
+        Direct(*to.pod, to.host_port_of);
         return;
       case Destination::Kind::kService:
         Through(to);
@@ -70,7 +71,7 @@ class Walk {
   }
 
  private:
-  void Direct(const v1::Pod& pod) {
+  void Direct(const v1::Pod& pod, uint32_t host_port_of) {
     if (const auto problem = ProblemOf(state_, pod, now_)) {
       v1::Finding& finding = report_->Problem(
           PodTitle(pod), OneLine(*problem, pod),
@@ -78,7 +79,10 @@ class Walk {
       if (problem->has_logs()) *finding.mutable_logs() = problem->logs();
       if (!IsBound(pod)) return;
     }
-    Backend backend{.pod = &pod, .address = pod.status().pod_ip(), .port = connection_.port()};
+    by_host_port_ = host_port_of != 0;
+    Backend backend{.pod = &pod,
+                    .address = pod.status().pod_ip(),
+                    .port = by_host_port_ ? host_port_of : connection_.port()};
     if (backend.port == 0) {
       const std::string& name = connection_.port_name();
       for (const v1::Container& container : pod.spec().containers())
@@ -403,8 +407,10 @@ class Walk {
       return;
     }
     const bool by_own_service = service != nullptr && service->metadata().namespace_() == ns;
-    if (mode != "closed" && by_own_service) {
-      report_->Ok("namespace " + ns, "admits what comes through its own Services");
+    if (mode != "closed" && (by_own_service || by_host_port_)) {
+      report_->Ok("namespace " + ns, by_own_service
+                                         ? "admits what comes through its own Services"
+                                         : "admits what comes through host ports of its pods");
       return;
     }
     Report::Remedies remedies = {
@@ -491,6 +497,7 @@ class Walk {
   Report* const report_;
   std::set<ObjectKey>* const wanted_;
   std::set<std::string> seen_nodes_, told_isolation_, told_policies_;
+  bool by_host_port_ = false;
 };
 
 }  // namespace

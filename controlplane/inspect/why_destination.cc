@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,16 +23,44 @@ class Finder {
         from_(from),
         connection_(connection),
         report_(report),
-        title_(PodTitle(from)) {}
+        title_(PodTitle(from)),
+        protocol_(connection.protocol().empty() ? "TCP" : connection.protocol()),
+        asked_(connection.host()) {}
 
   Destination Find() {
     if (connection_.has_to())
-      return Object(connection_.to().namespace_(), connection_.to().name(), true);
+      return Follow(Object(connection_.to().namespace_(), connection_.to().name(), true));
     const auto ip = IpAddress::Parse(connection_.host());
-    return ip.ok() ? Address(*ip) : Name(connection_.host());
+    return ip.ok() ? Address(*ip) : Follow(Name(connection_.host()));
   }
 
  private:
+  // As the resolver does with ExternalName, as far as the names are the cluster's.
+  Destination Follow(Destination out) {
+    std::set<ObjectKey> seen;
+    while (out.kind == Destination::Kind::kService &&
+           out.service->spec().type() == "ExternalName") {
+      const std::string title = ServiceTitle(*out.service);
+      asked_ = out.service->spec().external_name();
+      if (asked_.ends_with('.')) asked_.pop_back();
+      if (!seen.insert(KeyOfMeta(out.service->metadata())).second) {
+        report_->Problem(title, "leads back to itself: the name does not resolve",
+                         {"let spec.externalName of one of them name something else"});
+        return {};
+      }
+      // Search lists are for what a pod asks, not for this.
+      const std::vector<std::string> labels = absl::StrSplit(asked_, '.');
+      if (!IsFull(labels, 2) && !IsFull(labels, 3)) return out;
+      report_->Note(title, fmt::format("is another name of {}", asked_));
+      out = Name(asked_);
+    }
+    return out;
+  }
+
+  static bool IsFull(const std::vector<std::string>& labels, size_t at) {
+    return labels.size() > at && labels[at] == "svc";
+  }
+
   static Destination Of(const v1::Service& service, bool external = false) {
     return {.kind = Destination::Kind::kService, .service = &service, .external = external};
   }
@@ -39,10 +68,18 @@ class Finder {
   Destination Name(std::string host) {
     if (host.ends_with('.')) host.pop_back();
     const std::vector<std::string> labels = absl::StrSplit(host, '.');
-    const auto is_cluster = [&](size_t at) { return labels.size() > at && labels[at] == "svc"; };
-    if (labels.size() == 1) return Object(from_.metadata().namespace_(), labels[0], false);
-    if (is_cluster(3)) return PodOfHeadless(labels[0], labels[1], labels[2]);
-    if (is_cluster(2) || (labels.size() == 2 && state_.namespaces.contains({"", labels[1]})))
+    const std::string& own = from_.metadata().namespace_();
+    const auto is_namespace = [&](const std::string& name) {
+      return state_.namespaces.contains({"", name});
+    };
+    if (labels.size() == 1) return Object(own, labels[0], false);
+    if (IsFull(labels, 3) || (labels.size() == 3 && is_namespace(labels[2])))
+      return PodOfHeadless(labels[0], labels[1], labels[2]);
+    // "db-0.db" comes before "web.shop".
+    if (labels.size() == 2 && state_.services.contains({own, labels[1]}) &&
+        (!is_namespace(labels[1]) || HasHostname({own, labels[1]}, labels[0])))
+      return PodOfHeadless(labels[0], labels[1], own);
+    if (IsFull(labels, 2) || (labels.size() == 2 && is_namespace(labels[1])))
       return Object(labels[1], labels[0], false);
     if (labels.size() == 2) {
       std::vector<std::string> names;
@@ -85,8 +122,15 @@ class Finder {
   }
 
   std::string NameText(const std::string& ns, const std::string& name) const {
-    if (!connection_.host().empty()) return connection_.host();
-    return fmt::format("{}.{}", name, ns);
+    return asked_.empty() ? fmt::format("{}.{}", name, ns) : asked_;
+  }
+
+  bool HasHostname(const ObjectKey& service, const std::string& hostname) const {
+    for (const v1::EndpointSlice* slice : state_.SlicesOf(service)) {
+      for (const v1::Endpoint& endpoint : slice->endpoints())
+        if (endpoint.hostname() == hostname) return true;
+    }
+    return false;
   }
 
   void Missing(const std::string& ns, const std::string& name, const std::string& full) {
@@ -122,15 +166,15 @@ class Finder {
         if (!endpoint.hostname().empty()) names.push_back(endpoint.hostname());
         if (endpoint.hostname() != hostname) continue;
         if (const v1::Pod* pod = FindObject(state_.pods, {ns, endpoint.target_ref().name()})) {
-          report_->Ok(title_, fmt::format("{} is {}", connection_.host(), PodTitle(*pod)));
+          report_->Ok(title_, fmt::format("{} is {}", asked_, PodTitle(*pod)));
           return {.kind = Destination::Kind::kPod, .pod = pod};
         }
       }
     }
     report_->Problem(
         title_,
-        fmt::format("asks for {}, and no endpoint of service {} has the hostname {}{}",
-                    connection_.host(), full, hostname,
+        fmt::format("asks for {}, and no endpoint of service {} has the hostname {}{}", asked_,
+                    full, hostname,
                     names.empty() ? "" : fmt::format("; they have {}", NameList(names))),
         {fmt::format("set spec.hostname: {} and spec.subdomain: {} of the pod", hostname, name)});
     return {};
@@ -141,10 +185,13 @@ class Finder {
     const StateIndex& index = state_.index();
     if (const auto it = index.cluster_ips.find(text); it != index.cluster_ips.end())
       return Dialled(it->second, "the ClusterIP", false);
+    // A balancer's address and a node's may be another Service's externalIP at some ports.
+    if (const auto it =
+            index.external_ports.find({text, static_cast<int32_t>(connection_.port()), protocol_});
+        it != index.external_ports.end())
+      return Dialled(it->second, "an external address", true);
     if (const auto it = index.balancer_ips.find(text); it != index.balancer_ips.end())
       return Balancer(it->second, text);
-    for (const auto& [port, service] : index.external_ports)
-      if (port.ip == text) return Dialled(service, "an external address", true);
     for (const auto& [key, pod] : state_.pods) {
       if (IsFinished(*pod)) continue;
       const auto& ips = pod->status().pod_ips();
@@ -158,8 +205,10 @@ class Finder {
       const auto& addresses = node->status().addresses();
       if (std::ranges::none_of(addresses, [&](const auto& own) { return own.address() == text; }))
         continue;
-      return Node(ip, key.name);
+      if (connection_.port() != 0) return Node(ip, key.name);
     }
+    for (const auto& [port, service] : index.external_ports)
+      if (port.ip == text) return Dialled(service, "an external address", true);
     if (ranges_.services.Contains(ip)) {
       report_->Problem(title_,
                        fmt::format("{} is an address for Services ({}), and no Service has it: "
@@ -237,10 +286,38 @@ class Finder {
         if (out.service_port != 0) return out;
       }
     }
-    report_->Note(title_, fmt::format("{} is node {} itself, and {} is no node port: a process of "
-                                      "the node has to answer, which is not looked at",
+    if (const auto [pod, port_of] = HostPortPod(ip, node, port); pod != nullptr) {
+      report_->Ok(title_, fmt::format("{}:{} is a host port of {}", ip, port, PodTitle(*pod)));
+      return {.kind = Destination::Kind::kPod, .pod = pod, .host_port_of = port_of};
+    }
+    report_->Note(title_, fmt::format("{} is node {} itself, and {} is no node port and no pod's "
+                                      "host port there: a process of the node has to answer, "
+                                      "which is not looked at",
                                       ip, node, port));
     return {.kind = Destination::Kind::kOutside};
+  }
+
+  // The pod that serves a host port at an address of its node, and its own port.
+  std::pair<const v1::Pod*, uint32_t> HostPortPod(const std::string& ip, const std::string& node,
+                                                  int32_t number) const {
+    const auto& all = state_.index().host_ports;
+    const auto it = all.find(number);
+    if (it == all.end()) return {nullptr, 0};
+    const bool of_v4 = ip.find(':') == std::string::npos;
+    for (const ObjectKey& key : it->second) {
+      const v1::Pod* pod = FindObject(state_.pods, key);
+      if (pod == nullptr || pod->spec().node_name() != node || IsFinished(*pod)) continue;
+      for (const v1::Container& container : pod->spec().containers()) {
+        for (const v1::ContainerPort& port : container.ports()) {
+          const std::string& at = port.host_ip();
+          const bool here = at.empty() || at == ip || at == (of_v4 ? "0.0.0.0" : "::");
+          if (port.host_port() == number &&
+              (port.protocol().empty() ? "TCP" : port.protocol()) == protocol_ && here)
+            return {pod, static_cast<uint32_t>(port.container_port())};
+        }
+      }
+    }
+    return {nullptr, 0};
   }
 
   const ClusterState& state_;
@@ -248,7 +325,9 @@ class Finder {
   const v1::Pod& from_;
   const v1::WhyConnection& connection_;
   Report* const report_;
-  const std::string title_;
+  const std::string title_, protocol_;
+  // The name that is looked for: what the pod asks, then what ExternalNames make of it.
+  std::string asked_;
 };
 
 }  // namespace

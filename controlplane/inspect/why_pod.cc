@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -61,16 +62,31 @@ void WhyTerminating(const ClusterState& state, const v1::Pod& pod, absl::Time no
 }
 
 // The newest warning about the pod: what agent and scheduler have met that is in no status.
-void AddNewestWarning(const ClusterState& state, const v1::Pod& pod, absl::Time now,
-                      Report* report) {
-  const v1::Event* newest = nullptr;
+// The newest of each reason that `wanted` takes.
+template <typename Wanted>
+std::map<std::string, const v1::Event*> NewestWarnings(const ClusterState& state,
+                                                       const v1::Pod& pod, const Wanted& wanted) {
+  std::map<std::string, const v1::Event*> out;
   for (const auto& [key, event] : InNamespace(state.events, pod.metadata().namespace_())) {
     const v1::ObjectReference& about = event->involved_object();
     if (event->type() != "Warning" || about.kind() != "Pod" ||
-        about.name() != pod.metadata().name() || about.uid() != pod.metadata().uid())
+        about.name() != pod.metadata().name() || about.uid() != pod.metadata().uid() ||
+        !wanted(event->reason()))
       continue;
+    const v1::Event*& newest = out[event->reason()];
     if (newest == nullptr || ToTime(newest->last_timestamp()) < ToTime(event->last_timestamp()))
       newest = event.get();
+  }
+  return out;
+}
+
+void AddNewestWarning(const ClusterState& state, const v1::Pod& pod, absl::Time now,
+                      Report* report) {
+  const v1::Event* newest = nullptr;
+  for (const auto& [reason, event] :
+       NewestWarnings(state, pod, [](const std::string&) { return true; })) {
+    if (newest == nullptr || ToTime(newest->last_timestamp()) < ToTime(event->last_timestamp()))
+      newest = event;
   }
   if (newest == nullptr) return;
   report->Note(PodTitle(pod), fmt::format("last warning, {} ago: {}: {}",
@@ -86,6 +102,16 @@ void NoteNode(const v1::Node& node, Report* report) {
     if (condition != nullptr && condition->status() == "False")
       report->Note("node " + node.metadata().name(), condition->message());
   }
+}
+
+void WhyNetwork(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report) {
+  const auto warnings = NewestWarnings(state, pod, [](const std::string& reason) {
+    return reason == "FlowQuotaReached" || reason == "HostPortNotServed";
+  });
+  for (const auto& [reason, event] : warnings)
+    report->Note(PodTitle(pod), fmt::format("warning, {} ago: {}: {}",
+                                            Elapsed(now - ToTime(event->last_timestamp())), reason,
+                                            event->message()));
 }
 
 void WhyPod(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report) {
@@ -124,6 +150,7 @@ void WhyPod(const ClusterState& state, const v1::Pod& pod, absl::Time now, Repor
   if (IsPodConditionReady(pod)) {
     report->Ok(title, fmt::format("runs on node {}, is ready, has address {}", node,
                                   pod.status().pod_ip()));
+    WhyNetwork(state, pod, now, report);
     return;
   }
   const v1::Condition* ready = FindCondition(pod.status().conditions(), "Ready");

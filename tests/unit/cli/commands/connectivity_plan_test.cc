@@ -145,6 +145,11 @@ TEST(Broken, TellsWhatCameInstead) {
   EXPECT_EQ(Broken(check, response), "");
   response.set_answered_by("probe-2");
   EXPECT_EQ(Broken(check, response), "an answer by \"probe-2\" instead of probe-1");
+  response.set_outcome(v1::ProbeResponse::TIMED_OUT);
+  EXPECT_THAT(Broken(check, response), HasSubstr("instead of an answer"));
+  response.set_packet_bytes(1450);
+  EXPECT_THAT(Broken(check, response), HasSubstr("no answer to packets of 1450 bytes, the MTU"));
+  response.set_outcome(v1::ProbeResponse::ANSWERED);
   check.expected = v1::ProbeResponse::TIMED_OUT;
   EXPECT_EQ(Broken(check, response), "an answer by probe-2 instead of no answer");
 

@@ -234,6 +234,60 @@ TEST_F(WhyConnectionTest, NamesThatDoNotResolve) {
   EXPECT_THAT(Notes(Ask("example.com", 443)), ElementsAre(HasSubstr("is no name of the cluster")));
 }
 
+TEST_F(WhyConnectionTest, PodsBelowTheirHeadlessServiceAreFoundByShortNamesToo) {
+  v1::Pod pod = *FindObject(world.state.pods, {"pay", "api-1"});
+  pod.mutable_spec()->set_hostname("one");
+  pod.mutable_spec()->set_subdomain("api");
+  world.Put(Wrap(pod));
+  v1::Service service = Api();
+  service.mutable_spec()->set_cluster_ip("None");
+  PutService(service);
+  AddNamespace("pay", "open");
+
+  const auto found = [&](const std::string& name) {
+    return Contains(HasSubstr(name + " is pod pay/api-1"));
+  };
+  EXPECT_THAT(Oks(Ask("one.api.pay", 8080)), found("one.api.pay"));
+  EXPECT_THAT(Oks(Ask("one.api.pay.svc.cluster.local", 8080)),
+              found("one.api.pay.svc.cluster.local"));
+  EXPECT_THAT(Problems(Ask("two.api.pay", 8080)),
+              ElementsAre(HasSubstr("no endpoint of service pay/api has the hostname two")));
+
+  v1::Pod web = *FindObject(world.state.pods, {"default", "web"});
+  web.mutable_metadata()->set_namespace_("pay");
+  world.Put(Wrap(web));
+  v1::WhyRequest request = Request("one.api", 8080);
+  request.mutable_connection()->mutable_from()->set_namespace_("pay");
+  EXPECT_THAT(Oks(Answer(request).response), found("one.api"));
+}
+
+TEST_F(WhyConnectionTest, AnExternalNameIsFollowedWhileItIsTheClusters) {
+  const auto another = [&](const std::string& name, const std::string& of) {
+    v1::Service service = Api();
+    service.mutable_metadata()->set_name(name);
+    service.mutable_spec()->Clear();
+    service.mutable_spec()->set_type("ExternalName");
+    service.mutable_spec()->set_external_name(of);
+    world.Put(Wrap(service));
+  };
+  another("first", "second.pay.svc.cluster.local");
+  another("second", "api.pay.svc.cluster.local.");
+  EXPECT_THAT(Problems(Ask("pay/first", 80)), IsEmpty());
+  EXPECT_EQ(Oks(Ask("pay/first", 80)).back(), "pod pay/api-1: listens on TCP 8080");
+
+  another("second", "apo.pay.svc.cluster.local");
+  EXPECT_THAT(Problems(Ask("first.pay", 80)),
+              ElementsAre("pod default/web: asks for apo.pay.svc.cluster.local, and there is no "
+                          "service pay/apo: the name does not resolve -> ask for api.pay"));
+  another("second", "first.pay.svc.cluster.local");
+  EXPECT_THAT(Problems(Ask("pay/first", 80)),
+              ElementsAre(HasSubstr("service pay/first: leads back to itself")));
+  another("second", "mail.example.com");
+  EXPECT_THAT(Problems(Ask("pay/first", 80)), IsEmpty());
+  EXPECT_THAT(Notes(Ask("pay/first", 80)),
+              Contains(HasSubstr("is another name of mail.example.com, outside")));
+}
+
 TEST_F(WhyConnectionTest, IsolationDropsWhatComesStraightToAPod) {
   EXPECT_THAT(Problems(Ask("pay/api-1", 8080)),
               ElementsAre(AllOf(HasSubstr("namespace pay: admits other namespaces through its "
@@ -305,6 +359,72 @@ TEST_F(WhyConnectionTest, NodePortsStandForTheirService) {
   EXPECT_THAT(
       Problems(Ask("192.0.2.12", 22)),
       ElementsAre(AllOf(HasSubstr("node n2, which is silent"), Not(HasSubstr("another node")))));
+}
+
+TEST_F(WhyConnectionTest, WhatTheNetworkHasSaidOfThePodThatAsksIsTold) {
+  const auto warn = [&](const std::string& name, const std::string& reason, absl::Duration ago) {
+    v1::Resource resource;
+    v1::Event& event = *resource.mutable_event();
+    event.mutable_metadata()->set_namespace_("default");
+    event.mutable_metadata()->set_name(name);
+    event.set_type("Warning");
+    event.set_reason(reason);
+    event.set_message("because");
+    event.mutable_involved_object()->set_kind("Pod");
+    event.mutable_involved_object()->set_name("web");
+    event.mutable_involved_object()->set_uid(world.pod("web").metadata().uid());
+    *event.mutable_last_timestamp() = ToTimestamp(world.now - ago);
+    world.Put(resource);
+  };
+  warn("a", "FlowQuotaReached", absl::Seconds(40));
+  warn("b", "FlowQuotaReached", absl::Seconds(9));
+  warn("c", "BackOff", absl::Seconds(2));
+  EXPECT_THAT(Notes(Ask("pay/api", 80)),
+              ElementsAre("pod default/web: warning, 9s ago: FlowQuotaReached: because"));
+  EXPECT_THAT(Problems(Ask("pay/api", 80)), IsEmpty());
+}
+
+TEST_F(WhyConnectionTest, AnAddressMayBeSeveralThingsByItsPort) {
+  v1::Pod pod = *FindObject(world.state.pods, {"pay", "api-1"});
+  v1::ContainerPort& port = *pod.mutable_spec()->mutable_containers(0)->add_ports();
+  port.set_container_port(8080);
+  port.set_host_port(8888);
+  world.Put(Wrap(pod));
+  v1::Node node = world.node("n2");
+  node.mutable_status()->add_addresses()->set_address("192.0.2.12");
+  world.Put(Wrap(node));
+  v1::Service service = Api();
+  service.mutable_spec()->set_type("NodePort");
+  service.mutable_spec()->mutable_ports(0)->set_node_port(30080);
+  service.mutable_spec()->add_ip_families("IPv4");
+  service.mutable_spec()->add_external_ips("192.0.2.12");
+  service.mutable_spec()->add_external_ips("192.168.1.240");
+  PutService(service);
+  v1::Service other = Api();
+  other.mutable_metadata()->set_name("balanced");
+  other.mutable_spec()->clear_external_ips();
+  other.mutable_spec()->mutable_ports(0)->set_port(81);
+  other.mutable_spec()->mutable_ports(0)->clear_node_port();
+  other.mutable_status()->mutable_load_balancer()->add_ingress()->set_ip("192.168.1.240");
+  PutService(other);
+
+  const auto is = [&](const std::string& ip, uint32_t number) {
+    const v1::WhyResponse answer = Ask(ip, number);
+    EXPECT_THAT(Problems(answer), IsEmpty()) << ip << " " << number;
+    EXPECT_EQ(Oks(answer).back(), "pod pay/api-1: listens on TCP 8080") << ip << " " << number;
+    return Oks(answer);
+  };
+  EXPECT_THAT(is("192.0.2.12", 80), Contains(HasSubstr("an external address of service pay/api")));
+  EXPECT_THAT(is("192.0.2.12", 30080), Contains(HasSubstr("a node port of service pay/api")));
+  EXPECT_THAT(is("192.0.2.12", 8888), Contains(HasSubstr("a host port of pod pay/api-1")));
+  EXPECT_THAT(is("192.168.1.240", 80), Contains(HasSubstr("external address of service pay/api")));
+  EXPECT_THAT(is("192.168.1.240", 81), Contains(HasSubstr("address of service pay/balanced")));
+  EXPECT_THAT(Notes(Ask("192.0.2.12", 8889)), ElementsAre(HasSubstr("and no pod's host port")));
+
+  port.set_host_ip("192.0.2.99");
+  *pod.mutable_spec()->mutable_containers(0)->mutable_ports(0) = port;
+  world.Put(Wrap(pod));
+  EXPECT_THAT(Notes(Ask("192.0.2.12", 8888)), ElementsAre(HasSubstr("and no pod's host port")));
 }
 
 TEST_F(WhyConnectionTest, AddressesOfTheClustersRangesThatNobodyHas) {
