@@ -15,6 +15,17 @@ namespace {
 // Answers' entries are judged with their flows. Without one, they are found in every 16th sweep.
 constexpr uint64_t kSweepsPerSearchForHalves = 16;
 
+// How long a flow whose backend is gone rests before it goes: an answer that is still on its way,
+// or that a busy server has yet to send, must come back from the address that was asked.
+constexpr uint64_t kOrphanRestS = 5;
+static_assert(kOrphanRestS <= MESH_TIMEOUT_TCP_CLOSING_S);
+
+// Whether a direction has been seen within so many seconds.
+template <typename FlowValue>
+bool SeenWithin(uint64_t seconds, const FlowValue& value, uint64_t now_ns) {
+  return value.last_seen_ns + seconds * MESH_SECOND_NS > now_ns;
+}
+
 // What a row should say: what was counted, and what the programs have added meanwhile.
 uint32_t Corrected(uint32_t counted, uint32_t before, uint32_t after) {
   return counted + (after > before ? after - before : 0);
@@ -90,8 +101,7 @@ absl::StatusOr<bool> FlowCollector<F>::Judge(const typename F::FlowKey& key,
   const bool orphan = value.backend_id != 0 && !backend_exists(value.backend_id);
   if (IsReply(value) && !orphan && sweeps_ % kSweepsPerSearchForHalves != 0) return false;
   // Shorter than every timeout: most flows need no second look.
-  const bool fresh = value.last_seen_ns + MESH_TIMEOUT_TCP_CLOSING_S * MESH_SECOND_NS > now_ns;
-  if (fresh && !orphan) return false;
+  if (SeenWithin(orphan ? kOrphanRestS : MESH_TIMEOUT_TCP_CLOSING_S, value, now_ns)) return false;
   const mesh_flow_value& life = LifeOf(value);
   if (IsOneWay(value)) {
     if (!orphan && !mesh_flow_expired(key.proto, &life, &life, now_ns)) return false;
@@ -101,6 +111,7 @@ absl::StatusOr<bool> FlowCollector<F>::Judge(const typename F::FlowKey& key,
   const typename F::FlowKey partner_key = PartnerKey<F>(key, value);
   const absl::StatusOr<typename F::FlowValue> partner = tables_.flows.Lookup(partner_key);
   if (!partner.ok() && !absl::IsNotFound(partner.status())) return partner.status();
+  if (orphan && partner.ok() && SeenWithin(kOrphanRestS, *partner, now_ns)) return false;
   if (!orphan && partner.ok()) {
     const mesh_flow_value& other = LifeOf(*partner);
     const bool over = IsReply(value) ? mesh_flow_expired(key.proto, &other, &life, now_ns)

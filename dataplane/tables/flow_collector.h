@@ -41,7 +41,8 @@ class FlowCollector {
   // Tells the programs how many flows have room; without it nobody is refused for his share.
   absl::Status Begin();
   // Removes flows whose time is over, halves without their other half, and flows whose backend
-  // `backend_exists` (in this family) does not know. Returns how many flows went.
+  // `backend_exists` (in this family) does not know once they have rested for seconds. Returns how
+  // many flows went.
   absl::StatusOr<int> Collect(uint64_t now_ns, const BackendExists& backend_exists);
   // Who has how many. The owners' pods are not named, and nothing is said of services.
   absl::StatusOr<FlowUsage> Usage() const;
