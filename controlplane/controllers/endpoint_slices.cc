@@ -136,9 +136,15 @@ std::vector<Write> PlanSlices(const ClusterState& state, const ObjectKey& key,
       continue;
     }
     filled = std::max<size_t>(filled, 1);
-    if (draft.before == nullptr && !spare.empty()) {
-      draft.before = spare.front();
-      spare.erase(spare.begin());
+    if (draft.before == nullptr) {
+      // Of one that has endpoints, those would be gone until the next write: it goes last instead.
+      const auto reused = std::find_if(spare.begin(), spare.end(), [&](const auto* slice) {
+        return draft.endpoints.empty() || slice->endpoints().empty();
+      });
+      if (reused != spare.end()) {
+        draft.before = *reused;
+        spare.erase(reused);
+      }
     }
     v1::EndpointSlice slice;
     if (draft.before != nullptr) {
@@ -161,6 +167,15 @@ std::vector<Write> PlanSlices(const ClusterState& state, const ObjectKey& key,
       writes.push_back({Write::Type::kUpdate, Wrap(slice), {}});
     }
   }
+  // Each write is seen by itself: what comes before what goes.
+  const auto takes = [&](const Write& write) {
+    const v1::EndpointSlice& slice = write.resource.endpoint_slice();
+    const auto before = state.endpoint_slices.find({key.ns, slice.metadata().name()});
+    return before != state.endpoint_slices.end() &&
+           slice.endpoints_size() < before->second->endpoints_size();
+  };
+  std::stable_partition(writes.begin(), writes.end(),
+                        [&](const Write& write) { return !takes(write); });
   for (const v1::EndpointSlice* slice : spare) {
     writes.push_back({Write::Type::kRemove, Wrap(*slice), {}});
   }

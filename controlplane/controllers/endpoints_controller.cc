@@ -145,7 +145,34 @@ PortSet PortsLeft(const v1::Service& service, const v1::EndpointSlice& slice,
   return out;
 }
 
-// Pods that the Service does not select any more (a new selector, other labels, another targetPort)
+// The same of ports by names that the Service has no longer: each may be any port that it has by a
+// new name. Apart, because a slice has a name once.
+std::vector<PortSet> PortsRenamed(
+    const v1::Service& service, const v1::EndpointSlice& slice,
+    const std::set<std::tuple<std::string, std::string, int32_t>>& now) {
+  std::vector<PortSet> out;
+  const auto& ports = service.spec().ports();
+  const auto is = [](const v1::EndpointPort& port, const v1::ServicePort& own) {
+    return own.name() == port.name() && ProtocolOf(own.protocol()) == port.protocol();
+  };
+  for (const v1::EndpointPort& port : slice.ports()) {
+    if (std::any_of(ports.begin(), ports.end(), [&](const auto& own) { return is(port, own); }))
+      continue;
+    for (const v1::ServicePort& own : ports) {
+      const auto& known = slice.ports();
+      if (ProtocolOf(own.protocol()) != port.protocol() ||
+          std::any_of(known.begin(), known.end(),
+                      [&](const auto& other) { return is(other, own); }))
+        continue;
+      std::tuple entry(own.name(), port.protocol(), port.port());
+      if (!now.contains(entry)) out.push_back({std::move(entry)});
+    }
+  }
+  return out;
+}
+
+// Pods that the Service does not select any more (a new selector, other labels, another targetPort
+// or name of a port)
 // and that go on running stay as endpoints that are not ready: who is connected stays connected,
 // nobody new comes. How each of them ends is told by StateIndex::unready_endpoints.
 void KeepWhoLeft(const ClusterState& state, const v1::Service& service, const std::string& family,
@@ -161,12 +188,16 @@ void KeepWhoLeft(const ClusterState& state, const v1::Service& service, const st
       const v1::Pod* pod = FindObject(state.pods, {service.metadata().namespace_(), target.name()});
       if (pod == nullptr || pod->metadata().uid() != target.uid() || IsFinished(*pod)) continue;
       std::string ip = PodIpOf(*pod, family);
-      PortSet left = PortsLeft(service, *slice, now[target.uid()]);
-      if (ip.empty() || left.empty()) continue;
-      now[target.uid()].insert(left.begin(), left.end());
-      v1::Endpoint endpoint = EndpointOf(state, service, *pod, std::move(ip), false);
-      endpoint.mutable_conditions()->set_ready(false);
-      (*groups)[std::move(left)].push_back(std::move(endpoint));
+      if (ip.empty()) continue;
+      std::vector<PortSet> left = PortsRenamed(service, *slice, now[target.uid()]);
+      left.push_back(PortsLeft(service, *slice, now[target.uid()]));
+      for (PortSet& ports : left) {
+        if (ports.empty()) continue;
+        now[target.uid()].insert(ports.begin(), ports.end());
+        v1::Endpoint endpoint = EndpointOf(state, service, *pod, ip, false);
+        endpoint.mutable_conditions()->set_ready(false);
+        (*groups)[std::move(ports)].push_back(std::move(endpoint));
+      }
     }
   }
 }

@@ -186,33 +186,41 @@ void AddEndpoints(const v1::EndpointSlice& slice, int32_t number, v1::ServicePor
   }
 }
 
-// Adds the backends that `slice` has for the port of the Service. A port that has just been renamed
-// stands in our slices under its old name until the controller has written them: it is the one that
-// the Service has no longer, and not two moments without a backend that end every connection.
+bool IsNamed(const v1::EndpointPort& port, const v1::ServicePort& of) {
+  return port.name() == of.name() && ProtocolOr(port.protocol()) == ProtocolOr(of.protocol());
+}
+
+// Adds the backends that `slice` has for the port of the Service. A port that has just got another
+// name stands in our slices under its old one until the controller has put others in their place.
+// What it will write is known but for pods that name the port; there it is the only one that the
+// Service has no longer. All of those keep who is connected: it may be what they are connected to.
 void AddBackends(const v1::EndpointSlice& slice, const v1::ServiceSpec& spec,
                  const v1::ServicePort& of, v1::ServicePortState* port) {
-  const std::string protocol = ProtocolOr(of.protocol());
-  const v1::EndpointPort* renamed = nullptr;
-  int candidates = 0;
+  std::vector<const v1::EndpointPort*> gone;
   bool found = false;
   for (const v1::EndpointPort& candidate : slice.ports()) {
-    if (ProtocolOr(candidate.protocol()) != protocol) continue;
-    if (candidate.name() == of.name()) {
+    if (ProtocolOr(candidate.protocol()) != ProtocolOr(of.protocol())) continue;
+    if (IsNamed(candidate, of)) {
       AddEndpoints(slice, candidate.port(), port);
       found = true;
-      continue;
+    } else if (std::none_of(spec.ports().begin(), spec.ports().end(),
+                            [&](const auto& own) { return IsNamed(candidate, own); })) {
+      gone.push_back(&candidate);
     }
-    const bool known =
-        std::any_of(spec.ports().begin(), spec.ports().end(), [&](const v1::ServicePort& other) {
-          return other.name() == candidate.name() && ProtocolOr(other.protocol()) == protocol;
-        });
-    const int32_t number =
-        of.target_port().has_int_value() ? of.target_port().int_value() : of.port();
-    if (known || (!of.target_port().has_string_value() && candidate.port() != number)) continue;
-    renamed = &candidate;
-    ++candidates;
   }
-  if (!found && candidates == 1 && IsOurs(slice)) AddEndpoints(slice, renamed->port(), port);
+  if (found || gone.empty() || !IsOurs(slice)) return;
+  const v1::IntOrString& target = of.target_port();
+  if (!target.has_string_value()) {
+    AddEndpoints(slice, target.has_int_value() ? target.int_value() : of.port(), port);
+  } else if (gone.size() == 1) {
+    AddEndpoints(slice, gone[0]->port(), port);
+  }
+  for (const v1::EndpointPort* was : gone) {
+    const int before = port->backends_size();
+    AddEndpoints(slice, was->port(), port);
+    for (int i = before; i < port->backends_size(); ++i)
+      port->mutable_backends(i)->set_state(v1::BackendState::DRAINING);
+  }
 }
 
 // One address and port once, the better state winning, in an order that does not depend on slices.

@@ -130,6 +130,39 @@ TEST_F(EndpointsControllerTest, KeepsAPodThatLeavesForThoseWhoAreConnected) {
   EXPECT_THAT(world.state.index().unready_endpoints, IsEmpty());
 }
 
+TEST_F(EndpointsControllerTest, KeepsWhoIsConnectedToAPortThatGetsAnotherNameAndNumber) {
+  world.AddService("web", "web");
+  world.AddPod("web-1", "web", "a", true);
+  Settle();
+
+  v1::Service service = world.service("web");
+  v1::ServicePort& port = *service.mutable_spec()->mutable_ports(0);
+  port.set_name("renamed");
+  port.mutable_target_port()->set_int_value(8080);
+  v1::ServicePort& other = *service.mutable_spec()->add_ports();
+  other.set_name("other");
+  other.set_protocol("TCP");
+  other.set_port(81);
+  world.Put(Wrap(service));
+  Settle();
+  const auto lines = [&] {
+    std::map<std::string, std::vector<std::string>> out;
+    for (const auto& [key, slice] : world.state.endpoint_slices) {
+      if (slice->endpoints().empty()) continue;
+      for (const v1::EndpointPort& own : slice->ports())
+        out[fmt::format("{} {}", own.name(), own.port())] = Lines(*slice);
+    }
+    return out;
+  };
+  const std::vector<std::string> ready = {"10.244.0.2 ready serving"};
+  const std::vector<std::string> kept = {"10.244.0.2 serving"};
+  const std::map<std::string, std::vector<std::string>> wanted = {
+      {"renamed 8080", ready}, {"other 81", ready}, {"renamed 80", kept}, {"other 80", kept}};
+  EXPECT_EQ(lines(), wanted);
+  Settle();
+  EXPECT_EQ(lines(), wanted) << "the same again, and not more each time";
+}
+
 TEST_F(EndpointsControllerTest, LeavesOutFinishedPods) {
   world.AddService("web", "web");
   world.AddPod("web-1", "web", "a", true).mutable_status()->set_phase("Succeeded");

@@ -151,7 +151,17 @@ TEST(BuildService, KeepsTheBackendsOfAPortThatIsRenamed) {
   http->mutable_target_port()->set_int_value(8080);
   EXPECT_THAT(backends(), ElementsAre("10.244.0.3:8080 ACTIVE"));
   http->mutable_target_port()->set_int_value(9090);
-  EXPECT_THAT(backends(), ElementsAre()) << "another port in the place of the old one";
+  EXPECT_THAT(backends(), ElementsAre("10.244.0.3:8080 DRAINING", "10.244.0.3:9090 ACTIVE"))
+      << "the controller will write 9090; who is connected to 8080 stays";
+
+  v1::EndpointPort* second = slice.mutable_endpoint_slice()->add_ports();
+  second->set_name("second");
+  second->set_protocol("TCP");
+  second->set_port(8081);
+  state.Put(slice);
+  http->mutable_target_port()->set_string_value("http");
+  EXPECT_THAT(backends(), ElementsAre("10.244.0.3:8080 DRAINING", "10.244.0.3:8081 DRAINING"))
+      << "either may be the one that pods call http";
 }
 
 void SetReady(ClusterState& state, const std::string& name, const std::string& ready) {
