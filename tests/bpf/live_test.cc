@@ -283,6 +283,28 @@ TEST_P(LiveWays, LeavesASocketThatTalksToItsDrainingBackend) {
   for (int i = 0; i < 20; ++i) ask(second);
 }
 
+// Its client's socket takes it from the Service's address alone.
+TEST_P(LiveWays, TranslatesAnAnswerThatComesAfterItsBackendIsGone) {
+  for (const Pod* server : {&near_, &far_}) {
+    SCOPED_TRACE(server == &near_ ? "on this node" : "on another node");
+    Serve({server->ip});
+    Socket receiver = Receiver(*server), client = *Udp(*client_.netns);
+    ASSERT_STATUS(client.Connect(vip_, 80));
+    ASSERT_STATUS(client.Send("question"));
+    ASSERT_TRUE(receiver.Receive().ok());
+
+    Serve({server->ip, clerk_.ip});
+    Serve({clerk_.ip});
+    for (Node* node : {&one_, &two_}) {
+      ASSERT_STATUS(
+          InNetns(node->netns->fd(), [&] { return node->dataplane->CollectGarbage().status(); }));
+    }
+    ASSERT_STATUS(receiver.SendTo(client_.ip, client.local_port(), "answer"));
+
+    EXPECT_EQ(client.Receive().value_or(""), "answer");
+  }
+}
+
 TEST_P(LiveWays, LeavesNothingOfADetachedPodAndOfARemovedService) {
   Serve({near_.ip});
   Socket listener = Listener(near_);
