@@ -68,6 +68,9 @@ absl::StatusOr<std::vector<v1::WhyRequest>> RequestsOf(const WhySubject& subject
     case v1::KIND_SERVICE:
       Name(target.ns, target.name, requests.emplace_back().mutable_service());
       return requests;
+    case v1::KIND_NETWORK_POLICY:
+      Name(target.ns, target.name, requests.emplace_back().mutable_network_policy());
+      return requests;
     case v1::KIND_DEPLOYMENT:
     case v1::KIND_REPLICA_SET: {
       ASSIGN_OR_RETURN(std::vector<v1::Pod> pods, FindPods(target, client));
@@ -82,7 +85,8 @@ absl::StatusOr<std::vector<v1::WhyRequest>> RequestsOf(const WhySubject& subject
     }
     default:
       return UsageError(
-          fmt::format("why knows pods, services, deployments, replicasets and requests, not {}",
+          fmt::format("why knows pods, services, deployments, replicasets, networkpolicies and "
+                      "requests, not {}",
                       PluralText(target.type)));
   }
 }
@@ -139,23 +143,25 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
 }  // namespace
 
 Command WhyCommand() {
-  return {.name = "why",
-          .summary = "Say what is wrong with a pod, a Service or a request, and what would end it",
-          .group = kGroupTroubleshoot,
-          .usage = "POD | svc/NAME | POD -> NAME:PORT [flags]",
-          .examples =
-              "  meshctl why web-1\n"
-              "  meshctl why deploy/web -n shop\n"
-              "  meshctl why svc/api -n pay\n"
-              "  meshctl why 'shop/web -> pay/api:8080'\n"
-              "  meshctl why shop/web pay/api:8080\n"
-              "  meshctl why shop/web udp://10.96.0.10:53\n",
-          .define = [](CLI::App& app, Context& context) -> Action {
-            auto flags = std::make_shared<Flags>();
-            app.add_option("subject", flags->args);
-            app.add_option("-o,--output", flags->output, "json or yaml");
-            return [flags, &context] { return Run(*flags, context); };
-          }};
+  return {
+      .name = "why",
+      .summary = "Say what is wrong with a pod, Service, policy or request, and what would end it",
+      .group = kGroupTroubleshoot,
+      .usage = "POD | svc/NAME | netpol/NAME | POD -> NAME:PORT [flags]",
+      .examples =
+          "  meshctl why web-1\n"
+          "  meshctl why deploy/web -n shop\n"
+          "  meshctl why svc/api -n pay\n"
+          "  meshctl why netpol/allow-shop -n pay\n"
+          "  meshctl why 'shop/web -> pay/api:8080'\n"
+          "  meshctl why shop/web pay/api:8080\n"
+          "  meshctl why shop/web udp://10.96.0.10:53\n",
+      .define = [](CLI::App& app, Context& context) -> Action {
+        auto flags = std::make_shared<Flags>();
+        app.add_option("subject", flags->args);
+        app.add_option("-o,--output", flags->output, "json or yaml");
+        return [flags, &context] { return Run(*flags, context); };
+      }};
 }
 
 }  // namespace mesh::cli

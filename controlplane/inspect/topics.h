@@ -5,10 +5,12 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "common/cluster_ranges.h"
 #include "controlplane/inspect/report.h"
 #include "controlplane/inspect/why.h"
+#include "controlplane/policy/policy_rules.h"
 
 namespace mesh::controlplane {
 
@@ -36,5 +38,11 @@ void WhyConnection(const ClusterState& state, const ClusterRanges& ranges, const
 
 void WhyService(const ClusterState& state, const v1::Service& service, absl::Time now,
                 Report* report);
+
+void WhyPolicy(const ClusterState& state, const ClusterRanges& ranges,
+               const v1::NetworkPolicy& policy, Report* report);
+// Policies of the namespace that judge the direction and select no pod: "shop/typo".
+std::vector<std::string> PoliciesOfNobody(const ClusterState& state, const std::string& ns,
+                                          Direction direction);
 
 }  // namespace mesh::controlplane

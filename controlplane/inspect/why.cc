@@ -31,6 +31,16 @@ absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const ClusterRanges& ra
       WhyService(state, *service, now, &report);
       break;
     }
+    case v1::WhyRequest::kNetworkPolicy: {
+      const v1::WhyObject& name = request.network_policy();
+      const v1::NetworkPolicy* policy =
+          FindObject(state.network_policies, {name.namespace_(), name.name()});
+      if (policy == nullptr)
+        return absl::NotFoundError(
+            fmt::format("networkpolicies.networking.k8s.io \"{}\" not found", name.name()));
+      WhyPolicy(state, ranges, *policy, &report);
+      break;
+    }
     case v1::WhyRequest::kConnection: {
       const v1::WhyConnection& connection = request.connection();
       const v1::WhyObject& name = connection.from();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What keeps a pod from running or a Service from having backends, and the smallest change that
-// ends it: reasoned from the objects, with the scheduler's and the controllers' own functions.
-// Pure.
+// What keeps a pod from running, a Service from having backends or a policy from meaning somebody,
+// and the smallest change that ends it: reasoned from the objects, with the scheduler's and the
+// controllers' own functions. Pure.
 #pragma once
 
 #include <map>

@@ -61,6 +61,7 @@ class Walk {
         return;
       case Destination::Kind::kOutside:
         Network(from_.spec().node_name());
+        Outside();
         return;
       case Destination::Kind::kPod:
         Direct(*to.pod, to.host_port_of);
@@ -344,6 +345,48 @@ class Walk {
     Socket(backend, service, service_port);
   }
 
+  // What egress policies say of an address that is no pod's. What a name outside stands for is not
+  // known here.
+  void Outside() {
+    const auto address = IpAddress::Parse(connection_.host());
+    if (address.ok()) {
+      // A pod and its own node are never kept apart.
+      const v1::Node* node = FindObject(state_.nodes, {"", from_.spec().node_name()});
+      if (node != nullptr) {
+        for (const v1::NodeAddress& own : node->status().addresses())
+          if (own.address() == connection_.host()) return;
+      }
+      const PolicyPeer peer{
+          .title = connection_.host(), .is_pod = false, .traits = {}, .addresses = {*address}};
+      Policies(true, from_, peer, connection_.port());
+      return;
+    }
+    const PolicyAnswer answer = AskPolicies(state_, {.egress = true,
+                                                     .pod = from_,
+                                                     .peer = {.title = connection_.host()},
+                                                     .protocol = ProtocolNumber(protocol_),
+                                                     .port = 0});
+    if (answer.facts.policies().empty()) return;
+    report_->Note(PodTitle(from_),
+                  fmt::format("is isolated for egress by {}: ask for the name's address to know "
+                              "whether they admit it",
+                              fmt::join(answer.facts.policies(), ", ")));
+  }
+
+  // Somebody may think that they are in force.
+  void PoliciesWithoutPods(bool egress, const std::string& ns) {
+    if (!told_nobody_.insert({egress, ns}).second) return;
+    const auto nobody =
+        PoliciesOfNobody(state_, ns, egress ? Direction::kEgress : Direction::kIngress);
+    if (nobody.empty()) return;
+    report_->Note(
+        "namespace " + ns,
+        fmt::format("{} for {} select{} no pod of it: {}",
+                    nobody.size() == 1 ? "a policy" : "policies", egress ? "egress" : "ingress",
+                    nobody.size() == 1 ? "s" : "", NameList(nobody)),
+        {fmt::format("meshctl why netpol/{} -n {}", nobody.front().substr(ns.size() + 1), ns)});
+  }
+
   // What the NetworkPolicies say that select `pod`; whether there are any.
   bool Policies(bool egress, const v1::Pod& pod, const PolicyPeer& peer, uint32_t port) {
     const PolicyAnswer answer = AskPolicies(state_, {.egress = egress,
@@ -352,6 +395,7 @@ class Walk {
                                                      .protocol = ProtocolNumber(protocol_),
                                                      .port = static_cast<uint16_t>(port)});
     const v1::TracePolicy& facts = answer.facts;
+    if (facts.allowed()) PoliciesWithoutPods(egress, pod.metadata().namespace_());
     if (facts.policies().empty()) return false;
     const std::string direction = egress ? "egress" : "ingress";
     const std::string text =
@@ -498,6 +542,7 @@ class Walk {
   std::set<ObjectKey>* const wanted_;
   std::set<std::string> seen_nodes_, told_isolation_, told_policies_;
   bool by_host_port_ = false;
+  std::set<std::pair<bool, std::string>> told_nobody_;  // egress, namespace
 };
 
 }  // namespace

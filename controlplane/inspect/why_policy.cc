@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+// A NetworkPolicy by itself: whom it selects, and the rules that admit nobody as things are.
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "api/schema/source_annotation.h"
+#include "common/edit_distance.h"
+#include "controlplane/controllers/objects.h"
+#include "controlplane/inspect/topics.h"
+#include "controlplane/policy/policy_rules.h"
+#include "fmt/format.h"
+#include "fmt/ranges.h"
+
+namespace mesh::controlplane {
+namespace {
+
+std::string PolicyTitle(const v1::NetworkPolicy& policy) {
+  return "networkpolicy " + KeyOfMeta(policy.metadata()).ToString();
+}
+
+std::vector<const v1::Pod*> PodsOf(const ClusterState& state, const std::string& ns,
+                                   const schema::Selector& selector) {
+  std::vector<const v1::Pod*> out;
+  for (const auto& [key, pod] : InNamespace(state.pods, ns)) {
+    if (!IsFinished(*pod) && selector.Matches(pod->metadata().labels())) out.push_back(pod.get());
+  }
+  return out;
+}
+
+std::string Names(const std::vector<const v1::Pod*>& pods) {
+  std::vector<std::string> names;
+  for (const v1::Pod* pod : pods) names.push_back(pod->metadata().name());
+  return NameList(names);
+}
+
+// The labels that come nearest to a selector of which each requirement is one value of one label.
+struct Nearest {
+  std::string name;
+  std::vector<std::string> has, wanted;  // "app=wep", "app=web"
+  bool near = false;                     // it has one of the keys
+};
+
+void Consider(const std::string& name, const schema::LabelMap& labels,
+              const schema::Selector& selector, std::optional<Nearest>* best,
+              std::tuple<int, size_t>* rank) {
+  Nearest out{.name = name, .has = {}, .wanted = {}};
+  std::tuple<int, size_t> distance;
+  for (const auto& requirement : selector.requirements()) {
+    const std::string& wanted = requirement.values.front();
+    const auto it = labels.find(requirement.key);
+    if (it != labels.end()) out.near = true;
+    if (it != labels.end() && it->second == wanted) continue;
+    std::get<0>(distance) += it == labels.end() ? 2 : 1;
+    if (it != labels.end()) std::get<1>(distance) += EditDistance(it->second, wanted);
+    out.wanted.push_back(fmt::format("{}={}", requirement.key, wanted));
+    out.has.push_back(it == labels.end() ? fmt::format("no label {}", requirement.key)
+                                         : fmt::format("{}={}", requirement.key, it->second));
+  }
+  if (best->has_value() && distance >= *rank) return;
+  *best = std::move(out);
+  *rank = distance;
+}
+
+bool IsOfSingleValues(const schema::Selector& selector) {
+  return std::ranges::all_of(selector.requirements(), [](const auto& requirement) {
+    return requirement.op == schema::Selector::Operator::kIn && requirement.values.size() == 1;
+  });
+}
+
+// "; the nearest is pod web-1, which has app=wep, not app=web"; empty: nothing is near.
+template <typename Objects, typename LabelsOf>
+std::string NearestText(const char* kind, const Objects& objects, const schema::Selector& selector,
+                        const LabelsOf& labels_of, std::optional<Nearest>* best) {
+  if (!IsOfSingleValues(selector)) return "";
+  std::tuple<int, size_t> rank;
+  for (const auto& [key, object] : objects)
+    Consider(key.name, labels_of(*object), selector, best, &rank);
+  if (!best->has_value() || !(*best)->near) {
+    best->reset();
+    return "";
+  }
+  return fmt::format("; the nearest is {} {}, which has {}, not {}", kind, (*best)->name,
+                     fmt::join((*best)->has, ", "), fmt::join((*best)->wanted, ", "));
+}
+
+class Teller {
+ public:
+  Teller(const ClusterState& state, const ClusterRanges& ranges, const v1::NetworkPolicy& policy,
+         Report* report)
+      : state_(state),
+        ranges_(ranges),
+        policy_(policy),
+        parsed_(Parse(policy)),
+        title_(PolicyTitle(policy)),
+        selected_(PodsOf(state, parsed_.ns, parsed_.pods)),
+        report_(report) {}
+
+  void Tell() {
+    Selected();
+    for (const Direction direction : {Direction::kIngress, Direction::kEgress}) {
+      if (!parsed_.Judges(direction)) continue;
+      const auto& rules = parsed_.Rules(direction);
+      if (rules.empty())
+        report_->Ok(title_, fmt::format("admits nothing for {} by itself: it has no rule",
+                                        Name(direction)));
+      for (uint32_t i = 0; i < rules.size(); ++i) Rule(direction, i, rules[i]);
+    }
+  }
+
+ private:
+  static const char* Name(Direction direction) {
+    return direction == Direction::kEgress ? "egress" : "ingress";
+  }
+
+  void Selected() {
+    std::vector<std::string> directions;
+    for (const Direction direction : {Direction::kIngress, Direction::kEgress})
+      if (parsed_.Judges(direction)) directions.emplace_back(Name(direction));
+    const std::string selector =
+        parsed_.pods.empty() ? "every pod" : fmt::format("pods with {}", parsed_.pods.ToString());
+    if (!selected_.empty()) {
+      report_->Ok(title_, fmt::format("selects {} of namespace {} for {}: {}", selector, parsed_.ns,
+                                      fmt::join(directions, " and "), Names(selected_)));
+      return;
+    }
+    const auto pods = InNamespace(state_.pods, parsed_.ns);
+    std::optional<Nearest> nearest;
+    std::string text = NearestText(
+        "pod", pods, parsed_.pods,
+        [](const v1::Pod& pod) -> const schema::LabelMap& { return pod.metadata().labels(); },
+        &nearest);
+    Report::Remedies remedies;
+    if (nearest) {
+      const v1::Pod* pod = FindObject(state_.pods, {parsed_.ns, nearest->name});
+      remedies.push_back(
+          fmt::format("set spec.podSelector of {} to the labels of pod {}", title_, nearest->name));
+      remedies.push_back(fmt::format("label the pods of {} {}", TemplateTitle(state_, *pod),
+                                     fmt::join(nearest->wanted, ",")));
+    }
+    if (pods.begin() == pods.end()) text = "; there are no pods in it at all";
+    report_->Problem(
+        title_,
+        fmt::format("selects no pod: it is about {} of namespace {}{}", selector, parsed_.ns, text),
+        remedies);
+  }
+
+  void Rule(Direction direction, uint32_t index, const ParsedRule& rule) {
+    const bool egress = direction == Direction::kEgress;
+    const std::string place = schema::RulePlace(policy_.metadata(), egress, index);
+    rule_ = fmt::format("rule {}[{}]{}", Name(direction), index,
+                        place.empty() ? "" : fmt::format(" ({})", place));
+    const int before = problems_;
+    const std::vector<const v1::Pod*> peers = Peers(rule);
+    Blocks(direction, rule);
+    if (rule.ports) Ports(direction, rule, egress ? peers : selected_);
+    if (problems_ > before) return;
+    if (rule.about_everybody) {
+      report_->Ok(title_, fmt::format("{} is about everybody", rule_));
+    } else if (!peers.empty()) {
+      report_->Ok(title_, fmt::format("{} is about {} pod{}: {}", rule_, peers.size(),
+                                      peers.size() == 1 ? "" : "s", Names(peers)));
+    }
+  }
+
+  // Pods that the rule is about; entries that are about none are told.
+  std::vector<const v1::Pod*> Peers(const ParsedRule& rule) {
+    std::vector<const v1::Pod*> out;
+    std::set<std::string> told;
+    for (const PodSelector& peer : rule.peers) {
+      if (peer.block || !told.insert(peer.Key()).second) continue;
+      std::vector<std::string> namespaces;
+      std::vector<const v1::Pod*> pods;
+      for (const auto& [key, ns] : state_.namespaces) {
+        const bool fits =
+            peer.ns.empty() ? peer.namespaces.Matches(NamespaceLabels(*ns)) : peer.ns == key.name;
+        if (!fits) continue;
+        namespaces.push_back(key.name);
+        const auto of = PodsOf(state_, key.name, peer.pods);
+        pods.insert(pods.end(), of.begin(), of.end());
+      }
+      out.insert(out.end(), pods.begin(), pods.end());
+      if (IsResolver(peer)) continue;
+      if (namespaces.empty()) {
+        NoNamespace(peer);
+      } else if (pods.empty()) {
+        NoPod(peer, namespaces);
+      }
+    }
+    return out;
+  }
+
+  // The resolver is no pod, and is known by the labels and the namespace that it has elsewhere.
+  static bool IsResolver(const PodSelector& peer) {
+    const PodTraits resolver = ResolverTraits();
+    schema::LabelMap labels;
+    for (const auto& [key, value] : resolver.labels) labels[key] = value;
+    v1::Namespace ns;
+    ns.mutable_metadata()->set_name(resolver.ns);
+    return peer.pods.Matches(labels) &&
+           (peer.ns.empty() ? peer.namespaces.Matches(NamespaceLabels(ns))
+                            : peer.ns == resolver.ns);
+  }
+
+  void NoNamespace(const PodSelector& peer) {
+    std::optional<Nearest> nearest;
+    const std::string text = NearestText(
+        "namespace", state_.namespaces, peer.namespaces,
+        [](const v1::Namespace& ns) { return NamespaceLabels(ns); }, &nearest);
+    Report::Remedies remedies;
+    const bool is_name = nearest && nearest->wanted.front().starts_with("kubernetes.io/");
+    if (nearest && !is_name)
+      remedies.push_back(
+          fmt::format("label namespace {} {}", nearest->name, fmt::join(nearest->wanted, ",")));
+    remedies.push_back(fmt::format("correct the namespaceSelector of {}", rule_));
+    Problem(fmt::format("{}: no namespace has {}{}", rule_, peer.namespaces.ToString(), text),
+            remedies);
+  }
+
+  void NoPod(const PodSelector& peer, const std::vector<std::string>& namespaces) {
+    const std::string where = namespaces.size() == 1
+                                  ? "namespace " + namespaces.front()
+                                  : fmt::format("namespaces {}", NameList(namespaces));
+    std::string elsewhere;
+    Report::Remedies remedies;
+    if (!peer.ns.empty()) {
+      for (const auto& [key, ns] : state_.namespaces) {
+        if (key.name == peer.ns || PodsOf(state_, key.name, peer.pods).empty()) continue;
+        elsewhere = fmt::format(
+            "; namespace {} has such pods, and a podSelector without a namespaceSelector is about "
+            "the policy's own namespace",
+            key.name);
+        remedies.push_back(fmt::format(
+            "add a namespaceSelector with kubernetes.io/metadata.name={} to the peer", key.name));
+        break;
+      }
+    }
+    remedies.push_back(fmt::format("correct the podSelector of {}", rule_));
+    Problem(fmt::format("{}: no pod of {} has {}{}", rule_, where, peer.pods.ToString(), elsewhere),
+            remedies);
+  }
+
+  // What goes through a Service is judged by its backend, never by the Service's address.
+  void Blocks(Direction direction, const ParsedRule& rule) {
+    if (direction != Direction::kEgress) return;
+    for (const Block& block : rule.blocks) {
+      const IpPrefix* services = ranges_.services.Of(block.cidr.base().is_v4());
+      if (services == nullptr || !services->Contains(block.cidr.base()) ||
+          block.cidr.length() < services->length())
+        continue;
+      Problem(fmt::format("{}: {} are addresses of Services ({}): what is sent to a Service is "
+                          "judged by the pod that gets it",
+                          rule_, block.cidr.ToString(), services->ToString()),
+              {"name the pods behind the Service by podSelector and namespaceSelector"});
+    }
+  }
+
+  void Ports(Direction direction, const ParsedRule& rule, const std::vector<const v1::Pod*>& pods) {
+    if (rule.ports->empty()) {
+      Problem(fmt::format("{}: its ports are of protocols that are not carried", rule_),
+              {"name ports of TCP or UDP"});
+      return;
+    }
+    for (const RulePort& port : *rule.ports) {
+      if (port.name.empty() || pods.empty()) continue;
+      std::set<std::string> names;
+      bool known = direction == Direction::kEgress &&
+                   ResolverTraits().named_ports.contains({port.name, port.protocol});
+      for (const v1::Pod* pod : pods) {
+        for (const auto& [name, number] : TraitsOf(*pod).named_ports) {
+          known = known || name == PortName(port.name, port.protocol);
+          names.insert(fmt::format("{} {} ({})", Protocol(name.second), name.first, number));
+        }
+      }
+      if (known) continue;
+      Report::Remedies remedies;
+      if (!names.empty())
+        remedies.push_back(fmt::format("name one of {}", NameList({names.begin(), names.end()})));
+      remedies.push_back("give the port by its number");
+      Problem(
+          fmt::format("{}: no container of {} names a port {} {}{}", rule_,
+                      direction == Direction::kEgress ? "the pods it is about"
+                                                      : "the pods that the policy selects",
+                      Protocol(port.protocol), port.name, names.empty() ? "; they name none" : ""),
+          remedies);
+    }
+  }
+
+  static const char* Protocol(uint8_t protocol) { return protocol == IPPROTO_UDP ? "UDP" : "TCP"; }
+
+  void Problem(const std::string& text, const Report::Remedies& remedies) {
+    ++problems_;
+    report_->Problem(title_, text, remedies);
+  }
+
+  const ClusterState& state_;
+  const ClusterRanges& ranges_;
+  const v1::NetworkPolicy& policy_;
+  const ParsedPolicy parsed_;
+  const std::string title_;
+  const std::vector<const v1::Pod*> selected_;
+  Report* const report_;
+  std::string rule_;  // the one that is looked at
+  int problems_ = 0;
+};
+
+}  // namespace
+
+void WhyPolicy(const ClusterState& state, const ClusterRanges& ranges,
+               const v1::NetworkPolicy& policy, Report* report) {
+  Teller(state, ranges, policy, report).Tell();
+}
+
+std::vector<std::string> PoliciesOfNobody(const ClusterState& state, const std::string& ns,
+                                          Direction direction) {
+  std::vector<std::string> out;
+  for (const auto& [key, policy] : InNamespace(state.network_policies, ns)) {
+    const ParsedPolicy parsed = Parse(*policy);
+    if (parsed.Judges(direction) && PodsOf(state, ns, parsed.pods).empty())
+      out.push_back(key.ToString());
+  }
+  return out;
+}
+
+}  // namespace mesh::controlplane
