@@ -27,6 +27,7 @@ TEST_F(RolloutTest, ReplacesEveryPodAndAnswersMeanwhile) {
   const pid_t client = cluster().PodPid("client");
   ASSERT_TRUE(Eventually([&] { return cluster().Load(client, "tcp", target, 20).failures == 0; }));
   const auto load = cluster().StartLoad(client, "tcp", target);
+  const auto datagrams = cluster().StartLoad(client, "udp", target);
 
   cluster().Apply(Versioned("v2"));
   const auto status = cluster().Meshctl({"rollout", "status", "deployment/echo", "--timeout=60s"});
@@ -36,6 +37,9 @@ TEST_F(RolloutTest, ReplacesEveryPodAndAnswersMeanwhile) {
   const LoadResult during = load->Stop();
   EXPECT_EQ(during.failures, 0) << during.text;
   EXPECT_EQ(during.answers.count("v2"), 1U) << during.text;
+  const LoadResult asked = datagrams->Stop();
+  EXPECT_EQ(asked.failures, 0) << asked.text;
+  EXPECT_EQ(asked.answers.count("v2"), 1U) << asked.text;
   const LoadResult after = cluster().Load(client, "tcp", target, 30);
   EXPECT_EQ(after.failures, 0) << after.text;
   EXPECT_THAT(after.answers, SizeIs(1)) << after.text;
