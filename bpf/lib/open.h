@@ -218,8 +218,10 @@ static __always_inline void mesh_flow_leave(const struct mesh_source *source,
 	__be32 tail;
 
 	if (flow->target == MESH_TARGET_UPLINK) {
-		/* Not to another node, whatever the ranges: its routes lead answers to a pod's
-		 * address into its mesh_host, where nobody has asked. */
+		/*
+		 * Not to another node, whatever the ranges: its routes lead answers to a pod's
+		 * address into its mesh_host, where nobody has asked.
+		 */
 		if (mesh_origin(source) != MESH_ORIGIN_POD ||
 		    !mesh_is_not_masqueraded(&flow->daddr) || mesh_is_node(&flow->daddr)) {
 			mesh_copy_own(&flow->saddr, node_ip);

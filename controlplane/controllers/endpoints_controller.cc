@@ -172,9 +172,9 @@ std::vector<PortSet> PortsRenamed(
 }
 
 // Pods that the Service does not select any more (a new selector, other labels, another targetPort
-// or name of a port)
-// and that go on running stay as endpoints that are not ready: who is connected stays connected,
-// nobody new comes. How each of them ends is told by StateIndex::unready_endpoints.
+// or name of a port) and that go on running stay as endpoints that are not ready: who is connected
+// stays connected, nobody new comes. How each of them ends is told by
+// StateIndex::unready_endpoints.
 void KeepWhoLeft(const ClusterState& state, const v1::Service& service, const std::string& family,
                  const std::vector<const v1::EndpointSlice*>& existing, EndpointGroups* groups) {
   std::map<std::string, std::set<std::tuple<std::string, std::string, int32_t>>> now;  // by uid
