@@ -85,6 +85,18 @@ void WriteTraffic(const NetworkFigures& figures, MetricsWriter& out) {
   }
 }
 
+void WritePolicyDrops(const NetworkFigures& figures, MetricsWriter& out) {
+  for (size_t i = 0; i < std::min(figures.policy_drops.size(), kServicesShown); ++i) {
+    const NetworkFigures::PolicyDrops& row = figures.policy_drops[i];
+    out.Counter("mesh_policy_dropped_packets_total",
+                "Packets that no rule of the policies allowed that select the pod.",
+                {{"direction", row.egress ? "egress" : "ingress"},
+                 {"namespace", row.ns},
+                 {"policies", row.policies}},
+                static_cast<double>(row.packets));
+  }
+}
+
 void WriteMaps(const v1::DataplaneNode& rows, MetricsWriter& out) {
   for (const v1::MapRow& row : rows.maps()) {
     const MetricsWriter::Labels labels = {{"map", row.name()}};
@@ -142,6 +154,7 @@ void WriteFigures(const NetworkFigures& figures, MetricsWriter& out) {
   WriteConnections(figures.rows, out);
   WriteServices(figures, out);
   WriteTraffic(figures, out);
+  WritePolicyDrops(figures, out);
   WriteMaps(figures.rows, out);
   WriteDns(figures.rows, out);
 }

@@ -100,6 +100,12 @@ struct ServiceTraffic {
   std::vector<uint64_t> handshakes;
   absl::Duration handshake_time;  // of all of them
 };
+// Packets that no rule of a set allowed, since the set is in the maps.
+struct PolicyDrops {
+  uint32_t row = 0;  // in the kernel: another one for each time that the set was written
+  uint32_t set = 0;  // number in DesiredState::policy_sets
+  uint64_t packets = 0;
+};
 struct FlowUsage {
   uint32_t flows = 0, capacity = 0;
   uint32_t flows6 = 0, capacity6 = 0;  // of the table of IPv6; 0: there is none
@@ -210,6 +216,10 @@ class Dataplane {
   // Those with most connections first; none of Services that were never dialled.
   virtual absl::StatusOr<std::vector<ServiceTraffic>> TrafficOfServices() const {
     return std::vector<ServiceTraffic>();
+  }
+  // Of the sets that are in force; none of those that have dropped nothing.
+  virtual absl::StatusOr<std::vector<PolicyDrops>> DropsOfPolicies() const {
+    return std::vector<PolicyDrops>();
   }
   // NOT_FOUND: a table of IPv6 on a node without.
   enum class Table : uint8_t {

@@ -136,6 +136,7 @@ class KernelDataplane::Impl {
   absl::StatusOr<FlowUsage> FlowOwners() const;
   std::vector<ServiceFlows> FlowsOfServices() const;
   absl::StatusOr<std::vector<ServiceTraffic>> TrafficOfServices() const;
+  absl::StatusOr<std::vector<PolicyDrops>> DropsOfPolicies() const;
   absl::StatusOr<int> CollectGarbage();
   absl::Status BeginCollecting();
   // For what they dial at the node's own addresses; see Shortfall().
@@ -158,6 +159,7 @@ class KernelDataplane::Impl {
 
   absl::Status JudgeFlowsAgain();
   absl::Status ForgetTraffic();
+  absl::Status ForgetDrops();
 
   NodeConfig config_;
   Netlink netlink_;
@@ -406,6 +408,28 @@ absl::Status KernelDataplane::Impl::ForgetTraffic() {
   return maps_.traffic.RemoveAll(gone);
 }
 
+absl::StatusOr<std::vector<PolicyDrops>> KernelDataplane::Impl::DropsOfPolicies() const {
+  const std::map<uint32_t, uint32_t> sets = pods_.policies().Numbers();
+  std::vector<PolicyDrops> out;
+  RETURN_IF_ERROR(maps_.policy_drops.ForEach([&](const auto& key, const auto& per_cpu) {
+    const auto set = sets.find(key.set);
+    if (set == sets.end()) return;  // ForgetDrops() removes it
+    out.push_back({.row = key.set, .set = set->second});
+    for (const mesh_policy_drops_value& value : per_cpu) out.back().packets += value.packets;
+  }));
+  return out;
+}
+
+// Of sets that are gone.
+absl::Status KernelDataplane::Impl::ForgetDrops() {
+  const std::map<uint32_t, uint32_t> sets = pods_.policies().Numbers();
+  std::vector<mesh_policy_drops_key> gone;
+  RETURN_IF_ERROR(maps_.policy_drops.ForEach([&](const auto& key, const auto&) {
+    if (!sets.contains(key.set)) gone.push_back(key);
+  }));
+  return maps_.policy_drops.RemoveAll(gone);
+}
+
 absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {
   ASSIGN_OR_RETURN(FlowUsage out, collector_.Usage());
   if (collector6_.has_value()) {
@@ -432,6 +456,7 @@ absl::StatusOr<int> KernelDataplane::Impl::CollectGarbage() {
   RETURN_IF_ERROR(pods_.policies().Collect());
   if (++collections_ % kForgetEvery == 0) {
     RETURN_IF_ERROR(ForgetTraffic());
+    RETURN_IF_ERROR(ForgetDrops());
   }
   const auto exists_in = [&](Family family) {
     return [this, family](uint32_t id) {
@@ -593,6 +618,9 @@ std::vector<ServiceFlows> KernelDataplane::FlowsOfServices() const {
 }
 absl::StatusOr<std::vector<ServiceTraffic>> KernelDataplane::TrafficOfServices() const {
   return impl_->TrafficOfServices();
+}
+absl::StatusOr<std::vector<PolicyDrops>> KernelDataplane::DropsOfPolicies() const {
+  return impl_->DropsOfPolicies();
 }
 std::string KernelDataplane::Shortfall() const { return impl_->Shortfall(); }
 

@@ -72,6 +72,7 @@ class KernelDataplane : public Dataplane {
   absl::StatusOr<FlowUsage> FlowOwners() const override;
   std::vector<ServiceFlows> FlowsOfServices() const override;
   absl::StatusOr<std::vector<ServiceTraffic>> TrafficOfServices() const override;
+  absl::StatusOr<std::vector<PolicyDrops>> DropsOfPolicies() const override;
   std::string Shortfall() const override;
   std::set<std::string> UnwrittenNamespaces() const override;
   std::vector<ServiceProblem> ServiceProblems() const override;

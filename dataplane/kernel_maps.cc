@@ -56,6 +56,7 @@ absl::StatusOr<std::unique_ptr<KernelMaps>> KernelMaps::Adopt(const Programs& pr
   RETURN_IF_ERROR(AdoptOne(programs, MESH_POLICY_PEER_MAP_NAME, &out->policy_peer));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_POLICY_PORT_MAP_NAME, &out->policy_port));
   RETURN_IF_ERROR(AdoptOne(programs, MESH_POLICY_BLOCK_MAP_NAME, &out->policy_block));
+  RETURN_IF_ERROR(AdoptOne(programs, MESH_POLICY_DROPS_MAP_NAME, &out->policy_drops));
   if (!out->v6.has_value()) return out;
   RETURN_IF_ERROR(AdoptOne(programs, MESH_POLICY_BLOCK6_MAP_NAME, &out->policy_block6));
   return out;

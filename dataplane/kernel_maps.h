@@ -52,6 +52,7 @@ struct KernelMaps {
   KernelMap<mesh_policy_port_key, mesh_policy_decision> policy_port;
   KernelMap<mesh_policy_block_key, mesh_policy_class> policy_block;
   KernelMap<mesh_policy_block6_key, mesh_policy_class> policy_block6;  // with v6
+  KernelPerCpuHash<mesh_policy_drops_key, mesh_policy_drops_value> policy_drops;
 
   // INTERNAL when a map has another layout than this build.
   static absl::StatusOr<std::unique_ptr<KernelMaps>> Adopt(const Programs& programs);

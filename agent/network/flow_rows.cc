@@ -8,6 +8,8 @@
 
 #include "dataplane/reasons.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
+#include "mesh/shared/drop_reason.h"
 #include "mesh/shared/flow_map.h"
 
 namespace mesh::agent {
@@ -86,6 +88,18 @@ FlowNamer::FlowNamer(const NodeState* state, const std::vector<dataplane::Endpoi
     if (ip != IpAddress()) nodes_[ip] = node_;
   }
   if (state == nullptr) return;
+  for (const auto& [uid, pod] : state->pods) {
+    const auto identity = state->identities.find(pod.status().identity());
+    if (identity == state->identities.end()) continue;
+    const v1::IdentityState& sets = *identity->second;
+    const auto names = [&](uint32_t number) -> std::string {
+      const auto set = state->policy_sets.find(number);
+      if (set == state->policy_sets.end()) return "";
+      return fmt::format("{}", fmt::join((*set->second).policies(), ", "));
+    };
+    policies_[fmt::format("{}/{}", pod.metadata().namespace_(), pod.metadata().name())] = {
+        names(sets.ingress()), names(sets.egress()), names(sets.ingress6()), names(sets.egress6())};
+  }
   AddRange(state->config.cluster_cidr(), &pods_);
   AddRange(state->config.cluster_cidr6(), &pods_);
   for (const auto& [name, peer] : state->nodes) {
@@ -123,6 +137,17 @@ void FlowNamer::FillEnd(const IpAddress& ip, uint16_t port, uint32_t identity,
     return;
   }
   out->set_namespace_(names_.Namespace(identity));
+}
+
+void FlowNamer::FillPolicy(const FlowEvent& event, v1::Flow* out) const {
+  const bool egress = event.reason == MESH_REASON_POLICY_EGRESS;
+  if (!egress && event.reason != MESH_REASON_POLICY_INGRESS) return;
+  const v1::FlowEnd& judged = egress ? out->source() : out->destination();
+  const auto pod = policies_.find(fmt::format("{}/{}", judged.namespace_(), judged.pod()));
+  if (pod == policies_.end()) return;
+  const size_t place = (egress ? 1 : 0) + (event.source.is_v4() ? 0 : 2);
+  const std::string& names = pod->second[place];
+  if (!names.empty()) out->set_policy("no rule of " + names);
 }
 
 void FlowNamer::FillService(const IpAddress& dialled, uint16_t port, uint8_t protocol,
@@ -168,6 +193,7 @@ v1::Flow FlowNamer::FromEvent(const FlowEvent& event, absl::Time now, int64_t no
         event.translated_source_port != event.source_port)
       out.set_translated_source(Place(event.translated_source, event.translated_source_port));
   }
+  if (dropped) FillPolicy(event, &out);
   // What was refused may have been for a Service too.
   if (event.service_id != 0 || dropped)
     FillService(event.destination, event.destination_port, event.protocol, &out);

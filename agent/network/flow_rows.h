@@ -2,6 +2,7 @@
 // Flows for people: what the kernel tells and holds, with names in place of numbers and addresses.
 #pragma once
 
+#include <array>
 #include <map>
 #include <string>
 #include <vector>
@@ -33,12 +34,17 @@ class FlowNamer {
   // `dialled` is served by `server`.
   void FillServer(const IpAddress& dialled, uint16_t dialled_port, const IpAddress& server,
                   uint16_t server_port, uint32_t identity, v1::Flow* out) const;
+  // Of a packet that was dropped by policies: which ones.
+  void FillPolicy(const dataplane::FlowEvent& event, v1::Flow* out) const;
   void FillService(const IpAddress& dialled, uint16_t port, uint8_t protocol, v1::Flow* out) const;
 
   Names names_;
   const std::string node_;
   std::map<IpAddress, std::string> nodes_;  // their names
   std::vector<IpPrefix> pods_;              // of the cluster
+  // Of the node's pods, "namespace/name": the names of the policies that select them, for ingress,
+  // egress, and both of IPv6.
+  std::map<std::string, std::array<std::string, 4>> policies_;
 };
 
 }  // namespace mesh::agent

@@ -47,6 +47,7 @@ namespace {
 using Done = std::function<void(int64_t, absl::Status)>;
 
 constexpr absl::Duration kGarbageInterval = absl::Seconds(1);
+constexpr absl::Duration kTracerDelay = absl::Seconds(5);
 // Deletions wait for the kernel, not for the processor, and do so together.
 constexpr int kLinkThreads = 4;
 // How long the runs of programs are counted at most.
@@ -265,7 +266,7 @@ class NetworkImpl : public Network {
       ListDns(dns, *resolver_, &out.rows);
     }
     if (dataplane_ == nullptr) return out;
-    const absl::Status status = FillFigures(*dataplane_, state_.get(), &out);
+    const absl::Status status = FillFigures(*dataplane_, state_.get(), &policy_drops_, &out);
     if (!status.ok()) WarnOfFigures(status);
     return out;
   }
@@ -470,6 +471,7 @@ class NetworkImpl : public Network {
       if (!events.ok() && !absl::IsUnimplemented(events.status()))
         spdlog::warn("flows: {}", std::string(events.status().message()));
       builder_ = std::make_unique<DesiredStateBuilder>(config);
+      PrepareTracer();
       std::vector<IpAddress> addresses = {config.node_ip};
       if (config.node_ip6 != IpAddress()) addresses.push_back(config.node_ip6);
       health_ = std::make_unique<HealthServer>(&loop_, std::move(addresses));
@@ -511,6 +513,19 @@ class NetworkImpl : public Network {
       installed_ = true;
     }
     return absl::OkStatus();
+  }
+
+  // The first trace does not wait for the verifier then; a start that is busy does not either.
+  void PrepareTracer() {
+    loop_.RunAfter(kTracerDelay, [this] {
+      if (dataplane_ == nullptr) return;
+      auto tracer = dataplane_->PacketTracer();
+      if (!tracer.ok()) return;  // who traces is told why
+      workers_->Run([tracer = *std::move(tracer)] {
+        const absl::Status status = tracer->Prepare();
+        if (!status.ok()) spdlog::warn("{}", std::string(status.message()));
+      });
+    });
   }
 
   void ScheduleGarbageCollection() {
@@ -567,7 +582,8 @@ class NetworkImpl : public Network {
   dataplane::NodeConfig config_;
   std::string waiting_;  // what meshd has changed and the next agent will see; empty: nothing
   std::unique_ptr<dataplane::Dataplane> dataplane_;
-  std::shared_ptr<FlowHub> flow_hub_;             // null: nobody tells
+  std::shared_ptr<FlowHub> flow_hub_;  // null: nobody tells
+  PolicyDropTotals policy_drops_;
   std::unique_ptr<DesiredStateBuilder> builder_;  // what it says goes to `dataplane_` only
   std::unique_ptr<Attachments> attachments_;
   std::unique_ptr<CniHandler> handler_;

@@ -67,6 +67,13 @@ struct NetworkFigures {
     DurationHistogram handshakes;  // of TCP: from the first SYN to its first answer
   };
   std::vector<ServiceTraffic> traffic;
+  // Packets that no rule of the policies allowed that select a pod, those with most first.
+  struct PolicyDrops {
+    std::string ns, policies;  // "allow-web,default-deny"
+    bool egress = false;
+    uint64_t packets = 0;
+  };
+  std::vector<PolicyDrops> policy_drops;
 };
 
 // Thread-safe. Pods of the node keep their network when this is destroyed.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/network/network_figures.h"
 
+#include <algorithm>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -20,8 +22,41 @@ std::vector<absl::Duration> HandshakeBounds() {
 
 }  // namespace
 
+void PolicyDropTotals::Note(const std::vector<dataplane::PolicyDrops>& rows,
+                            const NodeState& state) {
+  std::map<uint32_t, uint64_t> seen;
+  for (const dataplane::PolicyDrops& row : rows) {
+    const auto set = state.policy_sets.find(row.set);
+    const auto before = seen_.find(row.row);
+    if (set == state.policy_sets.end()) {
+      if (before != seen_.end()) seen.insert(*before);
+      continue;
+    }
+    const bool goes_on = before != seen_.end() && before->second <= row.packets;
+    std::string ns, names;
+    for (const std::string& policy : (*set->second).policies()) {
+      const size_t slash = policy.find('/');
+      ns = policy.substr(0, slash);
+      names += (names.empty() ? "" : ",") + policy.substr(slash + 1);
+    }
+    totals_[{ns, names, (*set->second).egress()}] += row.packets - (goes_on ? before->second : 0);
+    seen[row.row] = row.packets;
+  }
+  seen_ = std::move(seen);
+}
+
+std::vector<NetworkFigures::PolicyDrops> PolicyDropTotals::Totals() const {
+  std::vector<NetworkFigures::PolicyDrops> out;
+  for (const auto& [key, packets] : totals_) {
+    const auto& [ns, policies, egress] = key;
+    out.push_back({.ns = ns, .policies = policies, .egress = egress, .packets = packets});
+  }
+  std::ranges::stable_sort(out, std::greater<>(), &NetworkFigures::PolicyDrops::packets);
+  return out;
+}
+
 absl::Status FillFigures(const dataplane::Dataplane& dataplane, const NodeState* state,
-                         NetworkFigures* out) {
+                         PolicyDropTotals* drops, NetworkFigures* out) {
   v1::ListDataplaneRequest metrics;
   metrics.set_table(v1::DATAPLANE_TABLE_METRICS);
   absl::Status status = ListRows(metrics, dataplane, state, &out->rows);
@@ -30,6 +65,10 @@ absl::Status FillFigures(const dataplane::Dataplane& dataplane, const NodeState*
   if (usage.ok()) FillOccupancy(*usage, &out->rows);
   for (const dataplane::ServiceFlows& row : dataplane.FlowsOfServices())
     out->services.push_back({row.ns, row.service, row.flows});
+  const auto dropped = dataplane.DropsOfPolicies();
+  status.Update(dropped.status());
+  if (dropped.ok() && state != nullptr) drops->Note(*dropped, *state);
+  out->policy_drops = drops->Totals();
   const auto traffic = dataplane.TrafficOfServices();
   status.Update(traffic.status());
   if (!traffic.ok()) return status;

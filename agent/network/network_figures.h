@@ -1,15 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
 #include "absl/status/status.h"
 #include "agent/network/network.h"
 #include "dataplane/dataplane.h"
 
 namespace mesh::agent {
 
-// What the dataplane counts, but for the rows of its maps: `rows`, `services` and `traffic` of
-// `out`. Names come from `state`, which may be null. The first error; the rest is filled in still.
+// Drops by the names of policies: what a set has counted stays when another takes its place.
+class PolicyDropTotals {
+ public:
+  // `rows`: all there are. Those whose set `state` does not know are left out.
+  void Note(const std::vector<dataplane::PolicyDrops>& rows, const NodeState& state);
+  // Those with most first.
+  std::vector<NetworkFigures::PolicyDrops> Totals() const;
+
+ private:
+  std::map<uint32_t, uint64_t> seen_;  // by row, as of the last call
+  std::map<std::tuple<std::string, std::string, bool>, uint64_t> totals_;
+};
+
+// What the dataplane counts, but for the rows of its maps: `rows`, `services`, `traffic` and
+// `policy_drops` of `out`. Names come from `state`, which may be null. The first error; the rest is
+// filled in still.
 absl::Status FillFigures(const dataplane::Dataplane& dataplane, const NodeState* state,
-                         NetworkFigures* out);
+                         PolicyDropTotals* drops, NetworkFigures* out);
 
 }  // namespace mesh::agent

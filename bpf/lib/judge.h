@@ -63,16 +63,20 @@ __noinline int mesh_judge_flow(void)
 	if (sender && sender->egress) {
 		identity = mesh_server_identity(judged, receiver, &own);
 		if (!own &&
-		    !mesh_set_admits(judged, sender->egress, sender->egress_class, identity, 1))
+		    !mesh_set_admits(judged, sender->egress, sender->egress_class, identity, 1)) {
+			mesh_policy_drop(sender->egress);
 			return MESH_REASON_POLICY_EGRESS;
+		}
 	}
 	if (!receiver || judged->facts & MESH_JUDGED_FROM_NODE)
 		return 0;
-	if (receiver->ingress)
-		return mesh_set_admits(judged, receiver->ingress, receiver->ingress_class,
-				       judged->identity, 0)
-			       ? 0
-			       : MESH_REASON_POLICY_INGRESS;
+	if (receiver->ingress) {
+		if (mesh_set_admits(judged, receiver->ingress, receiver->ingress_class,
+				    judged->identity, 0))
+			return 0;
+		mesh_policy_drop(receiver->ingress);
+		return MESH_REASON_POLICY_INGRESS;
+	}
 	return mesh_admits(receiver->identity, receiver->ns ? receiver->ns : receiver->identity,
 			   judged->identity, judged->facts & MESH_JUDGED_SERVICE)
 		       ? 0

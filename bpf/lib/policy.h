@@ -31,6 +31,39 @@ struct {
 	__type(value, struct mesh_policy_class);
 } mesh_pol_block SEC(".maps");
 
+#ifdef MESH_TRACE
+
+#define mesh_policy_drop(set) 0
+
+#else
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MESH_POLICY_DROPS_MAX_ENTRIES);
+	__type(key, struct mesh_policy_drops_key);
+	__type(value, struct mesh_policy_drops_value);
+} mesh_pol_drops SEC(".maps");
+
+static const struct mesh_policy_drops_value mesh_no_policy_drops;
+
+/* A packet is dropped by the set. Without room for a row it is not counted. Returns 0. */
+static MESH_FRAME int mesh_policy_drop(__u32 set)
+{
+	struct mesh_policy_drops_key key = {.set = set};
+	struct mesh_policy_drops_value *row = bpf_map_lookup_elem(&mesh_pol_drops, &key);
+
+	if (!row) {
+		bpf_map_update_elem(&mesh_pol_drops, &key, &mesh_no_policy_drops, BPF_NOEXIST);
+		row = bpf_map_lookup_elem(&mesh_pol_drops, &key);
+	}
+	if (row)
+		row->packets++;
+	return 0;
+}
+
+#endif
+
 #define MESH_JUDGED_FROM_POD  1 /* the client is a pod of this node, and may be restricted */
 #define MESH_JUDGED_FROM_NODE 2 /* a process of this node */
 #define MESH_JUDGED_TO_NODE   4 /* the server is this node */

@@ -383,6 +383,12 @@ absl::Status PolicyTables::Bind(const std::map<IpAddress, uint32_t>& pods, bool*
   return absl::OkStatus();
 }
 
+std::map<uint32_t, uint32_t> PolicyTables::Numbers() const {
+  std::map<uint32_t, uint32_t> out;
+  for (const auto& [set, number] : numbers_) out[number] = set;
+  return out;
+}
+
 absl::StatusOr<std::vector<PolicyClassRow>> PolicyTables::Rows() const {
   struct Set {
     bool egress = false, ipv4 = false;

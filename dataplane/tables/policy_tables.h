@@ -56,6 +56,8 @@ class PolicyTables {
 
   // Read from the maps: what they say about pods of this node, by set and class.
   absl::StatusOr<std::vector<PolicyClassRow>> Rows() const;
+  // Of the sets in force: the control plane's numbers, by those in the maps.
+  std::map<uint32_t, uint32_t> Numbers() const;
 
   // What the row of a pod says that is to be attached. Its sets are in the maps, or it is shut.
   EndpointPolicy PolicyOf(uint32_t identity) const;

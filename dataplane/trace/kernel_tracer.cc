@@ -120,6 +120,7 @@ class KernelTracer : public Tracer {
       : live_(std::move(live)), config_(config), config6_(config6) {}
 
   absl::StatusOr<TraceOutcome> Trace(const TracePacket& packet) override;
+  absl::Status Prepare() override;
 
  private:
   // Addresses of the backends that `notes` are about.
@@ -232,6 +233,18 @@ absl::StatusOr<KernelTracer::Loaded*> KernelTracer::Load(TracePacket::Hook hook,
   out.told = bpf_map__fd(told);
   out.program = bpf_program__fd(program);
   return &(loaded_[{hook, ipv6}] = std::move(out));
+}
+
+absl::Status KernelTracer::Prepare() {
+  for (const bool ipv6 : {false, true}) {
+    if (ipv6 && !config6_.has_value()) continue;
+    for (const TracePacket::Hook hook :
+         {TracePacket::Hook::kFromPod, TracePacket::Hook::kOverlay}) {
+      absl::MutexLock lock(&mutex_);  // anew for each: who traces meanwhile waits for one
+      RETURN_IF_ERROR(Load(hook, ipv6).status());
+    }
+  }
+  return absl::OkStatus();
 }
 
 // Deletes all rows of a hash.

@@ -60,6 +60,8 @@ class Tracer {
   // The maps are afterwards as they were. The first packet of a hook costs the verifier's time.
   // INVALID_ARGUMENT: no such interface, or IPv6 on a node without.
   virtual absl::StatusOr<TraceOutcome> Trace(const TracePacket& packet) = 0;
+  // Spends that time now, for pods' packets and those of other nodes. Thread-safe.
+  virtual absl::Status Prepare() { return absl::OkStatus(); }
 };
 
 }  // namespace mesh::dataplane

@@ -36,7 +36,7 @@ using mesh::testing::Tcp;
 using mesh::testing::Udp;
 using mesh::testing::Unreachable;
 
-constexpr int kWorlds = 10, kPackets = 300;
+constexpr int kWorlds = 10, kPackets = 400;
 // A machine that stood still for so long has spoiled the oracle's sense of time.
 constexpr double kStall = 0.3;
 

@@ -202,6 +202,36 @@ TEST_F(PolicyPackets, ANewDenyEndsFlowsInBothDirections) {
   EXPECT_EQ(Flows(), 0u);
 }
 
+TEST_F(PolicyPackets, DropsAreCountedForTheSetThatDecides) {
+  PutPolicy("shop", "in", R"(pod_selector { match_labels { key: "app" value: "near" } }
+    ingress { ports { port { int_value: 80 } } })");
+  PutPolicy("bank", "out", R"(pod_selector {} policy_types: "Egress")");
+  Settle();
+  const std::map<uint32_t, uint64_t> before = Drops();
+  ASSERT_EQ(Try("client", "near", kTcp, 80), "forwarded");
+  ASSERT_EQ(Try("client", "near", kTcp, 8080), "policy_ingress");
+  ASSERT_EQ(Try("far", "near", kTcp, 8080), "policy_ingress");
+  ASSERT_EQ(Try("clerk", "near", kTcp, 80), "policy_egress");
+  ASSERT_EQ(Try("clerk", "client", kTcp, 80), "policy_egress");
+  ASSERT_EQ(Try("teller", "client", kTcp, 80), "isolation");
+
+  std::map<std::string, uint64_t> drops;  // by what the control plane calls their set
+  const std::map<uint32_t, uint32_t> numbers = policies_->Numbers();
+  for (const auto& [set, packets] : Drops()) {
+    const auto was = before.find(set);
+    const uint64_t more = packets - (was == before.end() ? 0 : was->second);
+    if (more == 0) continue;
+    ASSERT_TRUE(numbers.contains(set));
+    const IdentityPolicy& near = desired_.identities.at(The("near").identity);
+    const IdentityPolicy& clerk = desired_.identities.at(The("clerk").identity);
+    const uint32_t known = numbers.at(set);
+    drops[known == near.ingress || known == near.ingress6   ? "in"
+          : known == clerk.egress || known == clerk.egress6 ? "out"
+                                                            : "another"] += more;
+  }
+  EXPECT_EQ(drops, (std::map<std::string, uint64_t>{{"in", 2}, {"out", 2}}));
+}
+
 TEST_F(PolicyPackets, AnswersNeedNoRuleOfTheirOwn) {
   PutPolicy("shop", "p", R"(
     pod_selector { match_labels { key: "app" value: "client" } }
@@ -355,6 +385,13 @@ TEST_F(RandomPolicies, MeanWhatTheirObjectsSay) {
   SCOPED_TRACE(fmt::format("MESH_POLICY_SEED={}", seed));
   random_ = Random(seed);
   std::map<std::string, int> seen;
+  const auto counted = [&] {
+    uint64_t out = 0;
+    for (const auto& [set, packets] : Drops()) out += packets;
+    return out;
+  };
+  const uint64_t counted_before = counted();
+  uint64_t dropped = 0;
   for (int round = 0; round < 120; ++round) {
     for (uint32_t i = 1 + Below(3); i > 0; --i) Change();
     Settle();
@@ -366,7 +403,12 @@ TEST_F(RandomPolicies, MeanWhatTheirObjectsSay) {
         const uint8_t protocol = One({kTcp, kTcp, kUdp, kIcmp});
         const uint16_t port = One<uint16_t>({80, 81, 53, 8080, 9090, 9000});
         const std::string expected = Expected(from, to, protocol, port);
+        Ask(true);
+        ASSERT_EQ(Try(from.name, to.name, protocol, port), expected)
+            << "traced, round " << round << ": " << from.name << " to " << to.name << Dump();
+        Ask(false);
         ++seen[expected];
+        if (expected.starts_with("policy_")) ++dropped;
         ASSERT_EQ(Try(from.name, to.name, protocol, port), expected)
             << "round " << round << ": " << from.name << " to " << to.name << " " << port << "/"
             << int{protocol} << Dump();
@@ -377,10 +419,12 @@ TEST_F(RandomPolicies, MeanWhatTheirObjectsSay) {
       const std::string ip = One({"198.51.100.7", "198.51.100.200", "192.0.2.77"});
       const bool allowed =
           model_.AllowsEgress(EndOf(from), {nullptr, Own(Ip(ip))}, kUdp, 53).value_or(true);
+      if (!allowed) ++dropped;
       ASSERT_EQ(TryAddress(name, ip, kUdp, 53), allowed ? "forwarded" : "policy_egress")
           << name << " to " << ip << Dump();
     }
   }
+  EXPECT_EQ(counted() - counted_before, dropped);
   for (const char* verdict : {"forwarded", "policy_ingress", "policy_egress", "isolation"}) {
     EXPECT_GT(seen[verdict], 20) << verdict;
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "api/schema/defaults.h"
 #include "controlplane/policy/pod_traits.h"
@@ -112,12 +113,22 @@ void PolicyWorld::LabelNamespace(const std::string& ns, std::map<std::string, st
   model_.namespaces[ns] = std::move(labels);
 }
 
+std::map<uint32_t, uint64_t> PolicyWorld::Drops() {
+  std::map<uint32_t, uint64_t> out;
+  const absl::Status read = maps_->policy_drops.ForEach([&](const auto& key, const auto& per_cpu) {
+    for (const mesh_policy_drops_value& value : per_cpu) out[key.set] += value.packets;
+  });
+  EXPECT_TRUE(read.ok()) << read;
+  return out;
+}
+
 PolicyWorld::Somebody& PolicyWorld::The(const std::string& name) {
   return *std::find_if(everybody_.begin(), everybody_.end(),
                        [&](const Somebody& one) { return one.name == name; });
 }
 
 const World::Pod& PolicyWorld::Here(const Somebody& pod) const {
+  if (const auto found = newcomers_.find(pod.name); found != newcomers_.end()) return found->second;
   return pod.name == "client" ? client_ : pod.name == "near" ? near_ : clerk_;
 }
 
@@ -173,6 +184,7 @@ void PolicyWorld::Tell(bool full) {
     *pod = PodOf(one);
     pod->mutable_status()->set_identity(one.identity);
   }
+  for (const std::string& uid : std::exchange(left_, {})) update.add_removed_pod_uids(uid);
   auto next = node_ == nullptr ? std::make_shared<agent::NodeState>()
                                : std::make_shared<agent::NodeState>(*node_);
   ASSERT_TRUE(next->Merge(update).ok());
@@ -189,6 +201,49 @@ void PolicyWorld::Tell(bool full) {
     if (!IsHere(one)) desired_.pod_identities[Own(Ip(one.ip))] = one.identity;
   }
   Apply();
+}
+
+PolicyWorld::Somebody& PolicyWorld::Come(const std::string& name, const std::string& ip,
+                                         ModelPod model) {
+  everybody_.push_back({name, ip, std::move(model)});
+  if (IsHere(everybody_.back())) {
+    newcomers_[name] = {ip, near_.ifindex, 0, {2, 0, 0, 0, 2, 9}};
+  }
+  return everybody_.back();
+}
+
+void PolicyWorld::Attach(const Somebody& pod) {
+  const Pod& link = newcomers_.at(pod.name);
+  EndpointRecord record;
+  record.endpoint.ip = Ip(pod.ip);
+  if (kIpv6) record.endpoint.ip6 = Own(Ip(pod.ip));
+  record.endpoint.ifindex = link.ifindex;
+  record.endpoint.pod_mac = link.mac;
+  record.endpoint.identity = pod.identity;
+  record.endpoint.ns = pod.model.ns;
+  record.endpoint.pod = record.endpoint.container_id = pod.name;
+  record.ifname = "eth0";
+  record.policy = policies_->PolicyOf(pod.identity);
+  ASSERT_TRUE(endpoints_->Put(record).ok());
+  policies_->Attached(record.endpoint, record.policy);
+  attached_[pod.name] = record.endpoint;
+}
+
+void PolicyWorld::Leave(const std::string& name) {
+  const Somebody pod = The(name);
+  if (IsHere(pod)) {
+    if (const auto attached = attached_.extract(name)) {
+      policies_->Detached(attached.mapped().ip);
+      ASSERT_TRUE(endpoints_->Remove(attached.mapped()).ok());
+    }
+    newcomers_.erase(name);
+    left_.push_back(name);
+  }
+  std::erase_if(everybody_, [&](const Somebody& one) { return one.name == name; });
+  const auto old = state_.Find(v1::KIND_POD, {pod.model.ns, name});
+  if (old == nullptr) return;
+  state_.Remove(v1::KIND_POD, {pod.model.ns, name});
+  view_->Note({old, nullptr});
 }
 
 Packet PolicyWorld::First(const std::string& from, const std::string& to, uint8_t protocol,

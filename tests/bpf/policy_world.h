@@ -51,7 +51,16 @@ class PolicyWorld : public World {
   std::string TryFromOutside(const std::string& to, uint8_t protocol, uint16_t port);
   std::string TryAddress(const std::string& from, const std::string& ip, uint8_t protocol,
                          uint16_t port);
+  // Packets that were counted as dropped by policies, by the numbers of their sets in the maps.
+  std::map<uint32_t, uint64_t> Drops();
   Somebody& The(const std::string& name);
+  // A pod that nobody knows yet, in everybody_ from now on; Settle() tells meshd and the node of
+  // it.
+  Somebody& Come(const std::string& name, const std::string& ip, mesh::testing::ModelPod model);
+  // Its interface, as the agent attaches one; its identity is what Settle() has given it, or 0.
+  void Attach(const Somebody& pod);
+  // Both; Settle() follows.
+  void Leave(const std::string& name);
   static bool IsHere(const Somebody& pod) { return pod.ip.starts_with("10.244.1."); }
   // What a first packet must meet, word by word; empty: forwarded.
   std::string Expected(const Somebody& from, const Somebody& to, uint8_t protocol,
@@ -76,6 +85,9 @@ class PolicyWorld : public World {
   std::shared_ptr<const agent::NodeState> node_;
   std::unique_ptr<agent::DesiredStateBuilder> builder_;
   uint16_t next_port_ = 20000;
+  std::map<std::string, Pod> newcomers_;  // of this node, all behind one interface
+  std::map<std::string, Endpoint> attached_;
+  std::vector<std::string> left_;  // uids that the node has not heard of
 };
 
 }  // namespace mesh::dataplane::testing

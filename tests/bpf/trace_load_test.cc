@@ -44,6 +44,8 @@ TEST(TraceLoad, EveryTracedProgramPassesTheVerifierAndRuns) {
       EXPECT_EQ(outcome->notes.back().step, static_cast<uint32_t>(MESH_TRACE_REASON));
     }
   }
+  const absl::Status prepared = (*tracer)->Prepare();
+  EXPECT_TRUE(prepared.ok()) << prepared;
   EXPECT_FALSE((*tracer)->Trace({.hook = Hook::kNode, .frame = "short"}).ok());
   EXPECT_FALSE((*tracer)->Trace({.hook = Hook::kFromPod, .ifindex = 99999, .frame = ipv4}).ok());
 }

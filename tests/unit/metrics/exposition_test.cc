@@ -55,6 +55,7 @@ agent::NetworkFigures SomeFigures() {
   handshakes.Add({4, 0, 1}, absl::Seconds(2));
   out.traffic = {{"shop", "web", 6, handshakes},
                  {"shop", "dns", 3, DurationHistogram({absl::Microseconds(125)})}};
+  out.policy_drops = {{"shop", "allow-web,deny", false, 7}, {"bank", "quiet", true, 5}};
   out.rows.set_entries(5);
   out.rows.set_max_entries(100);
   out.rows.set_entries6(6);
@@ -117,6 +118,10 @@ TEST(AgentFigures, TellPacketsByWhatBecameOfThem) {
                               "reason=\"isolation\"} 1200\n"));
   EXPECT_THAT(text, HasSubstr("mesh_datapath_handled_packets_total{direction=\"ingress\","
                               "reason=\"to_stack\"} 13\n"));
+  EXPECT_THAT(text, HasSubstr("mesh_policy_dropped_packets_total{direction=\"ingress\","
+                              "namespace=\"shop\",policies=\"allow-web,deny\"} 7\n"));
+  EXPECT_THAT(text, HasSubstr("mesh_policy_dropped_packets_total{direction=\"egress\","
+                              "namespace=\"bank\",policies=\"quiet\"} 5\n"));
   // No drop, whatever else.
   EXPECT_THAT(text, Not(HasSubstr("dropped_packets_total{direction=\"ingress\",reason=\"to_st")));
 }

@@ -50,3 +50,5 @@
 #define MESH_POLICY_PEER_MAX_ENTRIES  262144
 #define MESH_POLICY_BLOCK_MAX_ENTRIES 65536
 #define MESH_POLICY_PORT_MAX_ENTRIES  262144
+/* Sets by which packets were dropped: 4 of each pod at most, and the agent removes old ones. */
+#define MESH_POLICY_DROPS_MAX_ENTRIES 16384

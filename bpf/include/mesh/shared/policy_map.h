@@ -66,3 +66,17 @@ struct mesh_policy_decision {
 	__u32 rule; /* the agent knows which policy's */
 };
 MESH_SHARED_ASSERT(sizeof(struct mesh_policy_decision) == 8, "ABI");
+
+/* Packets that were dropped because no rule of the set allows them. Of each CPU; written by the
+ * programs with the first one. */
+#define MESH_POLICY_DROPS_MAP_NAME "mesh_pol_drops"
+
+struct mesh_policy_drops_key {
+	__u32 set;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_policy_drops_key) == 4, "ABI");
+
+struct mesh_policy_drops_value {
+	__u64 packets;
+};
+MESH_SHARED_ASSERT(sizeof(struct mesh_policy_drops_value) == 8, "ABI");

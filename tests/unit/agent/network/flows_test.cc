@@ -248,6 +248,40 @@ TEST(FlowNamer, TellsAVerdictOfEachKind) {
   EXPECT_EQ(NamerOf().FromEvent(event, absl::Now(), 0).event(), "closed");
 }
 
+TEST(FlowNamer, NamesThePoliciesThatAPacketWasDroppedBy) {
+  const auto state = NamedState();
+  v1::IdentityState web;
+  web.set_identity(300);
+  web.set_ingress(5);
+  web.set_ingress6(6);
+  web.set_egress(7);
+  state->identities[300] = web;
+  const auto put = [&](uint32_t number, const std::vector<std::string>& policies) {
+    v1::PolicySetState set;
+    set.set_number(number);
+    for (const std::string& policy : policies) set.add_policies(policy);
+    state->policy_sets[number] = set;
+  };
+  put(5, {"shop/allow", "shop/deny"});
+  put(6, {"shop/v6"});
+  put(7, {"shop/quiet"});
+  const FlowNamer namer(state.get(), {}, "node-1", {});
+  const auto policy = [&](const FlowEvent& event) {
+    return namer.FromEvent(event, absl::Now(), 0).policy();
+  };
+  // The pod of this node is the sender.
+  FlowEvent event = Dropped();
+  EXPECT_EQ(policy(event), "") << "isolation is no policy's";
+  event.reason = MESH_REASON_POLICY_EGRESS;
+  EXPECT_EQ(policy(event), "no rule of shop/quiet");
+  // And the receiver.
+  std::swap(event.source, event.server);
+  event.reason = MESH_REASON_POLICY_INGRESS;
+  EXPECT_EQ(policy(event), "no rule of shop/allow, shop/deny");
+  event.server = Ip("10.244.1.77");
+  EXPECT_EQ(policy(event), "") << "nobody knows this pod";
+}
+
 TEST(FlowNamer, NamesNodesByTheirAddressesAndGateways) {
   FlowEvent event = Opened();
   event.source = event.translated_source = Ip("10.244.1.1");
