@@ -233,11 +233,11 @@ void Agent::OnApplied(int64_t revision, const absl::Status& status) {
     reached = std::move(applying_.front());
     applying_.pop_front();
   }
-  if (!status.ok()) {
-    spdlog::error("revision {}: the dataplane does not hold all of it: {}", revision,
-                  std::string(status.message()));
-  }
-  sync_->Acknowledge(revision, std::string(status.message()));
+  const std::string problem(status.message());
+  if (!status.ok() && problem != not_held_)
+    spdlog::error("revision {}: the dataplane does not hold all of it: {}", revision, problem);
+  not_held_ = problem;
+  sync_->Acknowledge(revision, problem);
   if (reached != nullptr) pods_->SetDesired(reached, /*live=*/true);
 }
 

@@ -71,6 +71,7 @@ class Agent {
 
   NodeStatePtr state_;
   std::deque<NodeStatePtr> applying_;  // handed to the network, not yet held by the maps
+  std::string not_held_;               // what was logged last: it may stand for many revisions
   std::string runtime_version_;
   absl::Status runtime_status_;
   bool sync_started_ = false;

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <set>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -385,10 +387,12 @@ class NetworkImpl : public Network {
     absl::Status status = SetUp();
     if (dataplane_ != nullptr) {
       const Translation& translation = builder_->Build(state_);
+      std::set<std::string> skipped(translation.skipped.begin(), translation.skipped.end());
       for (const std::string& line : translation.skipped) {
-        spdlog::warn("network: {}", line);
+        if (!skipped_.contains(line)) spdlog::warn("network: {}", line);
         if (status.ok()) status = absl::InvalidArgumentError(line);
       }
+      skipped_ = std::move(skipped);
       if (!waiting_.empty() && status.ok()) status = absl::InvalidArgumentError(waiting_);
       const absl::Time begin = absl::Now();
       absl::Status applied = dataplane_->Apply(translation.desired);
@@ -572,6 +576,7 @@ class NetworkImpl : public Network {
   absl::Duration apply_time_;
   absl::Status last_figures_status_;
   absl::Time failing_since_ = absl::InfiniteFuture();  // the dataplane's Apply()
+  std::set<std::string> skipped_;                      // logged while they stay
   absl::Status last_status_;
   absl::Status last_garbage_status_;
   Done last_done_;
