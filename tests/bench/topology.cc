@@ -7,6 +7,8 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
+#include <utility>
 
 #include "common/status.h"
 #include "common/unique_fd.h"
@@ -54,12 +56,43 @@ absl::Status RunIn(const std::string& netns, const std::vector<std::string>& arg
   return Run(full, input);
 }
 
+namespace {
+
+constexpr char kFolder[] = "/run/netns";
+
+// Forks a process that deletes the namespaces with this prefix once all copies of what is returned
+// are closed: also when this process is killed.
+absl::StatusOr<UniqueFd> StartSweeper(const std::string& prefix) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
+  UniqueFd read_end(ends[0]), write_end(ends[1]);
+  const pid_t pid = fork();
+  if (pid < 0) return ErrnoStatus(errno, "fork");
+  if (pid > 0) return write_end;
+  // A Ctrl-C at the terminal is for the whole group.
+  setsid();
+  write_end.reset();
+  char byte;
+  while (read(read_end.get(), &byte, 1) < 0 && errno == EINTR) {
+  }
+  std::vector<std::string> left;
+  for (const auto& file : std::filesystem::directory_iterator(kFolder))
+    if (file.path().filename().string().starts_with(prefix)) left.push_back(file.path().filename());
+  for (const std::string& name : left) Run({"ip", "netns", "del", name}).IgnoreError();
+  _exit(0);
+}
+
+}  // namespace
+
 Namespaces::~Namespaces() {
   for (const std::string& name : names_) Run({"ip", "netns", "del", name}).IgnoreError();
 }
 
 absl::StatusOr<std::string> Namespaces::Add(const std::string& name) {
-  const std::string full = fmt::format("mesh-bench-{}-{}", getpid(), name);
+  const std::string prefix = fmt::format("mesh-bench-{}-", getpid()), full = prefix + name;
+  if (!sweeper_) {
+    ASSIGN_OR_RETURN(sweeper_, StartSweeper(prefix));
+  }
   RETURN_IF_ERROR(Run({"ip", "netns", "add", full}));
   names_.push_back(full);
   RETURN_IF_ERROR(Run({"ip", "-n", full, "link", "set", "lo", "up"}));

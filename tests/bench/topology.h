@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/unique_fd.h"
 
 namespace mesh::bench {
 
@@ -17,7 +18,8 @@ absl::Status Run(const std::vector<std::string>& argv, const std::string& input 
 absl::Status RunIn(const std::string& netns, const std::vector<std::string>& argv,
                    const std::string& input = "");
 
-// Namespaces "mesh-bench-<pid>-<name>"; deleting them takes their links along.
+// Namespaces "mesh-bench-<pid>-<name>"; deleting them takes their links along. They go with this
+// object, and also when its process is killed.
 class Namespaces {
  public:
   Namespaces() = default;
@@ -31,6 +33,7 @@ class Namespaces {
 
  private:
   std::vector<std::string> names_;
+  UniqueFd sweeper_;  // closed with this process, however it ends
 };
 
 struct VethEnd {
