@@ -6,12 +6,12 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "api/schema/source_annotation.h"
-#include "common/edit_distance.h"
 #include "controlplane/controllers/objects.h"
+#include "controlplane/inspect/label_distance.h"
 #include "controlplane/inspect/topics.h"
 #include "controlplane/policy/policy_rules.h"
 #include "fmt/format.h"
@@ -24,11 +24,15 @@ std::string PolicyTitle(const v1::NetworkPolicy& policy) {
   return "networkpolicy " + KeyOfMeta(policy.metadata()).ToString();
 }
 
+bool IsSelected(const v1::Pod& pod, const schema::Selector& selector) {
+  return !IsFinished(pod) && selector.Matches(pod.metadata().labels());
+}
+
 std::vector<const v1::Pod*> PodsOf(const ClusterState& state, const std::string& ns,
                                    const schema::Selector& selector) {
   std::vector<const v1::Pod*> out;
   for (const auto& [key, pod] : InNamespace(state.pods, ns)) {
-    if (!IsFinished(*pod) && selector.Matches(pod->metadata().labels())) out.push_back(pod.get());
+    if (IsSelected(*pod, selector)) out.push_back(pod.get());
   }
   return out;
 }
@@ -39,54 +43,37 @@ std::string Names(const std::vector<const v1::Pod*>& pods) {
   return NameList(names);
 }
 
-// The labels that come nearest to a selector of which each requirement is one value of one label.
+// What a selector asks for, where each requirement is one value of one label.
+std::optional<Labels> WantedLabels(const schema::Selector& selector) {
+  Labels out;
+  for (const auto& requirement : selector.requirements()) {
+    if (requirement.op != schema::Selector::Operator::kIn || requirement.values.size() != 1)
+      return std::nullopt;
+    out[requirement.key] = requirement.values.front();
+  }
+  return out;
+}
+
 struct Nearest {
   std::string name;
-  std::vector<std::string> has, wanted;  // "app=wep", "app=web"
-  bool near = false;                     // it has one of the keys
+  LabelDistance distance;
 };
 
-void Consider(const std::string& name, const schema::LabelMap& labels,
-              const schema::Selector& selector, std::optional<Nearest>* best,
-              std::tuple<int, size_t>* rank) {
-  Nearest out{.name = name, .has = {}, .wanted = {}};
-  std::tuple<int, size_t> distance;
-  for (const auto& requirement : selector.requirements()) {
-    const std::string& wanted = requirement.values.front();
-    const auto it = labels.find(requirement.key);
-    if (it != labels.end()) out.near = true;
-    if (it != labels.end() && it->second == wanted) continue;
-    std::get<0>(distance) += it == labels.end() ? 2 : 1;
-    if (it != labels.end()) std::get<1>(distance) += EditDistance(it->second, wanted);
-    out.wanted.push_back(fmt::format("{}={}", requirement.key, wanted));
-    out.has.push_back(it == labels.end() ? fmt::format("no label {}", requirement.key)
-                                         : fmt::format("{}={}", requirement.key, it->second));
-  }
-  if (best->has_value() && distance >= *rank) return;
-  *best = std::move(out);
-  *rank = distance;
-}
-
-bool IsOfSingleValues(const schema::Selector& selector) {
-  return std::ranges::all_of(selector.requirements(), [](const auto& requirement) {
-    return requirement.op == schema::Selector::Operator::kIn && requirement.values.size() == 1;
-  });
-}
-
-// "; the nearest is pod web-1, which has app=wep, not app=web"; empty: nothing is near.
+// "; the nearest is pod web-1, which has app=wep, not app=web"; empty: none has one of the keys.
 template <typename Objects, typename LabelsOf>
 std::string NearestText(const char* kind, const Objects& objects, const schema::Selector& selector,
                         const LabelsOf& labels_of, std::optional<Nearest>* best) {
-  if (!IsOfSingleValues(selector)) return "";
-  std::tuple<int, size_t> rank;
-  for (const auto& [key, object] : objects)
-    Consider(key.name, labels_of(*object), selector, best, &rank);
-  if (!best->has_value() || !(*best)->near) {
-    best->reset();
-    return "";
+  const std::optional<Labels> wanted = WantedLabels(selector);
+  if (!wanted) return "";
+  for (const auto& [key, object] : objects) {
+    LabelDistance distance = DistanceOf(*wanted, labels_of(*object));
+    if (!distance.fixed.empty() && (!best->has_value() || distance < (*best)->distance))
+      *best = {key.name, std::move(distance)};
   }
+  if (!best->has_value()) return "";
   return fmt::format("; the nearest is {} {}, which has {}, not {}", kind, (*best)->name,
-                     fmt::join((*best)->has, ", "), fmt::join((*best)->wanted, ", "));
+                     fmt::join((*best)->distance.has, ", "),
+                     fmt::join((*best)->distance.wanted, ", "));
 }
 
 class Teller {
@@ -141,7 +128,7 @@ class Teller {
       remedies.push_back(
           fmt::format("set spec.podSelector of {} to the labels of pod {}", title_, nearest->name));
       remedies.push_back(fmt::format("label the pods of {} {}", TemplateTitle(state_, *pod),
-                                     fmt::join(nearest->wanted, ",")));
+                                     fmt::join(nearest->distance.wanted, ",")));
     }
     if (pods.begin() == pods.end()) text = "; there are no pods in it at all";
     report_->Problem(
@@ -213,10 +200,10 @@ class Teller {
         "namespace", state_.namespaces, peer.namespaces,
         [](const v1::Namespace& ns) { return NamespaceLabels(ns); }, &nearest);
     Report::Remedies remedies;
-    const bool is_name = nearest && nearest->wanted.front().starts_with("kubernetes.io/");
+    const bool is_name = nearest && nearest->distance.wanted.front().starts_with("kubernetes.io/");
     if (nearest && !is_name)
-      remedies.push_back(
-          fmt::format("label namespace {} {}", nearest->name, fmt::join(nearest->wanted, ",")));
+      remedies.push_back(fmt::format("label namespace {} {}", nearest->name,
+                                     fmt::join(nearest->distance.wanted, ",")));
     remedies.push_back(fmt::format("correct the namespaceSelector of {}", rule_));
     Problem(fmt::format("{}: no namespace has {}{}", rule_, peer.namespaces.ToString(), text),
             remedies);
@@ -321,7 +308,11 @@ std::vector<std::string> PoliciesOfNobody(const ClusterState& state, const std::
   std::vector<std::string> out;
   for (const auto& [key, policy] : InNamespace(state.network_policies, ns)) {
     const ParsedPolicy parsed = Parse(*policy);
-    if (parsed.Judges(direction) && PodsOf(state, ns, parsed.pods).empty())
+    if (!parsed.Judges(direction)) continue;
+    // Most select somebody, and are done with that one.
+    const auto pods = InNamespace(state.pods, ns);
+    if (std::none_of(pods.begin(), pods.end(),
+                     [&](const auto& pod) { return IsSelected(*pod.second, parsed.pods); }))
       out.push_back(key.ToString());
   }
   return out;

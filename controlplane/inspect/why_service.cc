@@ -4,12 +4,11 @@
 #include <map>
 #include <set>
 #include <string>
-#include <tuple>
 #include <vector>
 
-#include "common/edit_distance.h"
 #include "controlplane/controllers/endpoints_controller.h"
 #include "controlplane/controllers/objects.h"
+#include "controlplane/inspect/label_distance.h"
 #include "controlplane/inspect/topics.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -26,31 +25,6 @@ std::string PortTitle(const v1::ServicePort& port) {
 
 bool MayGetFlows(const v1::Endpoint& endpoint) {
   return !endpoint.conditions().has_ready() || endpoint.conditions().ready();
-}
-
-// How far a pod's labels are from a selector.
-struct Distance {
-  int differing = 0;                // pairs that do not match
-  size_t letters = 0;               // in which values differ where the key is there
-  std::vector<std::string> wanted;  // "tier=front"
-  std::vector<std::string> has;     // "tier=web", "no label tier"
-  Labels fixed;                     // a selector that would match: the pod's own values
-};
-
-Distance DistanceOf(const Labels& selector, const Labels& labels) {
-  Distance out;
-  const std::map<std::string, std::string> sorted(selector.begin(), selector.end());
-  for (const auto& [key, value] : sorted) {
-    const auto it = labels.find(key);
-    if (it != labels.end()) out.fixed[key] = it->second;
-    if (it != labels.end() && it->second == value) continue;
-    ++out.differing;
-    if (it != labels.end()) out.letters += EditDistance(it->second, value);
-    out.wanted.push_back(fmt::format("{}={}", key, value));
-    out.has.push_back(it == labels.end() ? fmt::format("no label {}", key)
-                                         : fmt::format("{}={}", key, it->second));
-  }
-  return out;
 }
 
 class Teller {
@@ -185,15 +159,12 @@ class Teller {
     Report::Remedies remedies;
     std::string nearest_text;
     const v1::Pod* nearest = nullptr;
-    Distance best;
+    LabelDistance best;
     std::vector<std::string> alike;
     for (const auto& [key, pod] : InNamespace(state_.pods, ns_)) {
       if (IsFinished(*pod)) continue;
-      Distance distance = DistanceOf(spec_.selector(), pod->metadata().labels());
-      const auto rank = [](const Distance& d) {
-        return std::tuple(d.differing, -static_cast<int64_t>(d.fixed.size()), d.letters);
-      };
-      if (nearest == nullptr || rank(distance) < rank(best)) {
+      LabelDistance distance = DistanceOf(spec_.selector(), pod->metadata().labels());
+      if (nearest == nullptr || distance < best) {
         nearest = pod.get();
         best = std::move(distance);
         alike.clear();

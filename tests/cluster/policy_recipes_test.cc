@@ -190,6 +190,7 @@ spec:
           continue;
         for (const int family : kFamilies) addresses_[pod.name].push_back(PodIp(row, family));
       }
+      ASSERT_EQ(addresses_[pod.name].size(), std::size(kFamilies)) << pod.name;
     }
   }
 
