@@ -3,9 +3,11 @@
 #   A static library `mesh_<x>` with the alias `mesh::<x>`. Includes are relative to the source root.
 # mesh_cc_binary(NAME <x> SRCS ... [DEPS ...])
 #   An executable in build/bin.
-# mesh_cc_test(NAME <x> LABEL unit|sim|bpf|cluster|conformance SRCS ... [DEPS ...] [TIMEOUT s] [SERIAL] [WHOLE] [ENVIRONMENT X=y])
+# mesh_cc_test(NAME <x> LABEL unit|sim|bpf|cluster|conformance SRCS ... [DEPS ...] [TIMEOUT s] [SERIAL] [WHOLE] [ENVIRONMENT X=y] [PATHS ...])
 #   A GoogleTest program in build/tests; each TEST becomes one ctest test with the label.
 #   SERIAL keeps it from running beside other tests (load-sensitive or machine-wide).
+#   PATHS: those of SRCS that get MESH_SOURCE_DIR and MESH_BIN_DIR, absolute. What has them is compiled
+#   anew in every clone; all else hits the compiler cache.
 #   WHOLE: one ctest test, whose tests share what is costly to make (loaded programs).
 # mesh_proto_library(NAME <x> PROTOS ... [GRPC] [DEPS ...] [ROOT dir])
 #   Generated code in its own target, so that a change elsewhere never rebuilds it.
@@ -34,7 +36,7 @@ function(mesh_cc_binary)
 endfunction()
 
 function(mesh_cc_test)
-  cmake_parse_arguments(A "SERIAL;WHOLE" "NAME;LABEL;TIMEOUT;ENVIRONMENT" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(A "SERIAL;WHOLE" "NAME;LABEL;TIMEOUT;ENVIRONMENT" "SRCS;DEPS;PATHS" ${ARGN})
   if(NOT A_LABEL)
     message(FATAL_ERROR "mesh_cc_test(${A_NAME}): LABEL is required")
   endif()
@@ -44,7 +46,7 @@ function(mesh_cc_test)
   add_executable(${A_NAME} ${A_SRCS})
   set_target_properties(${A_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   target_include_directories(${A_NAME} PRIVATE ${PROJECT_SOURCE_DIR})
-  target_compile_definitions(${A_NAME} PRIVATE
+  set_property(SOURCE ${A_PATHS} APPEND PROPERTY COMPILE_DEFINITIONS
     MESH_SOURCE_DIR="${PROJECT_SOURCE_DIR}" MESH_BIN_DIR="${PROJECT_BINARY_DIR}/bin")
   target_link_libraries(${A_NAME} PRIVATE ${A_DEPS} mesh_warnings GTest::gmock GTest::gtest GTest::gtest_main)
   set(properties LABELS ${A_LABEL} TIMEOUT ${A_TIMEOUT})
