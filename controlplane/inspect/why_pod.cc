@@ -61,33 +61,29 @@ void WhyTerminating(const ClusterState& state, const v1::Pod& pod, absl::Time no
   report->Note(title, fmt::format("is being deleted; {}", when));
 }
 
-// The newest warning about the pod: what agent and scheduler have met that is in no status.
-// The newest of each reason that `wanted` takes.
-template <typename Wanted>
-std::map<std::string, const v1::Event*> NewestWarnings(const ClusterState& state,
-                                                       const v1::Pod& pod, const Wanted& wanted) {
-  std::map<std::string, const v1::Event*> out;
+// What agent and scheduler have met that is in no status: calls `told` with each warning about the
+// pod.
+template <typename Told>
+void ForEachWarning(const ClusterState& state, const v1::Pod& pod, const Told& told) {
   for (const auto& [key, event] : InNamespace(state.events, pod.metadata().namespace_())) {
     const v1::ObjectReference& about = event->involved_object();
     if (event->type() != "Warning" || about.kind() != "Pod" ||
-        about.name() != pod.metadata().name() || about.uid() != pod.metadata().uid() ||
-        !wanted(event->reason()))
+        about.name() != pod.metadata().name() || about.uid() != pod.metadata().uid())
       continue;
-    const v1::Event*& newest = out[event->reason()];
-    if (newest == nullptr || ToTime(newest->last_timestamp()) < ToTime(event->last_timestamp()))
-      newest = event.get();
+    told(*event);
   }
-  return out;
+}
+
+bool IsNewer(const v1::Event& event, const v1::Event* than) {
+  return than == nullptr || ToTime(than->last_timestamp()) < ToTime(event.last_timestamp());
 }
 
 void AddNewestWarning(const ClusterState& state, const v1::Pod& pod, absl::Time now,
                       Report* report) {
   const v1::Event* newest = nullptr;
-  for (const auto& [reason, event] :
-       NewestWarnings(state, pod, [](const std::string&) { return true; })) {
-    if (newest == nullptr || ToTime(newest->last_timestamp()) < ToTime(event->last_timestamp()))
-      newest = event;
-  }
+  ForEachWarning(state, pod, [&](const v1::Event& event) {
+    if (IsNewer(event, newest)) newest = &event;
+  });
   if (newest == nullptr) return;
   report->Note(PodTitle(pod), fmt::format("last warning, {} ago: {}: {}",
                                           Elapsed(now - ToTime(newest->last_timestamp())),
@@ -105,13 +101,18 @@ void NoteNode(const v1::Node& node, Report* report) {
 }
 
 void WhyNetwork(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report) {
-  const auto warnings = NewestWarnings(state, pod, [](const std::string& reason) {
-    return reason == "FlowQuotaReached" || reason == "HostPortNotServed";
+  // One for each port that is not served; of those with a figure in their text the newest.
+  std::map<std::pair<std::string, std::string>, const v1::Event*> warnings;
+  ForEachWarning(state, pod, [&](const v1::Event& event) {
+    const bool is_of_port = event.reason() == "HostPortNotServed";
+    if (!is_of_port && event.reason() != "FlowQuotaReached") return;
+    const v1::Event*& newest = warnings[{event.reason(), is_of_port ? event.message() : ""}];
+    if (IsNewer(event, newest)) newest = &event;
   });
-  for (const auto& [reason, event] : warnings)
+  for (const auto& [key, event] : warnings)
     report->Note(PodTitle(pod), fmt::format("warning, {} ago: {}: {}",
-                                            Elapsed(now - ToTime(event->last_timestamp())), reason,
-                                            event->message()));
+                                            Elapsed(now - ToTime(event->last_timestamp())),
+                                            event->reason(), event->message()));
 }
 
 void WhyPod(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report) {

@@ -362,14 +362,15 @@ TEST_F(WhyConnectionTest, NodePortsStandForTheirService) {
 }
 
 TEST_F(WhyConnectionTest, WhatTheNetworkHasSaidOfThePodThatAsksIsTold) {
-  const auto warn = [&](const std::string& name, const std::string& reason, absl::Duration ago) {
+  const auto warn = [&](const std::string& name, const std::string& reason, absl::Duration ago,
+                        const std::string& message = "because") {
     v1::Resource resource;
     v1::Event& event = *resource.mutable_event();
     event.mutable_metadata()->set_namespace_("default");
     event.mutable_metadata()->set_name(name);
     event.set_type("Warning");
     event.set_reason(reason);
-    event.set_message("because");
+    event.set_message(message);
     event.mutable_involved_object()->set_kind("Pod");
     event.mutable_involved_object()->set_name("web");
     event.mutable_involved_object()->set_uid(world.pod("web").metadata().uid());
@@ -381,6 +382,14 @@ TEST_F(WhyConnectionTest, WhatTheNetworkHasSaidOfThePodThatAsksIsTold) {
   warn("c", "BackOff", absl::Seconds(2));
   EXPECT_THAT(Notes(Ask("pay/api", 80)),
               ElementsAre("pod default/web: warning, 9s ago: FlowQuotaReached: because"));
+  // Each port has its own, told again and again.
+  warn("d", "HostPortNotServed", absl::Seconds(700), "hostPort 80/TCP");
+  warn("e", "HostPortNotServed", absl::Seconds(30), "hostPort 80/TCP");
+  warn("f", "HostPortNotServed", absl::Seconds(20), "hostPort 81/TCP");
+  EXPECT_THAT(Notes(Ask("pay/api", 80)),
+              ElementsAre("pod default/web: warning, 9s ago: FlowQuotaReached: because",
+                          "pod default/web: warning, 30s ago: HostPortNotServed: hostPort 80/TCP",
+                          "pod default/web: warning, 20s ago: HostPortNotServed: hostPort 81/TCP"));
   EXPECT_THAT(Problems(Ask("pay/api", 80)), IsEmpty());
 }
 
