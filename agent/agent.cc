@@ -162,7 +162,9 @@ void Agent::CheckHealth() {
 // The list of a node's addresses is long where it has many pods.
 const std::string& Agent::AddressTrouble() {
   if (options_.address_trouble != nullptr && loop_->Now() >= next_address_check_) {
-    const std::string before = std::exchange(address_trouble_, options_.address_trouble());
+    const bool dual_stack = !state_->config.cluster_cidr6().empty();
+    const std::string before =
+        std::exchange(address_trouble_, options_.address_trouble(dual_stack));
     if (!address_trouble_.empty() && address_trouble_ != before)
       spdlog::warn("{}", address_trouble_);
     next_address_check_ = loop_->Now() + kAddressInterval;

@@ -32,7 +32,7 @@ struct AgentOptions {
   std::string agent_endpoint;         // "host:port" of the NodeService
   std::map<std::string, std::string> labels;
   // What is wrong with the node's addresses, with the way out; empty: nothing. Null: not asked.
-  std::function<std::string()> address_trouble;
+  std::function<std::string(bool dual_stack)> address_trouble;
   std::string containerd_socket;
   SyncOptions sync;
   PodReconcilerOptions pods;

@@ -186,7 +186,9 @@ int Main(Flags flags) {
   options.node_name = flags.node_name;
   options.node_ips = {node_ip};
   if (!node_ip6.empty()) options.node_ips.push_back(node_ip6);
-  options.address_trouble = [addresses = *addresses] { return TellMissingAddresses(addresses); };
+  options.address_trouble = [addresses = *addresses](bool dual_stack) {
+    return TellMissingAddresses(addresses, dual_stack);
+  };
   options.labels = *labels;
   options.containerd_socket = flags.containerd_socket;
   options.sync.servers = flags.servers;

@@ -114,7 +114,21 @@ std::set<uint16_t> OwnPorts(const std::string& listen, const std::vector<std::st
   return out;
 }
 
-std::string TellMissingAddresses(const NodeAddresses& node) {
+// The agent has found none when it started, and goes by none until it starts again.
+std::string TellNoIp6(const NodeAddresses& node) {
+  const std::string what = fmt::format(
+      "nothing of IPv6 enters or leaves the cluster by this node, which mesh-agent knows no IPv6 "
+      "address of");
+  if (const IpAddress now = FindNodeIp6(node.v4); now != IpAddress()) {
+    return fmt::format("{}; now there is {}: start mesh-agent again", what, now.ToString());
+  }
+  const auto interface = InterfaceOf(node.v4);
+  return fmt::format(
+      "{}: give it one (ip address add IPV6/LENGTH dev {}), and start mesh-agent again", what,
+      interface.ok() ? *interface : "INTERFACE");
+}
+
+std::string TellMissingAddresses(const NodeAddresses& node, bool dual_stack) {
   ifaddrs* raw = nullptr;
   if (::getifaddrs(&raw) != 0) return {};
   const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> list(raw, ::freeifaddrs);
@@ -130,8 +144,7 @@ std::string TellMissingAddresses(const NodeAddresses& node) {
     const std::string_view parted = out.empty() ? "" : "; ";
     out += fmt::format(
         "{}no interface of the node has its address {} any more: nobody reaches the node at it; "
-        "give "
-        "it back: ip address add {}/LENGTH dev {}",
+        "give it back: ip address add {}/LENGTH dev {}",
         parted, ip.ToString(), ip.ToString(), interface);
     if (ip.is_v4()) continue;
     out += fmt::format(
@@ -139,6 +152,7 @@ std::string TellMissingAddresses(const NodeAddresses& node) {
         "net.ipv6.conf.{}.keep_addr_on_down is 1",
         interface);
   }
+  if (dual_stack && node.v6 == IpAddress()) out += (out.empty() ? "" : "; ") + TellNoIp6(node);
   return out;
 }
 

@@ -30,9 +30,10 @@ IpAddress ChooseNodeIp6(std::string_view if_inet6, std::string_view interface);
 // For the interface that has `node_ip`, of this network namespace.
 IpAddress FindNodeIp6(const IpAddress& node_ip);
 
-// What is wrong with addresses that the node goes by and that no interface of this network
-// namespace has any more, with the way out; empty: nothing.
-std::string TellMissingAddresses(const NodeAddresses& node);
+// What is wrong with the addresses that the node goes by, with the way out: no interface of this
+// network namespace has one any more, or there is none of IPv6 and the cluster has both families.
+// Empty: nothing.
+std::string TellMissingAddresses(const NodeAddresses& node, bool dual_stack);
 
 // TCP ports at the node's addresses where its agent (`listen`, host:port) and a meshd of this
 // machine listen: those of `servers` with an address of the node or a loopback address.

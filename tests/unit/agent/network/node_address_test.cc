@@ -7,6 +7,7 @@
 namespace mesh::agent {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -31,16 +32,30 @@ TEST(ParseNodeIp, NamesWhatIsWrong) {
 
 // Of this process's network namespace.
 TEST(TellMissingAddresses, NamesWhatIsGoneAndTheWayBack) {
-  EXPECT_EQ(TellMissingAddresses(*ParseNodeIp("127.0.0.1")), "");
+  EXPECT_EQ(TellMissingAddresses(*ParseNodeIp("127.0.0.1"), false), "");
 
   EXPECT_EQ(
-      TellMissingAddresses(*ParseNodeIp("127.0.0.1,2001:db8::1")),
+      TellMissingAddresses(*ParseNodeIp("127.0.0.1,2001:db8::1"), false),
       "no interface of the node has its address 2001:db8::1 any more: nobody reaches the node "
       "at it; give it back: ip address add 2001:db8::1/LENGTH dev lo; the kernel takes IPv6 "
       "addresses away when their link goes down, unless net.ipv6.conf.lo.keep_addr_on_down "
       "is 1");
-  EXPECT_THAT(TellMissingAddresses(*ParseNodeIp("203.0.113.9")),
+  EXPECT_THAT(TellMissingAddresses(*ParseNodeIp("203.0.113.9"), false),
               HasSubstr("give it back: ip address add 203.0.113.9/LENGTH dev INTERFACE"));
+}
+
+TEST(TellMissingAddresses, NamesTheFamilyThatANodeOfADualStackClusterLacks) {
+  const NodeAddresses node = *ParseNodeIp("127.0.0.1");
+
+  EXPECT_EQ(TellMissingAddresses(node, false), "");
+  EXPECT_EQ(TellMissingAddresses(*ParseNodeIp("127.0.0.1,::1"), true), "");
+  EXPECT_EQ(TellMissingAddresses(node, true),
+            "nothing of IPv6 enters or leaves the cluster by this node, which mesh-agent knows no "
+            "IPv6 address of: give it one (ip address add IPV6/LENGTH dev lo), and start "
+            "mesh-agent again");
+  EXPECT_THAT(TellMissingAddresses(*ParseNodeIp("203.0.113.9"), true),
+              AllOf(HasSubstr("its address 203.0.113.9 any more"), HasSubstr("dev INTERFACE; "),
+                    HasSubstr("nothing of IPv6 enters")));
 }
 
 TEST(OwnPorts, AreTheAgentsAndThoseOfAMeshdOfThisMachine) {

@@ -123,7 +123,8 @@ class AgentTest : public ::testing::Test {
       options.node_ips = {"192.0.2.1", "2001:db8::1"};
       options.agent_endpoint = "192.0.2.1:6441";
       options.containerd_socket = "/run/none.sock";
-      options.address_trouble = [this] {
+      options.address_trouble = [this](bool dual_stack) {
+        if (dual_stack) return "no IPv6 address in a cluster of both families";
         return address_is_there_ ? "" : "no interface of the node has its address 2001:db8::1";
       };
       options.sync.servers = servers;
@@ -260,6 +261,16 @@ TEST_F(AgentTest, TellsThatAnAddressOfTheNodeIsGoneUntilItIsBack) {
   address_is_there_ = true;
 
   EXPECT_TRUE(meshd.Heard("AddressesPresent True", before + 1));
+}
+
+TEST_F(AgentTest, AsksForAnIpv6AddressOnceItKnowsThatTheClusterHasThem) {
+  network.Open();
+  auto state = std::make_shared<NodeState>();
+  state->config.set_cluster_cidr6("fd00:10:244::/48");
+
+  Start({meshd.address()}, state);
+
+  EXPECT_TRUE(meshd.Heard("AddressesPresent False"));
 }
 
 TEST_F(AgentTest, WritesWhatItWasToldToTheCheckpoint) {
