@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/metrics.h"
 
+#include <netdb.h>
 #include <prometheus/collectable.h>
 #include <prometheus/exposer.h>
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <exception>
 #include <limits>
 #include <map>
 #include <mutex>
+#include <thread>
 
+#include "absl/synchronization/notification.h"
 #include "common/check.h"
+#include "common/socket_address.h"
+#include "common/unique_fd.h"
 #include "fmt/format.h"
 
 namespace mesh {
@@ -20,6 +26,7 @@ namespace {
 
 // One answers while another client keeps its connection open and says nothing.
 constexpr size_t kThreads = 2;
+constexpr absl::Duration kKnockEvery = absl::Milliseconds(5);
 
 class FamilyWriter : public MetricsWriter {
  public:
@@ -84,18 +91,44 @@ class Collected : public prometheus::Collectable {
   mutable std::mutex mutex_;
 };
 
+// Opens a connection to a listener of this process and closes it again.
+void Knock(const std::string& host, int port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* list = nullptr;
+  const char* name = host.empty() ? nullptr : host.c_str();
+  if (::getaddrinfo(name, std::to_string(port).c_str(), &hints, &list) != 0) return;
+  const UniqueFd fd(::socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  ::connect(fd.get(), list->ai_addr, list->ai_addrlen);
+  ::freeaddrinfo(list);
+}
+
 class ServerImpl : public MetricsServer {
  public:
   ServerImpl(const std::string& listen, MetricsCollect collect)
-      : collected_(std::make_shared<Collected>(std::move(collect))), exposer_(listen, kThreads) {
-    exposer_.RegisterCollectable(collected_);
+      : host_(SplitHostPort(listen).value_or(HostAndPort()).host),
+        collected_(std::make_shared<Collected>(std::move(collect))),
+        exposer_(std::make_unique<prometheus::Exposer>(listen, kThreads)) {
+    exposer_->RegisterCollectable(collected_);
   }
-  int port() const override { return exposer_.GetListeningPorts().at(0); }
+  // The library's thread sees that it is to end when somebody connects, else after two seconds.
+  ~ServerImpl() override {
+    const int at = port();
+    absl::Notification ended;
+    std::thread knocking([&] {
+      while (!ended.WaitForNotificationWithTimeout(kKnockEvery)) Knock(host_, at);
+    });
+    exposer_.reset();
+    ended.Notify();
+    knocking.join();
+  }
+  int port() const override { return exposer_->GetListeningPorts().at(0); }
 
  private:
+  const std::string host_;
   // Before the exposer, whose threads call it.
   std::shared_ptr<Collected> collected_;
-  prometheus::Exposer exposer_;
+  std::unique_ptr<prometheus::Exposer> exposer_;
 };
 
 }  // namespace

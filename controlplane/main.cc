@@ -48,6 +48,10 @@
 namespace mesh::controlplane {
 namespace {
 
+// For calls that are being answered when meshd is to end; those that would not end by themselves
+// (logs and flows that are followed) are cut then.
+constexpr absl::Duration kPatience = absl::Milliseconds(150);
+
 struct Options {
   std::string data_dir = "/var/lib/mesh/meshd";
   std::vector<std::string> listen;
@@ -280,7 +284,7 @@ absl::Status Run(const Options& options) {
       sessions.CloseAll(absl::UnavailableError("meshd is stopping"));
       control.CloseWatches();
     });
-    (*server)->Shutdown(absl::Milliseconds(300));
+    (*server)->Shutdown(kPatience);
   }
   OnLoop(loop, [&] {
     figures.reset();

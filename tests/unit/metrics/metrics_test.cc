@@ -78,6 +78,18 @@ TEST(MetricsServer, AnswersWithWhatIsTrueThen) {
   EXPECT_THAT(Get((*server)->port(), "/other"), HasSubstr("HTTP/1.1 404"));
 }
 
+TEST(MetricsServer, EndsAtOnce) {
+  for (const char* listen : {"127.0.0.1:0", "0.0.0.0:0"}) {
+    auto server = MetricsServer::Start(listen, [](MetricsWriter&) {});
+    ASSERT_TRUE(server.ok()) << server.status();
+    const absl::Time begin = absl::Now();
+
+    server->reset();
+
+    EXPECT_LT(absl::Now() - begin, absl::Milliseconds(300)) << listen;
+  }
+}
+
 TEST(MetricsServer, NamesTheAddressItCannotHave) {
   auto first = MetricsServer::Start("127.0.0.1:0", [](MetricsWriter&) {});
   ASSERT_TRUE(first.ok()) << first.status();
