@@ -361,7 +361,7 @@ class Teller {
         return Say("deliver", "to the node itself");
       case MESH_TARGET_UPLINK:
         out_->set_target("outside");
-        return Say("deliver", "outside the cluster, by the node's uplink");
+        return Say("deliver", UplinkText());
       case MESH_TARGET_NODE:
         out_->set_target("native");
         out_->set_next_node(way.peer.ToString());
@@ -376,6 +376,17 @@ class Teller {
                                (way.vni & MESH_VNI_SERVICE) != 0 ? ", through a Service" : "",
                                direct ? ", whose node answers the client itself" : ""));
     }
+  }
+
+  std::string UplinkText() const {
+    const std::string ip = outcome_.way.destination.ToString();
+    if (state_ != nullptr) {
+      for (const auto& [name, node] : state_->nodes) {
+        if (node.ip() == ip || node.ip6() == ip)
+          return fmt::format("to node {} ({}) itself, by this node's uplink", name, ip);
+      }
+    }
+    return "outside the cluster, by the node's uplink";
   }
 
   std::string NodeText() const {

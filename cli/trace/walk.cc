@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/trace/walk.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "cli/commands/targets.h"
 #include "cli/trace/frame.h"
 #include "common/status.h"
 #include "fmt/format.h"
@@ -11,13 +13,42 @@ namespace mesh::cli {
 namespace {
 
 // No packet is passed on by a node that did not send or receive it: two nodes, and one between
-// them for a load balancer's address.
+// them for a node port or a load balancer's address.
 constexpr int kMostHops = 4;
+// Of a Service: the node in its message answers for the load balancer's addresses.
+constexpr char kAnnounced[] = "mesh.io/Announced";
 
 const v1::Node* NodeWith(const std::vector<v1::Node>& nodes, const std::string& address) {
   for (const v1::Node& node : nodes) {
     for (const IpAddress& ip : AddressesOf(node)) {
       if (ip.ToString() == address) return &node;
+    }
+  }
+  return nullptr;
+}
+
+const v1::Node* NodeNamed(const std::vector<v1::Node>& nodes, const std::string& name) {
+  for (const v1::Node& node : nodes) {
+    if (node.metadata().name() == name) return &node;
+  }
+  return nullptr;
+}
+
+// The node that answers at an address outside of the pods' ranges: its own, or one that it
+// announces. Null: none does.
+absl::StatusOr<const v1::Node*> NodeAnswering(const std::vector<v1::Node>& nodes,
+                                              const std::string& address, ControlClient& client) {
+  if (const v1::Node* node = NodeWith(nodes, address)) return node;
+  ASSIGN_OR_RETURN(const v1::ListResponse list, ListObjects(v1::KIND_SERVICE, "", "", client));
+  for (const v1::Resource& item : list.items()) {
+    const v1::ServiceStatus& status = item.service().status();
+    const auto& ingress = status.load_balancer().ingress();
+    const bool has = std::any_of(ingress.begin(), ingress.end(),
+                                 [&](const auto& entry) { return entry.ip() == address; });
+    if (!has) continue;
+    for (const v1::Condition& condition : status.conditions()) {
+      if (condition.type() == kAnnounced && condition.status() == "True")
+        return NodeNamed(nodes, condition.message());
     }
   }
   return nullptr;
@@ -83,10 +114,15 @@ absl::StatusOr<v1::TraceReport> WalkPacket(const TraceOrigin& origin, const IpAd
   }
   for (int i = 0; i < kMostHops; ++i) {
     ASSIGN_OR_RETURN(v1::TraceHopResponse hop, client.TraceHop(request));
-    const bool goes_on =
-        hop.verdict() == "forwarded" && (hop.target() == "tunnel" || hop.target() == "native");
-    const v1::Node* next = goes_on ? NodeWith(nodes, hop.next_node()) : nullptr;
-    const std::string peer = goes_on ? TunnelAddress(nodes, request.node()) : "";
+    const bool forwarded = hop.verdict() == "forwarded";
+    const v1::Node* next = nullptr;
+    if (forwarded && (hop.target() == "tunnel" || hop.target() == "native")) {
+      next = NodeWith(nodes, hop.next_node());
+    } else if (forwarded && hop.target() == "outside") {
+      ASSIGN_OR_RETURN(next, NodeAnswering(nodes, hop.destination(), client));
+      if (next != nullptr && next->metadata().name() == request.node()) next = nullptr;
+    }
+    const std::string peer = TunnelAddress(nodes, request.node());
     request.Clear();
     if (next != nullptr) {
       request.set_node(next->metadata().name());

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "fmt/format.h"
+#include "tests/cluster/edge_world.h"
 #include "tests/support/cluster/local_cluster.h"
 
 namespace mesh::testing {
@@ -183,6 +184,38 @@ TEST_F(TraceTest, TellsWhatPacketsMeetAndLeavesNothing) {
   const absl::Duration took = absl::Now() - began;
   RecordProperty("trace_ms", static_cast<int>(absl::ToInt64Milliseconds(took)));
   EXPECT_LT(took, kPatience / 10) << took;
+}
+
+TEST_F(TraceTest, GoesOnAtAnotherNodesNodePort) {
+  cluster().Apply(
+      ServerPod("far", "far", "n3", "far") + EdgeService("by-snat", "far", "  type: NodePort\n") +
+      EdgeService("by-direct", "far", "  type: NodePort\n", "    mesh.io/return-path: direct\n") +
+      ClientManifest("asks", "n1"));
+  ASSERT_TRUE(cluster().WaitForPods("app=far", 1));
+  ASSERT_TRUE(cluster().WaitForPods("app=asks", 1));
+  const std::string asks = cluster().ReadyPods("app=asks").at(0)["metadata"]["name"];
+  const pid_t pid = cluster().PodPid("asks");
+  for (const char* service : {"by-snat", "by-direct"}) {
+    const int port = NodePort(cluster(), service);
+    ASSERT_NE(port, 0);
+    for (const int family : kFamilies) {
+      // By the node of neither; by that of the server.
+      for (const int node : {1, 2}) {
+        const std::string target = HostPort(NodeAddress(node, family), port);
+        ASSERT_TRUE(Eventually([&] { return cluster().Load(pid, "tcp", target, 1).failures == 0; }))
+            << target;
+        for (const char* protocol : {"tcp", "udp"}) {
+          const Json report = Trace({"pod/" + asks, target, "--proto", protocol});
+          EXPECT_EQ(report["text"], "delivered to pod default/far at node n3") << report;
+          EXPECT_EQ(report["hops"].size(), node == 1 ? 3u : 2u) << report;
+          EXPECT_EQ(report["hops"][1]["node"], fmt::format("n{}", node + 1)) << report;
+        }
+      }
+      // Nobody serves that port: left to the other node.
+      const Json report = Trace({"pod/" + asks, HostPort(NodeAddress(1, family), 22)});
+      EXPECT_EQ(report["text"], "left to the routing of node n2") << report;
+    }
+  }
 }
 
 }  // namespace

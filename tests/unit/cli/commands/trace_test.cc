@@ -68,6 +68,54 @@ TEST_F(TraceTest, FollowsThePacketFromNodeToNode) {
   EXPECT_EQ(server_.hop_requests[1].frame(), "inner");
 }
 
+TEST_F(TraceTest, GoesOnAtTheNodeWhoseAddressItLeavesFor) {
+  server_.hops["n1"] = Parse<v1::TraceHopResponse>(
+      "node: 'n1' verdict: 'forwarded' target: 'outside' destination: '192.0.2.2' frame: 'sent'");
+
+  Outcome outcome = Run({"trace", "shop/web", "192.0.2.2:30080"});
+
+  EXPECT_THAT(outcome.out, HasSubstr("=> delivered to pod pay/api-1 at node n2\n"));
+  ASSERT_THAT(server_.hop_requests, SizeIs(2));
+  EXPECT_EQ(server_.hop_requests[1].node(), "n2");
+  EXPECT_EQ(server_.hop_requests[1].entry(), v1::TraceHopRequest::UPLINK);
+  EXPECT_EQ(server_.hop_requests[1].frame(), "sent");
+
+  // On to a third node, as the tunnel's other end sees it.
+  server_.Put(Node("n3", "192.0.2.3"));
+  server_.hops["n3"] = server_.hops["n2"];
+  server_.hops["n3"].set_node("n3");
+  server_.hops["n2"] = Parse<v1::TraceHopResponse>(
+      "node: 'n2' verdict: 'forwarded' target: 'tunnel' next_node: '192.0.2.3' vni: 2 frame: 'on'");
+  server_.hop_requests.clear();
+  outcome = Run({"trace", "shop/web", "192.0.2.2:30080"});
+  EXPECT_THAT(outcome.out, HasSubstr("=> delivered to pod pay/api-1 at node n3\n"));
+  ASSERT_THAT(server_.hop_requests, SizeIs(3));
+  EXPECT_EQ(server_.hop_requests[2].entry(), v1::TraceHopRequest::TUNNEL);
+  EXPECT_EQ(server_.hop_requests[2].peer(), "192.0.2.2");
+}
+
+TEST_F(TraceTest, GoesOnAtTheNodeThatAnnouncesTheAddress) {
+  const auto balancer = [&](const std::string& status) {
+    server_.Put(Parse<v1::Resource>(
+        "service { metadata { name: 'edge' namespace: 'pay' } spec { type: 'LoadBalancer' } status "
+        "{ load_balancer { ingress { ip: '192.0.2.200' } } conditions { type: 'mesh.io/Announced' "
+        "status: '" +
+        status + "' message: 'n2' } } }"));
+  };
+  server_.hops["n1"] = Parse<v1::TraceHopResponse>(
+      "node: 'n1' verdict: 'forwarded' target: 'outside' destination: '192.0.2.200' frame: 'sent'");
+  server_.hops["n2"] =
+      Parse<v1::TraceHopResponse>("node: 'n2' verdict: 'refused' reason: 'no_service'");
+
+  balancer("True");
+  EXPECT_THAT(Run({"trace", "shop/web", "192.0.2.200:81"}).out,
+              HasSubstr("=> refused at node n2, and the sender is told (no_service)\n"));
+
+  balancer("False");
+  EXPECT_THAT(Run({"trace", "shop/web", "192.0.2.200:81"}).out,
+              HasSubstr("=> leaves the cluster by the uplink of node n1\n"));
+}
+
 TEST_F(TraceTest, SendersAndReceiversHaveManyNames) {
   for (const char* from : {"pod/web", "web", "10.244.1.3"}) {
     for (const char* to :
