@@ -152,6 +152,18 @@ absl::Status CheckClusterDomain(const std::string& text) {
   return absl::OkStatus();
 }
 
+absl::Status CheckNonMasqueradeRanges(const std::vector<std::string>& ranges, bool dual_stack) {
+  for (const std::string& text : ranges) {
+    const absl::StatusOr<IpPrefix> range = IpPrefix::Parse(text);
+    if (!range.ok()) return Annotate(range.status(), "--non-masquerade-cidrs");
+    if (!range->base().is_v4() && !dual_stack) {
+      return absl::InvalidArgumentError(
+          fmt::format("--non-masquerade-cidrs: {} is of IPv6, and the cluster has none", text));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<PortRange> ParseNodePortRange(const std::string& text) {
   PortRange out;
   const char* const end = text.data() + text.size();

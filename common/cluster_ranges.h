@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -39,6 +40,10 @@ struct ClusterRanges {
 absl::StatusOr<ClusterRanges> ParseClusterRanges(const std::string& cluster_cidr,
                                                  const std::string& service_cidr);
 absl::Status CheckClusterRanges(const std::string& cluster_cidr, const std::string& service_cidr);
+
+// The values of --non-masquerade-cidrs. INVALID_ARGUMENT names the flag and the first that is no
+// range, or of IPv6 in a cluster without.
+absl::Status CheckNonMasqueradeRanges(const std::vector<std::string>& ranges, bool dual_stack);
 
 // Both inclusive.
 struct PortRange {

@@ -145,14 +145,7 @@ absl::StatusOr<Ranges> Check(const Options& options) {
                     "--service-cidr a range of IPv6 too",
                     out.pools.ToString(false)));
   }
-  for (const std::string& text : options.non_masquerade_cidrs) {
-    const absl::StatusOr<IpPrefix> range = IpPrefix::Parse(text);
-    if (!range.ok()) return Annotate(range.status(), "--non-masquerade-cidrs");
-    if (!range->base().is_v4() && !out.cluster.dual_stack()) {
-      return absl::InvalidArgumentError(
-          fmt::format("--non-masquerade-cidrs: {} is of IPv6, and the cluster has none", text));
-    }
-  }
+  RETURN_IF_ERROR(CheckNonMasqueradeRanges(options.non_masquerade_cidrs, out.cluster.dual_stack()));
   RETURN_IF_ERROR(CheckClusterDomain(options.cluster_domain));
   for (const std::string& address : options.listen) {
     RETURN_IF_ERROR(CheckHostPort("--listen", address, HostPart::kMayBeEmpty));

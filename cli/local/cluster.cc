@@ -132,6 +132,8 @@ NodeSpec DescribeNode(const Layout& layout, const UpOptions& options, const Buil
     for (const absl::string_view pool :
          absl::StrSplit(*options.load_balancer_pool, ',', absl::SkipEmpty()))
       argv.insert(argv.end(), {"--load-balancer-pool", std::string(pool)});
+    for (const std::string& range : options.non_masquerade_cidrs)
+      argv.insert(argv.end(), {"--non-masquerade-cidrs", range});
     argv.insert(argv.end(), {"--routing", options.routing});
   }
   spec.services.push_back({"containerd",

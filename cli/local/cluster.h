@@ -65,6 +65,8 @@ struct UpOptions {
   // Addresses for Services of type LoadBalancer; on the nodes' link, so that the outside finds them
   // by ARP and neighbour discovery. Unset: the default of the families; empty: none.
   std::optional<std::string> load_balancer_pool;
+  // Destinations outside of the cluster that see the pods' own addresses, a range each.
+  std::vector<std::string> non_masquerade_cidrs;
   // "auto", "on", "off"; see mesh-agent --xdp.
   std::string xdp = "auto";
   // Flags that were given ("--xdp"): a cluster that runs must have their values. In the others it

@@ -84,6 +84,11 @@ Command UpCommand() {
                        "Addresses for Services of type LoadBalancer, in 10.89.0.0/24 and "
                        "fd00:10:89::/64 (default "
                        "10.89.0.200-10.89.0.250,fd00:10:89::200-fd00:10:89::250)");
+        app.add_option("--non-masquerade-cidrs", o.non_masquerade_cidrs,
+                       "Destinations outside of the cluster that see the pods' own addresses, with "
+                       "commas, or given again; they need a way back to the pods (default none)")
+            ->delimiter(',')
+            ->allow_extra_args(false);
         app.add_option(
                "--xdp", o.xdp,
                "Of the agents: XDP on the uplink, auto or off; not on for veths (default auto)")

@@ -132,6 +132,7 @@ absl::StatusOr<UpOptions> Resolve(const UpOptions& given, bool kernel_has_ipv6) 
   RETURN_IF_ERROR(CheckApartFromLink("--cluster-cidr", out.cluster_cidr));
   RETURN_IF_ERROR(CheckApartFromLink("--service-cidr", out.service_cidr));
   RETURN_IF_ERROR(CheckPool(*out.load_balancer_pool, out.dual(), out.nodes));
+  RETURN_IF_ERROR(CheckNonMasqueradeRanges(out.non_masquerade_cidrs, out.dual()));
   if (out.xdp == "on") {
     return absl::InvalidArgumentError(
         "--xdp on: the uplinks of these nodes are veths, whose other end leaves checksums to be "
@@ -141,15 +142,17 @@ absl::StatusOr<UpOptions> Resolve(const UpOptions& given, bool kernel_has_ipv6) 
 }
 
 Settings SettingsOf(const UpOptions& options) {
-  return {{"--nodes", fmt::format("{}", options.nodes)},
-          {"--runtime", options.runtime},
-          {"--ip-family", options.dual() ? "dual" : "ipv4"},
-          {"--routing", options.routing},
-          {"--cluster-cidr", options.cluster_cidr},
-          {"--service-cidr", options.service_cidr},
-          {"--load-balancer-pool", *options.load_balancer_pool},
-          {"--xdp", options.xdp},
-          {"--log-level", options.log_level}};
+  return {
+      {"--nodes", fmt::format("{}", options.nodes)},
+      {"--runtime", options.runtime},
+      {"--ip-family", options.dual() ? "dual" : "ipv4"},
+      {"--routing", options.routing},
+      {"--cluster-cidr", options.cluster_cidr},
+      {"--service-cidr", options.service_cidr},
+      {"--load-balancer-pool", *options.load_balancer_pool},
+      {"--non-masquerade-cidrs", fmt::format("{}", fmt::join(options.non_masquerade_cidrs, ","))},
+      {"--xdp", options.xdp},
+      {"--log-level", options.log_level}};
 }
 
 absl::Status CheckSame(const std::string& cluster, const Settings& running,

@@ -126,7 +126,8 @@ LoadResult RunningLoad::Stop() {
   return ParseLoad(text);
 }
 
-LocalCluster::LocalCluster(int nodes) : layout_(TestLayout()) {
+LocalCluster::LocalCluster(int nodes, const std::vector<std::string>& flags)
+    : layout_(TestLayout()) {
   lock_ = ::open(kLockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (lock_ < 0 || ::flock(lock_, LOCK_EX) != 0) {
     ADD_FAILURE() << "cannot lock " << kLockFile << ": " << std::strerror(errno);
@@ -135,9 +136,13 @@ LocalCluster::LocalCluster(int nodes) : layout_(TestLayout()) {
   Meshctl({"local", "down", "--name", layout_.cluster()});
   const char* routing = std::getenv("MESH_TEST_ROUTING");
   const char* family = std::getenv("MESH_TEST_IP_FAMILY");
-  const Output up = Meshctl(
-      {"local", "up", "--name", layout_.cluster(), "--nodes", std::to_string(nodes), "--ip-family",
-       family == nullptr ? "dual" : family, "--routing", routing == nullptr ? "vxlan" : routing});
+  std::vector<std::string> command = {"local",       "up",
+                                      "--name",      layout_.cluster(),
+                                      "--nodes",     std::to_string(nodes),
+                                      "--ip-family", family == nullptr ? "dual" : family,
+                                      "--routing",   routing == nullptr ? "vxlan" : routing};
+  command.insert(command.end(), flags.begin(), flags.end());
+  const Output up = Meshctl(command);
   running_ = up.exit_code == 0;
   if (!running_) ADD_FAILURE() << "the cluster does not start: " << up.text;
   if (running_) LoadImage(kLoadArchive);

@@ -67,8 +67,8 @@ class LocalCluster {
  public:
   // Starts it (after removing what an earlier run left) and loads the image localhost/mesh-load:v1.
   // With the families and the routing that MESH_TEST_IP_FAMILY and MESH_TEST_ROUTING say; without
-  // them dual stack and VXLAN.
-  explicit LocalCluster(int nodes = 3);
+  // them dual stack and VXLAN. `flags`: further ones of `local up`.
+  explicit LocalCluster(int nodes = 3, const std::vector<std::string>& flags = {});
   // Removes it. After a failure the ends of the logs are printed first.
   ~LocalCluster();
   LocalCluster(const LocalCluster&) = delete;

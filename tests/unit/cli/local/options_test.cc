@@ -102,6 +102,13 @@ TEST(Resolve, TakesPoolsOfTheLink) {
   }
 }
 
+TEST(Resolve, KeepsRangesWithoutMasquerade) {
+  const auto out = Resolve({.non_masquerade_cidrs = {"192.168.0.0/16", "fd00:7::/64"}}, true);
+
+  ASSERT_TRUE(out.ok()) << out.status();
+  EXPECT_EQ(SettingsOf(*out).at("--non-masquerade-cidrs"), "192.168.0.0/16,fd00:7::/64");
+}
+
 TEST(Resolve, LeavesTheAddressesOfNodesThatAreNotThere) {
   EXPECT_TRUE(Resolve({.nodes = 1, .load_balancer_pool = "10.89.0.12-10.89.0.20"}, true).ok());
 }
@@ -145,6 +152,10 @@ TEST(Resolve, NamesWhatDoesNotGoTogether) {
       {{.cluster_cidr = "10.1.0.0/16,fd00:1::/48", .service_cidr = "10.2.0.0/16,fd00:10:89::/112"},
        true,
        "--service-cidr fd00:10:89::/112: overlaps fd00:10:89::/64"},
+      {{.families = IpFamilies::kIpv4, .non_masquerade_cidrs = {"10.0.0.0/8", "fd00:7::/64"}},
+       true,
+       "--non-masquerade-cidrs: fd00:7::/64 is of IPv6"},
+      {{.non_masquerade_cidrs = {"everywhere"}}, true, "--non-masquerade-cidrs: "},
       {{.xdp = "on"}, true, "--xdp on: the uplinks of these nodes are veths"},
   };
   for (const auto& c : cases) {
