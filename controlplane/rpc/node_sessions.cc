@@ -6,6 +6,7 @@
 
 #include "common/check.h"
 #include "common/log.h"
+#include "controlplane/rpc/node_registration.h"
 #include "controlplane/state/admission.h"
 #include "controlplane/state/object_rules.h"
 #include "fmt/format.h"
@@ -13,9 +14,6 @@
 
 namespace mesh::controlplane {
 namespace {
-
-// How often an event tells what a node still cannot program.
-constexpr absl::Duration kTellAgain = absl::Minutes(10);
 
 using google::protobuf::util::MessageDifferencer;
 
@@ -26,88 +24,6 @@ ClusterRanges ParsedRanges(const NodeSessions::Options& options) {
       ParseClusterRanges(options.cluster_cidr, options.service_cidr);
   MESH_CHECK(ranges.ok()) << ranges.status().ToString();
   return *ranges;
-}
-
-google::protobuf::Timestamp ExactTimestamp(absl::Time time) {
-  const int64_t nanos = absl::ToUnixNanos(time);
-  google::protobuf::Timestamp out;
-  out.set_seconds(nanos / 1'000'000'000);
-  out.set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
-  return out;
-}
-
-v1::Condition* FindOrAdd(google::protobuf::RepeatedPtrField<v1::Condition>* conditions,
-                         const std::string& type) {
-  for (v1::Condition& condition : *conditions) {
-    if (condition.type() == type) return &condition;
-  }
-  v1::Condition* added = conditions->Add();
-  added->set_type(type);
-  return added;
-}
-
-// True when it says something new.
-bool SetNodeCondition(const v1::Condition& given, absl::Time now, v1::NodeStatus* status) {
-  v1::Condition* condition = FindOrAdd(status->mutable_conditions(), given.type());
-  const bool same = condition->status() == given.status() &&
-                    condition->reason() == given.reason() &&
-                    condition->message() == given.message();
-  if (condition->status() != given.status()) {
-    *condition->mutable_last_transition_time() = TimestampOf(now);
-  }
-  condition->set_status(given.status());
-  condition->set_reason(given.reason());
-  condition->set_message(given.message());
-  *condition->mutable_last_heartbeat_time() = TimestampOf(now);
-  return !same;
-}
-
-v1::Condition ReadyCondition() {
-  v1::Condition ready;
-  ready.set_type("Ready");
-  ready.set_status("True");
-  ready.set_reason("AgentReady");
-  ready.set_message("Agent is posting node status.");
-  return ready;
-}
-
-// The agent of a Node object that was deleted, and has come back, works with a range that it cannot
-// leave while it runs.
-bool MayKeepRange(const ClusterState& state, const DualRange& pods, const std::string& node,
-                  const std::string& cidr) {
-  const absl::StatusOr<IpPrefix> range = IpPrefix::Parse(cidr);
-  return range.ok() && range->length() == kNodePrefixLength && pods.v4.Contains(range->base()) &&
-         !NodeRangesTaken(state, node).contains(cidr);
-}
-
-// The Node object of a registration, over the present one.
-v1::Resource Registered(const ClusterState& state, const DualRange& pods,
-                        const v1::Resource* current, const v1::Hello& hello, absl::Time now) {
-  v1::Resource out;
-  if (current != nullptr) out = *current;
-  v1::Node* node = out.mutable_node();
-  const std::string& cidr = hello.node().spec().pod_cidr();
-  if (current == nullptr && MayKeepRange(state, pods, hello.node_name(), cidr)) {
-    node->mutable_spec()->set_pod_cidr(cidr);
-    node->mutable_spec()->add_pod_cidrs(cidr);
-  }
-  node->mutable_metadata()->set_name(hello.node_name());
-  auto& labels = *node->mutable_metadata()->mutable_labels();
-  for (const auto& [key, value] : hello.node().metadata().labels()) labels[key] = value;
-  labels["kubernetes.io/hostname"] = hello.node_name();
-  const v1::NodeStatus& given = hello.node().status();
-  v1::NodeStatus* status = node->mutable_status();
-  *status->mutable_capacity() = given.capacity();
-  *status->mutable_allocatable() =
-      given.allocatable().empty() ? given.capacity() : given.allocatable();
-  *status->mutable_addresses() = given.addresses();
-  *status->mutable_node_info() = given.node_info();
-  status->set_agent_endpoint(given.agent_endpoint());
-  *status->mutable_last_heartbeat() = ExactTimestamp(now);
-  for (const v1::Condition& condition : given.conditions()) {
-    SetNodeCondition(condition, now, status);
-  }
-  return out;
 }
 
 PolicyView::Options PolicyOptions(const ClusterRanges& ranges, absl::Time now) {
@@ -135,6 +51,7 @@ NodeSessions::NodeSessions(EventLoop& loop, WatchCache& cache, Writer& writer, O
       writer_(writer),
       options_(std::move(options)),
       ranges_(ParsedRanges(options_)),
+      events_(loop, cache, writer),
       view_(options_.routing == v1::Welcome::NATIVE),
       policies_(PolicyOptions(ranges_, loop.Now())) {
   const ClusterState& state = cache_.state();
@@ -190,7 +107,7 @@ void NodeSessions::OnMessage(Id id, const v1::AgentMessage& message) {
     case v1::AgentMessage::kHeartbeat:
       return OnHeartbeat(session, message.heartbeat());
     case v1::AgentMessage::kEvent:
-      return OnEvent(session, message.event());
+      return events_.Note(session.node, message.event());
     case v1::AgentMessage::MESSAGE_NOT_SET:
       return;
   }
@@ -208,7 +125,10 @@ void NodeSessions::OnClosed(Id id) {
   if (it == sessions_.end()) return;
   loop_.Cancel(it->second.status_timer);
   auto node = by_node_.find(it->second.node);
-  if (node != by_node_.end() && node->second == id) by_node_.erase(node);
+  if (node != by_node_.end() && node->second == id) {
+    by_node_.erase(node);
+    events_.ForgetShortfall(it->second.node);
+  }
   if (!it->second.node.empty()) spdlog::info("node {}: stream closed", it->second.node);
   sessions_.erase(it);
   if (!held_.empty() || IsIntroducing())
@@ -241,7 +161,7 @@ void NodeSessions::OnHello(Session& session, const v1::Hello& hello) {
                     const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
         return Intent{
             .type = Intent::Type::kPut,
-            .resource = Registered(state, ranges_.pods, current.get(), hello, loop_.Now()),
+            .resource = RegisteredNode(state, ranges_.pods, current.get(), hello, loop_.Now()),
             .others = {}};
       },
       [this, alive = alive_, id = session.id](const absl::StatusOr<Written>& written) {
@@ -313,31 +233,11 @@ void NodeSessions::NoteNode(const Change& change) {
 }
 
 void NodeSessions::OnAck(Session& session, const v1::Ack& ack) {
-  NoteShortfall(session, ack.error());
+  events_.NoteShortfall(session.node, ack.error());
   if (ack.revision() <= session.acked) return;
   session.acked = ack.revision();
   ScheduleStatus(session, options_.ack_rest);
   if (!held_.empty() || IsIntroducing()) PostFlush();
-}
-
-void NodeSessions::NoteShortfall(Session& session, const std::string& error) {
-  const bool same = error == session.shortfall;
-  session.shortfall = error;
-  // Each revision has it again. Events do not last for ever.
-  if (error.empty() || (same && loop_.Now() - session.shortfall_told < kTellAgain)) return;
-  session.shortfall_told = loop_.Now();
-  EventNote note;
-  note.object.set_kind("Node");
-  note.object.set_api_version("v1");
-  note.object.set_name(session.node);
-  const auto& nodes = cache_.state().nodes;
-  if (const auto node = nodes.find({"", session.node}); node != nodes.end()) {
-    note.object.set_uid(node->second->metadata().uid());
-  }
-  note.type = "Warning";
-  note.reason = "DataplaneFailed";
-  note.message = error;
-  writer_.Note(note);
 }
 
 void NodeSessions::OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartbeat) {
@@ -353,55 +253,6 @@ void NodeSessions::OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartb
   session.conditions = std::move(conditions);
   ScheduleStatus(session,
                  news || IsDoubted(session.node) ? absl::ZeroDuration() : options_.status_rest);
-}
-
-void NodeSessions::OnEvent(const Session& session, const v1::NodeEvent& event) {
-  EventNote note;
-  note.object.set_api_version("v1");
-  note.object.set_namespace_(event.namespace_());
-  note.type = event.type();
-  note.reason = event.reason();
-  note.message = event.message();
-  if (!event.network_policy().empty()) {
-    const auto& policies = cache_.state().network_policies;
-    const auto policy = policies.find({event.namespace_(), event.network_policy()});
-    // No name of a Service has a space.
-    const ObjectKey teller{event.namespace_(), "networkpolicy " + event.network_policy()};
-    if (policy == policies.end() || !IsNews(teller, session.node)) return;
-    note.object.set_api_version("networking.k8s.io/v1");
-    note.object.set_kind("NetworkPolicy");
-    note.object.set_name(event.network_policy());
-    note.object.set_uid(policy->second->metadata().uid());
-    note.message = fmt::format("node {}: {}", session.node, event.message());
-    return writer_.Note(note);
-  }
-  if (event.service().empty()) {
-    note.object.set_kind("Pod");
-    note.object.set_name(event.pod());
-    note.object.set_uid(event.uid());
-    return writer_.Note(note);
-  }
-  const ObjectKey key{event.namespace_(), event.service()};
-  const auto& services = cache_.state().services;
-  const auto service = services.find(key);
-  if (service == services.end() || !IsNews(key, session.node)) return;
-  note.object.set_kind("Service");
-  note.object.set_name(event.service());
-  note.object.set_uid(service->second->metadata().uid());
-  note.message = fmt::format("node {}: {}", session.node, event.message());
-  writer_.Note(note);
-}
-
-bool NodeSessions::IsNews(const ObjectKey& service, const std::string& node) {
-  const absl::Time now = loop_.Now(), old = now - kTellAgain;
-  if (tellers_cleared_ < old) {
-    tellers_cleared_ = now;
-    std::erase_if(tellers_, [&](const auto& entry) { return entry.second.told < old; });
-  }
-  const auto [it, is_new] = tellers_.try_emplace(service, Teller{node, now});
-  if (!is_new && it->second.node != node && it->second.told >= old) return false;
-  it->second = {node, now};
-  return true;
 }
 
 // The node-life controller has called it silent: being heard is news.
@@ -443,10 +294,7 @@ void NodeSessions::WriteStatus(Id id) {
         if (current == nullptr) return Intent{};
         Intent intent{.type = Intent::Type::kPut, .resource = *current, .others = {}};
         v1::NodeStatus* status = intent.resource.mutable_node()->mutable_status();
-        for (const v1::Condition& condition : conditions) {
-          SetNodeCondition(condition, loop_.Now(), status);
-        }
-        *status->mutable_last_heartbeat() = ExactTimestamp(loop_.Now());
+        NoteHeartbeat(conditions, loop_.Now(), status);
         status->set_dataplane_revision(std::max<int64_t>(acked, status->dataplane_revision()));
         return intent;
       },

@@ -24,6 +24,7 @@
 #include "common/cluster_ranges.h"
 #include "common/event_loop.h"
 #include "controlplane/policy/policy_view.h"
+#include "controlplane/rpc/node_events.h"
 #include "controlplane/snapshot/cluster_view.h"
 #include "controlplane/snapshot/node_snapshot.h"
 #include "controlplane/state/watch_cache.h"
@@ -108,9 +109,6 @@ class NodeSessions {
     v1::NodeUpdate pods;  // as of the last flush
     Revision sent = 0;
     Revision acked = 0;
-    // What of the newest revision its maps cannot hold, and when an event last told it.
-    std::string shortfall;
-    absl::Time shortfall_told = absl::InfinitePast();
     // Status to write.
     std::vector<v1::Condition> conditions;
     bool status_dirty = false;
@@ -129,13 +127,9 @@ class NodeSessions {
   // A revision is reached though a part of it never can be: what is left out is told, and nobody
   // waits for it.
   void OnAck(Session& session, const v1::Ack& ack);
-  void NoteShortfall(Session& session, const std::string& error);
   void OnReport(const Session& session, const v1::PodReport& report);
   void WriteReport(const std::string& node, const v1::PodReport& report);
   void OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartbeat);
-  void OnEvent(const Session& session, const v1::NodeEvent& event);
-  // Whether it is news of the Service: what one node has told, all the others tell as well.
-  bool IsNews(const ObjectKey& service, const std::string& node);
   void ScheduleStatus(Session& session, absl::Duration rest);
   void WriteStatus(Id id);
   bool IsDoubted(const std::string& node) const;
@@ -180,6 +174,7 @@ class NodeSessions {
   Id next_id_ = 1;
   std::map<Id, Session> sessions_;
   std::map<std::string, Id> by_node_;
+  NodeEvents events_;
   // What all live sessions have been given, or have in `pending`.
   ClusterView view_;
   PolicyView policies_;
@@ -197,13 +192,6 @@ class NodeSessions {
   std::map<std::string, NodePods> pods_;
   std::map<std::string, Held> held_;  // by uid
   std::set<std::string> dirty_nodes_;
-  // Who tells of a Service, and when he did last.
-  struct Teller {
-    std::string node;
-    absl::Time told;
-  };
-  std::map<ObjectKey, Teller> tellers_;
-  absl::Time tellers_cleared_ = absl::InfinitePast();
   WatchCache::Subscription subscription_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
