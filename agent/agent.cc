@@ -92,7 +92,7 @@ void Agent::Warn(const NetworkWarning& warning) {
   }
   event.set_pod(warning.pod);
   for (const auto& [uid, known] : state_->pods) {
-    if (known.metadata().namespace_() != warning.ns || known.metadata().name() != warning.pod)
+    if (known->metadata().namespace_() != warning.ns || known->metadata().name() != warning.pod)
       continue;
     event.set_uid(uid);
     sync_->SendEvent(event);

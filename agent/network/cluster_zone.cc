@@ -251,7 +251,7 @@ bool ClusterZone::HasNamespace(const std::string& ns) const {
   const auto it = state_->services.lower_bound(ns + "/");
   if (it != state_->services.end() && it->second->namespace_() == ns) return true;
   return std::any_of(state_->namespaces.begin(), state_->namespaces.end(),
-                     [&](const auto& entry) { return entry.second.name() == ns; });
+                     [&](const auto& entry) { return entry.second->name() == ns; });
 }
 
 dns::Answer ClusterZone::AnswerForward(const Query& query, int depth) const {

@@ -132,10 +132,10 @@ const v1::Pod* CniHandler::FindPod(const std::string& uid, const std::string& ns
   if (state_ == nullptr) return nullptr;
   if (!uid.empty()) {
     const auto it = state_->pods.find(uid);
-    return it == state_->pods.end() ? nullptr : &it->second;
+    return it == state_->pods.end() ? nullptr : &*it->second;
   }
   for (const auto& [key, pod] : state_->pods) {
-    if (pod.metadata().namespace_() == ns && pod.metadata().name() == name) return &pod;
+    if (pod->metadata().namespace_() == ns && pod->metadata().name() == name) return &*pod;
   }
   return nullptr;
 }

@@ -146,12 +146,12 @@ const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
       desired.non_masquerade->push_back(*range);
   }
   UpdateServices(before, *state, node);
-  UpdateHostPorts(*state, node);
-  skipped_others_.clear();
-  UpdatePeers(*state);
-  UpdateNamespaces(*state);
-  UpdatePodIdentities(*state);
-  UpdatePolicies(*state);
+  if (&before == &kNothing || !state->pods.SameAs(before.pods)) UpdateHostPorts(*state, node);
+  if (first || !state->nodes.SameAs(state_->nodes)) UpdatePeers(*state);
+  if (first || !state->namespaces.SameAs(state_->namespaces)) UpdateNamespaces(*state);
+  const NodeState& last = first ? kNothing : *state_;
+  UpdatePodIdentities(last, *state);
+  UpdatePolicies(last, *state);
   if (first) {
     desired.changed_services.reset();
     desired.changed_identities.reset();
@@ -161,10 +161,11 @@ const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
   out_.skipped.clear();
   for (const auto& [key, lines] : skipped_)
     out_.skipped.insert(out_.skipped.end(), lines.begin(), lines.end());
-  for (const auto& [block, lines] : skipped_identities_)
+  for (const auto& [ip, lines] : skipped_identities_)
     out_.skipped.insert(out_.skipped.end(), lines.begin(), lines.end());
   for (const auto& [number, line] : skipped_sets_) out_.skipped.push_back(line);
-  out_.skipped.insert(out_.skipped.end(), skipped_others_.begin(), skipped_others_.end());
+  for (const auto* lines : {&skipped_peers_, &skipped_namespaces_})
+    out_.skipped.insert(out_.skipped.end(), lines->begin(), lines->end());
   state_ = std::move(state);
   node_ = node;
   return out_;
@@ -199,12 +200,14 @@ void DesiredStateBuilder::ChangeOne(const std::string& key,
 
 void DesiredStateBuilder::UpdateServices(const NodeState& before, const NodeState& now,
                                          const NodeView& node) {
-  ForEachChangedService(before, now, [&](const std::string& key, const v1::ServiceState* service) {
-    std::vector<std::string> skipped;
-    Translated translated;
-    if (service != nullptr) translated = TranslateService(key, *service, node, &skipped);
-    Change(key, std::move(translated), std::move(skipped));
-  });
+  before.services.ForEachChangeTo(now.services,
+                                  [&](const std::string& key, const auto*, const auto* service) {
+                                    std::vector<std::string> skipped;
+                                    Translated translated;
+                                    if (service != nullptr)
+                                      translated = TranslateService(key, **service, node, &skipped);
+                                    Change(key, std::move(translated), std::move(skipped));
+                                  });
   if (&before == state_.get() || state_ == nullptr) return;
   // `before` is nothing: what the last state had and this one has not is still here.
   for (const auto& [key, service] : state_->services) {
@@ -216,11 +219,11 @@ void DesiredStateBuilder::UpdateHostPorts(const NodeState& now, const NodeView& 
   std::set<std::string> gone = std::exchange(host_ports_, {});
   for (const auto& [uid, pod] : now.pods) {
     std::vector<std::string> skipped;
-    Translated translated = TranslateHostPorts(pod, node, &skipped);
+    Translated translated = TranslateHostPorts(*pod, node, &skipped);
     if (!translated.v4 && !translated.v6 && skipped.empty()) continue;
     // With two slashes it is no Service's.
     const std::string key =
-        fmt::format("{}/pod/{}", pod.metadata().namespace_(), pod.metadata().name());
+        fmt::format("{}/pod/{}", pod->metadata().namespace_(), pod->metadata().name());
     host_ports_.insert(key);
     gone.erase(key);
     Change(key, std::move(translated), std::move(skipped));
@@ -273,17 +276,18 @@ std::set<NetworkWarning> DesiredStateBuilder::ServiceProblems() const {
 void DesiredStateBuilder::UpdatePeers(const NodeState& now) {
   auto& peers = out_.desired.peers;
   peers.clear();
+  skipped_peers_.clear();
   for (const auto& [name, from] : now.nodes) {
     // A node that has registered but has no range yet has no pods either.
-    if (from.pod_cidr().empty() || from.ip().empty()) continue;
-    if (auto peer = TranslatePeer(name, from)) peers.emplace(name, *std::move(peer));
+    if (from->pod_cidr().empty() || from->ip().empty()) continue;
+    if (auto peer = TranslatePeer(name, *from)) peers.emplace(name, *std::move(peer));
   }
 }
 
 std::optional<dataplane::Peer> DesiredStateBuilder::TranslatePeer(const std::string& name,
                                                                   const v1::PeerNode& from) {
   const auto skip = [&](const std::string& why) {
-    skipped_others_.push_back(fmt::format("node {}: {}", name, why));
+    skipped_peers_.push_back(fmt::format("node {}: {}", name, why));
     return std::nullopt;
   };
   dataplane::Peer out;
@@ -314,87 +318,74 @@ std::optional<dataplane::Peer> DesiredStateBuilder::TranslatePeer(const std::str
   return out;
 }
 
-void DesiredStateBuilder::UpdatePodIdentities(const NodeState& now) {
-  static const NodeState kNothing;
-  const NodeState& before = state_ == nullptr ? kNothing : *state_;
+void DesiredStateBuilder::UpdatePodIdentities(const NodeState& before, const NodeState& now) {
   auto& identities = out_.desired.pod_identities;
   std::vector<IpAddress>& changed = *out_.desired.changed_pod_identities;
-  const auto is_in = [](const PodIdentities* block, const std::string& ip, const PodIdentity& pod) {
-    if (block == nullptr) return false;
-    const auto it = block->find(ip);
-    return it != block->end() && it->second == pod;
-  };
-  // All that goes goes first: an address may have moved from one block to another.
-  ForEachChangedBlock(before, now,
-                      [&](uint32_t block, const PodIdentities* was, const PodIdentities* is) {
-                        skipped_identities_.erase(block);
-                        if (was == nullptr) return;
-                        for (const auto& [ip, pod] : *was) {
-                          if (is_in(is, ip, pod)) continue;
-                          for (const IpAddress& address : AddressesOf(ip, pod, nullptr)) {
-                            identities.erase(address);
-                            changed.push_back(address);
-                          }
-                        }
-                      });
-  ForEachChangedBlock(before, now,
-                      [&](uint32_t block, const PodIdentities* was, const PodIdentities* is) {
-                        if (is == nullptr) return;
-                        std::vector<std::string> skipped;
-                        for (const auto& [ip, pod] : *is) {
-                          const std::vector<IpAddress> addresses = AddressesOf(ip, pod, &skipped);
-                          if (is_in(was, ip, pod)) continue;
-                          for (const IpAddress& address : addresses) {
-                            identities[address] = pod.identity;
-                            changed.push_back(address);
-                          }
-                        }
-                        if (!skipped.empty()) skipped_identities_[block] = std::move(skipped);
-                      });
+  // All that goes goes first: an address may have moved from one pod to another.
+  before.pod_identities.ForEachChangeTo(
+      now.pod_identities, [&](const std::string& ip, const PodIdentity* was, const PodIdentity*) {
+        if (was == nullptr) return;
+        skipped_identities_.erase(ip);
+        for (const IpAddress& address : AddressesOf(ip, *was, nullptr)) {
+          identities.erase(address);
+          changed.push_back(address);
+        }
+      });
+  before.pod_identities.ForEachChangeTo(
+      now.pod_identities, [&](const std::string& ip, const PodIdentity*, const PodIdentity* is) {
+        if (is == nullptr) return;
+        std::vector<std::string> skipped;
+        for (const IpAddress& address : AddressesOf(ip, *is, &skipped)) {
+          identities[address] = is->identity;
+          changed.push_back(address);
+        }
+        if (!skipped.empty()) skipped_identities_[ip] = std::move(skipped);
+      });
 }
 
-void DesiredStateBuilder::UpdatePolicies(const NodeState& now) {
+void DesiredStateBuilder::UpdatePolicies(const NodeState& before, const NodeState& now) {
   static const NodeState kNothing;
   dataplane::DesiredState& desired = out_.desired;
-  const bool anew = state_ == nullptr || state_->policy_epoch != now.policy_epoch;
+  const bool anew = before.policy_epoch != now.policy_epoch;
   desired.policy_epoch = now.policy_epoch;
   if (anew) {
     desired.policy_sets.clear();
     skipped_sets_.clear();
   }
-  std::erase_if(desired.policy_sets,
-                [&](const auto& entry) { return !now.policy_sets.contains(entry.first); });
-  std::erase_if(skipped_sets_,
-                [&](const auto& entry) { return !now.policy_sets.contains(entry.first); });
-  for (const auto& [number, set] : now.policy_sets) {
-    if (desired.policy_sets.contains(number) || skipped_sets_.contains(number)) continue;
-    auto translated = TranslatePolicySet(*set);
-    if (translated.ok()) {
-      desired.policy_sets[number] = *std::move(translated);
-    } else {
-      // Its pods are shut: what is not understood must not open anything.
-      skipped_sets_[number] = std::string(translated.status().message());
+  const NodeState& known = anew ? kNothing : before;
+  known.policy_sets.ForEachChangeTo(
+      now.policy_sets, [&](uint32_t number, const auto*, const auto* set) {
+        desired.policy_sets.erase(number);
+        skipped_sets_.erase(number);
+        if (set == nullptr) return;
+        auto translated = TranslatePolicySet(**set);
+        if (translated.ok()) {
+          desired.policy_sets[number] = *std::move(translated);
+        } else {
+          // Its pods are shut: what is not understood must not open anything.
+          skipped_sets_[number] = std::string(translated.status().message());
+        }
+      });
+  before.identities.ForEachChangeTo(now.identities, [&](uint32_t identity, const auto*,
+                                                        const auto* state) {
+    desired.changed_identities->push_back(identity);
+    if (state == nullptr) {
+      desired.identities.erase(identity);
+      return;
     }
-  }
-  ForEachChangedIdentity(state_ == nullptr ? kNothing : *state_, now,
-                         [&](uint32_t identity, const v1::IdentityState* state) {
-                           desired.changed_identities->push_back(identity);
-                           if (state == nullptr) {
-                             desired.identities.erase(identity);
-                             return;
-                           }
-                           desired.identities[identity] = {
-                               .ns = state->namespace_number(),
-                               .ingress = state->ingress(),
-                               .egress = state->egress(),
-                               .ingress6 = state->ingress6(),
-                               .egress6 = state->egress6(),
-                               .selectors = {state->selectors().begin(), state->selectors().end()}};
-                         });
+    const v1::IdentityState& row = **state;
+    desired.identities[identity] = {.ns = row.namespace_number(),
+                                    .ingress = row.ingress(),
+                                    .egress = row.egress(),
+                                    .ingress6 = row.ingress6(),
+                                    .egress6 = row.egress6(),
+                                    .selectors = {row.selectors().begin(), row.selectors().end()}};
+  });
+  if (now.pods.SameAs(before.pods)) return;
   desired.pods.clear();
   for (const auto& [uid, pod] : now.pods) {
-    const auto ip = IpAddress::Parse(pod.status().pod_ip());
-    if (ip.ok() && ip->is_v4()) desired.pods[*ip] = pod.status().identity();
+    const auto ip = IpAddress::Parse(pod->status().pod_ip());
+    if (ip.ok() && ip->is_v4()) desired.pods[*ip] = pod->status().identity();
   }
 }
 
@@ -419,17 +410,18 @@ std::vector<IpAddress> DesiredStateBuilder::AddressesOf(const std::string& ip,
 void DesiredStateBuilder::UpdateNamespaces(const NodeState& now) {
   auto& namespaces = out_.desired.namespaces;
   namespaces.clear();
+  skipped_namespaces_.clear();
   for (const auto& [identity, from] : now.namespaces) {
-    const auto isolation = ParseIsolation(from.isolation());
+    const auto isolation = ParseIsolation(from->isolation());
     if (!isolation.has_value()) {
       // What is not understood must not open anything.
-      skipped_others_.push_back(
+      skipped_namespaces_.push_back(
           fmt::format("namespace {}: mesh.io/isolation is \"{}\", neither \"open\" nor "
                       "\"closed\"; the default holds",
-                      from.name(), from.isolation()));
+                      from->name(), from->isolation()));
     }
-    namespaces.emplace(
-        identity, dataplane::NamespacePolicy{from.name(), isolation.value_or(Isolation::kDefault)});
+    namespaces.emplace(identity, dataplane::NamespacePolicy{
+                                     from->name(), isolation.value_or(Isolation::kDefault)});
   }
 }
 

@@ -41,7 +41,7 @@ struct Translation {
 };
 
 // Translates one state after the other. What a state shares with the one before is not looked at
-// again: an update costs one pass over pointers and what it changes.
+// again: an update costs what it changes.
 class DesiredStateBuilder {
  public:
   // `config`: of the dataplane that gets the states.
@@ -65,8 +65,8 @@ class DesiredStateBuilder {
   void UpdatePeers(const NodeState& now);
   std::optional<dataplane::Peer> TranslatePeer(const std::string& name, const v1::PeerNode& from);
   void UpdateNamespaces(const NodeState& now);
-  void UpdatePodIdentities(const NodeState& now);
-  void UpdatePolicies(const NodeState& now);
+  void UpdatePodIdentities(const NodeState& before, const NodeState& now);
+  void UpdatePolicies(const NodeState& before, const NodeState& now);
   // One or two; each that is none gets a line.
   std::vector<IpAddress> AddressesOf(const std::string& ip, const PodIdentity& pod,
                                      std::vector<std::string>* skipped) const;
@@ -77,11 +77,11 @@ class DesiredStateBuilder {
   Translation out_;
   std::set<std::string> host_ports_;  // keys, of both halves
   // Lines about Services and pods, by key in DesiredState::services; about pods of other nodes, by
-  // block; and about the rest.
+  // address; and about the rest.
   std::map<std::string, std::vector<std::string>> skipped_;
-  std::map<uint32_t, std::vector<std::string>> skipped_identities_;
+  std::map<std::string, std::vector<std::string>> skipped_identities_;
   std::map<uint32_t, std::string> skipped_sets_;
-  std::vector<std::string> skipped_others_;
+  std::vector<std::string> skipped_peers_, skipped_namespaces_;
 };
 
 }  // namespace mesh::agent

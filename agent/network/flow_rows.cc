@@ -89,7 +89,7 @@ FlowNamer::FlowNamer(const NodeState* state, const std::vector<dataplane::Endpoi
   }
   if (state == nullptr) return;
   for (const auto& [uid, pod] : state->pods) {
-    const auto identity = state->identities.find(pod.status().identity());
+    const auto identity = state->identities.find(pod->status().identity());
     if (identity == state->identities.end()) continue;
     const v1::IdentityState& sets = *identity->second;
     const auto names = [&](uint32_t number) -> std::string {
@@ -97,17 +97,17 @@ FlowNamer::FlowNamer(const NodeState* state, const std::vector<dataplane::Endpoi
       if (set == state->policy_sets.end()) return "";
       return fmt::format("{}", fmt::join((*set->second).policies(), ", "));
     };
-    policies_[fmt::format("{}/{}", pod.metadata().namespace_(), pod.metadata().name())] = {
+    policies_[fmt::format("{}/{}", pod->metadata().namespace_(), pod->metadata().name())] = {
         names(sets.ingress()), names(sets.egress()), names(sets.ingress6()), names(sets.egress6())};
   }
   AddRange(state->config.cluster_cidr(), &pods_);
   AddRange(state->config.cluster_cidr6(), &pods_);
   for (const auto& [name, peer] : state->nodes) {
-    for (const std::string& text : {peer.ip(), peer.ip6()}) {
+    for (const std::string& text : {peer->ip(), peer->ip6()}) {
       if (const auto ip = IpAddress::Parse(text); ip.ok()) nodes_[*ip] = name;
     }
     // What a node sends to pods has the first address of its range.
-    for (const std::string& text : {peer.pod_cidr(), peer.pod_cidr6()}) {
+    for (const std::string& text : {peer->pod_cidr(), peer->pod_cidr6()}) {
       const auto range = IpPrefix::Parse(text);
       if (!range.ok()) continue;
       if (const auto gateway = range->At(1)) nodes_[*gateway] = name;

@@ -44,10 +44,11 @@ HealthServer::~HealthServer() {
 void HealthServer::SetState(NodeStatePtr state) {
   static const NodeState kNothing;
   const NodeStatePtr before = std::exchange(state_, std::move(state));
-  ForEachChangedService(before == nullptr ? kNothing : *before, *state_,
-                        [this](const std::string& key, const v1::ServiceState* service) {
-                          SetService(key, service);
-                        });
+  const NodeState& last = before == nullptr ? kNothing : *before;
+  last.services.ForEachChangeTo(state_->services,
+                                [this](const std::string& key, const auto*, const auto* service) {
+                                  SetService(key, service == nullptr ? nullptr : &**service);
+                                });
   Listen();
 }
 

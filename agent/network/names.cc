@@ -15,10 +15,10 @@ const std::map<uint32_t, std::string> kReservedIdentities = {
 
 Names::Names(const NodeState* state) {
   if (state == nullptr) return;
-  for (const auto& [identity, ns] : state->namespaces) namespaces_[identity] = ns.name();
+  for (const auto& [identity, ns] : state->namespaces) namespaces_[identity] = ns->name();
   for (const auto& [number, identity] : state->identities) {
     const auto ns = state->namespaces.find(identity->namespace_number());
-    if (ns != state->namespaces.end()) namespaces_[number] = ns->second.name();
+    if (ns != state->namespaces.end()) namespaces_[number] = ns->second->name();
   }
   for (const auto& [key, shared] : state->services) {
     const v1::ServiceState& service = *shared;

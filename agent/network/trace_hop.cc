@@ -116,7 +116,7 @@ class Teller {
       const auto pods = state_->identities.find(identity);
       const auto it = state_->namespaces.find(
           pods == state_->identities.end() ? identity : pods->second->namespace_number());
-      if (it != state_->namespaces.end()) return fmt::format("namespace {}", it->second.name());
+      if (it != state_->namespaces.end()) return fmt::format("namespace {}", it->second->name());
     }
     return fmt::format("identity {}", identity);
   }
@@ -393,7 +393,7 @@ class Teller {
     const std::string ip = outcome_.way.peer.ToString();
     if (state_ != nullptr) {
       for (const auto& [name, node] : state_->nodes) {
-        if (node.ip() == ip) return fmt::format("{} ({})", name, ip);
+        if (node->ip() == ip) return fmt::format("{} ({})", name, ip);
       }
     }
     return ip;

@@ -26,8 +26,8 @@ void NameRule(uint32_t id, const NodeState& state, std::string* policy, uint32_t
 
 const v1::PolicySetState* SetOf(const PolicyAnswer& answer, const NodeState& state) {
   for (const auto& [uid, pod] : state.pods) {
-    if (pod.metadata().namespace_() != answer.ns || pod.metadata().name() != answer.pod) continue;
-    const auto identity = state.identities.find(pod.status().identity());
+    if (pod->metadata().namespace_() != answer.ns || pod->metadata().name() != answer.pod) continue;
+    const auto identity = state.identities.find(pod->status().identity());
     if (identity == state.identities.end()) return nullptr;
     const v1::IdentityState& sets = *identity->second;
     const uint32_t number = answer.egress ? (answer.ipv6 ? sets.egress6() : sets.egress())

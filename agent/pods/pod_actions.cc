@@ -97,7 +97,7 @@ void PodReconciler::Do(Tracked& t, const RunSandbox& action) {
       ReleaseSlot();
       return Finish(uid, "sandbox");
     }
-    const cri::PodSandboxConfig config = BuildSandboxConfig(pod->pod, attempt, ConfigOptions());
+    const cri::PodSandboxConfig config = BuildSandboxConfig(*pod->pod, attempt, ConfigOptions());
     MakeFolder(config.log_directory());
     auto done = [this, uid](const absl::StatusOr<std::string>& id) {
       ReleaseSlot();
@@ -243,7 +243,7 @@ void PodReconciler::StartFailed(const std::string& uid, const std::string& conta
 
 void PodReconciler::CheckImage(const std::string& uid, const RunContainer& action) {
   Tracked* t = Find(uid);
-  const v1::Container* spec = t == nullptr ? nullptr : FindSpec(t->pod, action.name);
+  const v1::Container* spec = t == nullptr ? nullptr : FindSpec(*t->pod, action.name);
   if (spec == nullptr) return Finish(uid, RunKey(action.name));
   const std::string image = spec->image();
   if (absl::Status valid = CheckImageReference(image); !valid.ok()) {
@@ -307,20 +307,20 @@ void PodReconciler::PullImage(const std::string& uid, const RunContainer& action
     StartFailed(uid, action.name, "ErrImagePull", why, kPullDelayFirst, kPullDelayMax);
   };
   t->cancel_pull =
-      cri_->PullImage(image, BuildSandboxConfig(t->pod, 0, ConfigOptions()), Posted(done));
+      cri_->PullImage(image, BuildSandboxConfig(*t->pod, 0, ConfigOptions()), Posted(done));
 }
 
 void PodReconciler::CreateContainer(const std::string& uid, const RunContainer& action,
                                     const std::string& image_ref) {
   WithSlot([this, uid, action, image_ref] {
     Tracked* t = Find(uid);
-    const v1::Container* spec = t == nullptr ? nullptr : FindSpec(t->pod, action.name);
+    const v1::Container* spec = t == nullptr ? nullptr : FindSpec(*t->pod, action.name);
     if (spec == nullptr || t->must_stop()) {
       ReleaseSlot();
       return Finish(uid, RunKey(action.name));
     }
     const PodConfigOptions config = ConfigOptions();
-    if (absl::Status written = WriteHosts(t->pod, config); !written.ok()) {
+    if (absl::Status written = WriteHosts(*t->pod, config); !written.ok()) {
       ReleaseSlot();
       Emit(*t, "Warning", "Failed", fmt::format("Error: {}", Text(written)));
       return StartFailed(uid, action.name, "CreateContainerConfigError", Text(written),
@@ -328,9 +328,9 @@ void PodReconciler::CreateContainer(const std::string& uid, const RunContainer& 
     }
     cri::CreateContainerRequest request;
     request.set_pod_sandbox_id(action.sandbox_id);
-    *request.mutable_sandbox_config() = BuildSandboxConfig(t->pod, 0, config);
+    *request.mutable_sandbox_config() = BuildSandboxConfig(*t->pod, 0, config);
     *request.mutable_config() =
-        BuildContainerConfig(t->pod, *spec, action.attempt, image_ref,
+        BuildContainerConfig(*t->pod, *spec, action.attempt, image_ref,
                              ServiceEnvironment(state_->services, t->ns), config);
     MakeFolder(request.sandbox_config().log_directory() + "/" + action.name);
     auto done = [this, uid, action](const absl::StatusOr<std::string>& id) {

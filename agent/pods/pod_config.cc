@@ -100,14 +100,14 @@ bool IsPathComponent(std::string_view text) {
 
 }  // namespace
 
-std::vector<std::string> PeerNameServers(const std::string& node_name,
-                                         const std::map<std::string, v1::PeerNode>& peers) {
+std::vector<std::string> PeerNameServers(
+    const std::string& node_name, const SharedMap<std::string, Shared<v1::PeerNode>>& peers) {
   constexpr size_t kMost = 2;  // resolv.conf(5) takes three
   std::vector<std::string> out;
-  auto it = peers.upper_bound(node_name);
+  auto it = peers.lower_bound(node_name);  // never this node
   for (size_t i = 0; i < peers.size() && out.size() < kMost; ++i, ++it) {
     if (it == peers.end()) it = peers.begin();
-    const auto range = IpPrefix::Parse(it->second.pod_cidr());
+    const auto range = IpPrefix::Parse(it->second->pod_cidr());
     if (!range.ok()) continue;
     // Every node's resolver answers on the first address of its range.
     if (const auto gateway = range->At(1)) out.push_back(gateway->ToString());
@@ -233,7 +233,7 @@ cri::ContainerConfig BuildContainerConfig(
 }
 
 std::vector<std::pair<std::string, std::string>> ServiceEnvironment(
-    const std::map<std::string, Shared<v1::ServiceState>>& services, const std::string& ns) {
+    const SharedMap<std::string, Shared<v1::ServiceState>>& services, const std::string& ns) {
   std::vector<std::pair<std::string, std::string>> out;
   const auto to_name = [](std::string text) {
     for (char& c : text) c = c == '-' ? '_' : static_cast<char>(std::toupper(c));

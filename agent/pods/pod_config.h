@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "agent/cri/runtime_v1.pb.h"
+#include "common/shared_map.h"
 #include "common/shared_value.h"
 #include "mesh/v1/core.pb.h"
 #include "mesh/v1/node_sync.pb.h"
@@ -33,7 +34,7 @@ struct PodConfigOptions {
 // The resolvers of the two nodes that follow this one in the ring of names: pods ask them while
 // their own node's agent is away. `peers`: the other nodes by name.
 std::vector<std::string> PeerNameServers(const std::string& node_name,
-                                         const std::map<std::string, v1::PeerNode>& peers);
+                                         const SharedMap<std::string, Shared<v1::PeerNode>>& peers);
 
 // "<root>/<namespace>_<name>_<uid>"
 std::string PodLogDirectory(const PodConfigOptions& options, const std::string& ns,
@@ -58,7 +59,7 @@ runtime::v1::ContainerConfig BuildContainerConfig(
 // Kubernetes' variables of the Services of a namespace: WEB_SERVICE_HOST, WEB_SERVICE_PORT,
 // WEB_PORT_80_TCP_ADDR and so on. Services by "namespace/name".
 std::vector<std::pair<std::string, std::string>> ServiceEnvironment(
-    const std::map<std::string, Shared<v1::ServiceState>>& services, const std::string& ns);
+    const SharedMap<std::string, Shared<v1::ServiceState>>& services, const std::string& ns);
 
 // Kubernetes' expansion: "$(NAME)" becomes the value where NAME is known and stays as it is
 // otherwise; "$$" is a dollar.

@@ -182,7 +182,7 @@ void PodReconciler::NoteExits(Tracked& t, const ObservedPod& before) {
                                    [&](const ObservedContainer& c) {
                                      return c.id == container.id && c.state == RunState::kExited;
                                    });
-    if (known || !ShouldRestart(t.pod, container)) continue;
+    if (known || !ShouldRestart(*t.pod, container)) continue;
     if (loop_->Now() < RestartAt(container, t.memory)) {
       Emit(t, "Warning", "BackOff",
            fmt::format("Back-off restarting failed container {} in pod {}_{}({})", container.name,

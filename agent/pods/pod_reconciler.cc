@@ -137,12 +137,10 @@ void PodReconciler::SetDesired(NodeStatePtr state, bool live) {
   may_remove_ = may_remove_ || (live && state_->complete);
   std::vector<std::string> changed;
   for (const auto& [uid, pod] : state_->pods) {
-    Tracked& t = Ensure(uid, pod.metadata().namespace_(), pod.metadata().name());
-    std::string bytes = pod.SerializeAsString();
-    if (t.desired && t.pod_bytes == bytes) continue;
+    Tracked& t = Ensure(uid, pod->metadata().namespace_(), pod->metadata().name());
+    if (t.desired && t.pod.SameAs(pod)) continue;
     t.desired = true;
     t.pod = pod;
-    t.pod_bytes = std::move(bytes);
     changed.push_back(uid);
   }
   if (state_->complete) {
@@ -194,7 +192,7 @@ void PodReconciler::Step(Tracked& t) {
   const absl::Time now = loop_->Now();
   if (t.must_stop() && t.stopping_since == absl::InfiniteFuture()) t.stopping_since = now;
   const PodPlan plan =
-      ComputePodPlan(t.desired ? &t.pod : nullptr, t.observed, t.memory, t.stopping_since, now);
+      ComputePodPlan(t.desired ? &*t.pod : nullptr, t.observed, t.memory, t.stopping_since, now);
   absl::Time look_again_at = plan.look_again_at.value_or(absl::InfiniteFuture());
   if (t.desired) Report(t, plan, look_again_at);
   const bool stale = t.finished_seen != t.finished;
@@ -216,21 +214,21 @@ void PodReconciler::Step(Tracked& t) {
 
 void PodReconciler::Report(Tracked& t, const PodPlan& plan, absl::Time& look_again_at) {
   // Once its containers are removed there is nothing to see: the last words stand.
-  const bool ended = t.pod.status().phase() == "Succeeded" || t.pod.status().phase() == "Failed";
+  const bool ended = t.pod->status().phase() == "Succeeded" || t.pod->status().phase() == "Failed";
   const bool silent = t.observed.containers.empty() && (t.must_stop() || ended);
   if (!silent) {
     StatusInput input;
-    input.pod = &t.pod;
+    input.pod = &*t.pod;
     input.observed = &t.observed;
     input.memory = &t.memory;
-    input.previous = t.reported.empty() ? &t.pod.status() : &t.status;
+    input.previous = t.reported.empty() ? &t.pod->status() : &t.status;
     input.node_ip = options_.node_ip;
     input.now = loop_->Now();
     StatusOutput output = ComputePodStatus(input);
     t.status = std::move(output.status);
     look_again_at = std::min(look_again_at, output.look_again_at);
   } else if (t.reported.empty()) {
-    t.status = t.pod.status();
+    t.status = t.pod->status();
   }
   const bool terminated = plan.gone && !t.busy() && t.finished_seen == t.finished;
   std::string bytes = t.status.SerializeAsString();
@@ -301,7 +299,7 @@ void PodReconciler::Publish() {
     PodEntry entry;
     entry.uid = uid;
     entry.log_directory = PodLogDirectory(options_.config, t->ns, t->name, uid);
-    for (const v1::Container& spec : t->pod.spec().containers()) {
+    for (const v1::Container& spec : t->pod->spec().containers()) {
       ContainerEntry container;
       container.name = spec.name();
       container.waiting = "ContainerCreating";

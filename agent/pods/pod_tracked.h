@@ -24,8 +24,7 @@ inline constexpr absl::Duration kExitRecheckFor = absl::Seconds(10);
 struct PodReconciler::Tracked {
   std::string uid, ns, name;
   bool desired = false;
-  v1::Pod pod;  // meaningful when it was desired once
-  std::string pod_bytes;
+  Shared<v1::Pod> pod;  // meaningful when it was desired once
   ObservedPod observed;
   bool observed_once = false;
   bool observing = false, observe_again = false;
@@ -47,7 +46,7 @@ struct PodReconciler::Tracked {
   CriClient::Cancel cancel_pull;
   std::map<std::string, absl::Duration> next_delay;  // by container, of the start in flight
 
-  bool must_stop() const { return !desired || pod.metadata().has_deletion_timestamp(); }
+  bool must_stop() const { return !desired || pod->metadata().has_deletion_timestamp(); }
   bool busy() const { return !in_flight.empty() || !stopping.empty(); }
 };
 

@@ -41,12 +41,6 @@ std::string ServiceKey(const v1::ServiceState& service) {
   return fmt::format("{}/{}", service.namespace_(), service.name());
 }
 
-// An address that does not parse is named when it is programmed; until then any block will do.
-uint32_t BlockOf(const std::string& ip) {
-  const auto address = IpAddress::Parse(ip);
-  return address.ok() && address->is_v4() ? address->v4() >> 8 : 0;
-}
-
 absl::Status WriteAll(int fd, const std::string& bytes, const std::string& path) {
   size_t done = 0;
   while (done < bytes.size()) {
@@ -66,17 +60,15 @@ std::string Encode(const NodeState& state) {
   v1::NodeUpdate& update = *message.mutable_update();
   update.set_revision(state.revision);
   update.set_full(state.complete);
-  for (const auto& [uid, pod] : state.pods) *update.add_pods() = pod;
+  for (const auto& [uid, pod] : state.pods) *update.add_pods() = *pod;
   for (const auto& [key, service] : state.services) *update.add_services() = *service;
-  for (const auto& [name, node] : state.nodes) *update.add_nodes() = node;
-  for (const auto& [identity, ns] : state.namespaces) *update.add_namespaces() = ns;
-  for (const auto& [block, identities] : state.pod_identities) {
-    for (const auto& [ip, pod] : *identities) {
-      v1::PodIdentity* to = update.add_pod_identities();
-      to->set_ip(ip);
-      to->set_ip6(pod.ip6);
-      to->set_identity(pod.identity);
-    }
+  for (const auto& [name, node] : state.nodes) *update.add_nodes() = *node;
+  for (const auto& [identity, ns] : state.namespaces) *update.add_namespaces() = *ns;
+  for (const auto& [ip, pod] : state.pod_identities) {
+    v1::PodIdentity* to = update.add_pod_identities();
+    to->set_ip(ip);
+    to->set_ip6(pod.ip6);
+    to->set_identity(pod.identity);
   }
   for (const auto& [number, identity] : state.identities) *update.add_identities() = *identity;
   for (const auto& [number, set] : state.policy_sets) *update.add_policy_sets() = *set;
@@ -86,144 +78,77 @@ std::string Encode(const NodeState& state) {
   return fmt::format("{}{:010}{:010}{}{}", kMagic, head.size(), body.size(), head, body);
 }
 
-}  // namespace
-
-namespace {
-
-// `upserts` into what is there. A full update repeats what is `known`: that stays the same object.
-template <typename T, typename Key>
-void MergeNumbered(const google::protobuf::RepeatedPtrField<T>& upserts,
-                   const google::protobuf::RepeatedField<uint32_t>& removed, const Key& key_of,
-                   const std::map<uint32_t, Shared<T>>& known, std::map<uint32_t, Shared<T>>* out) {
-  for (const uint32_t key : removed) out->erase(key);
+// `upserts` after `removed`. A full update repeats what is there and leaves out what is to go. What
+// is said again stays the same object.
+template <typename Map, typename T, typename Removed, typename KeyOf>
+void MergeList(bool full, const google::protobuf::RepeatedPtrField<T>& upserts,
+               const Removed& removed, const KeyOf& key_of, Map* out) {
+  typename Map::Changes changes;
+  if (full) {
+    for (const auto& [key, value] : *out) changes[key] = std::nullopt;
+  }
+  for (const auto& key : removed) changes[key] = std::nullopt;
   for (const T& item : upserts) {
-    const auto it = known.find(key_of(item));
-    if (it != known.end() && it->second->SerializeAsString() == item.SerializeAsString()) {
-      (*out)[it->first] = it->second;
+    const auto key = key_of(item);
+    const auto old = out->find(key);
+    if (old != out->end() && old->second->SerializeAsString() == item.SerializeAsString()) {
+      changes.erase(key);
     } else {
-      (*out)[key_of(item)] = item;
+      changes[key] = Shared<T>(item);
     }
   }
+  out->Update(std::move(changes));
+}
+
+void MergePodIdentities(const v1::NodeUpdate& update,
+                        SharedMap<std::string, PodIdentity>* identities) {
+  SharedMap<std::string, PodIdentity>::Changes changes;
+  if (update.full()) {
+    for (const auto& [ip, pod] : *identities) changes[ip] = std::nullopt;
+  }
+  for (const std::string& ip : update.removed_pod_ips()) changes[ip] = std::nullopt;
+  for (const v1::PodIdentity& from : update.pod_identities()) {
+    const PodIdentity pod{.ip6 = from.ip6(), .identity = from.identity()};
+    const auto old = identities->find(from.ip());
+    if (old != identities->end() && old->second == pod) {
+      changes.erase(from.ip());
+    } else {
+      changes[from.ip()] = pod;
+    }
+  }
+  identities->Update(std::move(changes));
 }
 
 }  // namespace
 
 absl::Status NodeState::Merge(const v1::NodeUpdate& update) {
-  std::map<uint32_t, Shared<v1::IdentityState>> known_policies;
-  std::map<uint32_t, Shared<v1::PolicySetState>> known_sets;
-  std::map<std::string, Shared<v1::ServiceState>> known;
-  std::map<uint32_t, Shared<PodIdentities>> known_identities;
-  if (update.full()) {
-    pods.clear();
-    known.swap(services);
-    nodes.clear();
-    namespaces.clear();
-    known_identities.swap(pod_identities);
-    known_policies.swap(identities);
-    known_sets.swap(policy_sets);
+  const bool full = update.full();
+  if (full) {
     policy_epoch = update.policy_epoch();
     complete = true;
   } else if (!complete) {
     return absl::InvalidArgumentError(
         fmt::format("increment to revision {} came before a full update", update.revision()));
   }
-  for (const std::string& uid : update.removed_pod_uids()) pods.erase(uid);
-  for (const std::string& key : update.removed_services()) services.erase(key);
-  for (const std::string& name : update.removed_nodes()) nodes.erase(name);
-  for (uint32_t identity : update.removed_identities()) namespaces.erase(identity);
-  for (const v1::Pod& pod : update.pods()) pods[pod.metadata().uid()] = pod;
-  for (const v1::ServiceState& service : update.services()) {
-    const std::string key = ServiceKey(service);
-    // A full update repeats what is known: that stays the same object.
-    const auto it = known.find(key);
-    if (it != known.end() && it->second->SerializeAsString() == service.SerializeAsString()) {
-      services[key] = it->second;
-    } else {
-      services[key] = service;
-    }
-  }
-  for (const v1::PeerNode& node : update.nodes()) nodes[node.name()] = node;
-  for (const v1::NamespaceState& ns : update.namespaces()) namespaces[ns.identity()] = ns;
-  MergePodIdentities(update, known_identities);
-  MergeNumbered(
-      update.identities(), update.removed_pod_identities(),
-      [](const v1::IdentityState& row) { return row.identity(); }, known_policies, &identities);
-  MergeNumbered(
-      update.policy_sets(), update.removed_policy_sets(),
-      [](const v1::PolicySetState& set) { return set.number(); }, known_sets, &policy_sets);
+  MergeList(
+      full, update.pods(), update.removed_pod_uids(),
+      [](const v1::Pod& pod) { return pod.metadata().uid(); }, &pods);
+  MergeList(full, update.services(), update.removed_services(), ServiceKey, &services);
+  MergeList(
+      full, update.nodes(), update.removed_nodes(),
+      [](const v1::PeerNode& node) { return node.name(); }, &nodes);
+  MergeList(
+      full, update.namespaces(), update.removed_identities(),
+      [](const v1::NamespaceState& ns) { return ns.identity(); }, &namespaces);
+  MergePodIdentities(update, &pod_identities);
+  MergeList(
+      full, update.identities(), update.removed_pod_identities(),
+      [](const v1::IdentityState& row) { return row.identity(); }, &identities);
+  MergeList(
+      full, update.policy_sets(), update.removed_policy_sets(),
+      [](const v1::PolicySetState& set) { return set.number(); }, &policy_sets);
   revision = update.revision();
   return absl::OkStatus();
-}
-
-void NodeState::MergePodIdentities(const v1::NodeUpdate& update,
-                                   const std::map<uint32_t, Shared<PodIdentities>>& known) {
-  // Each block is copied once.
-  std::map<uint32_t, PodIdentities> changed;
-  const auto block_of = [&](const std::string& ip) -> PodIdentities& {
-    const uint32_t block = BlockOf(ip);
-    const auto [at, added] = changed.try_emplace(block);
-    if (const auto old = pod_identities.find(block); added && old != pod_identities.end())
-      at->second = *old->second;
-    return at->second;
-  };
-  for (const std::string& ip : update.removed_pod_ips()) block_of(ip).erase(ip);
-  for (const v1::PodIdentity& pod : update.pod_identities())
-    block_of(pod.ip())[pod.ip()] = {.ip6 = pod.ip6(), .identity = pod.identity()};
-  for (auto& [block, rows] : changed) {
-    const auto old = known.find(block);
-    if (rows.empty()) {
-      pod_identities.erase(block);
-    } else if (old != known.end() && *old->second == rows) {
-      pod_identities[block] = old->second;
-    } else {
-      pod_identities[block] = std::move(rows);
-    }
-  }
-}
-
-void ForEachChangedBlock(const NodeState& before, const NodeState& now,
-                         const std::function<void(uint32_t block, const PodIdentities* was,
-                                                  const PodIdentities* is)>& change) {
-  auto old = before.pod_identities.begin();
-  const auto end = before.pod_identities.end();
-  for (const auto& [block, identities] : now.pod_identities) {
-    for (; old != end && old->first < block; ++old) change(old->first, &*old->second, nullptr);
-    const bool known = old != end && old->first == block;
-    if (!known || !old->second.SameAs(identities))
-      change(block, known ? &*old->second : nullptr, &*identities);
-    if (known) ++old;
-  }
-  for (; old != end; ++old) change(old->first, &*old->second, nullptr);
-}
-
-void ForEachChangedIdentity(
-    const NodeState& before, const NodeState& now,
-    const std::function<void(uint32_t identity, const v1::IdentityState* state)>& change) {
-  auto old = before.identities.begin();
-  const auto end = before.identities.end();
-  for (const auto& [identity, state] : now.identities) {
-    for (; old != end && old->first < identity; ++old) change(old->first, nullptr);
-    const bool known = old != end && old->first == identity;
-    const bool same = known && old->second.SameAs(state);
-    if (known) ++old;
-    if (!same) change(identity, &*state);
-  }
-  for (; old != end; ++old) change(old->first, nullptr);
-}
-
-void ForEachChangedService(
-    const NodeState& before, const NodeState& now,
-    const std::function<void(const std::string& key, const v1::ServiceState* service)>& change) {
-  auto old = before.services.begin();
-  const auto end = before.services.end();
-  for (const auto& [key, service] : now.services) {
-    for (; old != end && old->first < key; ++old) change(old->first, nullptr);
-    const bool known = old != end && old->first == key;
-    const bool same = known && old->second.SameAs(service);
-    if (known) ++old;
-    if (!same) change(key, &*service);
-  }
-  for (; old != end; ++old) change(old->first, nullptr);
 }
 
 absl::Status SaveCheckpoint(const NodeState& state, const std::string& path) {

@@ -37,7 +37,7 @@ dataplane::NodeConfig Config() {
 
 NodeStatePtr State() {
   auto state = std::make_shared<NodeState>();
-  v1::Pod& pod = state->pods["uid-1"];
+  v1::Pod& pod = state->pods["uid-1"].Mutable();
   pod.mutable_metadata()->set_namespace_("shop");
   pod.mutable_metadata()->set_name("web-1");
   pod.mutable_metadata()->set_uid("uid-1");

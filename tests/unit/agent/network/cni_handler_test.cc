@@ -109,7 +109,7 @@ TEST_F(CniHandlerTest, GivesAPodTheAddressAndIdentityOfItsObject) {
 
 TEST_F(CniHandlerTest, GivesAPodBothAddressesOfItsObject) {
   ASSERT_TRUE(handler_.SetDataplane(&dataplane_, DualConfig()).ok());
-  v1::PodStatus* status = state_->pods["uid-1"].mutable_status();
+  v1::PodStatus* status = state_->pods["uid-1"].Mutable().mutable_status();
   status->add_pod_ips()->set_ip("10.244.1.5");
   status->add_pod_ips()->set_ip("fd00:10:244:1::5");
 
@@ -138,7 +138,7 @@ TEST_F(CniHandlerTest, APodBoundBeforeTheClusterHadIpv6HasNoneOfIt) {
 
 TEST_F(CniHandlerTest, AsksToComeBackForAnIpv6AddressOfAnotherNode) {
   ASSERT_TRUE(handler_.SetDataplane(&dataplane_, DualConfig()).ok());
-  state_->pods["uid-1"].mutable_status()->add_pod_ips()->set_ip("fd00:10:244:2::5");
+  state_->pods["uid-1"].Mutable().mutable_status()->add_pod_ips()->set_ip("fd00:10:244:2::5");
 
   const v1::CniReply reply = Call("ADD", "abc", kPodArgs);
 
@@ -162,11 +162,9 @@ TEST_F(CniHandlerTest, TellsTheMtuOfTheRouting) {
 }
 
 TEST_F(CniHandlerTest, LimitsThePodToTheBandwidthOfItsAnnotations) {
-  for (auto& [uid, pod] : state_->pods) {
-    auto& annotations = *pod.mutable_metadata()->mutable_annotations();
-    annotations["kubernetes.io/egress-bandwidth"] = "10M";
-    annotations["kubernetes.io/ingress-bandwidth"] = "1Gi";
-  }
+  auto& annotations = *state_->pods["uid-1"].Mutable().mutable_metadata()->mutable_annotations();
+  annotations["kubernetes.io/egress-bandwidth"] = "10M";
+  annotations["kubernetes.io/ingress-bandwidth"] = "1Gi";
   handler_.SetState(state_);
 
   ASSERT_EQ(Call("ADD", "abc", kPodArgs).code(), 0u);
@@ -185,7 +183,7 @@ TEST_F(CniHandlerTest, AsksToComeBackForAPodItHasNotHeardOf) {
 }
 
 TEST_F(CniHandlerTest, AsksToComeBackForAPodWithoutAnAddress) {
-  state_->pods["uid-1"].mutable_status()->clear_pod_ip();
+  state_->pods["uid-1"].Mutable().mutable_status()->clear_pod_ip();
 
   EXPECT_EQ(Call("ADD", "abc", kPodArgs).code(), 11u);
 }

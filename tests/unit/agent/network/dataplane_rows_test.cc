@@ -164,7 +164,7 @@ TEST_F(ListRowsTest, ShowsEndpointsAndTunnels) {
 }
 
 TEST_F(ListRowsTest, IdentitiesNameTheNamespaceAndWhoHasThem) {
-  state_->namespaces[300].set_name("shop");
+  state_->namespaces[300].Mutable().set_name("shop");
   ASSERT_TRUE(dataplane_
                   .Attach({.netns = "/n",
                            .ifname = "eth0",
@@ -204,8 +204,8 @@ TEST_F(ListRowsTest, PoliciesNamePodsPeersAndRules) {
   };
   attach("10.244.1.5", kWeb, "web-1");
   attach("10.244.1.6", kCart, "cart-1");
-  state_->namespaces[400].set_name("bank");
-  v1::Pod& pod = state_->pods["uid-web"];
+  state_->namespaces[400].Mutable().set_name("bank");
+  v1::Pod& pod = state_->pods["uid-web"].Mutable();
   pod.mutable_metadata()->set_namespace_("shop");
   pod.mutable_metadata()->set_name("web-1");
   pod.mutable_status()->set_identity(kWeb);
@@ -285,7 +285,7 @@ TEST_F(ListRowsTest, FlowsAreFoundByPodProtocolAndAddress) {
 }
 
 TEST_F(ListRowsTest, RowsOfAMapHaveNamesBehindNumbersAndAddresses) {
-  state_->namespaces[300].set_name("shop");
+  state_->namespaces[300].Mutable().set_name("shop");
   dataplane_.map_rows["mesh_x"] = {{"ip=10.244.2.9 identity=300", {"identity=2 port=80"}},
                                    {"ip=10.1.1.1", {"identity=999"}}};
   v1::ListDataplaneRequest request;
@@ -334,7 +334,7 @@ TEST(ListRows, ShowsBothFamilies) {
   v1::ServiceState& web = state->services["shop/web"].Mutable();
   for (const char* family : {"IPv4", "IPv6"}) web.add_ip_families(family);
   for (const char* ip : {"10.96.0.10", "fd00:96::a"}) web.add_cluster_ips(ip);
-  state->nodes["node-2"].set_pod_cidr6("fd00:244:2::/64");
+  state->nodes["node-2"].Mutable().set_pod_cidr6("fd00:244:2::/64");
   dataplane::NodeConfig config;
   config.pod_cidr6 = *IpPrefix::Parse("fd00:244:1::/64");
   config.cluster_cidr6 = *IpPrefix::Parse("fd00:244::/32");

@@ -122,8 +122,8 @@ TEST(BuildDesiredState, LeavesOutWhatCannotBeProgrammedByName) {
   odd->set_protocol(132);
   odd->set_port(9);
   state->services["shop/web"].Mutable().mutable_ports(0)->mutable_backends(0)->set_port(70000);
-  state->nodes["node-3"].set_ip("nowhere");
-  state->nodes["node-3"].set_pod_cidr("10.244.3.0/24");
+  state->nodes["node-3"].Mutable().set_ip("nowhere");
+  state->nodes["node-3"].Mutable().set_pod_cidr("10.244.3.0/24");
 
   const Translation out = Translate(state);
 
@@ -139,7 +139,7 @@ TEST(BuildDesiredState, LeavesOutWhatCannotBeProgrammedByName) {
 
 TEST(BuildDesiredState, AnUnknownIsolationOpensNothing) {
   auto state = NamedState();
-  state->namespaces[301].set_isolation("opne");
+  state->namespaces[301].Mutable().set_isolation("opne");
 
   const Translation out = Translate(state);
 
@@ -149,7 +149,7 @@ TEST(BuildDesiredState, AnUnknownIsolationOpensNothing) {
 
 TEST(BuildDesiredState, WaitsSilentlyForAPeerWithoutARange) {
   auto state = NamedState();
-  state->nodes["node-2"].clear_pod_cidr();
+  state->nodes["node-2"].Mutable().clear_pod_cidr();
 
   const Translation out = Translate(state);
 
@@ -273,15 +273,15 @@ TEST(BuildDesiredState, MakesTwoServicesOfOneOfTwoFamilies) {
 
 TEST(BuildDesiredState, APeerHasBothFamiliesWhereTheClusterHas) {
   auto state = NamedState();
-  state->nodes["node-2"].set_ip6("fd00:9::2");
-  state->nodes["node-2"].set_pod_cidr6("fd00:10:244:2::/64");
+  state->nodes["node-2"].Mutable().set_ip6("fd00:9::2");
+  state->nodes["node-2"].Mutable().set_pod_cidr6("fd00:10:244:2::/64");
 
   const dataplane::Peer dual = Translate(state, DualConfig()).desired.peers.at("node-2");
   EXPECT_EQ(dual.ip6.ToString(), "fd00:9::2");
   EXPECT_EQ(dual.pod_cidr6.ToString(), "fd00:10:244:2::/64");
   EXPECT_FALSE(Translate(state).desired.peers.at("node-2").pod_cidr6.is_set());
 
-  state->nodes["node-2"].set_pod_cidr6("10.0.0.0/8");
+  state->nodes["node-2"].Mutable().set_pod_cidr6("10.0.0.0/8");
   const Translation half = Translate(state, DualConfig());
   EXPECT_THAT(half.skipped, ElementsAre("node node-2: IPv6 podCIDR: 10.0.0.0/8 is not an IPv6 "
                                         "range"));
@@ -290,8 +290,8 @@ TEST(BuildDesiredState, APeerHasBothFamiliesWhereTheClusterHas) {
 
 TEST(BuildDesiredState, KnowsThePodsOfOtherNodesWithNativeRouting) {
   auto state = NamedState();
-  state->pod_identities[0x0af402] = PodIdentities{
-      {"10.244.2.9", {.ip6 = "fd00:10:244:2::9", .identity = 300}}, {"x", {.identity = 301}}};
+  state->pod_identities["10.244.2.9"] = {.ip6 = "fd00:10:244:2::9", .identity = 300};
+  state->pod_identities["x"] = {.ip6 = {}, .identity = 301};
 
   const Translation out = Translate(state, DualConfig());
 
@@ -319,8 +319,8 @@ TEST(BuildDesiredState, TellsWhatPoliciesSayAndShutsWhatItDoesNotUnderstand) {
   bad.add_rules()->add_blocks()->set_cidr("10.0.0.0/33");
   state->policy_sets[1] = good;
   state->policy_sets[2] = bad;
-  state->pods["uid"].mutable_status()->set_pod_ip("10.244.1.5");
-  state->pods["uid"].mutable_status()->set_identity(300);
+  state->pods["uid"].Mutable().mutable_status()->set_pod_ip("10.244.1.5");
+  state->pods["uid"].Mutable().mutable_status()->set_identity(300);
 
   const Translation out = Translate(state);
 
@@ -412,7 +412,7 @@ class RandomLife {
         state->config.set_zone(Pick({"", "east", "west"}));
         break;
       case 2: {
-        v1::Pod& pod = state->pods[name];
+        v1::Pod& pod = state->pods[name].Mutable();
         pod.mutable_metadata()->set_namespace_("shop");
         pod.mutable_metadata()->set_name(name);
         pod.mutable_status()->set_pod_ip(Pick({"10.244.1.7", "10.244.1.8", ""}));
@@ -431,11 +431,13 @@ class RandomLife {
         state->pods.erase(name);
         break;
       case 4:
-        state->nodes["node-2"].set_pod_cidr(Pick({"10.244.2.0/24", "10.244.3.0/24", "x", ""}));
+        state->nodes["node-2"].Mutable().set_pod_cidr(
+            Pick({"10.244.2.0/24", "10.244.3.0/24", "x", ""}));
         break;
       case 5: {
-        state->nodes["node-2"].set_pod_cidr6(Pick({"fd00:2::/64", "fd00:3::/64", "x", ""}));
-        state->nodes["node-2"].set_ip6(Pick({"fd00:9::2", "fd00:9::3", "x", ""}));
+        state->nodes["node-2"].Mutable().set_pod_cidr6(
+            Pick({"fd00:2::/64", "fd00:3::/64", "x", ""}));
+        state->nodes["node-2"].Mutable().set_ip6(Pick({"fd00:9::2", "fd00:9::3", "x", ""}));
         break;
       }
       case 6: {

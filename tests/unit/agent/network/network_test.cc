@@ -79,7 +79,7 @@ class NetworkTest : public testing::Test {
     std::ofstream(folder_.path() + "/binary") << "the plugin";
     // A gateway that this machine has: the resolver binds it.
     state_->config.set_pod_cidr("127.0.0.0/24");
-    state_->pods["uid-1"].mutable_status()->set_pod_ip("127.0.0.5");
+    state_->pods["uid-1"].Mutable().mutable_status()->set_pod_ip("127.0.0.5");
     options_.node_name = "node-1";
     options_.node_ip = "192.168.9.1";
     options_.run_dir = folder_.path() + "/run";
@@ -210,7 +210,7 @@ TEST_F(NetworkTest, WarnsOnceOfAPodWhoseHostPortIsNotServed) {
   auto network = Start();
   std::vector<std::string> warnings;  // written before an acknowledgement, read after it
   network->OnWarning([&](const NetworkWarning& warning) { warnings.push_back(Text(warning)); });
-  v1::Pod& pod = state_->pods["uid-1"];
+  v1::Pod& pod = state_->pods["uid-1"].Mutable();
   const auto add_port = [&](int number, const std::string& protocol, const std::string& ip) {
     v1::ContainerPort* port = pod.mutable_spec()->mutable_containers(0)->add_ports();
     port->set_container_port(80);
@@ -264,7 +264,7 @@ TEST_F(NetworkTest, KnowsAPodFromTheStateThatHasJustArrived) {
   auto next = std::make_shared<NodeState>(*state_);
   next->revision = 8;
   next->pods["uid-2"] = next->pods["uid-1"];
-  next->pods["uid-2"].mutable_status()->set_pod_ip("127.0.0.6");
+  next->pods["uid-2"].Mutable().mutable_status()->set_pod_ip("127.0.0.6");
 
   network->Apply(next, acknowledgements_.Next());
 

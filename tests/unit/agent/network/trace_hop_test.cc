@@ -35,9 +35,9 @@ class CannedTracer : public dataplane::Tracer {
 class TraceHopTest : public testing::Test {
  protected:
   TraceHopTest() {
-    state_.namespaces[kShop].set_name("shop");
-    state_.namespaces[kBank].set_name("bank");
-    state_.nodes["n2"].set_ip("192.0.2.2");
+    state_.namespaces[kShop].Mutable().set_name("shop");
+    state_.namespaces[kBank].Mutable().set_name("bank");
+    state_.nodes["n2"].Mutable().set_ip("192.0.2.2");
     v1::ServiceState service;
     service.set_namespace_("bank");
     service.set_name("api");
@@ -185,7 +185,7 @@ TEST_F(TraceHopTest, NamesThePoliciesThatDecide) {
   api.set_ingress(1);
   state_.identities[kApi] = api;
   const auto add_pod = [&](const char* ns, const char* name, const char* ip, uint32_t identity) {
-    v1::Pod& pod = state_.pods[name];
+    v1::Pod& pod = state_.pods[name].Mutable();
     pod.mutable_metadata()->set_namespace_(ns);
     pod.mutable_metadata()->set_name(name);
     pod.mutable_status()->set_identity(identity);

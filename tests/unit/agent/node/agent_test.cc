@@ -284,7 +284,7 @@ TEST_F(AgentTest, WritesWhatItWasToldToTheCheckpoint) {
   ASSERT_TRUE(state.ok()) << state.status();
   EXPECT_EQ(state->revision, 7);
   EXPECT_EQ(state->config.node_name(), "n1");
-  EXPECT_EQ(state->pods.count("uid-web"), 1u);
+  EXPECT_TRUE(state->pods.contains("uid-web"));
 }
 
 }  // namespace

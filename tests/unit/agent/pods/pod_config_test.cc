@@ -40,10 +40,10 @@ TEST(BuildSandboxConfig, GivesPodsTheClusterResolver) {
 }
 
 TEST(PeerNameServers, AreThoseOfTheTwoNodesThatFollowInTheRing) {
-  std::map<std::string, v1::PeerNode> peers;
-  peers["a"].set_pod_cidr("10.244.0.0/24");
-  peers["b"].set_pod_cidr("10.244.1.0/24");
-  peers["d"].set_pod_cidr("10.244.3.0/24");
+  SharedMap<std::string, Shared<v1::PeerNode>> peers;
+  peers["a"].Mutable().set_pod_cidr("10.244.0.0/24");
+  peers["b"].Mutable().set_pod_cidr("10.244.1.0/24");
+  peers["d"].Mutable().set_pod_cidr("10.244.3.0/24");
 
   EXPECT_THAT(PeerNameServers("c", peers), ElementsAre("10.244.3.1", "10.244.0.1"));
   EXPECT_THAT(PeerNameServers("z", peers), ElementsAre("10.244.0.1", "10.244.1.1"));
@@ -145,7 +145,7 @@ TEST(BuildContainerConfig, NeverAsksForAnOomScoreBelowTheAgentsOwn) {
 }
 
 TEST(ServiceEnvironment, NamesTheServicesOfTheNamespace) {
-  std::map<std::string, Shared<v1::ServiceState>> services;
+  SharedMap<std::string, Shared<v1::ServiceState>> services;
   v1::ServiceState redis;
   redis.set_namespace_("default");
   redis.set_name("redis-leader");

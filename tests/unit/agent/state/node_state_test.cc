@@ -48,7 +48,7 @@ v1::NodeUpdate ToUpdate(int64_t revision, const Words& words) {
 
 std::map<std::string, std::string> Names(const NodeState& state) {
   std::map<std::string, std::string> out;
-  for (const auto& [uid, pod] : state.pods) out[uid] = pod.metadata().name();
+  for (const auto& [uid, pod] : state.pods) out[uid] = pod->metadata().name();
   return out;
 }
 
@@ -75,10 +75,11 @@ TEST(NodeState, MergesPoliciesAndKeepsThemInTheCheckpoint) {
   EXPECT_EQ(state.identities.at(300)->ingress(), 3u);
 
   std::vector<uint32_t> changed;
-  ForEachChangedIdentity(before, state, [&](uint32_t number, const v1::IdentityState* is) {
-    EXPECT_NE(is, nullptr);
-    changed.push_back(number);
-  });
+  before.identities.ForEachChangeTo(state.identities,
+                                    [&](uint32_t number, const auto*, const auto* is) {
+                                      EXPECT_NE(is, nullptr);
+                                      changed.push_back(number);
+                                    });
   EXPECT_EQ(changed, std::vector<uint32_t>{301});
 
   const std::string path = ::testing::TempDir() + "/policies.checkpoint";
@@ -113,23 +114,22 @@ void AddIdentity(v1::NodeUpdate* update, const std::string& ip, uint32_t identit
   pod->set_identity(identity);
 }
 
-std::vector<uint32_t> ChangedBlocks(const NodeState& before, const NodeState& now) {
-  std::vector<uint32_t> out;
-  ForEachChangedBlock(before, now, [&](uint32_t block, const PodIdentities*, const PodIdentities*) {
-    out.push_back(block);
-  });
+std::vector<std::string> ChangedAddresses(const NodeState& before, const NodeState& now) {
+  std::vector<std::string> out;
+  before.pod_identities.ForEachChangeTo(
+      now.pod_identities,
+      [&](const std::string& ip, const auto*, const auto*) { out.push_back(ip); });
   return out;
 }
 
-TEST(NodeState, SharesPodIdentitiesInBlocks) {
+TEST(NodeState, MergesIdentitiesOfPods) {
   NodeState first;
   v1::NodeUpdate full = Full(1);
   for (const char* ip : {"10.244.2.5", "10.244.2.6", "10.244.3.5"}) AddIdentity(&full, ip, 300);
   ASSERT_TRUE(first.Merge(full).ok());
-  ASSERT_EQ(first.pod_identities.size(), 2u);
-  EXPECT_EQ(*first.pod_identities.at(0x0af402),
-            (PodIdentities{{"10.244.2.5", {.ip6 = "fd00::5", .identity = 300}},
-                           {"10.244.2.6", {.ip6 = "fd00::6", .identity = 300}}}));
+  ASSERT_EQ(first.pod_identities.size(), 3u);
+  EXPECT_EQ(first.pod_identities.at("10.244.2.5"),
+            (PodIdentity{.ip6 = "fd00::5", .identity = 300}));
 
   NodeState second = first;
   v1::NodeUpdate update;
@@ -137,17 +137,19 @@ TEST(NodeState, SharesPodIdentitiesInBlocks) {
   AddIdentity(&update, "10.244.2.6", 301);
   update.add_removed_pod_ips("10.244.2.5");
   ASSERT_TRUE(second.Merge(update).ok());
-  EXPECT_EQ(ChangedBlocks(first, second), std::vector<uint32_t>{0x0af402});
-  EXPECT_EQ(second.pod_identities.at(0x0af402)->size(), 1u);
-  EXPECT_EQ(second.pod_identities.at(0x0af402)->at("10.244.2.6").identity, 301u);
-  EXPECT_EQ(first.pod_identities.at(0x0af402)->at("10.244.2.6").identity, 300u);
+  EXPECT_EQ(ChangedAddresses(first, second),
+            (std::vector<std::string>{"10.244.2.5", "10.244.2.6"}));
+  EXPECT_EQ(second.pod_identities.size(), 2u);
+  EXPECT_EQ(second.pod_identities.at("10.244.2.6").identity, 301u);
+  EXPECT_EQ(first.pod_identities.at("10.244.2.6").identity, 300u);
 
   NodeState third = second;
   v1::NodeUpdate again = Full(3);
   AddIdentity(&again, "10.244.3.5", 300);
   ASSERT_TRUE(third.Merge(again).ok());
   EXPECT_EQ(third.pod_identities.size(), 1u);
-  EXPECT_EQ(ChangedBlocks(second, third), std::vector<uint32_t>{0x0af402}) << "the other is known";
+  EXPECT_EQ(ChangedAddresses(second, third), std::vector<std::string>{"10.244.2.6"})
+      << "the other is known";
 }
 
 TEST(NodeState, AFullUpdateReplacesEverything) {
@@ -160,7 +162,7 @@ TEST(NodeState, AFullUpdateReplacesEverything) {
   service->set_namespace_("default");
   service->set_name("web");
   ASSERT_TRUE(state.Merge(first).ok());
-  ASSERT_EQ(state.services.count("default/web"), 1u);
+  ASSERT_TRUE(state.services.contains("default/web"));
 
   v1::NodeUpdate second = Full(2);
   AddPod(second, "u2", "two");
@@ -278,7 +280,7 @@ TEST_F(Checkpoint, ComesBackAsItWas) {
   EXPECT_EQ(loaded->revision, 42);
   EXPECT_TRUE(loaded->complete);
   EXPECT_EQ(Names(*loaded), (Words{{"u1", "one"}}));
-  EXPECT_EQ(loaded->namespaces.count(300), 1u);
+  EXPECT_TRUE(loaded->namespaces.contains(300));
   EXPECT_EQ(loaded->config.pod_cidr(), "10.244.1.0/24");
   EXPECT_EQ(loaded->config.pod_cidr6(), "fd00:1::/64");
   EXPECT_EQ(loaded->config.routing(), v1::Welcome::NATIVE);
