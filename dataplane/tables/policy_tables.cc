@@ -215,6 +215,7 @@ absl::Status PolicyTables::Apply(const DesiredState& desired, bool* judge_again)
   if (!rows.ok()) {
     // The endpoints keep their sets; new ones that need others are shut.
     all_dirty_ = true;
+    KnowNew(desired);
     refused_ = {std::string(rows.status().message()), SetsOf(step, desired)};
     return absl::InvalidArgumentError(rows.status().message());
   }
@@ -249,6 +250,20 @@ absl::Status PolicyTables::Apply(const DesiredState& desired, bool* judge_again)
   RETURN_IF_ERROR(whole(RemoveMembers(*rows)));
   Doom(*rows);
   return strangers_ ? DoomStrangers() : absl::OkStatus();
+}
+
+// To the sets that are there they are strangers until all fits: the rows of their selectors are not
+// written.
+void PolicyTables::KnowNew(const DesiredState& desired) {
+  const auto is_there = [&](uint32_t set) { return set == 0 || numbers_.contains(set); };
+  for (const auto& [identity, policy] : desired.identities) {
+    if (identities_.contains(identity)) continue;
+    const bool all = is_there(policy.ingress) && is_there(policy.egress) &&
+                     is_there(policy.ingress6) && is_there(policy.egress6);
+    if (!all) continue;
+    identities_[identity] = policy;
+    identities_[identity].selectors.clear();
+  }
 }
 
 absl::Status PolicyTables::WriteRows(const PolicyRowChanges& changes) {

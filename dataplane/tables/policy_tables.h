@@ -5,7 +5,7 @@
 // Order. A pod's other set is written whole under a number that nobody names; then the pod's row
 // names it; what nobody names any more goes with the next Collect(), when no packet is on its way
 // with it. Members of selectors come and go row by row. What does not fit is refused as a whole:
-// the pods keep the sets they have, and a pod that has none yet takes and sends nothing.
+// the pods keep the sets they have, and a new pod that needs others takes and sends nothing.
 //
 // Restart. Numbers are this object's own. A new one writes everything anew beside what it finds,
 // under other numbers, and removes the rest: a complete state is needed for that, so that policies
@@ -96,6 +96,8 @@ class PolicyTables {
   absl::Status Bind(const std::map<IpAddress, uint32_t>& pods, bool* judge_again);
   EndpointPolicy::Sets SetsOf(uint32_t ingress, uint32_t egress) const;
   Step StepTo(const DesiredState& desired) const;
+  // After a step that was refused: new identities that ask for no set that is not there.
+  void KnowNew(const DesiredState& desired);
   // Those that the step is about.
   std::vector<uint32_t> SetsOf(const Step& step, const DesiredState& desired) const;
 

@@ -148,6 +148,31 @@ TEST_F(PolicyTablesTest, WhatDoesNotFitIsRefusedAndNewPodsAreShut) {
   EXPECT_EQ(port_.size(), 2u);
 }
 
+TEST_F(PolicyTablesTest, ANewPodThatNeedsNothingOfWhatIsRefusedIsNotShut) {
+  PolicyTables tables(maps_, endpoints_, {.peers = 10, .blocks = 10, .ports = 3});
+  ASSERT_TRUE(Apply(tables).ok());
+  desired_.policy_sets[8] = SetOf({1, 3, 5, 7});
+  desired_.identities[kPod].ingress = 8;
+  const uint32_t there = desired_.policy_sets.begin()->first;
+  desired_.identities[900] = {.ns = 256};
+  desired_.identities[901] = {.ns = 256, .ingress = there};
+  desired_.identities[902] = {.ns = 256, .ingress = 8};
+  desired_.changed_identities = {kPod, 900, 901, 902};
+  EXPECT_TRUE(absl::IsInvalidArgument(Apply(tables)));
+
+  EXPECT_EQ(tables.PolicyOf(900).v4, EndpointPolicy::Sets());
+  EXPECT_EQ(tables.PolicyOf(901).v4.ingress, Row().v4.ingress);
+  const EndpointPolicy shut = tables.PolicyOf(999);
+  EXPECT_EQ(tables.PolicyOf(902).v4.ingress, shut.v4.ingress);
+
+  // Its selectors come in force with the rest.
+  desired_.identities[900].selectors = {1};
+  desired_.policy_sets[8] = SetOf({1, 3});
+  const size_t peers = peer_.size();
+  ASSERT_TRUE(Apply(tables).ok());
+  EXPECT_GT(peer_.size(), peers);
+}
+
 TEST_F(PolicyTablesTest, WhereMembersDoNotFitTheSetsThatSelectThemAreTold) {
   PolicyTables tables(maps_, endpoints_, {.peers = 1, .blocks = 10, .ports = 10});
   ASSERT_TRUE(Apply(tables).ok());
