@@ -183,11 +183,15 @@ class Asker {
                      : "");
       }
     }
+    std::vector<IpAddress> addresses = peer.addresses;
+    std::erase_if(addresses, [&](const IpAddress& address) {
+      return question_.ipv6.has_value() && address.is_v4() == *question_.ipv6;
+    });
     for (const Block& block : rule.blocks) {
-      for (const IpAddress& address : peer.addresses) {
+      for (const IpAddress& address : addresses) {
         if (block.Contains(address)) return;
       }
-      const std::string who = peer.addresses.empty() ? peer.title : peer.addresses[0].ToString();
+      const std::string who = addresses.empty() ? peer.title : addresses[0].ToString();
       consider(2, fmt::format("{} is not in {}", who, block.ToString()), "");
     }
     out->missed.emplace_back("peer");
@@ -256,6 +260,13 @@ std::optional<PolicyPeer> PeerAt(const ClusterState& state, const std::string& t
   return PolicyPeer{.title = text, .is_pod = false, .traits = {}, .addresses = {*address}};
 }
 
+// Unset: no address.
+std::optional<bool> IsIpv6(const std::string& text) {
+  const auto address = IpAddress::Parse(text);
+  if (!address.ok()) return std::nullopt;
+  return !address->is_v4();
+}
+
 void Explain(const ClusterState& state, v1::TraceStep* step) {
   v1::TracePolicy& told = *step->mutable_policy();
   if (told.allowed()) {
@@ -275,7 +286,8 @@ void Explain(const ClusterState& state, v1::TraceStep* step) {
                                                   .pod = *pod,
                                                   .peer = *peer,
                                                   .protocol = static_cast<uint8_t>(told.protocol()),
-                                                  .port = static_cast<uint16_t>(told.port())});
+                                                  .port = static_cast<uint16_t>(told.port()),
+                                                  .ipv6 = IsIpv6(told.peer())});
   if (answer.facts.allowed()) {
     // The packet was judged by what the node has.
     step->mutable_text()->append("; what has been applied since admits it, and is on its way");

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,8 @@ struct PolicyQuestion {
   PolicyPeer peer;
   uint8_t protocol = 0;
   uint16_t port = 0;  // of the receiver
+  // Of the packets; unset: of either. Ranges are asked about the addresses of that family.
+  std::optional<bool> ipv6;
 };
 
 struct PolicyAnswer {

@@ -56,6 +56,7 @@ class Walk {
     }
     Names();
     const Destination to = FindDestination(state_, ranges_, from_, connection_, report_);
+    families_ = FamiliesOf(to);
     switch (to.kind) {
       case Destination::Kind::kNothing:
         return;
@@ -72,6 +73,24 @@ class Walk {
   }
 
  private:
+  // What clients choose of: all that the name stands for.
+  std::set<bool> FamiliesOf(const Destination& to) const {
+    if (const auto address = IpAddress::Parse(connection_.host()); address.ok())
+      return {!address->is_v4()};
+    std::set<bool> out;
+    const auto add = [&](const std::string& text) {
+      if (const auto address = IpAddress::Parse(text); address.ok()) out.insert(!address->is_v4());
+    };
+    if (to.pod != nullptr) {
+      for (const v1::PodIP& ip : to.pod->status().pod_ips()) add(ip.ip());
+    } else if (to.service != nullptr) {
+      for (const std::string& family : to.service->spec().ip_families())
+        out.insert(family == "IPv6");
+    }
+    // Which is not known of a name outside.
+    return out.empty() ? std::set<bool>{false} : out;
+  }
+
   void Direct(const v1::Pod& pod, uint32_t host_port_of) {
     if (const auto problem = ProblemOf(state_, pod, now_)) {
       v1::Finding& finding = report_->Problem(
@@ -132,7 +151,8 @@ class Walk {
     const std::string& policy = to.external ? service.spec().external_traffic_policy()
                                             : service.spec().internal_traffic_policy();
     if (policy == "Local") {
-      const std::string& node = from_.spec().node_name();
+      const std::string& own = from_.spec().node_name();
+      const std::string& node = to.node.empty() ? own : to.node;
       std::erase_if(backends, [&](const Backend& backend) {
         return backend.pod == nullptr || backend.pod->spec().node_name() != node;
       });
@@ -142,6 +162,15 @@ class Walk {
                                      "backend: requests of its pods are refused",
                                      node),
                          {"set spec.internalTrafficPolicy to Cluster",
+                          fmt::format("run one of its pods on node {}", node)});
+        return;
+      }
+      if (backends.empty() && node != own) {
+        report_->Problem(title,
+                         fmt::format("externalTrafficPolicy is Local, and node {}, whose address "
+                                     "is asked, has no ready backend: requests are refused there",
+                                     node),
+                         {"set spec.externalTrafficPolicy to Cluster",
                           fmt::format("run one of its pods on node {}", node)});
         return;
       }
@@ -288,6 +317,7 @@ class Walk {
             (own.name() == port->name() && ProtocolOf(own.protocol()) == protocol_))
           number = static_cast<uint32_t>(own.port());
       if (number == 0 && port != nullptr) continue;
+      if (!families_.contains(slice->address_type() == "IPv6")) continue;
       for (const v1::Endpoint& endpoint : slice->endpoints()) {
         if (endpoint.addresses().empty()) continue;
         if (endpoint.conditions().has_ready() && !endpoint.conditions().ready()) continue;
@@ -365,7 +395,8 @@ class Walk {
                                                      .pod = from_,
                                                      .peer = {.title = connection_.host()},
                                                      .protocol = ProtocolNumber(protocol_),
-                                                     .port = 0});
+                                                     .port = 0,
+                                                     .ipv6 = std::nullopt});
     if (answer.facts.policies().empty()) return;
     report_->Note(PodTitle(from_),
                   fmt::format("is isolated for egress by {}: ask for the name's address to know "
@@ -387,33 +418,54 @@ class Walk {
         {fmt::format("meshctl why netpol/{} -n {}", nobody.front().substr(ns.size() + 1), ns)});
   }
 
-  // What the NetworkPolicies say that select `pod`; whether there are any.
+  // What the NetworkPolicies say that select `pod`; whether there are any. Once where both families
+  // fare alike.
   bool Policies(bool egress, const v1::Pod& pod, const PolicyPeer& peer, uint32_t port) {
-    const PolicyAnswer answer = AskPolicies(state_, {.egress = egress,
-                                                     .pod = pod,
-                                                     .peer = peer,
-                                                     .protocol = ProtocolNumber(protocol_),
-                                                     .port = static_cast<uint16_t>(port)});
+    std::vector<PolicyAnswer> answers;
+    std::vector<std::string> over;
+    for (const bool ipv6 : families_) {
+      answers.push_back(AskPolicies(state_, {.egress = egress,
+                                             .pod = pod,
+                                             .peer = peer,
+                                             .protocol = ProtocolNumber(protocol_),
+                                             .port = static_cast<uint16_t>(port),
+                                             .ipv6 = ipv6}));
+      over.push_back(ipv6 ? "over IPv6 " : "over IPv4 ");
+    }
+    if (answers.empty()) return false;
+    const bool alike = std::ranges::all_of(answers, [&](const PolicyAnswer& answer) {
+      return answer.facts.allowed() == answers[0].facts.allowed();
+    });
+    if (alike) {
+      answers.resize(1);
+      over = {""};
+    }
+    if (alike && answers[0].facts.allowed())
+      PoliciesWithoutPods(egress, pod.metadata().namespace_());
+    for (size_t i = 0; i < answers.size(); ++i) TellPolicies(pod, answers[i], over[i]);
+    return !answers[0].facts.policies().empty();
+  }
+
+  void TellPolicies(const v1::Pod& pod, const PolicyAnswer& answer, const std::string& over) {
     const v1::TracePolicy& facts = answer.facts;
-    if (facts.allowed()) PoliciesWithoutPods(egress, pod.metadata().namespace_());
-    if (facts.policies().empty()) return false;
-    const std::string direction = egress ? "egress" : "ingress";
+    if (facts.policies().empty()) return;
     const std::string text =
-        facts.allowed()
-            ? fmt::format("{} by {}", egress ? "may send it" : "takes it", RuleTitle(facts))
-            : fmt::format("is isolated for {} by {} {}, {} admits it; {}", direction,
-                          facts.policies_size() == 1 ? "policy" : "policies",
-                          fmt::join(facts.policies(), ", "),
-                          facts.policies_size() == 1 ? "no rule of which" : "none of which",
-                          answer.nearest);
+        over + (facts.allowed()
+                    ? fmt::format("{} by {}", facts.egress() ? "may send it" : "takes it",
+                                  RuleTitle(facts))
+                    : fmt::format("is isolated for {} by {} {}, {} admits it; {}",
+                                  facts.egress() ? "egress" : "ingress",
+                                  facts.policies_size() == 1 ? "policy" : "policies",
+                                  fmt::join(facts.policies(), ", "),
+                                  facts.policies_size() == 1 ? "no rule of which" : "none of which",
+                                  answer.nearest));
     // Of several backends one is enough.
-    if (!told_policies_.insert(PodTitle(pod) + text).second) return true;
+    if (!told_policies_.insert(PodTitle(pod) + text).second) return;
     if (facts.allowed()) {
       report_->Ok(PodTitle(pod), text);
     } else {
       report_->Problem(PodTitle(pod), text, answer.remedies);
     }
-    return true;
   }
 
   // Whether the pod may ask for names; what it asks for here is a name, or may well be.
@@ -494,9 +546,17 @@ class Walk {
     }
     std::vector<std::string> loopback;
     std::set<uint32_t> others;
+    bool of_ipv4 = false;
     for (const v1::Listener& listener : it->second->listeners()) {
       if (listener.protocol() != protocol_) continue;
       const bool local = listener.address() == "::1" || listener.address().starts_with("127.");
+      // What waits at an address of IPv6 takes IPv4 too, where it is "::".
+      const auto waits = IpAddress::Parse(listener.address());
+      const bool other_family = !families_.contains(false) && waits.ok() && waits->is_v4();
+      if (listener.port() == backend.port && !local && other_family) {
+        of_ipv4 = true;
+        continue;
+      }
       if (listener.port() != backend.port) {
         if (!local) others.insert(listener.port());
         continue;
@@ -506,6 +566,13 @@ class Walk {
         return;
       }
       loopback.push_back(listener.address());
+    }
+    if (of_ipv4) {
+      report_->Problem(title,
+                       fmt::format("listens on {} {} for IPv4 only, and is asked over IPv6",
+                                   protocol_, backend.port),
+                       {"let the program listen on ::"});
+      return;
     }
     if (!loopback.empty()) {
       report_->Problem(title,
@@ -540,6 +607,7 @@ class Walk {
   const absl::Time now_;
   Report* const report_;
   std::set<ObjectKey>* const wanted_;
+  std::set<bool> families_;  // of the request; true: IPv6
   std::set<std::string> seen_nodes_, told_isolation_, told_policies_;
   bool by_host_port_ = false;
   std::set<std::pair<bool, std::string>> told_nobody_;  // egress, namespace

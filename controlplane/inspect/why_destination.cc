@@ -279,6 +279,7 @@ class Finder {
           return {};
         }
         Destination out = Of(*service, true);
+        out.node = node;
         for (const v1::ServicePort& own : service->spec().ports())
           if (own.node_port() == port) out.service_port = static_cast<uint32_t>(own.port());
         report_->Ok(title_, fmt::format("{}:{} is a node port of service {}", ip, port,

@@ -361,6 +361,66 @@ TEST_F(WhyConnectionTest, NodePortsStandForTheirService) {
       ElementsAre(AllOf(HasSubstr("node n2, which is silent"), Not(HasSubstr("another node")))));
 }
 
+TEST_F(WhyConnectionTest, ANodePortWithLocalPolicyIsJudgedForTheNodeThatIsAsked) {
+  v1::Service service = Api();
+  service.mutable_spec()->set_type("NodePort");
+  service.mutable_spec()->mutable_ports(0)->set_node_port(30080);
+  service.mutable_spec()->add_ip_families("IPv4");
+  service.mutable_spec()->set_external_traffic_policy("Local");
+  PutService(service);
+  world.AddNode("n3");
+  for (const auto& [name, ip] :
+       {std::pair("n1", "192.0.2.11"), {"n2", "192.0.2.12"}, {"n3", "192.0.2.13"}}) {
+    v1::Node node = world.node(name);
+    node.mutable_status()->add_addresses()->set_address(ip);
+    world.Put(Wrap(node));
+  }
+
+  EXPECT_THAT(Problems(Ask("192.0.2.12", 30080)), IsEmpty());
+  EXPECT_THAT(Problems(Ask("192.0.2.11", 30080)), IsEmpty()) << "its own node does not leave";
+  EXPECT_THAT(Problems(Ask("192.0.2.13", 30080)),
+              ElementsAre(AllOf(HasSubstr("externalTrafficPolicy is Local, and node n3"),
+                                HasSubstr("run one of its pods on node n3"))));
+}
+
+TEST_F(WhyConnectionTest, RangesAndSocketsAreOfTheFamilyOfTheRequest) {
+  const auto set_ips = [&](const ObjectKey& key, std::vector<std::string> ips) {
+    v1::Pod pod = *FindObject(world.state.pods, key);
+    pod.mutable_status()->set_pod_ip(ips[0]);
+    pod.mutable_status()->clear_pod_ips();
+    for (const std::string& ip : ips) pod.mutable_status()->add_pod_ips()->set_ip(ip);
+    world.Put(Wrap(pod));
+  };
+  set_ips(InDefault("web"), {"10.244.1.9", "fd00:10:244:1::9"});
+  set_ips({"pay", "api-1"}, {"10.244.2.9", "fd00:10:244:2::9"});
+  v1::Resource resource;
+  v1::NetworkPolicy& policy = *resource.mutable_network_policy();
+  policy.mutable_metadata()->set_namespace_("pay");
+  policy.mutable_metadata()->set_name("six");
+  policy.mutable_spec()->add_policy_types("Ingress");
+  policy.mutable_spec()->add_ingress()->add_from()->mutable_ip_block()->set_cidr("::/0");
+  world.Put(resource);
+  v1::Service service = Api();
+  service.mutable_spec()->add_ip_families("IPv4");
+  PutService(service);
+
+  EXPECT_THAT(Problems(Ask("pay/api", 80)),
+              ElementsAre(AllOf(HasSubstr("is isolated for ingress by policy pay/six"),
+                                HasSubstr("10.244.1.9 is not in ::/0"))));
+  EXPECT_THAT(Problems(Ask("10.244.2.9", 8080)), ElementsAre(HasSubstr("isolated for ingress")));
+  EXPECT_THAT(Problems(Ask("fd00:10:244:2::9", 8080)),
+              ElementsAre("pod pay/api-1: listens on TCP 8080 for IPv4 only, and is asked over "
+                          "IPv6 -> let the program listen on ::"));
+  Listen("TCP", "::", 8080);
+  EXPECT_THAT(Problems(Ask("fd00:10:244:2::9", 8080)), IsEmpty());
+
+  service.mutable_spec()->add_ip_families("IPv6");
+  PutService(service);
+  EXPECT_THAT(Problems(Ask("pay/api", 80)),
+              ElementsAre(HasSubstr("pod pay/api-1: over IPv4 is isolated for ingress")));
+  EXPECT_THAT(Oks(Ask("pay/api", 80)), Contains(HasSubstr("over IPv6 takes it by policy pay/six")));
+}
+
 TEST_F(WhyConnectionTest, WhatTheNetworkHasSaidOfThePodThatAsksIsTold) {
   const auto warn = [&](const std::string& name, const std::string& reason, absl::Duration ago,
                         const std::string& message = "because") {
