@@ -262,15 +262,17 @@ Command LookCommand(std::string name, std::string summary, Look look) {
             }
             if (look.measure)
               app.add_option("--duration", flags->duration, "How long runs are counted, up to 10s");
-            if (look.by_service)
-              app.add_option("--service", flags->service, "Only entries of this Service");
+            const auto only = [&app](const char* name, std::string* to, const char* help) {
+              app.add_option(name, *to, help)->check([](const std::string& given) {
+                return given.empty() ? "give one, or leave the flag out" : "";
+              });
+            };
+            if (look.by_service) only("--service", &flags->service, "Only entries of this Service");
             if (look.by_pod)
-              app.add_option("--pod", flags->pod,
-                             "Only entries of this pod, NAME or NAMESPACE/NAME");
-            if (look.by_protocol)
-              app.add_option("--proto", flags->protocol, "Only entries of tcp or udp");
-            if (look.by_ip) app.add_option("--ip", flags->ip, "Only entries with this address");
-            app.add_option("--node", flags->node, "Only this node; all nodes when absent");
+              only("--pod", &flags->pod, "Only entries of this pod, NAME or NAMESPACE/NAME");
+            if (look.by_protocol) only("--proto", &flags->protocol, "Only entries of tcp or udp");
+            if (look.by_ip) only("--ip", &flags->ip, "Only entries with this address");
+            only("--node", &flags->node, "Only this node; all nodes when absent");
             app.add_option("-o,--output", flags->output,
                            "table, wide (more columns, and how full the map is), json or yaml");
             app.add_flag("--no-headers", flags->no_headers, "Leave out the headers");

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <ostream>
@@ -116,6 +117,9 @@ absl::StatusOr<FrameSpec> SpecOf(const Flags& flags, const TraceOrigin& origin,
 }
 
 absl::StatusOr<std::vector<std::string>> FramesOf(const std::string& path) {
+  // It would open, and throw when it is read.
+  if (std::error_code error; std::filesystem::is_directory(path, error))
+    return absl::InvalidArgumentError(fmt::format("--pcap: {} is a directory", path));
   std::ifstream file(path, std::ios::binary);
   if (!file) return absl::NotFoundError(fmt::format("--pcap: cannot read {}", path));
   const std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};

@@ -312,7 +312,7 @@ absl::Status CompleteStart(const Layout& layout, const std::vector<std::string>&
 // --- removal ------------------------------------------------------------------------------------
 
 // The folder that the machine's own containerd uses too: only when it is empty.
-void RemoveIfEmpty(const std::string& path) { ::rmdir(path.c_str()); }
+bool RemoveIfEmpty(const std::string& path) { return ::rmdir(path.c_str()) == 0; }
 
 absl::Status Remove(const Layout& layout) {
   ASSIGN_OR_RETURN(const std::vector<Hierarchy> hierarchies, HostHierarchies());
@@ -339,7 +339,6 @@ absl::Status Remove(const Layout& layout) {
   RemoveNetnsMount();
   RETURN_IF_ERROR(RemoveTree(layout.RunDir()));
   RETURN_IF_ERROR(RemoveTree(layout.DataDir()));
-  RemoveIfEmpty(kShimMountPoint);
   RemoveIfEmpty("/var/lib/mesh");
   return absl::OkStatus();
 }
@@ -433,7 +432,9 @@ absl::Status Down(const Layout& layout, std::ostream& out) {
     }
     ::unlink(layout.LockFile().c_str());
   }
-  RemoveIfEmpty("/run/mesh");
+  // Every cluster has a lock there. A folder that is removed takes along what other clusters' nodes
+  // have mounted on it.
+  if (RemoveIfEmpty("/run/mesh")) RemoveIfEmpty(kShimMountPoint);
   return absl::OkStatus();
 }
 

@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "common/random.h"
 #include "common/shared_value.h"
 
 namespace mesh {
@@ -76,23 +76,23 @@ TEST(SharedMapTest, ACopyKeepsWhatTheOtherChanges) {
 }
 
 TEST(SharedMapTest, ChangesAreAsThoseOfAMapOfTheLibrary) {
-  std::mt19937 random(20260117);
+  Random random(20260117);
   Numbers map;
   std::map<int, std::string> model;
   for (int round = 0; round < 600; ++round) {
     const Numbers before = map;
     const std::map<int, std::string> model_before = model;
     // Bursts and single ones; times of growing and of shrinking.
-    const int count = random() % 10 == 0 ? 200 : static_cast<int>(random() % 4);
+    const int count = random.Below(10) == 0 ? 200 : static_cast<int>(random.Below(4));
     const bool shrinks = (round / 50) % 2 == 1;
     Numbers::Changes changes;
     for (int i = 0; i < count; ++i) {
-      const int key = static_cast<int>(random() % 3000);
-      if (random() % 4 == 0 ? !shrinks : shrinks) {
+      const int key = static_cast<int>(random.Below(3000));
+      if (random.Below(4) == 0 ? !shrinks : shrinks) {
         changes[key] = std::nullopt;
         model.erase(key);
       } else {
-        model[key] = std::to_string(random() % 3);
+        model[key] = std::to_string(random.Below(3));
         changes[key] = model[key];
       }
     }
@@ -101,7 +101,7 @@ TEST(SharedMapTest, ChangesAreAsThoseOfAMapOfTheLibrary) {
     ASSERT_EQ(map.size(), model.size());
     ASSERT_EQ(Copy(before), model_before);
     ASSERT_EQ(Differences(before, map), Differences(model_before, model));
-    const int key = static_cast<int>(random() % 3000);
+    const int key = static_cast<int>(random.Below(3000));
     ASSERT_EQ(map.contains(key), model.contains(key));
   }
 }

@@ -303,6 +303,10 @@ TEST_F(CommandsTest, BpfNamesTheFilterThatParsesToNothing) {
         Run({"bpf", "ct", "list", "--pod", pod}).err,
         "error: invalid argument \"" + pod + "\" for \"--pod\": want NAME or NAMESPACE/NAME\n");
   }
+  for (const std::string flag : {"--ip", "--proto", "--pod", "--service", "--node"}) {
+    EXPECT_THAT(Run({"bpf", "ct", "list", flag, ""}).err,
+                HasSubstr(flag + ": give one, or leave the flag out"));
+  }
   EXPECT_EQ(Run({"bpf", "prog", "stats", "--duration", "1h"}).err,
             "error: invalid argument \"1h\" for \"--duration\": want a duration above 0 and at "
             "most 10s\n");
