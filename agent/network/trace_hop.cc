@@ -382,7 +382,7 @@ class Teller {
     const std::string ip = outcome_.way.destination.ToString();
     if (state_ != nullptr) {
       for (const auto& [name, node] : state_->nodes) {
-        if (node.ip() == ip || node.ip6() == ip)
+        if (node->ip() == ip || node->ip6() == ip)
           return fmt::format("to node {} ({}) itself, by this node's uplink", name, ip);
       }
     }
