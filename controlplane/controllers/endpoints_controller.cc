@@ -10,6 +10,7 @@
 
 #include "controlplane/controllers/endpoint_slices.h"
 #include "controlplane/controllers/objects.h"
+#include "controlplane/state/target_port.h"
 #include "fmt/format.h"
 
 namespace mesh::controlplane {
@@ -19,24 +20,6 @@ constexpr char kWeightAnnotation[] = "mesh.io/weight";
 constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
 
 std::string ProtocolOf(const std::string& protocol) { return protocol.empty() ? "TCP" : protocol; }
-
-}  // namespace
-
-int32_t ResolvePort(const v1::ServicePort& port, const v1::Pod& pod) {
-  if (!port.target_port().has_string_value())
-    return port.target_port().has_int_value() && port.target_port().int_value() != 0
-               ? port.target_port().int_value()
-               : port.port();
-  for (const v1::Container& container : pod.spec().containers()) {
-    for (const v1::ContainerPort& candidate : container.ports())
-      if (candidate.name() == port.target_port().string_value() &&
-          ProtocolOf(candidate.protocol()) == ProtocolOf(port.protocol()))
-        return candidate.container_port();
-  }
-  return 0;
-}
-
-namespace {
 
 PortSet ResolvePorts(const v1::Service& service, const v1::Pod& pod) {
   PortSet out;
@@ -171,9 +154,9 @@ std::vector<PortSet> PortsRenamed(
   return out;
 }
 
-// Pods that the Service does not select any more (a new selector, other labels, another targetPort
-// or name of a port) and that go on running stay as endpoints that are not ready: who is connected
-// stays connected, nobody new comes. How each of them ends is told by
+// Pods that the Service does not select any more (a new selector or none, other labels, another
+// targetPort or name of a port) and that go on running stay as endpoints that are not ready: who is
+// connected stays connected, nobody new comes. How each of them ends is told by
 // StateIndex::unready_endpoints.
 void KeepWhoLeft(const ClusterState& state, const v1::Service& service, const std::string& family,
                  const std::vector<const v1::EndpointSlice*>& existing, EndpointGroups* groups) {
@@ -337,17 +320,21 @@ ReconcileResult EndpointsController::Reconcile(const ClusterState& state, const 
     NoteForeign(state, *service, others, &result);
     NoteUnknownPorts(*service, others, &result);
   }
+  // One whose selector was taken away keeps who is connected to the pods it had.
   const std::vector<std::string> wanted =
-      selects ? FamiliesOf(*service) : std::vector<std::string>();
+      service != nullptr && service->spec().type() != "ExternalName" ? FamiliesOf(*service)
+                                                                     : std::vector<std::string>();
   for (const std::string family : {"IPv4", "IPv6"}) {
     const bool has = std::find(wanted.begin(), wanted.end(), family) != wanted.end();
     std::vector<const v1::EndpointSlice*> existing;
     std::copy_if(ours.begin(), ours.end(), std::back_inserter(existing),
                  [&](const auto* slice) { return AddressFamilyOf(*slice) == family; });
     EndpointGroups groups;
-    if (has) groups = GroupEndpoints(state, *service, family, pods);
+    if (has && selects) groups = GroupEndpoints(state, *service, family, pods);
     if (has) KeepWhoLeft(state, *service, family, existing, &groups);
-    for (Write& write : PlanSlices(state, key, has ? service : nullptr, family, groups, existing)) {
+    const bool keeps = has && (selects || !groups.empty());
+    for (Write& write :
+         PlanSlices(state, key, keeps ? service : nullptr, family, groups, existing)) {
       result.writes.push_back(std::move(write));
     }
   }

@@ -24,10 +24,6 @@ inline constexpr char kManagedByLabel[] = "endpointslice.kubernetes.io/managed-b
 inline constexpr char kHeadlessLabel[] = "service.kubernetes.io/headless";
 inline constexpr char kEndpointsManager[] = "endpointslice-controller.mesh.io";
 
-// The number that the Service's port has in the pod; 0 when it is asked for by a name that no port
-// of the pod has.
-int32_t ResolvePort(const v1::ServicePort& port, const v1::Pod& pod);
-
 // Keys: Services.
 class EndpointsController : public Controller {
  public:

@@ -13,6 +13,7 @@
 #include "controlplane/inspect/destination.h"
 #include "controlplane/inspect/policy_answer.h"
 #include "controlplane/inspect/topics.h"
+#include "controlplane/state/target_port.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 

@@ -10,6 +10,7 @@
 #include "controlplane/controllers/objects.h"
 #include "controlplane/inspect/label_distance.h"
 #include "controlplane/inspect/topics.h"
+#include "controlplane/state/target_port.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/ip_address.h"
+#include "controlplane/state/target_port.h"
 #include "google/protobuf/util/message_differencer.h"
 
 namespace mesh::controlplane {
@@ -138,16 +139,22 @@ void MergeList(bool full, const RepeatedPtrField<T>& first, const Removed& first
   for (const auto& key : gone) Append(key, removed);
 }
 
+// What an endpoint is to its Service, the best first.
+enum class Standing : uint8_t {
+  kReady,
+  kStops,  // it terminates and still serves
+  kLeft,   // it goes on running: not ready, or no longer selected
+  kGone,
+};
+
 // What is absent in a slice written by hand counts as ready; ours always say it (and those of an
 // older meshd leave out what is false).
-v1::BackendState::State StateOf(const v1::EndpointConditions& conditions, bool ours) {
+Standing StandingOf(const v1::EndpointConditions& conditions, bool ours) {
   const bool ready = conditions.has_ready() ? conditions.ready() : !ours;
   const bool serving = conditions.has_serving() ? conditions.serving() : ready;
-  if (ready) return v1::BackendState::ACTIVE;
-  // Not ready is not gone (an agent that is silent, a container that restarts): who is connected
-  // stays connected, nobody new comes.
-  const bool gone = conditions.terminating() && !serving;
-  return gone ? v1::BackendState::STATE_UNSPECIFIED : v1::BackendState::DRAINING;
+  if (ready) return Standing::kReady;
+  if (!conditions.terminating()) return Standing::kLeft;
+  return serving ? Standing::kStops : Standing::kGone;
 }
 
 // 0 when there is none; admission has checked what it says.
@@ -166,42 +173,89 @@ bool IsOurs(const v1::EndpointSlice& slice) {
   return it != labels.end() && it->second == kEndpointsManager;
 }
 
-// Adds the endpoints of `slice` with the port number that it has for the port of the Service; 0:
-// of a headless Service without ports.
-void AddEndpoints(const v1::EndpointSlice& slice, int32_t number, v1::ServicePortState* port) {
-  const bool ours = IsOurs(slice);
-  const uint32_t weight = AnnotatedWeight(slice.metadata());
-  for (const v1::Endpoint& endpoint : slice.endpoints()) {
-    const v1::BackendState::State state = StateOf(endpoint.conditions(), ours);
-    if (state == v1::BackendState::STATE_UNSPECIFIED || endpoint.addresses().empty()) continue;
-    v1::BackendState* backend = port->add_backends();
-    backend->set_ip(endpoint.addresses(0));
-    backend->set_port(static_cast<uint32_t>(number));
-    backend->set_state(state);
-    backend->set_node_name(endpoint.node_name());
-    backend->set_pod_name(endpoint.target_ref().name());
-    backend->set_zone(endpoint.zone());
-    backend->set_weight(endpoint.weight() != 0 ? endpoint.weight() : weight);
-    backend->set_hostname(endpoint.hostname());
-  }
-}
-
 bool IsNamed(const v1::EndpointPort& port, const v1::ServicePort& of) {
   return port.name() == of.name() && ProtocolOr(port.protocol()) == ProtocolOr(of.protocol());
 }
 
+const v1::Pod* PodOf(const ClusterState& state, const v1::EndpointSlice& slice,
+                     const v1::Endpoint& endpoint) {
+  const v1::ObjectReference& target = endpoint.target_ref();
+  auto it = state.pods.find({slice.metadata().namespace_(), target.name()});
+  return it != state.pods.end() && it->second->metadata().uid() == target.uid() ? it->second.get()
+                                                                                : nullptr;
+}
+
+// The backends of one port, from all slices of its Service.
+class PortBackends {
+ public:
+  // Adds the endpoints of `slice`, none better than `best`.
+  //   number  answers an endpoint's port; 0: of a headless Service without ports
+  template <typename Number>
+  void Add(const v1::EndpointSlice& slice, Standing best, const Number& number) {
+    const bool ours = IsOurs(slice);
+    const uint32_t weight = AnnotatedWeight(slice.metadata());
+    for (const v1::Endpoint& endpoint : slice.endpoints()) {
+      const Standing standing = std::max(best, StandingOf(endpoint.conditions(), ours));
+      if (standing == Standing::kGone || endpoint.addresses().empty()) continue;
+      const std::optional<int32_t> port = number(endpoint);
+      if (!port.has_value()) continue;
+      v1::BackendState backend;
+      backend.set_ip(endpoint.addresses(0));
+      backend.set_port(static_cast<uint32_t>(*port));
+      backend.set_node_name(endpoint.node_name());
+      backend.set_pod_name(endpoint.target_ref().name());
+      backend.set_zone(endpoint.zone());
+      backend.set_weight(endpoint.weight() != 0 ? endpoint.weight() : weight);
+      backend.set_hostname(endpoint.hostname());
+      backend.set_may_outlive(!ours);
+      const auto [it, added] =
+          by_address_.try_emplace({backend.ip(), backend.port()}, standing, backend);
+      if (!added && standing < it->second.first) it->second = {standing, std::move(backend)};
+    }
+  }
+  void Add(const v1::EndpointSlice& slice, int32_t number, Standing best = Standing::kReady) {
+    Add(slice, best, [&](const v1::Endpoint&) { return std::optional(number); });
+  }
+
+  // One address and port once, the best standing winning, in an order that does not depend on
+  // slices. A connection stays where it is while that lives. Datagrams need not: where somebody
+  // else is ready their flows leave an endpoint that is not, as with kube-proxy.
+  void MoveTo(v1::ServicePortState* port) {
+    std::set<bool> ready;  // by family
+    for (const auto& [address, candidate] : by_address_) {
+      if (candidate.first == Standing::kReady) ready.insert(IsIpv6(address.first));
+    }
+    for (auto& [address, candidate] : by_address_) {
+      auto& [standing, backend] = candidate;
+      if (standing == Standing::kLeft && port->protocol() == IPPROTO_UDP &&
+          ready.contains(IsIpv6(address.first))) {
+        continue;
+      }
+      backend.set_state(standing == Standing::kReady ? v1::BackendState::ACTIVE
+                                                     : v1::BackendState::DRAINING);
+      *port->add_backends() = std::move(backend);
+    }
+  }
+
+ private:
+  static bool IsIpv6(const std::string& ip) { return ip.find(':') != std::string::npos; }
+
+  std::map<std::pair<std::string, uint32_t>, std::pair<Standing, v1::BackendState>> by_address_;
+};
+
 // Adds the backends that `slice` has for the port of the Service. A port that has just got another
 // name stands in our slices under its old one until the controller has put others in their place.
-// What it will write is known but for pods that name the port; there it is the only one that the
-// Service has no longer. All of those keep who is connected: it may be what they are connected to.
-void AddBackends(const v1::EndpointSlice& slice, const v1::ServiceSpec& spec,
-                 const v1::ServicePort& of, v1::ServicePortState* port) {
+// What it will write is known: each pod says what it calls so, old and new ones side by side. What
+// stands there under names that the Service has no longer keeps who is connected: it may be what
+// they are connected to.
+void AddBackends(const ClusterState& state, const v1::EndpointSlice& slice,
+                 const v1::ServiceSpec& spec, const v1::ServicePort& of, PortBackends* out) {
   std::vector<const v1::EndpointPort*> gone;
   bool found = false;
   for (const v1::EndpointPort& candidate : slice.ports()) {
     if (ProtocolOr(candidate.protocol()) != ProtocolOr(of.protocol())) continue;
     if (IsNamed(candidate, of)) {
-      AddEndpoints(slice, candidate.port(), port);
+      out->Add(slice, candidate.port());
       found = true;
     } else if (std::none_of(spec.ports().begin(), spec.ports().end(),
                             [&](const auto& own) { return IsNamed(candidate, own); })) {
@@ -209,29 +263,12 @@ void AddBackends(const v1::EndpointSlice& slice, const v1::ServiceSpec& spec,
     }
   }
   if (found || gone.empty() || !IsOurs(slice)) return;
-  const v1::IntOrString& target = of.target_port();
-  if (!target.has_string_value()) {
-    AddEndpoints(slice, target.has_int_value() ? target.int_value() : of.port(), port);
-  } else if (gone.size() == 1) {
-    AddEndpoints(slice, gone[0]->port(), port);
-  }
-  for (const v1::EndpointPort* was : gone) {
-    const int before = port->backends_size();
-    AddEndpoints(slice, was->port(), port);
-    for (int i = before; i < port->backends_size(); ++i)
-      port->mutable_backends(i)->set_state(v1::BackendState::DRAINING);
-  }
-}
-
-// One address and port once, the better state winning, in an order that does not depend on slices.
-void SortBackends(v1::ServicePortState* port) {
-  std::map<std::pair<std::string, uint32_t>, v1::BackendState> unique;
-  for (v1::BackendState& backend : *port->mutable_backends()) {
-    auto [it, added] = unique.try_emplace({backend.ip(), backend.port()}, backend);
-    if (!added && backend.state() == v1::BackendState::ACTIVE) it->second = backend;
-  }
-  port->clear_backends();
-  for (auto& [key, backend] : unique) *port->add_backends() = std::move(backend);
+  out->Add(slice, Standing::kReady, [&](const v1::Endpoint& endpoint) -> std::optional<int32_t> {
+    const v1::Pod* pod = PodOf(state, slice, endpoint);
+    const int32_t number = pod == nullptr ? 0 : ResolvePort(of, *pod);
+    return number == 0 ? std::nullopt : std::optional(number);
+  });
+  for (const v1::EndpointPort* was : gone) out->Add(slice, was->port(), Standing::kLeft);
 }
 
 // FNV-1a of both names, mixed (splitmix64) so that every node has its own order of Services.
@@ -350,14 +387,16 @@ std::optional<v1::ServiceState> BuildService(const ClusterState& state, const Ob
     port_state->set_protocol(TransportOf(protocol));
     port_state->set_port(static_cast<uint32_t>(port.port()));
     port_state->set_node_port(static_cast<uint32_t>(port.node_port()));
-    for (const v1::EndpointSlice* slice : slices) AddBackends(*slice, spec, port, port_state);
-    SortBackends(port_state);
+    PortBackends backends;
+    for (const v1::EndpointSlice* slice : slices) AddBackends(state, *slice, spec, port, &backends);
+    backends.MoveTo(port_state);
   }
   if (spec.ports().empty()) {
     v1::ServicePortState* port_state = out.add_ports();
     port_state->set_protocol(IPPROTO_TCP);
-    for (const v1::EndpointSlice* slice : slices) AddEndpoints(*slice, 0, port_state);
-    SortBackends(port_state);
+    PortBackends backends;
+    for (const v1::EndpointSlice* slice : slices) backends.Add(*slice, 0);
+    backends.MoveTo(port_state);
   }
   if (!out.load_balancer_ips().empty()) {
     out.set_announcing_node(AnnouncingNode(state, out, KeptAnnouncer(service)));

@@ -130,6 +130,22 @@ TEST_F(EndpointsControllerTest, KeepsAPodThatLeavesForThoseWhoAreConnected) {
   EXPECT_THAT(world.state.index().unready_endpoints, IsEmpty());
 }
 
+TEST_F(EndpointsControllerTest, KeepsWhoIsConnectedWhenTheSelectorIsTakenAway) {
+  world.AddService("web", "web");
+  world.AddPod("web-1", "web", "a", true);
+  Settle();
+
+  v1::Service service = world.service("web");
+  service.mutable_spec()->clear_selector();
+  world.Put(Wrap(service));
+  Settle();
+  EXPECT_THAT(Lines(Slice("web")), ElementsAre("10.244.0.2 serving"));
+
+  world.state.Remove(v1::KIND_POD, InDefault("web-1"));
+  Settle();
+  EXPECT_TRUE(world.state.endpoint_slices.empty()) << "other people's slices are the Service's now";
+}
+
 TEST_F(EndpointsControllerTest, KeepsWhoIsConnectedToAPortThatGetsAnotherNameAndNumber) {
   world.AddService("web", "web");
   world.AddPod("web-1", "web", "a", true);

@@ -86,6 +86,7 @@ void AddSlice(ClusterState& state, const std::string& service, const std::string
     endpoint->mutable_conditions()->set_terminating(is.terminating);
     endpoint->set_node_name("n1");
     endpoint->mutable_target_ref()->set_name("pod-" + is.ip);
+    endpoint->mutable_target_ref()->set_uid("uid-pod-" + is.ip);
   }
   state.Put(out);
 }
@@ -97,6 +98,13 @@ std::vector<std::string> Backends(const v1::ServicePortState& port) {
                   v1::BackendState::State_Name(backend.state()));
   }
   return out;
+}
+
+void Edit(ClusterState& state, const std::string& name,
+          const std::function<void(v1::Service*)>& change) {
+  v1::Resource service = *state.Find(v1::KIND_SERVICE, {"shop", name});
+  change(service.mutable_service());
+  state.Put(service);
 }
 
 TEST(NodeSnapshot, TurnsEndpointsIntoBackendsByTheirConditions) {
@@ -126,11 +134,30 @@ TEST(NodeSnapshot, TurnsEndpointsIntoBackendsByTheirConditions) {
   EXPECT_EQ(web.ports(0).backends(0).pod_name(), "pod-10.244.0.3");
 }
 
+// A pod that calls port `number` "http", as the target of AddSlice()'s endpoint.
+v1::Resource Serving(const std::string& ip, int number) {
+  v1::Resource out = Pod("pod-" + ip, "n1");
+  v1::ContainerPort* port = out.mutable_pod()->mutable_spec()->add_containers()->add_ports();
+  port->set_name("http");
+  port->set_container_port(number);
+  return out;
+}
+
+void MakeOurs(ClusterState& state, const std::string& name) {
+  v1::Resource slice = *state.Find(v1::KIND_ENDPOINT_SLICE, {"shop", name});
+  (*slice.mutable_endpoint_slice()
+        ->mutable_metadata()
+        ->mutable_labels())["endpointslice.kubernetes.io/managed-by"] =
+      "endpointslice-controller.mesh.io";
+  state.Put(slice);
+}
+
 TEST(BuildService, KeepsTheBackendsOfAPortThatIsRenamed) {
   ClusterState state;
   AddNamespace(state, "shop", 300);
   AddService(state, "web", "10.96.0.20");
   AddSlice(state, "web", "web", 8080, {{"10.244.0.3", true, true, false}});
+  state.Put(Serving("10.244.0.3", 8080));
   v1::Resource service = *state.Find(v1::KIND_SERVICE, {"shop", "web"});
   v1::ServicePort* http = service.mutable_service()->mutable_spec()->mutable_ports(0);
   http->set_name("renamed");
@@ -141,12 +168,7 @@ TEST(BuildService, KeepsTheBackendsOfAPortThatIsRenamed) {
 
   http->mutable_target_port()->set_string_value("http");
   EXPECT_THAT(backends(), ElementsAre()) << "what people write is taken as it is";
-  v1::Resource slice = *state.Find(v1::KIND_ENDPOINT_SLICE, {"shop", "web"});
-  (*slice.mutable_endpoint_slice()
-        ->mutable_metadata()
-        ->mutable_labels())["endpointslice.kubernetes.io/managed-by"] =
-      "endpointslice-controller.mesh.io";
-  state.Put(slice);
+  MakeOurs(state, "web");
   EXPECT_THAT(backends(), ElementsAre("10.244.0.3:8080 ACTIVE"));
   http->mutable_target_port()->set_int_value(8080);
   EXPECT_THAT(backends(), ElementsAre("10.244.0.3:8080 ACTIVE"));
@@ -154,14 +176,88 @@ TEST(BuildService, KeepsTheBackendsOfAPortThatIsRenamed) {
   EXPECT_THAT(backends(), ElementsAre("10.244.0.3:8080 DRAINING", "10.244.0.3:9090 ACTIVE"))
       << "the controller will write 9090; who is connected to 8080 stays";
 
+  v1::Resource slice = *state.Find(v1::KIND_ENDPOINT_SLICE, {"shop", "web"});
   v1::EndpointPort* second = slice.mutable_endpoint_slice()->add_ports();
   second->set_name("second");
   second->set_protocol("TCP");
   second->set_port(8081);
   state.Put(slice);
   http->mutable_target_port()->set_string_value("http");
-  EXPECT_THAT(backends(), ElementsAre("10.244.0.3:8080 DRAINING", "10.244.0.3:8081 DRAINING"))
-      << "either may be the one that pods call http";
+  EXPECT_THAT(backends(), ElementsAre("10.244.0.3:8080 ACTIVE", "10.244.0.3:8081 DRAINING"))
+      << "the pod says which of them it calls http";
+}
+
+// A named targetPort is each pod's own: in a rolling update that gives it another number old and
+// new pods stand side by side, also while a port of the Service is renamed and another one goes.
+TEST(BuildService, AsksEachPodWhatItCallsSo) {
+  ClusterState state;
+  AddNamespace(state, "shop", 300);
+  AddService(state, "web", "10.96.0.20");
+  AddSlice(state, "web", "old", 8080, {{"10.244.0.3", true, true, false}});
+  AddSlice(state, "web", "new", 9090,
+           {{"10.244.0.4", true, true, false}, {"10.244.0.5", true, true, false}});
+  for (const char* name : {"old", "new"}) {
+    v1::Resource slice = *state.Find(v1::KIND_ENDPOINT_SLICE, {"shop", name});
+    v1::EndpointPort* admin = slice.mutable_endpoint_slice()->add_ports();
+    admin->set_name("admin");
+    admin->set_protocol("TCP");
+    admin->set_port(9001);
+    state.Put(slice);
+    MakeOurs(state, name);
+  }
+  state.Put(Serving("10.244.0.3", 8080));
+  state.Put(Serving("10.244.0.4", 9090));
+  Edit(state, "web", [](v1::Service* service) {
+    v1::ServicePort* http = service->mutable_spec()->mutable_ports(0);
+    http->set_name("renamed");
+    http->mutable_target_port()->set_string_value("http");
+  });
+
+  EXPECT_THAT(
+      Backends(BuildService(state, {"shop", "web"})->ports(0)),
+      ElementsAre("10.244.0.3:8080 ACTIVE", "10.244.0.3:9001 DRAINING", "10.244.0.4:9001 DRAINING",
+                  "10.244.0.4:9090 ACTIVE", "10.244.0.5:9001 DRAINING", "10.244.0.5:9090 DRAINING"))
+      << "the last is of a pod that is gone: its endpoint will follow";
+}
+
+// As with kube-proxy: what was sent to it is sent to another one, not into the void.
+TEST(BuildService, LeavesNoDatagramsWithWhoIsNotReadyWhereAnotherIs) {
+  ClusterState state;
+  AddService(state, "web", "10.96.0.20");
+  const auto udp = [&](const std::vector<EndpointIs>& endpoints) {
+    AddSlice(state, "web", "web", 5353, endpoints);
+    v1::Resource slice = *state.Find(v1::KIND_ENDPOINT_SLICE, {"shop", "web"});
+    slice.mutable_endpoint_slice()->mutable_ports(0)->set_name("dns");
+    slice.mutable_endpoint_slice()->mutable_ports(0)->set_protocol("UDP");
+    state.Put(slice);
+    return Backends(BuildService(state, {"shop", "web"})->ports(1));
+  };
+  const EndpointIs ready = {"10.244.0.3", true, true, false};
+  const EndpointIs stops = {"10.244.0.4", false, true, true};
+  const EndpointIs fails = {"10.244.0.5", false, false, false};
+  const EndpointIs unselected = {"10.244.0.6", false, true, false};
+
+  EXPECT_THAT(udp({ready, stops, fails, unselected}),
+              ElementsAre("10.244.0.3:5353 ACTIVE", "10.244.0.4:5353 DRAINING"))
+      << "who stops still answers";
+  EXPECT_THAT(udp({stops, fails, unselected}),
+              ElementsAre("10.244.0.4:5353 DRAINING", "10.244.0.5:5353 DRAINING",
+                          "10.244.0.6:5353 DRAINING"))
+      << "nobody would be better";
+}
+
+TEST(BuildService, TellsWhoMayLiveWhenItIsListedNoMore) {
+  ClusterState state;
+  AddService(state, "web", "10.96.0.20");
+  AddSlice(state, "web", "ours", 8080, {{"10.244.0.3", true, true, false}});
+  MakeOurs(state, "ours");
+  AddSlice(state, "web", "by-hand", 8080, {{"10.244.0.4", true, true, false}});
+
+  const v1::ServiceState web = *BuildService(state, {"shop", "web"});
+
+  ASSERT_EQ(web.ports(0).backends_size(), 2);
+  EXPECT_FALSE(web.ports(0).backends(0).may_outlive()) << "listed while its pod runs";
+  EXPECT_TRUE(web.ports(0).backends(1).may_outlive());
 }
 
 void SetReady(ClusterState& state, const std::string& name, const std::string& ready) {
@@ -171,13 +267,6 @@ void SetReady(ClusterState& state, const std::string& name, const std::string& r
   condition->set_type("Ready");
   condition->set_status(ready);
   state.Put(node);
-}
-
-void Edit(ClusterState& state, const std::string& name,
-          const std::function<void(v1::Service*)>& change) {
-  v1::Resource service = *state.Find(v1::KIND_SERVICE, {"shop", name});
-  change(service.mutable_service());
-  state.Put(service);
 }
 
 TEST(BuildService, TellsHowTheServiceIsReached) {
