@@ -464,10 +464,19 @@ absl::StatusOr<int> KernelDataplane::Impl::CollectGarbage() {
       return it != observed_->backends.end() && FamilyOf(it->second.ip) == family;
     };
   };
-  ASSIGN_OR_RETURN(int gone, collector_.Collect(NowNs(), exists_in(Family::kV4)));
-  if (!collector6_.has_value()) return gone;
-  ASSIGN_OR_RETURN(const int gone6, collector6_->Collect(NowNs(), exists_in(Family::kV6)));
-  return gone + gone6;
+  ASSIGN_OR_RETURN(
+      int gone, collector_.Collect(NowNs(), exists_in(Family::kV4), observed_->Left(Family::kV4)));
+  std::set<uint32_t> unused = collector_.TakeUnused();
+  if (collector6_.has_value()) {
+    ASSIGN_OR_RETURN(const int gone6, collector6_->Collect(NowNs(), exists_in(Family::kV6),
+                                                           observed_->Left(Family::kV6)));
+    gone += gone6;
+    unused.merge(collector6_->TakeUnused());
+  }
+  const absl::Status given_back = services_.Execute(GiveBack(unused, *observed_), *observed_);
+  if (given_back.ok()) return gone;
+  observed_.reset();
+  return given_back;
 }
 
 KernelDataplane::KernelDataplane(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -51,6 +51,17 @@ const char* AlgorithmName(dataplane::Algorithm algorithm) {
   return "random";
 }
 
+const char* StateName(dataplane::BackendState state) {
+  switch (state) {
+    case dataplane::BackendState::kDraining:
+      return "draining";
+    case dataplane::BackendState::kLeft:
+      return "left";
+    default:
+      return "active";
+  }
+}
+
 const char* ScopeName(uint8_t scopes) {
   const char* names[] = {"none", "internal", "external", "all"};
   return names[scopes & dataplane::kScopeBoth];
@@ -163,7 +174,7 @@ class Lister {
     to->set_address(from.backend.ip.ToString());
     to->set_port(from.backend.port);
     to->set_protocol(ProtocolName(from.protocol));
-    to->set_state(from.backend.state == dataplane::BackendState::kDraining ? "draining" : "active");
+    to->set_state(StateName(from.backend.state));
     to->set_node(from.backend.node.empty() ? node : from.backend.node);
     to->set_pod(from.backend.pod.empty() ? pod : from.backend.pod);
     to->set_namespace_(ns);

@@ -266,6 +266,7 @@ class Translator {
       next.backend.pod = backend.pod_name();
       next.backend.scopes = 0;
       next.backend.weight = static_cast<uint16_t>(std::clamp(backend.weight(), 1U, kMaxWeight));
+      next.backend.may_outlive = backend.may_outlive();
       next.zone = backend.zone();
       out.push_back(std::move(next));
     }

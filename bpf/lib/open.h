@@ -504,14 +504,14 @@ __noinline int mesh_flow_review(struct __sk_buff *skb, const struct mesh_packet 
 			goto again;
 		}
 		/* The connection does not stand yet, and the backend may be dead with its node. */
-		if (state == MESH_BACKEND_DRAINING && key->proto == IPPROTO_TCP &&
+		if (state != MESH_BACKEND_ACTIVE && key->proto == IPPROTO_TCP &&
 		    mesh_packet_opens(packet) && !flow->tcp_data)
 			goto again;
 		/*
 		 * Datagrams have no SYN: this may be another client on the same port, and the
 		 * backend is about to stop. Until then every packet comes by here.
 		 */
-		if (state == MESH_BACKEND_DRAINING && key->proto == IPPROTO_UDP) {
+		if (state != MESH_BACKEND_ACTIVE && key->proto == IPPROTO_UDP) {
 			__u32 socket = mesh_socket_of(skb, mesh_origin(source));
 
 			if (mesh_flow_leaves_backend(flow, key->proto, socket, now_ns))

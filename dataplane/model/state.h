@@ -73,7 +73,12 @@ inline IpAddress AnyAddress(Family family) {
   return family == Family::kV4 ? IpAddress::V4(0) : IpAddress();
 }
 
-enum class BackendState : uint8_t { kActive = 1, kDraining = 2 };
+enum class BackendState : uint8_t {
+  kActive = 1,
+  kDraining = 2,
+  // No backend of its Service any more, or of none: lives as long as its TCP flows. Only in maps.
+  kLeft = 3,
+};
 
 // Which clients of a Service a backend is there for, on this node. For none: it keeps its flows and
 // gets no new one. Clients inside that dial an address for the outside get the internal ones where
@@ -90,6 +95,8 @@ struct Backend {
   std::string pod;
   uint8_t scopes = kScopeBoth;
   uint16_t weight = 1;  // 1..1000, share of new flows
+  // Not being listed any more does not mean that it is gone.
+  bool may_outlive = false;
   friend auto operator<=>(const Backend&, const Backend&) = default;
 };
 

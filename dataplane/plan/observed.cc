@@ -29,6 +29,12 @@ void Observed::Remove(const Frontend& frontend) {
 
 void Observed::PutBackend(uint32_t backend_id, const BackendEntry& entry) {
   backends[backend_id] = entry;
+  std::set<uint32_t>& leavers = left[FamilyOf(entry.ip) == Family::kV6];
+  if (entry.state == BackendState::kLeft) {
+    leavers.insert(backend_id);
+  } else {
+    leavers.erase(backend_id);
+  }
   services[entry.service_id].backend_ids[{entry.ip, entry.port}] = backend_id;
 }
 
@@ -37,6 +43,7 @@ void Observed::RemoveBackend(uint32_t backend_id) {
   if (it == backends.end()) return;
   const BackendEntry entry = it->second;
   backends.erase(it);
+  left[FamilyOf(entry.ip) == Family::kV6].erase(backend_id);
   auto& ids = services[entry.service_id].backend_ids;
   const auto id = ids.find({entry.ip, entry.port});
   if (id != ids.end() && id->second == backend_id) ids.erase(id);

@@ -96,6 +96,7 @@ struct IdentityEntry {
 struct Observed {
   std::map<Frontend, FrontendEntry> frontends;
   std::map<uint32_t, BackendEntry> backends;      // by backend id
+  std::array<std::set<uint32_t>, 2> left;         // those in state kLeft: IPv4, IPv6
   std::map<uint32_t, ServiceEntry> services;      // by service id; every part has its rows
   std::map<IpPrefix, PeerEntry> peers;            // by pod range
   std::map<uint32_t, Isolation> namespaces;       // by identity; kDefault has no row
@@ -112,6 +113,7 @@ struct Observed {
   void RemoveSet(uint32_t service_id, Scope scope);
   void PutSourceRange(uint32_t service_id, const IpPrefix& range);
   void RemoveSourceRange(uint32_t service_id, const IpPrefix& range);
+  const std::set<uint32_t>& Left(Family family) const { return left[family == Family::kV6]; }
   // Null when there is none.
   const SetEntry* FindSet(uint32_t service_id, Scope scope) const;
 

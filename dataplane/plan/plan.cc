@@ -42,6 +42,16 @@ Plan ComputePlan(const NodeConfig& node, const DesiredState& desired, const Obse
   return plan;
 }
 
+std::vector<Action> GiveBack(const std::set<uint32_t>& unused, const Observed& observed) {
+  std::vector<Action> out;
+  for (const uint32_t id : unused) {
+    const auto it = observed.backends.find(id);
+    if (it != observed.backends.end() && it->second.state == BackendState::kLeft)
+      out.push_back(RemoveBackend{id});
+  }
+  return out;
+}
+
 void Perform(const Action& action, Observed& observed) { std::visit(Performer{observed}, action); }
 
 }  // namespace mesh::dataplane

@@ -5,6 +5,10 @@
 // identities and backends appear before the sets that hold them, sets and source ranges before the
 // frontends that name them, and all leave in the other order. Nothing is removed on the word of an
 // incomplete desired state.
+//
+// A TCP backend that leaves and may live (its Service or port is deleted, or Backend::may_outlive)
+// keeps its row for its flows, as kLeft, until GiveBack(). Those rows make room when it is needed,
+// the oldest first.
 #pragma once
 
 #include <functional>
@@ -115,8 +119,8 @@ class Planner {
 
   // Looks at `desired.changed_services` when they are named; the first plan, and the first complete
   // one, look at everything anyhow.
-  // REQUIRES: `observed` is what the actions of all plans before have made of the maps, or Forget()
-  // was called.
+  // REQUIRES: `observed` is what the actions of all plans before, and of GiveBack(), have made of
+  // the maps, or Forget() was called.
   Plan Compute(const DesiredState& desired, const Observed& observed);
 
   // The maps may hold anything: the next plan looks at everything. Numbers are not given out again.
@@ -149,5 +153,8 @@ std::set<std::string> UnwrittenNamespaces(const DesiredState& desired, const Obs
 // Carries out one action on a value: what the executor does to the maps. For the executor's memory
 // and for tests.
 void Perform(const Action& action, Observed& observed);
+
+// Removes those of `unused`, backends that no flow names, that are still only kept for flows.
+std::vector<Action> GiveBack(const std::set<uint32_t>& unused, const Observed& observed);
 
 }  // namespace mesh::dataplane

@@ -14,6 +14,9 @@ Plan Planner::Impl::Compute(const DesiredState& desired, const Observed& observe
   phases_ = Phases();
   released_names_.clear();
   released_ids_.clear();
+  released_outliving_.clear();
+  returned_.clear();
+  leaving_ = {};
   touched_outside_.clear();
   const bool everything = !desired.changed_services.has_value() || !planned_ ||
                           (desired.complete && !planned_complete_);
@@ -64,6 +67,7 @@ Plan Planner::Impl::Compute(const DesiredState& desired, const Observed& observe
     if (!wanted && there)
       phases_.remove_outside.push_back(RemoveOutside{place.first, place.second});
   }
+  MakeRoomOfLeft();
   Join();
   return std::move(plan_);
 }
@@ -77,9 +81,10 @@ void Planner::Impl::Join() {
     append(*phase);
   }
   if (desired_->complete) {
-    for (auto* phase : {&phases_.remove_outside, &phases_.remove_frontends, &phases_.remove_sets,
-                        &phases_.remove_source_ranges, &phases_.remove_backends,
-                        &phases_.remove_identities, &phases_.remove_peers}) {
+    for (auto* phase :
+         {&phases_.remove_outside, &phases_.remove_frontends, &phases_.remove_sets,
+          &phases_.remove_source_ranges, &phases_.leave_backends, &phases_.remove_backends,
+          &phases_.remove_identities, &phases_.remove_peers}) {
       append(*phase);
     }
     if (!phases_.remove_backends.empty() || !phases_.remove_peers.empty()) {

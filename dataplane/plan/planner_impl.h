@@ -67,7 +67,7 @@ class Planner::Impl {
   struct Phases {
     std::vector<Action> put_backends, put_source_ranges, put_sets, put_frontends, put_outside;
     std::vector<Action> remove_outside, remove_frontends, remove_sets, remove_source_ranges,
-        remove_backends, remove_identities, remove_peers;
+        leave_backends, remove_backends, remove_identities, remove_peers;
   };
 
   void PlanNamespaces();
@@ -95,6 +95,8 @@ class Planner::Impl {
   void PlanSourceRanges(uint32_t service_id, const std::set<IpPrefix>& wanted);
   void RemoveLeft(uint32_t service_id, const std::set<uint32_t>& backends,
                   const std::array<bool, 2>& scopes);
+  bool MayOutlive(uint32_t service_id, uint32_t backend_id);
+  void MakeRoomOfLeft();
   void PlanOutside(Outside kind, const std::set<IpPrefix>& wanted);
   bool IsOwn(const Frontend& frontend) const;
   bool Owns(const std::string& key, size_t port, const Frontend& frontend) const;
@@ -126,6 +128,10 @@ class Planner::Impl {
   Phases phases_;
   std::map<PortName, uint32_t> released_names_;
   std::set<uint32_t> released_ids_;
+  // Addresses of the backends of before that may live when they are listed no more.
+  std::map<uint32_t, std::set<std::pair<IpAddress, uint16_t>>> released_outliving_;
+  std::set<uint32_t> returned_;           // backends that had left
+  std::array<uint64_t, 2> leaving_ = {};  // IPv4, IPv6
   std::set<std::pair<Outside, IpPrefix>> touched_outside_;
 };
 

@@ -84,6 +84,10 @@ void Planner::Impl::Release(const std::string& key) {
     released_ids_.insert(port.service_id);
     const ServicePort& was = it->second.service.ports[i];
     released_names_.emplace(PortName(key, was.protocol, was.name), port.service_id);
+    for (const Backend& backend : was.backends) {
+      if (backend.may_outlive)
+        released_outliving_[port.service_id].emplace(backend.ip, backend.port);
+    }
   }
   for (const auto& place : it->second.outside) {
     const auto claims = outside_.find(place);
@@ -276,6 +280,7 @@ void Planner::Impl::PlanPort(const std::string& key, ServiceRecord& record, size
       if (AlgorithmOf(service, scope) == Algorithm::kLeastLoaded) entry.counted = true;
     }
     if (!is_new && observed_->backends.at(backend_id) == entry) continue;
+    if (!is_new) returned_.insert(backend_id);
     // Datagrams that have rested leave it.
     if (entry.state == BackendState::kDraining &&
         (is_new || observed_->backends.at(backend_id).state != entry.state)) {
@@ -362,7 +367,52 @@ void Planner::Impl::RemoveLeft(uint32_t service_id, const std::set<uint32_t>& ba
     }
   }
   for (const auto& [address, id] : entry.backend_ids) {
-    if (!backends.contains(id)) phases_.remove_backends.push_back(RemoveBackend{id});
+    if (backends.contains(id)) continue;
+    if (!MayOutlive(service_id, id)) {
+      phases_.remove_backends.push_back(RemoveBackend{id});
+      continue;
+    }
+    BackendEntry left = observed_->backends.at(id);
+    if (left.state == BackendState::kLeft) continue;
+    left.state = BackendState::kLeft;
+    left.scopes = 0;
+    left.counted = false;
+    ++leaving_[FamilyOf(left.ip) == Family::kV6];
+    phases_.leave_backends.push_back(PutBackend{id, left});
+  }
+}
+
+// Whether a backend that is wanted no more may live: then its TCP flows go on, as with kube-proxy,
+// and datagrams choose anew. A pod that is deleted later ends its flows itself, or its node answers
+// for it.
+bool Planner::Impl::MayOutlive(uint32_t service_id, uint32_t backend_id) {
+  const BackendEntry& entry = observed_->backends.at(backend_id);
+  if (entry.protocol != Protocol::kTcp) return false;
+  if (entry.state == BackendState::kLeft || !owners_.contains(service_id)) return true;
+  const auto it = released_outliving_.find(service_id);
+  return it != released_outliving_.end() && it->second.contains({entry.ip, entry.port});
+}
+
+// Rows of Services come first.
+void Planner::Impl::MakeRoomOfLeft() {
+  for (const Family family : kFamilies) {
+    const bool v6 = family == Family::kV6;
+    const uint64_t free = room_.Free(v6 ? Rows::kBackends6 : Rows::kBackends);
+    const std::set<uint32_t>& left = observed_->Left(family);
+    uint64_t kept = left.size() + leaving_[v6];
+    for (auto it = left.begin(); it != left.end() && kept > free; ++it) {
+      if (returned_.contains(*it)) continue;
+      phases_.remove_backends.push_back(RemoveBackend{*it});
+      --kept;
+    }
+    if (kept <= free) continue;
+    std::erase_if(phases_.leave_backends, [&](const Action& action) {
+      const auto& [id, entry] = std::get<PutBackend>(action);
+      if (kept <= free || FamilyOf(entry.ip) != family) return false;
+      phases_.remove_backends.push_back(RemoveBackend{id});
+      --kept;
+      return true;
+    });
   }
 }
 

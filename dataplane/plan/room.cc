@@ -152,6 +152,8 @@ void Room::GiveBack(const std::string& key) {
   takers_.erase(it);
 }
 
+uint64_t Room::Free(Rows rows) const { return limits_[At(rows)] - taken_[At(rows)]; }
+
 void Room::Clear() {
   taken_ = {};
   takers_.clear();

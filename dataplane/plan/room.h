@@ -48,6 +48,8 @@ class Room {
   // Whether there would be room without those.
   bool FitsWithout(const std::set<std::string>& keys, const RowCounts& rows) const;
   void GiveBack(const std::string& key);
+  // Those that nobody has taken.
+  uint64_t Free(Rows rows) const;
   void Clear();
 
  private:

@@ -2,6 +2,7 @@
 #include "dataplane/tables/flow_collector.h"
 
 #include <algorithm>
+#include <iterator>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -87,11 +88,20 @@ absl::Status FlowCollector<F>::EndSweep() {
     const uint32_t flows = Corrected(backend_flows_[backend], before, row->flows);
     if (flows != row->flows) RETURN_IF_ERROR(tables_.loads.Upsert({backend}, {flows}));
   }
+  NoteUnused();
   counted_services_ = service_flows_;
   rows_in_last_sweep_ = rows_in_sweep_;
   rows_ = static_cast<uint32_t>(rows_in_sweep_);
   ++sweeps_;
   return absl::OkStatus();
+}
+
+template <typename F>
+void FlowCollector<F>::NoteUnused() {
+  std::set<uint32_t> idle;
+  std::ranges::set_difference(left_, used_, std::inserter(idle, idle.end()));
+  std::ranges::set_intersection(idle, idle_, std::inserter(unused_, unused_.end()));
+  idle_ = std::move(idle);
 }
 
 template <typename F>
@@ -127,12 +137,17 @@ absl::StatusOr<bool> FlowCollector<F>::Judge(const typename F::FlowKey& key,
 }
 
 template <typename F>
-absl::StatusOr<int> FlowCollector<F>::Collect(uint64_t now_ns,
-                                              const BackendExists& backend_exists) {
+absl::StatusOr<int> FlowCollector<F>::Collect(uint64_t now_ns, const BackendExists& backend_exists,
+                                              const std::set<uint32_t>& left) {
   if (cursor_.empty()) {
+    left_ = left;
+    used_.clear();
     if (rows_in_last_sweep_ == 0) {
       const absl::StatusOr<mesh_owner_value> all = tables_.owners.Lookup(F::kAllOwners);
-      if (all.ok() && all->flows == 0) return 0;
+      if (all.ok() && all->flows == 0) {
+        NoteUnused();
+        return 0;
+      }
     }
     RETURN_IF_ERROR(BeginSweep(backend_exists));
   }
@@ -149,6 +164,7 @@ absl::StatusOr<int> FlowCollector<F>::Collect(uint64_t now_ns,
         ++gone;
         continue;
       }
+      if (left_.contains(value.backend_id)) used_.insert(value.backend_id);
       if (IsReply(value)) continue;
       ++owner_flows_[{value.owner}];
       const bool open = value.tcp_fin == 0 && value.tcp_rst == 0;

@@ -6,7 +6,9 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -43,7 +45,12 @@ class FlowCollector {
   // Removes flows whose time is over, halves without their other half, and flows whose backend
   // `backend_exists` (in this family) does not know once they have rested for seconds. Returns how
   // many flows went.
-  absl::StatusOr<int> Collect(uint64_t now_ns, const BackendExists& backend_exists);
+  //   left  backends that are kept for their flows only
+  absl::StatusOr<int> Collect(uint64_t now_ns, const BackendExists& backend_exists,
+                              const std::set<uint32_t>& left = {});
+  // Of `left` those that no flow has named in two whole sweeps: in the first of them a packet might
+  // still have been on its way to choose one. Each is told once.
+  std::set<uint32_t> TakeUnused() { return std::exchange(unused_, {}); }
   // Who has how many. The owners' pods are not named, and nothing is said of services.
   absl::StatusOr<FlowUsage> Usage() const;
   // Entries of the table, as the last whole sweep has found them. Thread-safe.
@@ -63,6 +70,7 @@ class FlowCollector {
 
   absl::Status BeginSweep(const BackendExists& backend_exists);
   absl::Status EndSweep();
+  void NoteUnused();
   // Whether the entry went, and its other half with it.
   absl::StatusOr<bool> Judge(const typename F::FlowKey& key, const typename F::FlowValue& value,
                              uint64_t now_ns, const BackendExists& backend_exists);
@@ -77,6 +85,8 @@ class FlowCollector {
   // when it began.
   OwnerCounts owner_flows_, owner_before_;
   BackendCounts backend_flows_, backend_before_;
+  std::set<uint32_t> left_, used_;  // when the sweep began, and those of them it has met
+  std::set<uint32_t> idle_, unused_;
   std::map<uint32_t, uint32_t> service_flows_, counted_services_;
 };
 

@@ -16,6 +16,7 @@ static_assert(static_cast<int>(Algorithm::kMaglev) == MESH_ALGORITHM_MAGLEV);
 static_assert(static_cast<int>(Algorithm::kLeastLoaded) == MESH_ALGORITHM_LEAST_LOADED);
 static_assert(static_cast<int>(BackendState::kActive) == MESH_BACKEND_ACTIVE);
 static_assert(static_cast<int>(BackendState::kDraining) == MESH_BACKEND_DRAINING);
+static_assert(static_cast<int>(BackendState::kLeft) == MESH_BACKEND_LEFT);
 
 inline uint32_t SetId(uint32_t service_id, Scope scope) {
   return MESH_SET_ID(service_id, static_cast<uint32_t>(scope));

@@ -249,8 +249,10 @@ void DifferentialTest::Change() {
         if (Chance(50)) {
           backend.scopes = OneOf<uint8_t>({kScopeBoth, kScopeInternal, kScopeExternal});
         } else {
-          backend.state = backend.state == BackendState::kActive ? BackendState::kDraining
-                                                                 : BackendState::kActive;
+          backend.state = backend.state != BackendState::kActive ? BackendState::kActive
+                          : service.protocol == Protocol::kTcp && Chance(50)
+                              ? BackendState::kLeft
+                              : BackendState::kDraining;
         }
       }
       for (const uint32_t id : service.backend_ids) WriteBackend(id);

@@ -260,11 +260,11 @@ std::string Oracle::Review(const OraclePacket& packet, const Tuple& key, uint32_
                        backend->second.place.ip == entry.out.destination &&
                        backend->second.place.port == entry.out.destination_port;
     if (!there) return key.protocol == kTcp && !opens ? "backend_gone" : kAgain;
-    if (backend->second.state == BackendState::kDraining && key.protocol == kTcp && opens &&
+    if (backend->second.state != BackendState::kActive && key.protocol == kTcp && opens &&
         !entry.data) {
       return kAgain;
     }
-    if (backend->second.state == BackendState::kDraining && key.protocol == kUdp) {
+    if (backend->second.state != BackendState::kActive && key.protocol == kUdp) {
       const auto partner = table_.find(entry.out.Reversed());
       if (partner == table_.end() ||
           After(std::max(entry.last_seen_s, partner->second.last_seen_s),

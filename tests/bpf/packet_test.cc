@@ -371,6 +371,22 @@ TEST_F(FlowTest, EndsWhenItsBackendIsGoneAndDatagramsGoElsewhere) {
   EXPECT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kFar, kSyn)));
 }
 
+// As with kube-proxy: its pod lives. Who has only dialled, and who sends datagrams, is refused.
+TEST_F(FlowTest, ThatStandsOutlivesItsService) {
+  const auto dialling = At(kClient.ip.ToString() + ":40001");
+  Serve({"10.244.1.11:8080"});
+  ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kSyn)), Sends(Tcp(kClient, kNear, kSyn)));
+  ASSERT_THAT(FromPod(client_, Tcp(kClient, kWeb, kAck)), Sends(Tcp(kClient, kNear, kAck)));
+  ASSERT_THAT(FromPod(client_, Tcp(dialling, kWeb, kSyn)), Sends(Tcp(dialling, kNear, kSyn)));
+  ASSERT_THAT(FromPod(client_, Udp(kClient, kWeb)), Sends(Udp(kClient, kNear)));
+  RemoveService();
+
+  EXPECT_THAT(FromPod(client_, Tcp(kClient, kWeb, kAck)), Sends(Tcp(kClient, kNear, kAck)));
+  EXPECT_THAT(FromPod(near_, Tcp(kNear, kClient, kAck)), Sends(Tcp(kWeb, kClient, kAck)));
+  EXPECT_THAT(FromPod(client_, Tcp(dialling, kWeb, kSyn)), RefusedFor("no_service"));
+  EXPECT_THAT(FromPod(client_, Udp(kClient, kWeb)), RefusedFor("no_service"));
+}
+
 TEST_F(FlowTest, OfARepeatedSynKeepsItsBackend) {
   Serve({"10.244.1.11:8080", "10.244.2.10:8080"});
   for (uint16_t port = 20000; port < 20020; ++port) {

@@ -40,6 +40,7 @@ class KernelTables : public ::testing::Test {
     DesiredState nothing;
     nothing.complete = true;
     ASSERT_TRUE(Apply(nothing).ok());
+    ASSERT_TRUE(GiveBackAll().ok());
     ASSERT_EQ(*tables().Load(), Observed());
   }
 
@@ -47,6 +48,10 @@ class KernelTables : public ::testing::Test {
     const Plan plan = planner_.Compute(desired, observed_);
     absl::Status written = tables().Execute(plan.actions, observed_);
     return written.ok() ? plan.problem : written;
+  }
+  absl::Status GiveBackAll() {
+    const std::set<uint32_t> left = observed_.Left(Family::kV4);
+    return tables().Execute(GiveBack(left, observed_), observed_);
   }
   ServiceTables tables() { return ServiceTables(maps_->ForServices(routes_)); }
 
@@ -134,6 +139,9 @@ TEST_F(KernelTables, LeaveNothingBehind) {
   desired_.services.clear();
   ASSERT_TRUE(Apply(desired_).ok());
 
+  EXPECT_TRUE(maps_->load.Dump()->empty());
+  ASSERT_EQ(tables().Load()->Left(Family::kV4).size(), 12u) << "for the flows that they have";
+  ASSERT_TRUE(GiveBackAll().ok());
   EXPECT_EQ(*tables().Load(), Observed());
   EXPECT_TRUE(maps_->slot.Dump()->empty());
   EXPECT_TRUE(maps_->load.Dump()->empty());

@@ -152,6 +152,29 @@ TYPED_TEST(FlowTableTest, RemovesFlowsOfBackendsThatAreGoneWhenTheyHaveRested) {
   EXPECT_EQ(this->map_.size(), 0u);
 }
 
+// Told once, after two sweeps without a flow: one might have been about to choose it.
+TYPED_TEST(FlowTableTest, TellsWhichBackendsThatHaveLeftHaveNoFlowAnyMore) {
+  using Ids = std::set<uint32_t>;
+  const auto unused = [&](const Ids& left) {
+    EXPECT_TRUE(this->collector_
+                    .Collect(
+                        kNow, [](uint32_t) { return true; }, left)
+                    .ok());
+    return this->collector_.TakeUnused();
+  };
+  this->Put(TestFixture::Established(0));
+
+  EXPECT_EQ(unused({3, 4}), Ids());
+  EXPECT_EQ(unused({3, 4, 5}), Ids({4}));
+  EXPECT_EQ(unused({3, 5}), Ids({5}));
+  EXPECT_EQ(unused({3}), Ids());
+
+  ASSERT_TRUE(this->table_.RemoveAddress(Ip<TypeParam>("10.244.1.11")).ok());
+  EXPECT_EQ(unused({3}), Ids());
+  EXPECT_EQ(unused({3}), Ids({3})) << "also while the table is empty";
+  EXPECT_EQ(unused({}), Ids());
+}
+
 TYPED_TEST(FlowTableTest, RemovesAHalfWithoutItsOther) {
   const typename TestFixture::Flow flow = TestFixture::Established(60);
   ASSERT_TRUE(this->map_.Upsert(flow.reply_key, flow.reply).ok());

@@ -95,9 +95,10 @@ TEST(ComputePlan, IsDoneAfterOneRoundFromAnyStateToAnyOther) {
   }
 }
 
-// What differs between two equal worlds of different histories: numbers, and how often a set
-// changed. Everything else, by what packets see.
-std::string Seen(const Observed& observed) {
+// What differs between two equal worlds of different histories: numbers, how often a set changed,
+// and who has left. Everything else, by what packets see.
+std::string Seen(const Observed& now) {
+  const Observed observed = AfterTheirFlows(now);
   std::string out;
   for (const auto& [frontend, entry] : observed.frontends) {
     out += fmt::format("{}:{}/{} scope {} identity {} affinity {} ranges {} direct {}",

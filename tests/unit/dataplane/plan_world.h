@@ -69,6 +69,14 @@ inline void ExpectSound(const Observed& observed) {
   }
 }
 
+// As when the flows of all backends that have left are over.
+inline Observed AfterTheirFlows(Observed observed) {
+  std::set<uint32_t> unused = observed.Left(Family::kV4);
+  unused.insert(observed.Left(Family::kV6).begin(), observed.Left(Family::kV6).end());
+  for (const Action& action : GiveBack(unused, observed)) Perform(action, observed);
+  return observed;
+}
+
 inline const Frontend kWeb = {IpAddress::V4(0x0a60000a), 80, Protocol::kTcp};
 
 // Plans and carries out; checks after each action that no reference dangles.

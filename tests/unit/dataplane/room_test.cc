@@ -52,10 +52,11 @@ class RoomTest : public ::testing::Test {
     const IpAddress vip = Ip(fmt::format("10.96.0.{}", number));
     return observed_.frontends.contains({vip, 80, Protocol::kTcp});
   }
-  // Without a row, whatever the map.
+  // Without a row, whatever the map, but for those who still have connections.
   bool NothingOf(int number) const {
     const IpAddress balanced = Ip(fmt::format("192.0.2.{}", number));
     for (const auto& [id, backend] : observed_.backends) {
+      if (backend.state == BackendState::kLeft) continue;
       if (IpPrefix::Of(backend.ip) == Range(fmt::format("10.244.{}.1/32", number))) return false;
     }
     return !Served(number) && !observed_.frontends.contains({balanced, 80, Protocol::kTcp}) &&
@@ -142,6 +143,30 @@ TEST_F(RoomTest, OfAnnouncedAddresses) {
   ExpectRoomForOne("announced addresses need 1 rows, and of 1");
 }
 
+// Connections of a Service that is gone are no reason to refuse another one.
+TEST_F(RoomTest, IsMadeByThoseWhoAreKeptForTheirFlows) {
+  Limit(Rows::kBackends, 5);
+  Add("z", 1, 4);
+  EXPECT_TRUE(Apply({"shop/z"}).ok());
+  desired_.services.erase("shop/z");
+  EXPECT_TRUE(Apply({"shop/z"}).ok());
+  EXPECT_EQ(observed_.backends.size(), 4u);
+
+  Add("a", 2, 3);
+  EXPECT_TRUE(Apply({"shop/a"}).ok());
+
+  EXPECT_TRUE(Served(2));
+  EXPECT_EQ(observed_.backends.size(), 5u);
+  EXPECT_FALSE(observed_.backends.contains(2)) << "the oldest";
+  EXPECT_TRUE(observed_.backends.contains(3));
+  EXPECT_TRUE(observed_.backends.contains(4));
+
+  desired_.services.erase("shop/a");
+  Add("b", 3, 4);
+  EXPECT_TRUE(Apply({"shop/a", "shop/b"}).ok());
+  EXPECT_EQ(observed_.backends.size(), 5u) << "also those who leave in the same moment";
+}
+
 // Each map really has as much as the planner thinks.
 TEST_F(RoomTest, AServiceWithMoreSourceRangesThanAnyNodeHas) {
   std::vector<IpPrefix>& ranges = Add("web", 1, 2).source_ranges;
@@ -172,7 +197,7 @@ TEST_F(RoomTest, OneThatGrowsTooLargeGoesAsAWhole) {
   Add("web", 1, 6);
   EXPECT_FALSE(Apply({"shop/web"}).ok());
   EXPECT_TRUE(NothingOf(1));
-  EXPECT_TRUE(observed_.backends.empty());
+  EXPECT_TRUE(AfterTheirFlows(observed_).backends.empty());
 
   Add("web", 1, 5);
   EXPECT_TRUE(Apply({"shop/web"}).ok());

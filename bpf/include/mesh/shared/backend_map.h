@@ -13,6 +13,7 @@ MESH_SHARED_ASSERT(sizeof(struct mesh_backend_key) == 4, "ABI");
 
 #define MESH_BACKEND_ACTIVE   1
 #define MESH_BACKEND_DRAINING 2 /* in no slot; keeps its flows, of UDP those in use */
+#define MESH_BACKEND_LEFT     3 /* of no Service any more: TCP, likewise, until its last flow ends */
 
 /* A backend belongs to one Service port; the same pod behind two has two rows. */
 struct mesh_backend_value {

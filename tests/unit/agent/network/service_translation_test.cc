@@ -86,6 +86,16 @@ std::string Scopes(const Outcome& outcome) {
   return out;
 }
 
+TEST(TranslateService, KnowsWhichBackendsMayLiveWhenTheyAreListedNoMore) {
+  v1::ServiceState web = Web({"n1/east", "n2/east"});
+  web.mutable_ports(0)->mutable_backends(1)->set_may_outlive(true);
+
+  const Outcome outcome = Translate(web);
+
+  EXPECT_FALSE(outcome.service->ports[0].backends[0].may_outlive);
+  EXPECT_TRUE(outcome.service->ports[0].backends[1].may_outlive);
+}
+
 TEST(TranslateService, ChoosesTheBackendsOfEachKindOfClient) {
   struct Case {
     const char* what;
