@@ -2,6 +2,10 @@
 // A Deployment changes while requests run.
 #include <gmock/gmock.h>
 
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "fmt/format.h"
 #include "tests/support/cluster/local_cluster.h"
 
@@ -15,6 +19,48 @@ std::string Versioned(const std::string& version) {
   std::string manifest = EchoManifest("echo", 3);
   const std::string from = "\"-\"]";
   return manifest.replace(manifest.find(from), from.size(), fmt::format("\"{}\"]", version));
+}
+
+// Three pods that call `port` "http" and answer with `version`, behind Service web: port 80 of the
+// name `name`, and one called admin beside it that may come and go.
+std::string NamedPort(const std::string& name, int port, const std::string& version, bool admin) {
+  return fmt::format(R"(apiVersion: v1
+kind: Service
+metadata:
+  name: web
+spec:
+  selector:
+    app: web
+  ports:
+  - name: {0}
+    port: 80
+    targetPort: http
+{3}---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+spec:
+  replicas: 3
+  selector:
+    matchLabels:
+      app: web
+  template:
+    metadata:
+      labels:
+        app: web
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: web
+        image: localhost/mesh-load:v1
+        args: ["serve", "{1}", "{2}"]
+        ports:
+        - name: http
+          containerPort: {1}
+)",
+                     name, port, version,
+                     admin ? "  - name: admin\n    port: 81\n    targetPort: 9001\n" : "");
 }
 
 using RolloutTest = ClusterTest;
@@ -44,6 +90,45 @@ TEST_F(RolloutTest, ReplacesEveryPodAndAnswersMeanwhile) {
   EXPECT_EQ(after.failures, 0) << after.text;
   EXPECT_THAT(after.answers, SizeIs(1)) << after.text;
   EXPECT_EQ(after.answers.count("v2"), 1U) << after.text;
+}
+
+// Each pod says itself what it calls http: old and new ones serve side by side, also when the port
+// of the Service gets another name and the one beside it goes in the same apply.
+TEST_F(RolloutTest, OfPodsThatGiveANamedPortAnotherNumberRefusesNobody) {
+  cluster().Apply(NamedPort("web", 8080, "v0", true) + "---\n" + ClientManifest("client", "n2"));
+  ASSERT_TRUE(cluster().WaitForPods("app=web", 3));
+  ASSERT_TRUE(cluster().WaitForPods("app=client", 1));
+  const std::string target = cluster().ClusterIp("web") + ":80";
+  const pid_t client = cluster().PodPid("client");
+  ASSERT_TRUE(Eventually([&] { return cluster().Load(client, "tcp", target, 20).failures == 0; }));
+  // Several, because what is to be caught lasts for milliseconds.
+  std::vector<std::unique_ptr<RunningLoad>> loads;
+  for (int i = 0; i < 6; ++i) loads.push_back(cluster().StartLoad(client, "tcp", target));
+
+  const struct {
+    const char* name;
+    int port;
+    const char* version;
+    bool admin;
+  } steps[] = {{"web", 9090, "v1", true},
+               {"front", 8080, "v2", false},
+               {"web", 9090, "v3", true},
+               {"front", 8080, "v4", false}};
+  for (const auto& step : steps) {
+    cluster().Apply(NamedPort(step.name, step.port, step.version, step.admin));
+    const auto status = cluster().Meshctl({"rollout", "status", "deployment/web", "--timeout=60s"});
+    EXPECT_EQ(status.exit_code, 0) << status.text;
+    ASSERT_TRUE(Eventually([&] {
+      const LoadResult result = cluster().Load(client, "tcp", target, 30);
+      return result.answers.size() == 1 && result.answers.contains(step.version);
+    })) << step.version;
+  }
+
+  for (const auto& load : loads) {
+    const LoadResult during = load->Stop();
+    EXPECT_EQ(during.failures, 0) << during.text;
+    EXPECT_THAT(during.answers, SizeIs(5)) << during.text;
+  }
 }
 
 TEST_F(RolloutTest, ServesFromMorePodsAfterScalingUpAndFromFewerAfterScalingDown) {

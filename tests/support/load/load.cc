@@ -2,15 +2,15 @@
 // Requests and answers for cluster tests; static, so that it runs in a container that holds nothing
 // else.
 //
-//   mesh-load serve PORT NAME                 answers each TCP line and each UDP datagram with NAME
-//   mesh-load {tcp|udp|hold} IP:PORT          requests until standard input ends, then one JSON
-//   line mesh-load {tcp|udp|hold} IP:PORT COUNT    so many requests mesh-load idle [WORD] waits;
-//   WORD tells one from another
+//   mesh-load serve PORT NAME           answers each TCP line and each UDP datagram with NAME
+//   mesh-load MODE IP:PORT              requests until standard input ends, then one line of JSON
+//   mesh-load MODE IP:PORT COUNT        so many requests
+//   mesh-load idle [WORD]               waits; WORD tells one from another
 //
 // An IPv6 address stands in brackets; `serve` answers in both families.
-// NAME "-" is the host name, "@" the client's address, as the server sees it. `tcp` opens a
-// connection for each request, `hold` keeps one; a request that has no answer after a second has
-// failed.
+// NAME "-" is the host name, "@" the client's address, as the server sees it. MODE: `tcp` opens a
+// connection for each request, `hold` keeps one; `udp` and `hold-udp` likewise with sockets. A
+// request that has no answer after a second has failed.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -242,7 +242,8 @@ int Load(const std::string& mode, const std::string& target_text, long count) {
                  target_text.c_str());
     return 2;
   }
-  const bool udp = mode == "udp", hold = mode == "hold";
+  const bool udp = mode == "udp" || mode == "hold-udp";
+  const bool hold = mode == "hold" || mode == "hold-udp";
   Result result;
   int held = -1;
   int64_t last_answer = NowMs();
@@ -289,11 +290,12 @@ int main(int argc, char** argv) {
     signal(SIGTERM, [](int) { _exit(0); });
     while (true) pause();
   }
-  const std::set<std::string> modes = {"tcp", "udp", "hold"};
+  const std::set<std::string> modes = {"tcp", "udp", "hold", "hold-udp"};
   if (modes.count(mode) > 0 && (argc == 3 || argc == 4)) {
     return Load(mode, argv[2], argc == 4 ? std::atol(argv[3]) : 0);
   }
-  std::fprintf(stderr,
-               "usage: mesh-load serve PORT NAME | {tcp|udp|hold} IP:PORT [COUNT] | idle\n");
+  std::fprintf(
+      stderr,
+      "usage: mesh-load serve PORT NAME | {tcp|udp|hold|hold-udp} IP:PORT [COUNT] | idle\n");
   return 2;
 }
