@@ -46,7 +46,7 @@ const char* ReasonText(uint32_t reason) {
     case MESH_REASON_FLOWS_FULL:
       return "the connection table is full";
     case MESH_REASON_NO_PORT:
-      return "no free source port for the connection";
+      return "all source ports are taken that the sender may use towards this destination";
     case MESH_REASON_TO_STACK:
       return "left to the node's own routing";
     case MESH_REASON_SOURCE_RANGE:

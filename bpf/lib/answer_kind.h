@@ -23,6 +23,7 @@ static __always_inline int mesh_answer_kind(int reason, __u8 proto)
 	case MESH_REASON_NO_SERVICE:
 	case MESH_REASON_NO_BACKEND:
 	case MESH_REASON_BACKEND_GONE:
+	case MESH_REASON_NO_PORT:
 		return proto == IPPROTO_TCP ? MESH_ANSWER_RESET : MESH_ANSWER_PORT;
 	case MESH_REASON_NO_FLOW:
 		return proto == IPPROTO_TCP ? MESH_ANSWER_RESET : MESH_ANSWER_NONE;

@@ -193,6 +193,19 @@ static __always_inline __u32 mesh_hash_of_client(const mesh_addr *client)
 	return mesh_client6_hash(words);
 }
 
+/* Of who draws source ports: a client outside has a whole /64 to choose from. */
+static __always_inline __u32 mesh_hash_of_holder(const mesh_addr *holder, int outside)
+{
+	__u32 hash = mesh_hash_add(0, bpf_ntohl(mesh_word(holder, 0)));
+
+	hash = mesh_hash_add(hash, bpf_ntohl(mesh_word(holder, 1)));
+	if (!outside) {
+		hash = mesh_hash_add(hash, bpf_ntohl(mesh_word(holder, 2)));
+		hash = mesh_hash_add(hash, bpf_ntohl(mesh_word(holder, 3)));
+	}
+	return hash;
+}
+
 static __always_inline __u32 mesh_hash_of_flow(const mesh_addr *client, const mesh_addr *vip,
 					       __be16 client_port, __be16 port, __u8 proto)
 {
@@ -289,6 +302,11 @@ static __always_inline int mesh_addr_stands_for_own(const mesh_addr *address)
 static __always_inline __u32 mesh_hash_of_client(const mesh_addr *client)
 {
 	return mesh_client_hash(bpf_ntohl(*client));
+}
+
+static __always_inline __u32 mesh_hash_of_holder(const mesh_addr *holder, int outside)
+{
+	return mesh_hash_add(0, bpf_ntohl(*holder));
 }
 
 static __always_inline __u32 mesh_hash_of_flow(const mesh_addr *client, const mesh_addr *vip,

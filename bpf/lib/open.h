@@ -203,10 +203,11 @@ static __always_inline int mesh_may_take_up(const struct mesh_source *source,
 }
 
 /* Gives a flow a port at the address of this node to which its answers must come back. */
-static __always_inline void mesh_flow_masquerade(struct mesh_flow_value *flow, __u8 proto)
+static __always_inline void mesh_flow_masquerade(const struct mesh_flow_key *key,
+						 struct mesh_flow_value *flow)
 {
 	flow->flags |= MESH_FLOW_MASQUERADED;
-	mesh_flow_draw_port(flow, proto);
+	mesh_flow_draw_port(key, flow);
 }
 
 /* What becomes of the source of a resolved flow. */
@@ -225,15 +226,19 @@ static __always_inline void mesh_flow_leave(const struct mesh_source *source,
 		if (mesh_origin(source) != MESH_ORIGIN_POD ||
 		    !mesh_is_not_masqueraded(&flow->daddr) || mesh_is_node(&flow->daddr)) {
 			mesh_copy_own(&flow->saddr, node_ip);
-			mesh_flow_masquerade(flow, key->proto);
+			mesh_flow_masquerade(key, flow);
 		}
 		return;
 	}
 	if (flow->target == MESH_TARGET_HOST && (mesh_origin(source) == MESH_ORIGIN_UPLINK ||
 						 mesh_origin(source) == MESH_ORIGIN_NODE)) {
-		/* Its answer must come by mesh_host, also when the node answers itself. */
+		/*
+		 * Its answer must come by mesh_host, also when the node answers itself. The node's
+		 * own processes keep their ports, apart from those that clients outside draw.
+		 */
 		mesh_addr_hairpin(&flow->saddr);
-		mesh_flow_masquerade(flow, key->proto);
+		if (mesh_origin(source) == MESH_ORIGIN_UPLINK)
+			mesh_flow_masquerade(key, flow);
 		return;
 	}
 	if (mesh_origin(source) != MESH_ORIGIN_UPLINK)
@@ -243,7 +248,7 @@ static __always_inline void mesh_flow_leave(const struct mesh_source *source,
 	/* A node cannot be sent an answer to itself by another one. */
 	if (!(selection->flags & MESH_SERVICE_DIRECT_RETURN) || mesh_is_node(&key->saddr)) {
 		mesh_copy_own(&flow->saddr, gateway);
-		mesh_flow_masquerade(flow, key->proto);
+		mesh_flow_masquerade(key, flow);
 		return;
 	}
 	flow->target = MESH_TARGET_DIRECT;
@@ -636,7 +641,7 @@ __noinline int mesh_flow_open(struct __sk_buff *skb, const struct mesh_packet *p
 		reason = mesh_flow_enter(&packet->key, how);
 		if (!reason)
 			mesh_event_open(packet, source);
-		return reason;
+		return reason == MESH_REASON_NO_PORT ? reason | MESH_REASON_DECIDED : reason;
 	}
 	if (how == MESH_FLOW_IN_PLACE)
 		mesh_flow_forget(&packet->key);

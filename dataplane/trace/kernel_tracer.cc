@@ -41,8 +41,8 @@
 namespace mesh::dataplane {
 namespace {
 
-// A packet meets a handful of rows.
-constexpr uint32_t kOwnRows = 64;
+// A packet meets a handful of rows, or two for each source port that it finds taken.
+constexpr uint32_t kOwnRows = 128;
 constexpr size_t kOuterBytes = 50;
 constexpr std::string_view kLive = "_live";
 

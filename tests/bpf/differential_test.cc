@@ -477,6 +477,7 @@ std::string DifferentialTest::Mismatch(const Expectation& expected, const Oracle
   if (expected.last_port != 0) {
     const uint16_t port = sent.protocol == 1 ? sent.icmp_id : sent.source_port;
     if (port < expected.first_port || port > expected.last_port) return "source port";
+    if (expected.may_have && !expected.may_have(port)) return "source port of another sender";
     (sent.protocol == 1 ? right.icmp_id : right.source_port) = port;
   }
   if (packet.about.has_value()) {

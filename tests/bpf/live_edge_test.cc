@@ -11,9 +11,13 @@
 #include "dataplane/net/netns.h"
 #include "dataplane/net/tc.h"
 #include "tests/bpf/live_edge.h"
+#include "tests/bpf/stream.h"
 
 namespace mesh::dataplane::testing {
 namespace {
+
+using mesh::testing::Crowd;
+using mesh::testing::Echo;
 
 TEST_P(EdgeWays, PodsReachTheOutsideWithTheirNodesAddress) {
   Socket listener = Listener(*outside_, outside_ip_, 9000);
@@ -22,6 +26,26 @@ TEST_P(EdgeWays, PodsReachTheOutsideWithTheirNodesAddress) {
   EXPECT_THAT(Talk(*near_.netns, outside_ip_, 9000, listener), From(NodeIp(one_)));
   EXPECT_THAT(Talk(*far_.netns, outside_ip_, 9000, listener), From(NodeIp(two_)));
   ExpectDatagrams(*near_.netns, outside_ip_, 9000, receiver);
+}
+
+// A pod opens what it can towards one address: it is told when it has all that it may have, and the
+// others do not notice.
+TEST_P(EdgeWays, OnePodCannotTakeTheSourcePortsOfTheOthers) {
+  Pod other;
+  ASSERT_STATUS(Attach(other, one_, "10.244.1.11", "other"));
+  Apply();
+  const Echo echo(*outside_, 9000, any_);
+
+  Crowd greedy(*near_.netns, outside_ip_, 9000);
+  greedy.Grow(6000);
+  ASSERT_THAT(greedy.result().problems, ::testing::SizeIs(1));
+  EXPECT_THAT(greedy.result().problems.front(), ::testing::HasSubstr("Connection refused"));
+  EXPECT_GT(greedy.result().flows, 3500u);
+  EXPECT_LE(greedy.result().flows, 5001u) << "the last one was refused";
+
+  Crowd modest(*other.netns, outside_ip_, 9000);
+  modest.Grow(500);
+  EXPECT_THAT(modest.result().problems, ::testing::IsEmpty());
 }
 
 TEST_P(EdgeWays, PodsReachOtherNodes) {

@@ -51,6 +51,14 @@ Packet WithTuple(Packet packet, const Tuple& tuple) {
   return packet;
 }
 
+// Of the address in IPv6, in host order.
+std::array<uint32_t, 4> Words(const IpAddress& address) {
+  std::array<uint32_t, 4> out{};
+  const auto bytes = mesh::testing::ToIpv6(address).bytes();
+  for (size_t i = 0; i < bytes.size(); ++i) out[i / 4] = out[i / 4] << 8 | bytes[i];
+  return out;
+}
+
 // Where a flow, or all of its client, stands in a Maglev table.
 uint32_t MaglevHash(const Tuple& key, const IpAddress& vip, bool of_client) {
   if (!kIpv6) {
@@ -58,16 +66,28 @@ uint32_t MaglevHash(const Tuple& key, const IpAddress& vip, bool of_client) {
                      : mesh_flow_hash(key.source.v4(), vip.v4(), key.source_port,
                                       key.destination_port, key.protocol);
   }
-  const auto words = [](const IpAddress& address) {
-    std::array<uint32_t, 4> out{};
-    const auto bytes = mesh::testing::ToIpv6(address).bytes();
-    for (size_t i = 0; i < bytes.size(); ++i) out[i / 4] = out[i / 4] << 8 | bytes[i];
-    return out;
-  };
-  const auto client = words(key.source), dialled = words(vip);
+  const auto client = Words(key.source), dialled = Words(vip);
   return of_client ? mesh_client6_hash(client.data())
                    : mesh_flow6_hash(client.data(), dialled.data(), key.source_port,
                                      key.destination_port, key.protocol);
+}
+
+// Of each `share` ports from `first` on the sender may have one. Clients outside have a /64 each,
+// and to where pods go as well (`with_pods`) they are one sender together.
+std::function<bool(uint16_t)> SharedPorts(const IpAddress& sender, bool outside, bool with_pods,
+                                          uint16_t first) {
+  const uint32_t share = outside && !with_pods ? 2 : 4;
+  uint32_t hash = 0;
+  if (!outside || !with_pods) {
+    const auto words = Words(sender);
+    const size_t known = outside ? 2 : 4;
+    if (!kIpv6) hash = mesh_hash_add(0, sender.v4());
+    for (size_t i = 0; kIpv6 && i < known; ++i) hash = mesh_hash_add(hash, words.at(i));
+  }
+  return [=](uint16_t port) {
+    const uint32_t group = static_cast<uint32_t>(port - first) / share;
+    return (port - first) % share == mesh_hash_end(mesh_hash_add(hash, group)) % share;
+  };
 }
 
 }  // namespace
@@ -459,12 +479,11 @@ std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& 
 
     const bool to_node = entry.to.kind == Side::Kind::kNode &&
                          (from_uplink || packet.from.kind == Side::Kind::kNode);
-    const bool masqueraded = entry.to.kind == Side::Kind::kUplink || to_node ||
-                             (from_uplink && entry.to.kind == Side::Kind::kPeer);
-    if (masqueraded) {
-      entry.out.source = to_node                                ? kHairpin
-                         : entry.to.kind == Side::Kind::kUplink ? node_ip
-                                                                : gateway;
+    const bool by_uplink = entry.to.kind == Side::Kind::kUplink;
+    const bool masqueraded =
+        by_uplink || (from_uplink && (to_node || entry.to.kind == Side::Kind::kPeer));
+    if (masqueraded || to_node) {
+      entry.out.source = to_node ? kHairpin : by_uplink ? node_ip : gateway;
     }
     Expectation expectation{
         .reason = "forwarded", .to = entry.to, .packet = Leaves(packet.packet, entry, false)};
@@ -472,6 +491,8 @@ std::vector<Expectation> Oracle::Begin(const OraclePacket& packet, const Tuple& 
     if (masqueraded) {
       expectation.first_port = key.protocol == kIcmp ? 1 : 10000;
       expectation.last_port = key.protocol == kIcmp ? 65535 : 29999;
+      expectation.may_have =
+          SharedPorts(key.source, from_uplink, by_uplink, expectation.first_port);
     } else if (other != table_.end() && other->second.out.Reversed() != key &&
                key.protocol != kIcmp && !Finished(other->second)) {
       expectation.first_port = 32768;

@@ -57,8 +57,10 @@ struct Expectation {
   std::string reason;
   Side to;  // when forwarded
   mesh::testing::Packet packet;
-  // The programs draw a source port (ICMP: id) of these; 0, 0: none.
+  // The programs draw a source port (ICMP: id) of these; 0, 0: none. Where several senders share an
+  // address, only those that this one may have.
   uint16_t first_port = 0, last_port = 0;
+  std::function<bool(uint16_t port)> may_have;
   bool early = false;  // by XDP, before the tc program sees it
   std::function<void(const mesh::testing::Packet& out)> learn;
 };

@@ -142,7 +142,7 @@ TEST_F(Table, EveryReasonHasItsPacket) {
       {"unknown_identity", "native_packet_test.cc"},
       {"policy_ingress", "policy_packet_test.cc"},
       {"policy_egress", "policy_packet_test.cc"},
-      {"no_port", "four random ports must be taken: oracle.cc has the rule"},
+      {"no_port", "port_packet_test.cc"},
       {"kernel", "a helper must fail that does not"},
   };
   const auto from_client = [this](const Packet& packet) { return FromPod(client_, packet); };

@@ -114,7 +114,7 @@ TEST_P(RestartTest, NewFlowsDoNotTakeThePortsOfThoseThatAreNotCarriedOverYet) {
   crowd.Grow(2000);
   ASSERT_STATUS(OpenNode(one_, {.bpf_root = one_.bpf_root,
                                 .abi_version = MESH_ABI_VERSION + 1,
-                                // Some fifty of these would draw one of the first ones' ports.
+                                // Two in five of these would draw one of the first ones' ports.
                                 .on_step = [&](std::string_view step) {
                                   if (step == "carry flows") crowd.Grow(500);
                                   if (step == "attach programs") crowd.Ask();

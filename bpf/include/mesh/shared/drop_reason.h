@@ -35,7 +35,7 @@
 	X(NO_FLOW, no_flow, 12)                                                                    \
 	/* the connection table is full */                                                         \
 	X(FLOWS_FULL, flows_full, 13)                                                              \
-	/* no free source port for a connection whose own is taken at the backend */               \
+	/* no free source port for a connection that cannot keep its own */                        \
 	X(NO_PORT, no_port, 14)                                                                    \
 	/* the kernel refused a rewrite or the tunnel */                                           \
 	X(KERNEL, kernel, 15)                                                                      \
