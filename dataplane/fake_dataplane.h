@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -30,6 +31,9 @@ class FakeDataplane : public Dataplane {
   std::vector<ProgramRow> programs;
   std::vector<MapRow> maps;
   std::map<std::string, std::vector<MapEntryText>> map_rows;
+
+  // What OpenEvents() hands out; null: it tells no flows.
+  std::function<std::unique_ptr<FlowEvents>()> flow_events;
 
   // What the last Attach asked for.
   const AttachRequest& attached() const { return attached_; }
@@ -62,6 +66,9 @@ class FakeDataplane : public Dataplane {
   absl::StatusOr<std::vector<MetricRow>> Metrics() const override;
   absl::StatusOr<MapUsage> Usage(Table table) const override;
   absl::StatusOr<FlowUsage> FlowOwners() const override { return flow_usage; }
+  absl::StatusOr<std::unique_ptr<FlowEvents>> OpenEvents() override {
+    return flow_events ? flow_events() : Dataplane::OpenEvents();
+  }
   absl::StatusOr<int> CollectGarbage() override;
 
  private:

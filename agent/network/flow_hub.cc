@@ -53,6 +53,7 @@ void FlowHub::Take(const FlowEvent& event) {
   if (event.kind == FlowEvent::Kind::kDropped || event.kind == FlowEvent::Kind::kRefused) {
     if (recent_.size() == kRecent) recent_.pop_front();
     recent_.push_back(event);
+    port_refusals_.Take(event);
   }
   for (Reader* reader : readers_) {
     if (reader->queue_.size() < kQueue) {
@@ -76,6 +77,11 @@ absl::StatusOr<std::unique_ptr<FlowHub::Reader>> FlowHub::Follow() {
 std::vector<FlowEvent> FlowHub::RecentDrops() const {
   absl::MutexLock lock(&mutex_);
   return {recent_.begin(), recent_.end()};
+}
+
+std::map<PortRefusal, FlowEvent> FlowHub::ReleasePortRefusals() {
+  absl::MutexLock lock(&mutex_);
+  return port_refusals_.Release();
 }
 
 void FlowHub::Leave(Reader* reader) {

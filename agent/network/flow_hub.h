@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "agent/network/port_watch.h"
 #include "dataplane/flow_events.h"
 
 namespace mesh::agent {
@@ -66,6 +68,8 @@ class FlowHub {
   absl::StatusOr<std::unique_ptr<Reader>> Follow();
   // Newest last.
   std::vector<dataplane::FlowEvent> RecentDrops() const;
+  // Of all drops since the last call.
+  std::map<PortRefusal, dataplane::FlowEvent> ReleasePortRefusals();
 
  private:
   void Run();
@@ -76,6 +80,7 @@ class FlowHub {
   mutable absl::Mutex mutex_;
   std::vector<Reader*> readers_ ABSL_GUARDED_BY(mutex_);
   std::deque<dataplane::FlowEvent> recent_ ABSL_GUARDED_BY(mutex_);
+  PortRefusals port_refusals_ ABSL_GUARDED_BY(mutex_);
   absl::Status ended_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

@@ -30,6 +30,7 @@
 #include "agent/network/install.h"
 #include "agent/network/network_figures.h"
 #include "agent/network/network_impl.h"
+#include "agent/network/port_watch.h"
 #include "agent/network/problem_teller.h"
 #include "agent/network/quota_watch.h"
 #include "agent/network/resolver.h"
@@ -217,16 +218,17 @@ class NetworkImpl : public Network {
   }
 
   std::shared_ptr<const FlowNamer> NamesNow() {
-    NodeStatePtr state;
+    std::shared_ptr<const FlowNamer> out;
+    Call([&] { out = NamesOnLoop(); });
+    return out;
+  }
+
+  std::shared_ptr<const FlowNamer> NamesOnLoop() const {
     std::vector<dataplane::Endpoint> endpoints;
-    std::vector<IpAddress> own;
-    Call([&] {
-      state = state_;
-      if (auto rows = dataplane_->Endpoints(); rows.ok()) endpoints = *std::move(rows);
-      own = {config_.node_ip, config_.gateway};
-      if (config_.has_ipv6()) own.insert(own.end(), {config_.node_ip6, config_.gateway6});
-    });
-    return std::make_shared<const FlowNamer>(state.get(), endpoints, options_.node_name, own);
+    if (auto rows = dataplane_->Endpoints(); rows.ok()) endpoints = *std::move(rows);
+    std::vector<IpAddress> own = {config_.node_ip, config_.gateway};
+    if (config_.has_ipv6()) own.insert(own.end(), {config_.node_ip6, config_.gateway6});
+    return std::make_shared<const FlowNamer>(state_.get(), endpoints, options_.node_name, own);
   }
 
   // The rows with the runs of the time in between. The caller waits, the net thread does not.
@@ -547,6 +549,7 @@ class NetworkImpl : public Network {
     loop_.RunAfter(options_.quota_interval, [this] {
       ScheduleQuotaWatch();
       if (dataplane_ == nullptr) return;
+      TellOfPorts();
       const auto usage = dataplane_->FlowOwners();
       if (!usage.ok()) return;  // who lists them is told why
       for (const dataplane::FlowOwner& owner : quota_watch_.Reached(*usage)) {
@@ -554,6 +557,21 @@ class NetworkImpl : public Network {
             {owner.ns, owner.pod, {}, "FlowQuotaReached", QuotaText(owner, *usage)});
       }
     });
+  }
+
+  void TellOfPorts() {
+    if (flow_hub_ == nullptr) return;
+    const auto due = port_watch_.Due(flow_hub_->ReleasePortRefusals(), absl::Now());
+    if (due.empty()) return;
+    const auto names = NamesOnLoop();
+    for (const dataplane::FlowEvent& event : due) {
+      const NetworkWarning warning = PortWarning(event, names->FromEvent(event, absl::Now(), 0));
+      if (warning.pod.empty() && warning.service.empty()) {
+        spdlog::warn("network: {}", warning.message);
+      } else {
+        problem_teller_.TellOne(warning);
+      }
+    }
   }
 
   const NetworkOptions options_;
@@ -600,6 +618,7 @@ class NetworkImpl : public Network {
   int64_t kept_revision_ = -1;
   std::unique_ptr<Settler> settler_;
   QuotaWatch quota_watch_;
+  PortWatch port_watch_;
   std::unique_ptr<Workers> workers_;
   bool closing_ = false;
 };

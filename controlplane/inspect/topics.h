@@ -22,9 +22,13 @@ void NoteNode(const v1::Node& node, Report* report);
 void WhyPending(const ClusterState& state, const v1::Pod& pod, Report* report);
 // Of one that has: containers that do not run, or were started again.
 void WhyContainers(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report);
-// What the network has said of a pod that runs: flows it may not open, host ports that it does not
-// get.
+// What the network has said of a pod that runs: flows it may not open or finds no source port for,
+// host ports that it does not get.
 void WhyNetwork(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report);
+// When its node last told that connections of the pod to `place` ("192.0.2.7:443/TCP") find no
+// source port; it does so each minute while that goes on. nullopt: never, or long ago.
+std::optional<absl::Time> PortsTakenAt(const ClusterState& state, const v1::Pod& pod,
+                                       const std::string& place, absl::Time now);
 // What keeps the pod from being ready, its first problem; nullopt: it is as it should be.
 std::optional<v1::Finding> ProblemOf(const ClusterState& state, const v1::Pod& pod, absl::Time now);
 // The same in one line, without the pod's own name.

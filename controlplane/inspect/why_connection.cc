@@ -364,6 +364,7 @@ class Walk {
     if (backend.pod == nullptr) {
       report_->Note("address " + backend.address,
                     "is no pod of this namespace: it is not looked into");
+      SourcePorts(backend.address, backend.port);
       return;
     }
     Network(backend.pod->spec().node_name());
@@ -374,6 +375,26 @@ class Walk {
         Isolation(*backend.pod, service);
     }
     Socket(backend, service, service_port);
+  }
+
+  // Whether the pod has found no free source port of late towards an address outside.
+  void SourcePorts(const std::string& host, uint32_t port) {
+    const auto address = IpAddress::Parse(host);
+    if (!address.ok()) return;
+    const std::string place =
+        fmt::format(fmt::runtime(address->is_v4() ? "{}:{}/{}" : "[{}]:{}/{}"), address->ToString(),
+                    port, protocol_);
+    const auto at = PortsTakenAt(state_, from_, place, now_);
+    if (!at.has_value()) return;
+    report_->Problem(
+        PodTitle(from_),
+        fmt::format("found no free source port towards {}, {} ago: connections are refused at once",
+                    place, Elapsed(now_ - *at)),
+        {"keep connections open and use them again",
+         fmt::format("run more pods of {}: each has source ports of its own",
+                     TemplateTitle(state_, from_)),
+         fmt::format("see what it has open: meshctl bpf ct list --pod {}/{}",
+                     from_.metadata().namespace_(), from_.metadata().name())});
   }
 
   // What egress policies say of an address that is no pod's. What a name outside stands for is not
@@ -390,6 +411,7 @@ class Walk {
       const PolicyPeer peer{
           .title = connection_.host(), .is_pod = false, .traits = {}, .addresses = {*address}};
       Policies(true, from_, peer, connection_.port());
+      SourcePorts(connection_.host(), connection_.port());
       return;
     }
     const PolicyAnswer answer = AskPolicies(state_, {.egress = true,

@@ -15,6 +15,9 @@ namespace {
 
 // What is not yet over when the grace period is.
 constexpr absl::Duration kUsualStop = absl::Seconds(5);
+// Of the agent (agent/network/port_watch.h), which tells it again each minute.
+constexpr char kPortsTaken[] = "SourcePortsTaken";
+constexpr absl::Duration kOfLate = absl::Minutes(2);
 
 void WhyTerminating(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report) {
   const std::string title = PodTitle(pod);
@@ -101,11 +104,12 @@ void NoteNode(const v1::Node& node, Report* report) {
 }
 
 void WhyNetwork(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report) {
-  // One for each port that is not served; of those with a figure in their text the newest.
+  // One for each port that is not served; of the others the newest.
   std::map<std::pair<std::string, std::string>, const v1::Event*> warnings;
   ForEachWarning(state, pod, [&](const v1::Event& event) {
     const bool is_of_port = event.reason() == "HostPortNotServed";
-    if (!is_of_port && event.reason() != "FlowQuotaReached") return;
+    if (!is_of_port && event.reason() != "FlowQuotaReached" && event.reason() != kPortsTaken)
+      return;
     const v1::Event*& newest = warnings[{event.reason(), is_of_port ? event.message() : ""}];
     if (IsNewer(event, newest)) newest = &event;
   });
@@ -113,6 +117,19 @@ void WhyNetwork(const ClusterState& state, const v1::Pod& pod, absl::Time now, R
     report->Note(PodTitle(pod), fmt::format("warning, {} ago: {}: {}",
                                             Elapsed(now - ToTime(event->last_timestamp())),
                                             event->reason(), event->message()));
+}
+
+std::optional<absl::Time> PortsTakenAt(const ClusterState& state, const v1::Pod& pod,
+                                       const std::string& place, absl::Time now) {
+  std::optional<absl::Time> out;
+  ForEachWarning(state, pod, [&](const v1::Event& event) {
+    if (event.reason() != kPortsTaken ||
+        event.message().find(" to " + place + " are ") == std::string::npos)
+      return;
+    const absl::Time at = ToTime(event.last_timestamp());
+    if (now - at < kOfLate && (!out.has_value() || *out < at)) out = at;
+  });
+  return out;
 }
 
 void WhyPod(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report) {

@@ -15,6 +15,7 @@
 #include "agent/network/flow_stream.h"
 #include "mesh/shared/drop_reason.h"
 #include "mesh/shared/flow_map.h"
+#include "tests/unit/agent/network/fake_events.h"
 #include "tests/unit/agent/network/named_state.h"
 
 namespace mesh::agent {
@@ -28,59 +29,6 @@ using ::testing::IsEmpty;
 const absl::Duration kLong = absl::Seconds(60);
 
 IpAddress Ip(const std::string& text) { return *IpAddress::Parse(text); }
-
-// What the kernel's ring is in the product.
-struct FakeRing {
-  absl::Mutex mutex;
-  std::vector<FlowEvent> events;
-  dataplane::FlowLoss loss;
-  absl::Status broken;
-  bool woken = false, drops = false, flows = false;
-
-  void Tell(std::vector<FlowEvent> more) {
-    absl::MutexLock lock(&mutex);
-    events.insert(events.end(), more.begin(), more.end());
-  }
-  bool Due() const { return woken || !events.empty() || !broken.ok(); }
-  bool Listens(bool to_flows) {
-    absl::MutexLock lock(&mutex);
-    return drops && flows == to_flows;
-  }
-};
-
-class FakeEvents : public dataplane::FlowEvents {
- public:
-  explicit FakeEvents(FakeRing* ring) : ring_(ring) {}
-  absl::Status Listen(bool drops, bool flows) override {
-    absl::MutexLock lock(&ring_->mutex);
-    ring_->drops = drops;
-    ring_->flows = flows;
-    return absl::OkStatus();
-  }
-  absl::Status Read(absl::Duration, const std::function<void(const FlowEvent&)>& visit) override {
-    std::vector<FlowEvent> some;
-    {
-      absl::MutexLock lock(&ring_->mutex);
-      ring_->mutex.Await(absl::Condition(ring_, &FakeRing::Due));
-      ring_->woken = false;
-      some.swap(ring_->events);
-      if (!ring_->broken.ok()) return ring_->broken;
-    }
-    for (const FlowEvent& event : some) visit(event);
-    return absl::OkStatus();
-  }
-  void Wake() override {
-    absl::MutexLock lock(&ring_->mutex);
-    ring_->woken = true;
-  }
-  absl::StatusOr<dataplane::FlowLoss> Loss() const override {
-    absl::MutexLock lock(&ring_->mutex);
-    return ring_->loss;
-  }
-
- private:
-  FakeRing* const ring_;
-};
 
 // shop/web-1 (here) dials shop/web, and gets shop/web-2 on node-2.
 FlowEvent Opened(uint16_t port = 40000) {

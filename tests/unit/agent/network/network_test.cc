@@ -4,6 +4,7 @@
 // Method: the real loop, sockets and files over the fake dataplane; the resolver on 127.0.0.1.
 #include "agent/network/network.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -23,6 +24,8 @@
 #include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "mesh/shared/drop_reason.h"
+#include "tests/unit/agent/network/fake_events.h"
 #include "tests/unit/agent/network/named_state.h"
 #include "tests/unit/agent/network/temporary_folder.h"
 
@@ -201,6 +204,56 @@ TEST_F(NetworkTest, WarnsOfAPodThatHasAllTheFlowsItMayHave) {
     const auto warned = [&] { return !warnings.empty(); };
     ASSERT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&warned), kDeadline));
     EXPECT_THAT(warnings, ElementsAre("shop/web-1 FlowQuotaReached: it has 700 flows"));
+  }
+  network->OnWarning(nullptr);
+}
+
+TEST_F(NetworkTest, WarnsOnceOfAPodThatFindsNoSourcePort) {
+  options_.quota_interval = absl::Milliseconds(5);
+  FakeRing ring;
+  dataplane::FlowEvent refused;
+  refused.kind = dataplane::FlowEvent::Kind::kRefused;
+  refused.reason = MESH_REASON_NO_PORT;
+  refused.protocol = IPPROTO_TCP;
+  refused.source = *IpAddress::Parse("10.244.1.5");
+  refused.server = refused.destination = *IpAddress::Parse("198.51.100.1");
+  refused.server_port = 443;
+  const auto open = source_.open;
+  source_.open = [&](const dataplane::NodeConfig& config)
+      -> absl::StatusOr<std::unique_ptr<dataplane::Dataplane>> {
+    auto opened = open(config);
+    static_cast<dataplane::FakeDataplane&>(**opened).flow_events = [&] {
+      return std::make_unique<FakeEvents>(&ring);
+    };
+    return opened;
+  };
+  auto network = Start();
+  absl::Mutex mutex;
+  std::vector<std::string> warnings;
+  network->OnWarning([&](const NetworkWarning& warning) {
+    absl::MutexLock lock(&mutex);
+    warnings.push_back(Text(warning).substr(0, 75));
+  });
+  network->Apply(state_, acknowledgements_.Next());
+  acknowledgements_.Await(1);
+
+  ring.Tell({refused, refused});
+  {
+    absl::MutexLock lock(&mutex);
+    const auto warned = [&] { return !warnings.empty(); };
+    ASSERT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&warned), kDeadline));
+  }
+  // Another one shows that the first were told once.
+  refused.server_port = 444;
+  ring.Tell({refused});
+  {
+    absl::MutexLock lock(&mutex);
+    const auto both = [&] { return warnings.size() >= 2; };
+    ASSERT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&both), kDeadline));
+    EXPECT_THAT(
+        warnings,
+        ElementsAre("shop/web-1 SourcePortsTaken: connections to 198.51.100.1:443/TCP are refuse",
+                    "shop/web-1 SourcePortsTaken: connections to 198.51.100.1:444/TCP are refuse"));
   }
   network->OnWarning(nullptr);
 }

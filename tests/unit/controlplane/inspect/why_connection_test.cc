@@ -57,6 +57,22 @@ class WhyConnectionTest : public WhyTest {
     listener.set_port(port);
     listeners.insert_or_assign({"pay", "api-1"}, response);
   }
+  // A warning about the pod that asks.
+  void Warn(const std::string& name, const std::string& reason, absl::Duration ago,
+            const std::string& message = "because") {
+    v1::Resource resource;
+    v1::Event& event = *resource.mutable_event();
+    event.mutable_metadata()->set_namespace_("default");
+    event.mutable_metadata()->set_name(name);
+    event.set_type("Warning");
+    event.set_reason(reason);
+    event.set_message(message);
+    event.mutable_involved_object()->set_kind("Pod");
+    event.mutable_involved_object()->set_name("web");
+    event.mutable_involved_object()->set_uid(world.pod("web").metadata().uid());
+    *event.mutable_last_timestamp() = ToTimestamp(world.now - ago);
+    world.Put(resource);
+  }
   v1::WhyRequest Request(const std::string& host, uint32_t port,
                          const std::string& protocol = "TCP") {
     v1::WhyRequest request;
@@ -422,35 +438,38 @@ TEST_F(WhyConnectionTest, RangesAndSocketsAreOfTheFamilyOfTheRequest) {
 }
 
 TEST_F(WhyConnectionTest, WhatTheNetworkHasSaidOfThePodThatAsksIsTold) {
-  const auto warn = [&](const std::string& name, const std::string& reason, absl::Duration ago,
-                        const std::string& message = "because") {
-    v1::Resource resource;
-    v1::Event& event = *resource.mutable_event();
-    event.mutable_metadata()->set_namespace_("default");
-    event.mutable_metadata()->set_name(name);
-    event.set_type("Warning");
-    event.set_reason(reason);
-    event.set_message(message);
-    event.mutable_involved_object()->set_kind("Pod");
-    event.mutable_involved_object()->set_name("web");
-    event.mutable_involved_object()->set_uid(world.pod("web").metadata().uid());
-    *event.mutable_last_timestamp() = ToTimestamp(world.now - ago);
-    world.Put(resource);
-  };
-  warn("a", "FlowQuotaReached", absl::Seconds(40));
-  warn("b", "FlowQuotaReached", absl::Seconds(9));
-  warn("c", "BackOff", absl::Seconds(2));
+  Warn("a", "FlowQuotaReached", absl::Seconds(40));
+  Warn("b", "FlowQuotaReached", absl::Seconds(9));
+  Warn("c", "BackOff", absl::Seconds(2));
   EXPECT_THAT(Notes(Ask("pay/api", 80)),
               ElementsAre("pod default/web: warning, 9s ago: FlowQuotaReached: because"));
   // Each port has its own, told again and again.
-  warn("d", "HostPortNotServed", absl::Seconds(700), "hostPort 80/TCP");
-  warn("e", "HostPortNotServed", absl::Seconds(30), "hostPort 80/TCP");
-  warn("f", "HostPortNotServed", absl::Seconds(20), "hostPort 81/TCP");
+  Warn("d", "HostPortNotServed", absl::Seconds(700), "hostPort 80/TCP");
+  Warn("e", "HostPortNotServed", absl::Seconds(30), "hostPort 80/TCP");
+  Warn("f", "HostPortNotServed", absl::Seconds(20), "hostPort 81/TCP");
   EXPECT_THAT(Notes(Ask("pay/api", 80)),
               ElementsAre("pod default/web: warning, 9s ago: FlowQuotaReached: because",
                           "pod default/web: warning, 30s ago: HostPortNotServed: hostPort 80/TCP",
                           "pod default/web: warning, 20s ago: HostPortNotServed: hostPort 81/TCP"));
   EXPECT_THAT(Problems(Ask("pay/api", 80)), IsEmpty());
+}
+
+TEST_F(WhyConnectionTest, AnAddressOutsideToWhichNoSourcePortIsFreeIsAProblem) {
+  const std::string text = "connections to 198.51.100.1:443/TCP are refused: a pod may have 5000";
+  Warn("a", "SourcePortsTaken", absl::Seconds(9), text);
+
+  EXPECT_THAT(
+      Problems(Ask("198.51.100.1", 443)),
+      ElementsAre(AllOf(HasSubstr("pod default/web: found no free source port towards "
+                                  "198.51.100.1:443/TCP, 9s ago: connections are refused at once"),
+                        HasSubstr("keep connections open and use them again"))));
+  EXPECT_THAT(Notes(Ask("198.51.100.1", 444)),
+              Contains("pod default/web: warning, 9s ago: SourcePortsTaken: " + text));
+  EXPECT_THAT(Problems(Ask("198.51.100.1", 444)), IsEmpty());
+  EXPECT_THAT(Problems(Ask("198.51.100.10", 443)), IsEmpty());
+
+  Warn("a", "SourcePortsTaken", absl::Minutes(3), text);
+  EXPECT_THAT(Problems(Ask("198.51.100.1", 443)), IsEmpty());
 }
 
 TEST_F(WhyConnectionTest, AnAddressMayBeSeveralThingsByItsPort) {
