@@ -147,6 +147,10 @@ void Agent::CheckHealth() {
   conditions.push_back(addresses.empty()
                            ? MakeCondition("AddressesPresent", true, "AddressesFound", "")
                            : MakeCondition("AddressesPresent", false, "AddressMissing", addresses));
+  const std::string uplink = network_->UplinkTrouble();
+  conditions.push_back(uplink.empty()
+                           ? MakeCondition("MtuFollowed", true, "UplinkFollowed", "")
+                           : MakeCondition("MtuFollowed", false, "MtuNotFollowed", uplink));
   const absl::Status saved = checkpoint_->status();
   conditions.push_back(
       saved.ok()

@@ -38,6 +38,12 @@ struct AttachRequest {
   IpAddress ip6;  // unset: none; else as `ip`, with /128 and NodeConfig::gateway6
 };
 
+// An interface that Attach() has made.
+struct PodInterface {
+  std::string container_id, ifname;
+  std::string netns;  // path
+};
+
 struct ServiceRow {
   IpAddress vip;  // AnyAddress(): any address of the node
   uint16_t port = 0;
@@ -185,6 +191,15 @@ class Dataplane {
   virtual absl::StatusOr<bool> Settle() { return false; }
   // Idempotent: removes endpoint, flows of its address and veth, whatever of them still exists.
   virtual absl::Status Detach(const std::string& container_id, const std::string& ifname) = 0;
+  // The uplink carries IP packets of `uplink_mtu` bytes from now on. `pods`, those of this node,
+  // pods to come, the node's own links, the tunnel and the programs follow, while packets flow.
+  // When it is another one programs are loaded anew, which costs as much as an agent's start, and
+  // an Apply() has to follow. Idempotent. INVALID_ARGUMENT: too
+  // small for what the node carries; nothing is changed. Other errors: the first of what could not
+  // follow.
+  virtual absl::Status SetUplinkMtu(int uplink_mtu, const std::vector<PodInterface>& pods) = 0;
+  // That of the programs.
+  virtual int uplink_mtu() const = 0;
   // Compares interface, address, routes, programs and map entry with what Attach made.
   virtual absl::Status Check(const AttachRequest& request) = 0;
 

@@ -51,6 +51,13 @@ absl::Status FakeDataplane::Apply(const DesiredState& desired) {
   return absl::OkStatus();
 }
 
+absl::Status FakeDataplane::SetUplinkMtu(int uplink_mtu, const std::vector<PodInterface>& pods) {
+  if (absl::Status status = Fault("SetUplinkMtu"); !status.ok()) return status;
+  config_.uplink_mtu = uplink_mtu;
+  followed_ = pods;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Endpoint> FakeDataplane::Attach(const AttachRequest& request) {
   if (absl::Status status = Fault("Attach"); !status.ok()) return status;
   attached_ = request;

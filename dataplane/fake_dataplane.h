@@ -19,8 +19,8 @@ class FakeDataplane : public Dataplane {
  public:
   explicit FakeDataplane(NodeConfig config) : config_(std::move(config)) {}
 
-  // Called with the name of a method ("Apply", "Attach", "Detach", "Check", "LoadedMaps",
-  // "CollectGarbage") before it acts; a status that is not OK becomes its answer.
+  // Called with the name of a method ("Apply", "Attach", "Detach", "SetUplinkMtu", "Check",
+  // "LoadedMaps", "CollectGarbage") before it acts; a status that is not OK becomes its answer.
   std::function<absl::Status(const std::string& method)> fault;
   // Answers.
   std::set<std::string> unwritten_namespaces;
@@ -40,6 +40,8 @@ class FakeDataplane : public Dataplane {
   // What the maps would follow: see DesiredState::changed_services.
   const DesiredState& desired() const { return desired_; }
   int applies() const { return applies_; }
+  // Of the last SetUplinkMtu().
+  const std::vector<PodInterface>& followed() const { return followed_; }
 
   absl::Status Apply(const DesiredState& desired) override;
   std::set<std::string> UnwrittenNamespaces() const override { return unwritten_namespaces; }
@@ -47,6 +49,8 @@ class FakeDataplane : public Dataplane {
   RefusedPolicies PolicyProblems() const override { return refused_policies; }
   absl::StatusOr<Endpoint> Attach(const AttachRequest& request) override;
   absl::Status Detach(const std::string& container_id, const std::string& ifname) override;
+  absl::Status SetUplinkMtu(int uplink_mtu, const std::vector<PodInterface>& pods) override;
+  int uplink_mtu() const override { return config_.uplink_mtu; }
   absl::Status Check(const AttachRequest& request) override;
   absl::StatusOr<std::vector<Endpoint>> Endpoints() const override;
   absl::StatusOr<std::vector<ServiceRow>> Services() const override;
@@ -76,6 +80,7 @@ class FakeDataplane : public Dataplane {
 
   NodeConfig config_;
   AttachRequest attached_;
+  std::vector<PodInterface> followed_;
   DesiredState desired_;
   bool applied_ = false;
   int applies_ = 0;

@@ -479,7 +479,9 @@ absl::StatusOr<int> KernelDataplane::Impl::CollectGarbage() {
   return given_back;
 }
 
-KernelDataplane::KernelDataplane(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+KernelDataplane::KernelDataplane(const NodeConfig& config, Options options,
+                                 std::unique_ptr<Impl> impl)
+    : config_(config), options_(std::move(options)), impl_(std::move(impl)) {}
 KernelDataplane::~KernelDataplane() = default;
 
 absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const NodeConfig& config,
@@ -550,7 +552,8 @@ absl::StatusOr<std::unique_ptr<KernelDataplane>> KernelDataplane::Open(const Nod
   }
   impl->ServeOwnProcesses(sockets);
   RETURN_IF_ERROR(impl->Observe());
-  return std::unique_ptr<KernelDataplane>(new KernelDataplane(std::move(impl)));
+  return std::unique_ptr<KernelDataplane>(
+      new KernelDataplane(config, std::move(options), std::move(impl)));
 }
 
 bool KernelDataplane::IsLeftAt(const std::string& bpf_root) {
@@ -583,10 +586,36 @@ absl::Status KernelDataplane::Apply(const DesiredState& desired) { return impl_-
 absl::StatusOr<Endpoint> KernelDataplane::Attach(const AttachRequest& request) {
   return impl_->pods().Attach(request);
 }
-absl::StatusOr<bool> KernelDataplane::Settle() { return impl_->pods().Settle(); }
+absl::StatusOr<bool> KernelDataplane::Settle() { return Shared()->pods().Settle(); }
 absl::Status KernelDataplane::Detach(const std::string& container_id, const std::string& ifname) {
   return impl_->pods().Detach(container_id, ifname);
 }
+std::shared_ptr<KernelDataplane::Impl> KernelDataplane::Shared() const {
+  absl::MutexLock lock(&mutex_);
+  return impl_;
+}
+
+// The same steps as when a newer agent takes over: what is pinned is adopted, and each program
+// gives way to its successor. Pods are told before of what is less, and afterwards of what is more:
+// who is told by a program that a packet is too long remembers it for minutes.
+absl::Status KernelDataplane::SetUplinkMtu(int uplink_mtu, const std::vector<PodInterface>& pods) {
+  NodeConfig next = config_;
+  next.uplink_mtu = uplink_mtu;
+  RETURN_IF_ERROR(CheckConfig(next));
+  const int before = config_.uplink_mtu;
+  absl::Status of_pods;
+  if (uplink_mtu <= before) of_pods = impl_->pods().SetMtu(pods, PodMtu(next));
+  if (uplink_mtu == before) return of_pods;
+  ASSIGN_OR_RETURN(const std::unique_ptr<KernelDataplane> opened, Open(next, options_));
+  config_ = std::move(next);
+  {
+    absl::MutexLock lock(&mutex_);
+    impl_ = opened->impl_;
+  }
+  if (uplink_mtu > before) of_pods = impl_->pods().SetMtu(pods, PodMtu(config_));
+  return of_pods;
+}
+
 absl::Status KernelDataplane::Check(const AttachRequest& request) {
   return impl_->pods().Check(request);
 }
@@ -614,7 +643,7 @@ absl::StatusOr<UniqueFd> KernelDataplane::CountRuns() const {
   return impl_->inspector().CountRuns();
 }
 absl::StatusOr<std::vector<MapRow>> KernelDataplane::LoadedMaps() const {
-  return impl_->LoadedMaps();
+  return Shared()->LoadedMaps();
 }
 absl::StatusOr<MapRows> KernelDataplane::RowsOf(const std::string& map, uint32_t limit) const {
   return impl_->inspector().RowsOf(map, limit);

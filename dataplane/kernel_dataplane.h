@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "dataplane/dataplane.h"
 
 namespace mesh::dataplane {
@@ -54,6 +55,8 @@ class KernelDataplane : public Dataplane {
   absl::StatusOr<Endpoint> Attach(const AttachRequest& request) override;
   absl::StatusOr<bool> Settle() override;
   absl::Status Detach(const std::string& container_id, const std::string& ifname) override;
+  absl::Status SetUplinkMtu(int uplink_mtu, const std::vector<PodInterface>& pods) override;
+  int uplink_mtu() const override { return config_.uplink_mtu; }
   absl::Status Check(const AttachRequest& request) override;
   absl::StatusOr<std::vector<Endpoint>> Endpoints() const override;
   absl::StatusOr<std::vector<ServiceRow>> Services() const override;
@@ -83,8 +86,14 @@ class KernelDataplane : public Dataplane {
 
  private:
   class Impl;
-  explicit KernelDataplane(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  KernelDataplane(const NodeConfig& config, Options options, std::unique_ptr<Impl> impl);
+  // For calls of other threads, which may go on with one that has just given way to another.
+  std::shared_ptr<Impl> Shared() const;
+
+  NodeConfig config_;
+  const Options options_;
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<Impl> impl_;  // changed by the caller's thread, under `mutex_`
 };
 
 }  // namespace mesh::dataplane

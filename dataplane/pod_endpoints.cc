@@ -3,7 +3,10 @@
 
 #include <net/if.h>
 
+#include <map>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "common/log.h"
 #include "common/status.h"
@@ -192,6 +195,22 @@ absl::Status PodEndpoints::Check(const AttachRequest& request) {
   RETURN_IF_ERROR(stands(programs_.from_pod(), kPriority4));
   if (!programs_.has_ipv6()) return absl::OkStatus();
   return stands(programs_.from_pod6(), kPriority6);
+}
+
+absl::Status PodEndpoints::SetMtu(const std::vector<PodInterface>& pods, int mtu) {
+  ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink_.Links());
+  std::map<std::string, const LinkInfo*> by_name;
+  for (const LinkInfo& link : links) by_name[link.name] = &link;
+  absl::Status first;
+  for (const PodInterface& pod : pods) {
+    const auto host = by_name.find(HostInterfaceName(pod.container_id, pod.ifname));
+    if (host == by_name.end()) continue;
+    const absl::Status status = SetPodMtu(netlink_, *host->second, pod, mtu);
+    // One that is being deleted needs none.
+    if (status.ok() || absl::IsNotFound(netlink_.Link(host->first).status())) continue;
+    if (first.ok()) first = status;
+  }
+  return first;
 }
 
 absl::StatusOr<std::vector<Endpoint>> PodEndpoints::Endpoints() const {

@@ -29,6 +29,8 @@ class PodEndpoints {
   absl::StatusOr<Endpoint> Attach(const AttachRequest& request);
   absl::Status Detach(const std::string& container_id, const std::string& ifname);
   absl::Status Check(const AttachRequest& request);
+  // Gives `pods` that MTU. The first error; the rest has it.
+  absl::Status SetMtu(const std::vector<PodInterface>& pods, int mtu);
   absl::StatusOr<std::vector<Endpoint>> Endpoints() const;
   // Whom the policies of the pods are told.
   PolicyTables& policies() { return policies_; }

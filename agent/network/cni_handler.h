@@ -37,6 +37,8 @@ class CniHandler {
   void SetState(NodeStatePtr state) { state_ = std::move(state); }
   // `dataplane` outlives this. Forgets attachments whose interface did not outlive the last agent.
   absl::Status SetDataplane(dataplane::Dataplane* dataplane, const dataplane::NodeConfig& config);
+  // It has changed since. REQUIRES: SetDataplane().
+  void SetUplinkMtu(int mtu) { config_.uplink_mtu = mtu; }
   // Why ADD cannot be served, for STATUS; empty: it can.
   void SetNotReady(std::string why) { not_ready_ = std::move(why); }
   // Namespaces of which no pod may be attached: their isolation is not in the maps, and why.

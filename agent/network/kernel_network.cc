@@ -44,6 +44,8 @@ absl::StatusOr<std::unique_ptr<Network>> Network::Start(NetworkOptions options,
   source.uplink = [node_ip = options.node_ip, xdp = options.xdp] {
     return FindUplink(node_ip, xdp);
   };
+  source.uplink_mtu = MtuOf;
+  source.link_events = OpenLinkEvents;
   source.remove_link = RemovePodLink;
   source.left_behind = [bpf_root = options.bpf_root] {
     return dataplane::KernelDataplane::IsLeftAt(bpf_root);

@@ -36,6 +36,8 @@
 #include "agent/network/resolver.h"
 #include "agent/network/settler.h"
 #include "agent/network/trace_hop.h"
+#include "agent/network/uplink.h"
+#include "agent/network/uplink_watch.h"
 #include "agent/network/workers.h"
 #include "common/backoff.h"
 #include "common/check.h"
@@ -81,6 +83,8 @@ class NetworkImpl : public Network {
       resolver_.reset();
       health_.reset();
       announcer_.reset();
+      if (link_events_) loop_.Unwatch(link_events_.get());
+      uplink_watch_.reset();
       closing_ = true;
       settler_.reset();
     });
@@ -127,6 +131,11 @@ class NetworkImpl : public Network {
   std::string Shortfall() const override {
     absl::MutexLock lock(&mutex_);
     return shortfall_;
+  }
+
+  std::string UplinkTrouble() const override {
+    absl::MutexLock lock(&mutex_);
+    return uplink_trouble_;
   }
 
   void OnWarning(std::function<void(const NetworkWarning&)> told) override {
@@ -486,17 +495,13 @@ class NetworkImpl : public Network {
           return source_.announce(config_.uplink, ips);
         });
       }
+      WatchUplink();
       spdlog::info("network: pods {}, gateway {}, uplink {} with MTU {}",
                    config.pod_cidr.ToString(), config.gateway.ToString(), config.uplink,
                    config.uplink_mtu);
       if (config.has_ipv6()) {
         spdlog::info("network: pods {}, gateway {}", config.pod_cidr6.ToString(),
                      config.gateway6.ToString());
-        if (config.node_ip6 == IpAddress())
-          spdlog::warn(
-              "network: {} has no IPv6 address: nothing of IPv6 enters or leaves the cluster by "
-              "this node; give it one, and restart the agent",
-              config.uplink);
       }
     }
     if (resolver_ == nullptr) {
@@ -519,6 +524,39 @@ class NetworkImpl : public Network {
       installed_ = true;
     }
     return absl::OkStatus();
+  }
+
+  void WatchUplink() {
+    if (!source_.link_events) return;
+    UplinkWatch::Hooks hooks;
+    hooks.read = [this] { return source_.uplink_mtu(config_.uplink); };
+    hooks.apply = [this](int mtu) -> absl::Status {
+      std::vector<dataplane::PodInterface> pods;
+      for (const auto& [key, attachment] : attachments_->all())
+        pods.push_back({attachment.container_id, attachment.ifname, attachment.netns});
+      const absl::Status status = dataplane_->SetUplinkMtu(mtu, pods);
+      const int now = dataplane_->uplink_mtu();
+      handler_->SetUplinkMtu(now);
+      if (std::exchange(config_.uplink_mtu, now) == now) return status;
+      Program();
+      PrepareTracer();
+      return status;
+    };
+    hooks.tell = [this](const std::string& trouble) {
+      absl::MutexLock lock(&mutex_);
+      uplink_trouble_ = trouble;
+    };
+    absl::StatusOr<UniqueFd> events = source_.link_events();
+    if (!events.ok()) {
+      spdlog::warn("network: {}", std::string(events.status().message()));
+      return hooks.tell(std::string(events.status().message()));
+    }
+    link_events_ = *std::move(events);
+    uplink_watch_ = std::make_unique<UplinkWatch>(&loop_, config_.uplink, std::move(hooks));
+    loop_.WatchReadable(link_events_.get(), [this] {
+      DrainLinkEvents(link_events_.get());
+      uplink_watch_->Look();
+    });
   }
 
   // The first trace does not wait for the verifier then; a start that is busy does not either.
@@ -583,6 +621,7 @@ class NetworkImpl : public Network {
   std::vector<Done> arrived_done_ ABSL_GUARDED_BY(mutex_);
   std::string name_server_ ABSL_GUARDED_BY(mutex_);
   std::string shortfall_ ABSL_GUARDED_BY(mutex_);
+  std::string uplink_trouble_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
   absl::Notification closed_;
 
@@ -614,6 +653,8 @@ class NetworkImpl : public Network {
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<HealthServer> health_;
   std::unique_ptr<Announcer> announcer_;
+  UniqueFd link_events_;
+  std::unique_ptr<UplinkWatch> uplink_watch_;
   // Of the state kept from the last run, until meshd has sent another one; else -1.
   int64_t kept_revision_ = -1;
   std::unique_ptr<Settler> settler_;

@@ -104,6 +104,8 @@ class Network {
   virtual bool TakingOver() const { return false; }
   // What the node cannot do for want of something on this machine, for people; empty: nothing.
   virtual std::string Shortfall() const { return {}; }
+  // Why the node does not follow the MTU of its uplink, and the way out; empty: it does.
+  virtual std::string UplinkTrouble() const { return {}; }
   // Who is told, on the net thread, of what pods of this node and Services run into. Nobody at
   // first; null: nobody any more, from when this returns.
   virtual void OnWarning(std::function<void(const NetworkWarning&)>) {}

@@ -9,6 +9,7 @@
 
 #include "agent/network/desired_state.h"
 #include "agent/network/network.h"
+#include "common/unique_fd.h"
 #include "dataplane/dataplane.h"
 
 namespace mesh::agent {
@@ -31,6 +32,10 @@ struct DataplaneSource {
       remove_link;
   // The interface that carries NetworkOptions::node_ip.
   std::function<absl::StatusOr<Uplink>()> uplink;
+  // Its MTU as it is now. Called when `link_events` is readable: when a link of the node has
+  // changed; null: nobody follows it.
+  std::function<absl::StatusOr<int>(const std::string& uplink)> uplink_mtu;
+  std::function<absl::StatusOr<UniqueFd>()> link_events;
   // Tells the neighbours on `uplink` that these addresses are here. Null: nobody is told.
   std::function<absl::Status(const std::string& uplink, const std::vector<IpAddress>& addresses)>
       announce;

@@ -3,12 +3,16 @@
 
 #include <ifaddrs.h>
 #include <linux/ethtool.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -64,15 +68,38 @@ absl::StatusOr<std::string> InterfaceOf(const IpAddress& node_ip) {
                   node_ip.ToString()));
 }
 
+absl::StatusOr<int> MtuOf(const std::string& interface) {
+  const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request = RequestFor(interface);
+  if (!fd || ::ioctl(fd.get(), SIOCGIFMTU, &request) != 0)
+    return ErrnoStatus(errno, fmt::format("cannot read the MTU of {}", interface));
+  return request.ifr_mtu;
+}
+
+absl::StatusOr<UniqueFd> OpenLinkEvents() {
+  UniqueFd out(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
+  sockaddr_nl address{};
+  address.nl_family = AF_NETLINK;
+  address.nl_groups = RTMGRP_LINK;
+  if (!out || ::bind(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
+    return ErrnoStatus(errno, "listen for changes of the node's links");
+  return out;
+}
+
+void DrainLinkEvents(int fd) {
+  std::array<char, 16384> events;
+  ssize_t bytes = 0;
+  do {
+    bytes = ::read(fd, events.data(), events.size());
+  } while (bytes > 0 || (bytes < 0 && (errno == ENOBUFS || errno == EINTR)));
+}
+
 absl::StatusOr<Uplink> FindUplink(const std::string& node_ip, XdpMode mode) {
   Uplink out;
   ASSIGN_OR_RETURN(const IpAddress ip, IpAddress::Parse(node_ip));
   ASSIGN_OR_RETURN(out.name, InterfaceOf(ip));
+  ASSIGN_OR_RETURN(out.mtu, MtuOf(out.name));
   const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  ifreq request = RequestFor(out.name);
-  if (!fd || ::ioctl(fd.get(), SIOCGIFMTU, &request) != 0)
-    return ErrnoStatus(errno, fmt::format("cannot read the MTU of {}", out.name));
-  out.mtu = request.ifr_mtu;
   out.xdp = ChooseXdp(fd.get(), out.name, mode);
   return out;
 }

@@ -338,8 +338,9 @@ std::string NodeStatusText(const v1::Node& node) {
   }
   // What does not keep pods from the node, and is not to be overlooked.
   for (const auto& condition : node.status().conditions()) {
-    if (condition.type() != "AddressesPresent" && condition.type() != "StateSaved") continue;
-    if (condition.status() == "False") text += "," + condition.reason();
+    const bool shown = condition.type() == "AddressesPresent" ||
+                       condition.type() == "MtuFollowed" || condition.type() == "StateSaved";
+    if (shown && condition.status() == "False") text += "," + condition.reason();
   }
   if (node.spec().unschedulable()) text += ",SchedulingDisabled";
   return text;

@@ -37,7 +37,7 @@ enum class Routing : uint8_t {
   kNative = 1,  // as they are; all nodes are on one link
 };
 
-// Fixed for the life of the node.
+// Fixed for the life of the node, but for uplink_mtu.
 struct NodeConfig {
   std::string node_name;
   IpAddress node_ip;      // tunnel source

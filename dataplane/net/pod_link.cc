@@ -102,6 +102,15 @@ absl::StatusOr<int> MakePodLink(Netlink& host, const AttachRequest& request,
   return link.ifindex;
 }
 
+absl::Status SetPodMtu(Netlink& netlink, const LinkInfo& host, const PodInterface& pod, int mtu) {
+  if (host.mtu == static_cast<uint32_t>(mtu)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const UniqueFd netns, OpenNetns(pod.netns));
+  ASSIGN_OR_RETURN(Netlink inside, Netlink::OpenIn(netns.get()));
+  ASSIGN_OR_RETURN(const LinkInfo link, inside.Link(pod.ifname));
+  RETURN_IF_ERROR(inside.SetMtu(link.ifindex, mtu));
+  return netlink.SetMtu(host.ifindex, mtu);
+}
+
 absl::Status CheckPodLink(Netlink& host, const AttachRequest& request,
                           const std::string& host_ifname, const NodeConfig& config) {
   const auto broken = [&](const std::string& what) {

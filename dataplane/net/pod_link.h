@@ -24,6 +24,10 @@ absl::StatusOr<int> MakePodLink(Netlink& host, const AttachRequest& request,
                                 const std::string& host_ifname, const NodeConfig& config,
                                 const std::function<absl::Status(int ifindex)>& attach);
 
+// Gives both sides of the pair that MTU; `host`: the host's side as it is. That one is last, so a
+// pair whose host side has it needs nothing.
+absl::Status SetPodMtu(Netlink& netlink, const LinkInfo& host, const PodInterface& pod, int mtu);
+
 // FAILED_PRECONDITION names the first difference from what MakePodLink made.
 absl::Status CheckPodLink(Netlink& host, const AttachRequest& request,
                           const std::string& host_ifname, const NodeConfig& config);

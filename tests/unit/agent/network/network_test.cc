@@ -5,6 +5,7 @@
 #include "agent/network/network.h"
 
 #include <netinet/in.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -136,6 +137,48 @@ class NetworkTest : public testing::Test {
   absl::Status open_status_;
   absl::Status failure_ = absl::ResourceExhaustedError("service map full");  // of `failures_`
 };
+
+TEST_F(NetworkTest, FollowsTheUplinksMtuAndSaysWhatItCannot) {
+  UniqueFd events(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  std::atomic<int> mtu = 1500;
+  source_.link_events = [&] { return UniqueFd(::dup(events.get())); };
+  source_.uplink_mtu = [&](const std::string& uplink) {
+    EXPECT_EQ(uplink, "eth0");
+    return mtu.load();
+  };
+  auto network = Start(state_);
+  fake_->fault = [&](const std::string& method) {
+    return method == "SetUplinkMtu" && mtu < 1400 ? absl::InvalidArgumentError("too small")
+                                                  : absl::OkStatus();
+  };
+  const std::string pod = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-1;K8S_POD_UID=uid-1";
+  ASSERT_EQ(Cni("ADD", pod).code(), 0u);
+  const auto change = [&](int to) {
+    mtu = to;
+    EXPECT_EQ(::eventfd_write(events.get(), 1), 0);
+  };
+  // Asked on the net thread, behind what it does with the event.
+  const auto await_trouble = [&](bool wanted) {
+    const absl::Time deadline = absl::Now() + kDeadline;
+    while (network->UplinkTrouble().empty() == wanted && absl::Now() < deadline)
+      network->PodNetns("shop", "web-1").IgnoreError();
+    return network->UplinkTrouble();
+  };
+
+  change(1399);
+  EXPECT_THAT(await_trouble(true), HasSubstr("too small; the node goes on as before (1500)"));
+  EXPECT_EQ(fake_->uplink_mtu(), 1500);
+
+  change(1450);
+  EXPECT_EQ(await_trouble(false), "");
+  EXPECT_EQ(fake_->uplink_mtu(), 1450);
+  ASSERT_EQ(fake_->followed().size(), 1u);
+  EXPECT_EQ(fake_->followed()[0].container_id, "abc");
+  EXPECT_EQ(fake_->followed()[0].netns, "/run/netns/x");
+  // What a state brings is compared with it.
+  network->Apply(state_, acknowledgements_.Next());
+  EXPECT_TRUE(acknowledgements_.Await(1)[0].second.ok());
+}
 
 TEST_F(NetworkTest, IsNotReadyBeforeTheFirstState) {
   auto network = Start();

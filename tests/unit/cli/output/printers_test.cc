@@ -155,6 +155,7 @@ TEST(ResourceTable, ShowsNodes) {
               ::testing::HasSubstr(" 10.0.0.1,fd00::1 "));
 
   for (const auto& [type, reason] : {std::pair{"AddressesPresent", "AddressMissing"},
+                                     {"MtuFollowed", "MtuNotFollowed"},
                                      {"StateSaved", "CheckpointNotWritten"},
                                      {"NetworkReady", "DataplaneNotProgrammed"}}) {
     v1::Condition* condition = ready.mutable_node()->mutable_status()->add_conditions();
@@ -164,7 +165,8 @@ TEST(ResourceTable, ShowsNodes) {
   }
   EXPECT_THAT(
       Format(ResourceTable(v1::KIND_NODE, {ready}, Options())),
-      ::testing::HasSubstr("n1     Ready,AddressMissing,CheckpointNotWritten,SchedulingDisabled "));
+      ::testing::HasSubstr("n1     Ready,AddressMissing,MtuNotFollowed,CheckpointNotWritten,"
+                           "SchedulingDisabled "));
 }
 
 TEST(ResourceTable, ShowsNamespaces) {
