@@ -304,7 +304,8 @@ TEST_F(CommandsTest, BpfNamesTheFilterThatParsesToNothing) {
         "error: invalid argument \"" + pod + "\" for \"--pod\": want NAME or NAMESPACE/NAME\n");
   }
   for (const std::string flag : {"--ip", "--proto", "--pod", "--service", "--node"}) {
-    EXPECT_NE(Run({"bpf", "ct", "list", flag, ""}).err.find(flag + ": give one"), std::string::npos);
+    EXPECT_NE(Run({"bpf", "ct", "list", flag, ""}).err.find(flag + ": give one"),
+              std::string::npos);
   }
   EXPECT_EQ(Run({"bpf", "prog", "stats", "--duration", "1h"}).err,
             "error: invalid argument \"1h\" for \"--duration\": want a duration above 0 and at "
