@@ -8,6 +8,7 @@
 #include <set>
 
 #include "api/schema/schema.h"
+#include "api/schema/validate.h"
 #include "fmt/format.h"
 
 namespace mesh::cli {
@@ -192,6 +193,13 @@ int RunLeaf(const Command& command, const std::string& path, std::vector<std::st
     app.parse(std::move(args));
     if (auto extra = app.remaining(); !extra.empty()) {
       return Fail(context, UsageError(UnexpectedText(extra.front())), path);
+    }
+    if (const std::string& ns = context.flags.ns; !ns.empty()) {
+      if (const std::string why = schema::CheckDnsLabel(ns); !why.empty())
+        return Fail(context,
+                    UsageError(fmt::format(
+                        "invalid argument \"{}\" for \"-n, --namespace\" flag: {}", ns, why)),
+                    path);
     }
     if (!timeout.empty()) {
       auto parsed = ParseTimeout(timeout);

@@ -126,7 +126,11 @@ class Lister {
  private:
   bool Wanted(const std::string& ns, const std::string& service) const {
     return (request_.namespace_().empty() || ns == request_.namespace_()) &&
-           (request_.service().empty() || service == request_.service());
+           WantsService(ns, service);
+  }
+  bool WantsService(const std::string& ns, const std::string& name) const {
+    return request_.service().empty() || name == request_.service() ||
+           fmt::format("{}/{}", ns, name) == request_.service();
   }
 
   // A request for one pod names it with its namespace.
@@ -278,8 +282,8 @@ class Lister {
     const std::string& ns = request_.namespace_();
     const bool of_namespace = ns.empty() || service.ns == ns || source.starts_with(ns + "/") ||
                               destination.starts_with(ns + "/");
-    return of_namespace && (request_.service().empty() || service.name == request_.service()) &&
-           WantsProtocol(row.protocol) && (WantsPod(source) || WantsPod(destination)) &&
+    return of_namespace && WantsService(service.ns, service.name) && WantsProtocol(row.protocol) &&
+           (WantsPod(source) || WantsPod(destination)) &&
            WantsIp({row.source, row.destination, row.backend});
   }
 
@@ -372,7 +376,7 @@ class Lister {
           !std::ranges::any_of(row.pods(), [&](const std::string& pod) { return WantsPod(pod); }))
         continue;
       const auto named = [&](const std::string& policy) {
-        return policy.ends_with("/" + request_.policy());
+        return policy == request_.policy() || policy.ends_with("/" + request_.policy());
       };
       // What no rule is about is dropped because of all of them.
       if (!request_.policy().empty() &&

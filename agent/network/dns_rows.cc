@@ -26,8 +26,12 @@ void ListDns(const v1::ListDataplaneRequest& request, const Resolver& resolver,
     }
     return;
   }
+  const size_t slash = request.service().find('/');
+  const bool two = slash != std::string::npos;
   for (const ZoneRecord& record :
-       resolver.zone().Records(request.namespace_(), request.service())) {
+       resolver.zone().Records(two ? request.service().substr(0, slash) : request.namespace_(),
+                               two ? request.service().substr(slash + 1) : request.service())) {
+    if (!request.namespace_().empty() && record.ns != request.namespace_()) continue;
     if (!request.ip().empty() &&
         std::ranges::find(record.values, request.ip()) == record.values.end())
       continue;

@@ -30,19 +30,43 @@ absl::Status Wrong(const char* field, const std::string& value, const std::strin
   return absl::InvalidArgumentError(fmt::format("{}: \"{}\" {}", field, value, why));
 }
 
+bool IsAlphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+
+// Of the parts of a name between dots.
+bool IsLabel(std::string_view text) {
+  return !text.empty() && text.size() <= 63 && IsAlphanumeric(text.front()) &&
+         IsAlphanumeric(text.back()) &&
+         std::ranges::all_of(text, [](char c) { return IsAlphanumeric(c) || c == '-'; });
+}
+
 // Of names of Kubernetes: what else stands there can match nothing.
 bool IsName(std::string_view text) {
-  return !text.empty() && text.size() <= 253 && std::ranges::all_of(text, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
-  });
+  if (text.size() > 253) return false;
+  while (true) {
+    const size_t dot = text.find('.');
+    if (!IsLabel(text.substr(0, dot))) return false;
+    if (dot == std::string_view::npos) return true;
+    text.remove_prefix(dot + 1);
+  }
+}
+
+// What a name of pods may begin with.
+bool IsPrefix(std::string_view text) {
+  return text.empty() || IsName(text) || IsName(std::string(text) + "0");
+}
+
+// Numbers with dots between them, or anything with a colon: whoever writes that means an address,
+// or forgot a part of it.
+bool LooksLikeAddress(std::string_view text) {
+  return text.find(':') != std::string_view::npos ||
+         (text.find('.') != std::string_view::npos &&
+          std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || c == '.'; }));
 }
 
 absl::StatusOr<IpPrefix> ParseRange(const char* field, const std::string& text) {
-  if (text.find('/') == std::string::npos) {
-    const auto ip = IpAddress::Parse(text);
-    if (!ip.ok()) return Wrong(field, text, "is no address and no range (10.244.1.0/24)");
-    return IpPrefix::Of(*ip);
-  }
+  const auto ip = IpAddress::Parse(text.substr(0, text.find('/')));
+  if (!ip.ok()) return Wrong(field, text, "is no address and no range (10.244.1.0/24)");
+  if (text.find('/') == std::string::npos) return IpPrefix::Of(*ip);
   const auto range = IpPrefix::Parse(text);
   if (!range.ok())
     return Wrong(field, text,
@@ -83,7 +107,7 @@ absl::StatusOr<FlowFilter::EndPattern> FlowFilter::ParseEnd(const char* field,
       out.kind = EndPattern::Kind::kOutside;
       return out;
     }
-    if (IpAddress::Parse(head).ok()) {
+    if (LooksLikeAddress(head)) {
       out.kind = EndPattern::Kind::kRange;
       ASSIGN_OR_RETURN(out.range, ParseRange(field, text));
       return out;
@@ -101,8 +125,8 @@ absl::StatusOr<FlowFilter::EndPattern> FlowFilter::ParseEnd(const char* field,
     out.prefix = true;
     out.name.pop_back();
   }
-  const bool name_ok = IsName(out.name) || (out.prefix && out.name.empty());
-  if (name_ok && (slash == std::string::npos || IsName(out.ns))) return out;
+  const bool name_ok = out.prefix ? IsPrefix(out.name) : IsName(out.name);
+  if (name_ok && (slash == std::string::npos || IsLabel(out.ns))) return out;
   return Wrong(field, text,
                pods_only ? "is no pod: want NAME, NAMESPACE/NAME or NAMESPACE/PREFIX*"
                          : "is no end of a flow: want a pod (NAME, NAMESPACE/NAME, "
@@ -123,7 +147,7 @@ absl::StatusOr<std::vector<FlowFilter::EndPattern>> FlowFilter::ParseEnds(
 absl::StatusOr<FlowFilter> FlowFilter::Parse(const v1::FlowFilter& filter) {
   FlowFilter out;
   out.ns_ = filter.namespace_();
-  if (!out.ns_.empty() && !IsName(out.ns_))
+  if (!out.ns_.empty() && !IsLabel(out.ns_))
     return Wrong("namespace", out.ns_, "is no name of a namespace");
   ASSIGN_OR_RETURN(out.pods_, ParseEnds("pod", filter.pods(), out.ns_, /*pods_only=*/true));
   ASSIGN_OR_RETURN(out.from_, ParseEnds("from", filter.from(), out.ns_, /*pods_only=*/false));
@@ -132,7 +156,7 @@ absl::StatusOr<FlowFilter> FlowFilter::Parse(const v1::FlowFilter& filter) {
     const size_t slash = text.find('/');
     ServicePattern pattern{slash == std::string::npos ? out.ns_ : text.substr(0, slash),
                            slash == std::string::npos ? text : text.substr(slash + 1)};
-    if (!IsName(pattern.name) || (slash != std::string::npos && !IsName(pattern.ns)))
+    if (!IsLabel(pattern.name) || (slash != std::string::npos && !IsLabel(pattern.ns)))
       return Wrong("service", text, "is no Service: want NAME or NAMESPACE/NAME");
     out.services_.push_back(std::move(pattern));
   }
@@ -149,6 +173,17 @@ absl::StatusOr<FlowFilter> FlowFilter::Parse(const v1::FlowFilter& filter) {
     ASSIGN_OR_RETURN(const IpPrefix range, ParseRange("ip", text));
     out.ips_.push_back(range);
   }
+  return out;
+}
+
+std::vector<FlowFilter::NamedNode> FlowFilter::Nodes() const {
+  std::vector<NamedNode> out;
+  const auto add = [&](const char* field, const std::vector<EndPattern>& patterns) {
+    for (const EndPattern& pattern : patterns)
+      if (pattern.kind == EndPattern::Kind::kNode) out.push_back({field, pattern.name});
+  };
+  add("from", from_);
+  add("to", to_);
   return out;
 }
 

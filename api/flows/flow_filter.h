@@ -20,6 +20,12 @@ class FlowFilter {
   // INVALID_ARGUMENT begins with the field: `from: "a/b/c" is ...`. Reasons are not looked at.
   static absl::StatusOr<FlowFilter> Parse(const v1::FlowFilter& filter);
 
+  // The nodes that it speaks of, and in which field: whether they exist is not known here.
+  struct NamedNode {
+    std::string field, node;
+  };
+  std::vector<NamedNode> Nodes() const;
+
   enum class Match : uint8_t { kNo, kYes, kUnknown };
   // `may_have_name`: whether an end without a pod and node may be one after all; then what depends
   // on it is kUnknown. Null: it is not.

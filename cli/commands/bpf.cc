@@ -7,6 +7,7 @@
 #include <set>
 
 #include "api/schema/schema.h"
+#include "api/schema/validate.h"
 #include "cli/client.h"
 #include "cli/commands/commands.h"
 #include "cli/output/dataplane_tables.h"
@@ -35,6 +36,7 @@ struct Flags {
   bool no_headers = false;
   bool watch = false;
   std::string interval = "2s";
+  bool interval_given = false;
 };
 
 // What a list can be asked for.
@@ -81,15 +83,15 @@ absl::StatusOr<absl::Duration> ParseTime(const char* flag, const std::string& te
   return out;
 }
 
-// NAME or NAMESPACE/NAME.
-absl::Status CheckPod(const std::string& pod) {
-  const size_t slash = pod.find('/');
+// NAME or NAMESPACE/NAME; empty: none was given.
+absl::Status CheckNamed(const std::string& flag, const std::string& text) {
+  const size_t slash = text.find('/');
   const bool two = slash != std::string::npos;
-  if (!two ||
-      (slash > 0 && slash + 1 < pod.size() && pod.find('/', slash + 1) == std::string::npos))
+  if (text.empty() || (schema::CheckDnsSubdomain(two ? text.substr(slash + 1) : text).empty() &&
+                       (!two || schema::CheckDnsLabel(text.substr(0, slash)).empty())))
     return absl::OkStatus();
   return absl::InvalidArgumentError(
-      fmt::format("invalid argument \"{}\" for \"--pod\": want NAME or NAMESPACE/NAME", pod));
+      fmt::format("invalid argument \"{}\" for \"{}\": want NAME or NAMESPACE/NAME", text, flag));
 }
 
 absl::StatusOr<v1::ListDataplaneRequest> RequestOf(const Look& look, const Flags& flags,
@@ -99,8 +101,10 @@ absl::StatusOr<v1::ListDataplaneRequest> RequestOf(const Look& look, const Flags
   out.set_node(flags.node);
   // The maps of a node hold all namespaces: without -n nothing is left out.
   out.set_namespace_(context.flags.ns);
+  RETURN_IF_ERROR(CheckNamed(look.service_argument ? "SERVICE" : "--service", flags.service));
+  RETURN_IF_ERROR(CheckNamed("--pod", flags.pod));
+  RETURN_IF_ERROR(CheckNamed("POLICY", flags.policy));
   out.set_service(flags.service);
-  RETURN_IF_ERROR(CheckPod(flags.pod));
   out.set_pod(flags.pod);
   for (char c : flags.protocol)
     out.mutable_protocol()->push_back(static_cast<char>(std::toupper(c)));
@@ -129,20 +133,22 @@ absl::StatusOr<v1::ListDataplaneRequest> RequestOf(const Look& look, const Flags
 
 // Nobody has rows of what was asked for: a Service without backends or addresses, or a policy that
 // selects no pod, may have none.
-absl::Status CheckThereIs(v1::Kind kind, const std::string& name, const Context& context,
+absl::Status CheckThereIs(v1::Kind kind, const std::string& named, const Context& context,
                           ControlClient* client) {
+  const size_t slash = named.find('/');
+  const std::string ns = slash == std::string::npos ? context.flags.ns : named.substr(0, slash);
+  const std::string name = slash == std::string::npos ? named : named.substr(slash + 1);
   v1::ListRequest request;
   request.set_kind(kind);
-  request.set_namespace_(context.flags.ns);
+  request.set_namespace_(ns);
   ASSIGN_OR_RETURN(const v1::ListResponse response, client->List(request));
   for (const v1::Resource& item : response.items()) {
     if (schema::MetaOf(item).name() == name) return absl::OkStatus();
   }
   const std::string what = fmt::format(
       "{} \"{}\" not found in", kind == v1::KIND_SERVICE ? "services" : "networkpolicies", name);
-  return absl::NotFoundError(context.flags.ns.empty()
-                                 ? what + " any namespace"
-                                 : fmt::format("{} namespace {}", what, context.flags.ns));
+  return absl::NotFoundError(ns.empty() ? what + " any namespace"
+                                        : fmt::format("{} namespace {}", what, ns));
 }
 
 bool HasRows(const Look& look, const v1::ListDataplaneResponse& response) {
@@ -218,6 +224,7 @@ absl::StatusOr<int> Run(const Look& look, const Flags& flags, Context& context) 
                     "formats are: json,table,wide,yaml",
                     flags.output));
   }
+  if (!flags.watch && flags.interval_given) return UsageError("--interval goes with --watch");
   ASSIGN_OR_RETURN(const v1::ListDataplaneRequest request, RequestOf(look, flags, context));
   if (flags.watch) return Watch(look, flags, request, context);
   ASSIGN_OR_RETURN(ControlClient * client, context.client());
@@ -267,7 +274,9 @@ Command LookCommand(std::string name, std::string summary, Look look) {
                 return given.empty() ? "give one, or leave the flag out" : "";
               });
             };
-            if (look.by_service) only("--service", &flags->service, "Only entries of this Service");
+            if (look.by_service)
+              only("--service", &flags->service,
+                   "Only entries of this Service, NAME or NAMESPACE/NAME");
             if (look.by_pod)
               only("--pod", &flags->pod, "Only entries of this pod, NAME or NAMESPACE/NAME");
             if (look.by_protocol) only("--proto", &flags->protocol, "Only entries of tcp or udp");
@@ -279,8 +288,12 @@ Command LookCommand(std::string name, std::string summary, Look look) {
             app.add_flag("-w,--watch", flags->watch,
                          "Go on, until interrupted: drawn in place on a terminal, else printed "
                          "again when something has changed");
-            app.add_option("--interval", flags->interval, "Between two looks of --watch");
-            return [look, flags, &context] { return Run(look, *flags, context); };
+            const CLI::Option* interval =
+                app.add_option("--interval", flags->interval, "Between two looks of --watch (2s)");
+            return [look, flags, interval, &context] {
+              flags->interval_given = interval->count() > 0;
+              return Run(look, *flags, context);
+            };
           }};
 }
 

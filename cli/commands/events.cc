@@ -7,6 +7,7 @@
 #include "cli/client.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/follow.h"
+#include "cli/commands/list_option.h"
 #include "cli/commands/targets.h"
 #include "cli/manifest/print.h"
 #include "cli/output/age.h"
@@ -59,6 +60,11 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
   }
   if (flags.watch && !flags.output.empty()) {
     return absl::InvalidArgumentError("--watch prints a table only");
+  }
+  for (const std::string& type : flags.types) {
+    if (type != "Normal" && type != "Warning")
+      return absl::InvalidArgumentError(
+          fmt::format("--types: \"{}\" is neither Normal nor Warning", type));
   }
   std::string kind, name;
   if (!flags.about.empty()) {
@@ -132,10 +138,7 @@ Command EventsCommand() {
             auto flags = std::make_shared<Flags>();
             app.add_flag("-A,--all-namespaces", flags->all_namespaces, "Events of all namespaces");
             app.add_option("--for", flags->about, "Only events about this resource, TYPE/NAME");
-            app.add_option("--types", flags->types, "Only events of these types")
-                ->allow_extra_args(false)
-                ->take_all()
-                ->delimiter(',');
+            AddList(app, "--types", &flags->types, "Only events of these types");
             app.add_flag("-w,--watch", flags->watch, "Print new events, until interrupted");
             app.add_flag("--no-headers", flags->no_headers, "Leave out the headers");
             app.add_option("-o,--output", flags->output, "json or yaml");

@@ -9,6 +9,8 @@
 #include "api/flows/flow_filter.h"
 #include "cli/client.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/list_option.h"
+#include "cli/commands/targets.h"
 #include "cli/output/flow_rows.h"
 #include "cli/output/structured.h"
 #include "cli/output/table.h"
@@ -64,6 +66,22 @@ absl::StatusOr<v1::FlowFilter> FilterOf(const Flags& flags, const std::string& n
   if (!checked.ok())
     return absl::InvalidArgumentError(fmt::format("--{}", std::string(checked.message())));
   return out;
+}
+
+// Of a node that is not there nothing is ever told.
+absl::Status CheckNodes(const v1::FlowFilter& filter, ControlClient& client) {
+  ASSIGN_OR_RETURN(const FlowFilter parsed, FlowFilter::Parse(filter));
+  if (parsed.Nodes().empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const v1::ListResponse nodes, ListObjects(v1::KIND_NODE, "", "", client));
+  for (const FlowFilter::NamedNode& named : parsed.Nodes()) {
+    const bool known = std::ranges::any_of(nodes.items(), [&](const v1::Resource& item) {
+      return item.node().metadata().name() == named.node;
+    });
+    if (!known)
+      return absl::NotFoundError(
+          fmt::format("--{}: nodes \"{}\" not found", named.field, named.node));
+  }
+  return absl::OkStatus();
 }
 
 // Prints flows as they come. One thread.
@@ -178,6 +196,7 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
   request.set_limit(flags.last);
   ASSIGN_OR_RETURN(*request.mutable_filter(), FilterOf(flags, context.flags.ns));
   ASSIGN_OR_RETURN(ControlClient * client, context.client());
+  RETURN_IF_ERROR(CheckNodes(request.filter(), *client));
   return flags.follow ? RunFollow(request, flags, *client, context)
                       : RunOnce(request, flags, *client, context);
 }
@@ -198,7 +217,7 @@ Command FlowsCommand() {
       .define = [](CLI::App& app, Context& context) -> Action {
         auto flags = std::make_shared<Flags>();
         const auto list = [&](const char* name, std::vector<std::string>* to, const char* help) {
-          app.add_option(name, *to, help)->allow_extra_args(false)->delimiter(',');
+          AddList(app, name, to, help);
         };
         app.add_flag("-f,--follow", flags->follow,
                      "What happens from now on, until interrupted; else what is open now, and what "

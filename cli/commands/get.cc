@@ -9,6 +9,7 @@
 #include "cli/client.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/follow.h"
+#include "cli/commands/list_option.h"
 #include "cli/commands/targets.h"
 #include "cli/manifest/print.h"
 #include "cli/output/age.h"
@@ -310,10 +311,7 @@ Command GetCommand() {
         app.add_flag("--watch-only", flags->watch_only, "Print changes without the list");
         app.add_flag("--no-headers", flags->no_headers, "Leave out the headers");
         app.add_flag("--show-labels", flags->show_labels, "Labels as the last column");
-        app.add_option("-L,--label-columns", flags->label_columns, "Labels that get a column")
-            ->allow_extra_args(false)
-            ->take_all()
-            ->delimiter(',');
+        AddList(app, "-L,--label-columns", &flags->label_columns, "Labels that get a column");
         app.add_option("--sort-by", flags->sort_by,
                        "Order by this field, such as .metadata.creationTimestamp");
         app.add_flag("--ignore-not-found", flags->ignore_not_found,

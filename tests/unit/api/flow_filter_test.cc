@@ -138,12 +138,41 @@ TEST(FlowFilter, WhatCanMatchNothingIsNamed) {
       {"from: 'node/'", "from: \"node/\" names no node"},
       {"to: 'web_1'", "to: \"web_1\" is no end of a flow"},
       {"to: '10.244.1.0/33'", "to: \"10.244.1.0/33\" is no range"},
+      // What was meant as an address is none of a pod "8" in a namespace "10.0.0".
+      {"from: '10.0.0/8'", "from: \"10.0.0/8\" is no address and no range (10.244.1.0/24)"},
+      {"from: '10.0.0'", "from: \"10.0.0\" is no address and no range"},
+      {"to: '10.0.0.256'", "to: \"10.0.0.256\" is no address and no range"},
+      {"to: 'fd00::/x'", "to: \"fd00::/x\" is no range"},
+      {"to: 'fd00:/64'", "to: \"fd00:/64\" is no address and no range"},
+      {"ips: '10.0.0/8'", "ip: \"10.0.0/8\" is no address and no range"},
+      {"pods: '10.0.0/8'", "pod: \"10.0.0/8\" is no pod"},
+      {"pods: 'shop/-web'", "pod: \"shop/-web\" is no pod"},
+      {"pods: 'web..1'", "pod: \"web..1\" is no pod"},
+      {"pods: 'shop/.*'", "pod: \"shop/.*\" is no pod"},
+      {"services: 'a.b'", "service: \"a.b\" is no Service"},
+      {"namespace: 'a.b'", "namespace: \"a.b\" is no name of a namespace"},
   };
   for (const auto& row : rows) {
     const absl::Status status = FlowFilter::Parse(Parse<v1::FlowFilter>(row.filter)).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << row.filter;
     EXPECT_THAT(std::string(status.message()), StartsWith(row.begin));
   }
+}
+
+TEST(FlowFilter, TellsWhichNodesItIsAbout) {
+  const auto filter = FlowFilter::Parse(
+      Parse<v1::FlowFilter>("from: 'node/n1' from: 'shop/web' to: 'outside' to: 'node/n2'"));
+  ASSERT_TRUE(filter.ok()) << filter.status();
+  const std::vector<FlowFilter::NamedNode> nodes = filter->Nodes();
+  ASSERT_EQ(nodes.size(), 2u);
+  EXPECT_EQ(nodes[0].field + " " + nodes[0].node, "from n1");
+  EXPECT_EQ(nodes[1].field + " " + nodes[1].node, "to n2");
+}
+
+TEST(FlowFilter, TakesBeginningsOfNames) {
+  for (const char* pods : {"shop/*", "shop/web-*", "shop/web.*", "shop/w*", "*", "10*"})
+    EXPECT_TRUE(FlowFilter::Parse(Parse<v1::FlowFilter>(std::string("pods: '") + pods + "'")).ok())
+        << pods;
 }
 
 }  // namespace

@@ -101,6 +101,7 @@ TEST_F(FlowsTest, AFollowedFlowIsALineOfJson) {
 }
 
 TEST_F(FlowsTest, FiltersReachTheNodes) {
+  server_.Put(Parse<v1::Resource>("node { metadata { name: 'n2' } }"));
   Run({"flows",     "-f",      "-n",         "shop",      "--pod",   "web-1,web-2", "--from",
        "outside",   "--to",    "node/n2",    "--service", "pay/api", "--verdict",   "dropped",
        "--verdict", "refused", "--reason",   "isolation", "--proto", "udp",         "--port",
@@ -136,9 +137,26 @@ TEST_F(FlowsTest, AFilterThatParsesToNothingIsNamed) {
     EXPECT_EQ(outcome.err, row.error);
     EXPECT_EQ(outcome.exit_code, 1);
   }
+  for (const char* list : {"a,,b", ",a", "a,", ","}) {
+    const Outcome outcome = Run({"flows", "--from", list});
+    EXPECT_EQ(outcome.err, std::string("error: --from: \"") + list +
+                               "\" has an empty entry: give a name before and behind each comma\n"
+                               "See 'meshctl flows --help' for usage.\n");
+    EXPECT_EQ(outcome.exit_code, 1);
+  }
   EXPECT_EQ(Run({"flows", "--last", "0"}).exit_code, 1);
   EXPECT_EQ(Run({"flows", "--last", "5", "--follow"}).exit_code, 1);
   EXPECT_EQ(Run({"flows", "--count", "5"}).exit_code, 1);
+  EXPECT_EQ(server_.flows_asked, 0);
+}
+
+TEST_F(FlowsTest, ANodeThatDoesNotExistIsAnError) {
+  server_.Put(Parse<v1::Resource>("node { metadata { name: 'n1' } }"));
+
+  const Outcome outcome = Run({"flows", "--from", "node/n1", "--to", "node/nope"});
+
+  EXPECT_EQ(outcome.err, "error: --to: nodes \"nope\" not found\n");
+  EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_EQ(server_.flows_asked, 0);
 }
 

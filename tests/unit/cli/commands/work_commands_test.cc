@@ -303,6 +303,17 @@ TEST_F(CommandsTest, BpfNamesTheFilterThatParsesToNothing) {
         Run({"bpf", "ct", "list", "--pod", pod}).err,
         "error: invalid argument \"" + pod + "\" for \"--pod\": want NAME or NAMESPACE/NAME\n");
   }
+  for (const std::string name : {"x/", "/x", "a/b/c", "x y", "X", "10.0/x", "-x"}) {
+    const std::string error = "error: invalid argument \"" + name + "\" for \"";
+    const std::string want = "\": want NAME or NAMESPACE/NAME\n";
+    EXPECT_EQ(Run({"bpf", "service", "list", "--service", name}).err, error + "--service" + want);
+    if (name.front() == '-') continue;  // a flag
+    EXPECT_EQ(Run({"bpf", "service", "get", name}).err, error + "SERVICE" + want);
+    EXPECT_EQ(Run({"bpf", "policy", "get", name}).err, error + "POLICY" + want);
+  }
+  EXPECT_EQ(Run({"bpf", "map", "list", "--interval", "1s"}).err,
+            "error: --interval goes with --watch\n"
+            "See 'meshctl bpf map list --help' for usage.\n");
   for (const std::string flag : {"--ip", "--proto", "--pod", "--service", "--node"}) {
     EXPECT_NE(Run({"bpf", "ct", "list", flag, ""}).err.find(flag + ": give one"),
               std::string::npos);
@@ -330,6 +341,34 @@ TEST_F(CommandsTest, BpfGetNamesTheServiceThatThereIsNot) {
   Outcome outcome = Run({"bpf", "backend", "get", "idle", "-n", "shop"});
   EXPECT_EQ(outcome.err, "No entries found.\n");
   EXPECT_EQ(outcome.exit_code, 0);
+}
+
+TEST_F(CommandsTest, BpfTakesServicesWithTheirNamespace) {
+  server_.Put(Parse<v1::Resource>("service { metadata { namespace: 'shop' name: 'idle' } }"));
+
+  EXPECT_EQ(Run({"bpf", "service", "get", "shop/idle"}).err, "No entries found.\n");
+  EXPECT_EQ(server_.dataplane_request.service(), "shop/idle");
+  EXPECT_EQ(Run({"bpf", "service", "get", "pay/idle"}).err,
+            "error: services \"idle\" not found in namespace pay\n");
+}
+
+TEST_F(CommandsTest, ANamespaceThatCannotBeIsAnError) {
+  for (const std::string ns : {"x/", "X", "a.b", "-x"}) {
+    const Outcome outcome = Run({"get", "pods", "--namespace=" + ns});
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_EQ(outcome.err.rfind(
+                  "error: invalid argument \"" + ns + "\" for \"-n, --namespace\" flag: ", 0),
+              0u)
+        << outcome.err;
+  }
+  EXPECT_EQ(server_.lists, 0);
+}
+
+TEST_F(CommandsTest, EventsOfNoTypeAreAnError) {
+  EXPECT_EQ(Run({"events", "--types", "warning"}).err,
+            "error: --types: \"warning\" is neither Normal nor Warning\n");
+  EXPECT_EQ(Run({"events", "--types", "Warning,,"}).exit_code, 1);
+  EXPECT_EQ(Run({"events", "--types=Warning,Normal"}).exit_code, 0);
 }
 
 TEST_F(CommandsTest, BpfMapDumpTellsWhatItLeftOut) {
