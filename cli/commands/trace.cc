@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <ostream>
 #include <utility>
 
@@ -29,11 +30,11 @@ constexpr char kOwnAddress[] = "169.254.64.4", kOwnAddress6[] = "fd6d:6573:6800:
 struct Flags {
   std::string from, to;
   std::string proto;
-  std::string tcp_flags = "syn";
+  std::string tcp_flags;
   std::string pcap;
   std::string via;
   std::string output = "text";
-  int port = 0, source_port = 0;
+  std::optional<int> port, source_port;
   bool ipv6 = false;
 };
 
@@ -62,7 +63,7 @@ absl::StatusOr<Pair> ChooseAddresses(const TraceOrigin& origin, const TraceAim& 
 }
 
 absl::StatusOr<uint16_t> Port(const char* flag, int value) {
-  if (value >= 0 && value <= 65535) return static_cast<uint16_t>(value);
+  if (value > 0 && value <= 65535) return static_cast<uint16_t>(value);
   return absl::InvalidArgumentError(
       fmt::format("{}: {} is no port: give a number from 1 to 65535", flag, value));
 }
@@ -82,15 +83,19 @@ absl::StatusOr<FrameSpec> SpecOf(const Flags& flags, const TraceOrigin& origin,
     return absl::InvalidArgumentError(
         fmt::format("--proto: \"{}\" is none of tcp, udp, icmp", flags.proto));
   }
+  if (!flags.tcp_flags.empty() && spec.protocol != kTcp)
+    return UsageError(fmt::format("--tcp-flags are of TCP, and --proto is {}", flags.proto));
   std::string to = flags.to;
-  if (flags.port != 0) {
-    RETURN_IF_ERROR(Port("--port", flags.port).status());
-    const absl::StatusOr<HostAndPort> split = SplitHostPort(to);
-    RETURN_IF_ERROR(Annotate(split.status(), "TO"));
+  const absl::StatusOr<HostAndPort> split = SplitHostPort(to);
+  RETURN_IF_ERROR(Annotate(split.status(), "TO"));
+  if (spec.protocol == kIcmp && (flags.port || split->port.has_value()))
+    return UsageError("ICMP has no ports: leave --port and the one behind TO out");
+  if (flags.port) {
+    RETURN_IF_ERROR(Port("--port", *flags.port).status());
     if (split->port.has_value())
       return UsageError("the port is given twice: with --port and behind TO");
     const bool colons = split->host.find(':') != std::string::npos;
-    to = fmt::format(fmt::runtime(colons ? "[{}]:{}" : "{}:{}"), split->host, flags.port);
+    to = fmt::format(fmt::runtime(colons ? "[{}]:{}" : "{}:{}"), split->host, *flags.port);
   }
   ASSIGN_OR_RETURN(const TraceAim aim, FindAim(to, ns, protocol, client));
   if (origin.ips.empty()) {
@@ -108,10 +113,10 @@ absl::StatusOr<FrameSpec> SpecOf(const Flags& flags, const TraceOrigin& origin,
         fmt::format("{}: which port? give it as TO:PORT or with --port", aim.text));
   }
   spec.destination_port = spec.protocol == kIcmp ? uint16_t{0} : aim.port;
-  ASSIGN_OR_RETURN(spec.source_port, Port("--source-port", flags.source_port));
-  if (spec.source_port == 0) spec.source_port = 55555;
+  ASSIGN_OR_RETURN(spec.source_port, Port("--source-port", flags.source_port.value_or(55555)));
   if (spec.protocol == kTcp) {
-    ASSIGN_OR_RETURN(spec.tcp_flags, ParseTcpFlags(flags.tcp_flags));
+    ASSIGN_OR_RETURN(spec.tcp_flags,
+                     ParseTcpFlags(flags.tcp_flags.empty() ? "syn" : flags.tcp_flags));
   }
   return spec;
 }
@@ -130,6 +135,11 @@ absl::StatusOr<std::vector<std::string>> FramesOf(const std::string& path) {
   }
   if (frames->empty())
     return absl::InvalidArgumentError(fmt::format("--pcap: {}: no packet", path));
+  for (size_t i = 0; i < frames->size(); ++i) {
+    if (const std::string cut = WhyCut((*frames)[i]); !cut.empty())
+      return absl::InvalidArgumentError(
+          fmt::format("--pcap: {}: packet {} is not whole: {}", path, i + 1, cut));
+  }
   return frames;
 }
 
@@ -143,9 +153,9 @@ absl::Status CheckFlags(const Flags& flags) {
   if (flags.pcap.empty() && flags.to.empty()) {
     return UsageError("whom the packet is for is missing: give TO, or a capture with --pcap");
   }
-  if (!flags.pcap.empty() &&
-      (!flags.to.empty() || !flags.proto.empty() || flags.port != 0 || flags.source_port != 0)) {
-    return UsageError("--pcap: the packets of a capture have their own addresses and ports");
+  if (!flags.pcap.empty() && (!flags.to.empty() || !flags.proto.empty() || flags.port ||
+                              flags.source_port || !flags.tcp_flags.empty() || flags.ipv6)) {
+    return UsageError("--pcap: the packets of a capture have their own addresses, ports and flags");
   }
   return absl::OkStatus();
 }
@@ -170,7 +180,7 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
   v1::TraceReports reports;
   for (size_t i = 0; i < frames.size(); ++i) {
     absl::StatusOr<v1::TraceReport> report = WalkPacket(origin, from, frames[i], nodes, *client);
-    if (!report.ok() && frames.size() > 1) {
+    if (!report.ok() && !flags.pcap.empty()) {
       return Annotate(report.status(), fmt::format("packet {}", i + 1));
     }
     RETURN_IF_ERROR(report.status());
@@ -214,10 +224,13 @@ Command TraceCommand() {
                            "address, with :PORT");
             app.add_option("--port", flags->port, "The port, where TO has none");
             app.add_option("--source-port", flags->source_port,
-                           "The sender's port; 55555 when absent");
+                           "The sender's port, of ICMP the echo's id; 55555 when absent");
             app.add_option("--proto", flags->proto, "tcp (default), udp or icmp (echo)");
             app.add_option("--tcp-flags", flags->tcp_flags,
-                           "Of fin,syn,rst,psh,ack,urg, or none; syn when absent");
+                           "Of fin,syn,rst,psh,ack,urg, or none; syn when absent")
+                ->check([](const std::string& given) {
+                  return given.empty() ? "give some, or none" : "";
+                });
             app.add_flag("-6,--ipv6", flags->ipv6, "Between the IPv6 addresses");
             app.add_option("--via", flags->via,
                            "The node that receives a packet from outside the cluster");

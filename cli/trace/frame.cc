@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/trace/frame.h"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <utility>
@@ -160,6 +161,24 @@ std::string TcpFlagsText(uint8_t flags) {
 std::string PlaceText(const IpAddress& ip, uint16_t port) {
   if (port == 0) return ip.ToString();
   return fmt::format(fmt::runtime(ip.is_v4() ? "{}:{}" : "[{}]:{}"), ip.ToString(), port);
+}
+
+std::string WhyCut(std::string_view frame) {
+  const auto text = [&](const char* header, size_t at, size_t bytes) {
+    return fmt::format("of its {} header of {} bytes {} are there", header, bytes,
+                       frame.size() - std::min(at, frame.size()));
+  };
+  if (frame.size() < kEthernet) return text("Ethernet", 0, kEthernet);
+  const uint16_t type = Read16(frame, 12);
+  if (type == 0x0800) {
+    // The length that the header tells, where that is one.
+    const size_t told =
+        frame.size() > kEthernet ? 4u * (static_cast<uint8_t>(frame[kEthernet]) & 15u) : 0;
+    const size_t bytes = std::max<size_t>(20, told);
+    return frame.size() < kEthernet + bytes ? text("IPv4", kEthernet, bytes) : "";
+  }
+  if (type == 0x86dd) return frame.size() < kEthernet + 40 ? text("IPv6", kEthernet, 40) : "";
+  return frame.size() == kEthernet ? "nothing is behind its Ethernet header" : "";
 }
 
 std::string FrameText(std::string_view frame) {

@@ -29,6 +29,10 @@ absl::StatusOr<uint8_t> ParseTcpFlags(std::string_view text);
 // "syn,ack"; "none".
 std::string TcpFlagsText(uint8_t flags);
 
+// Why no program can take the frame: which header is cut; empty: one can. Lengths that the headers
+// tell are not looked at: what they are wrong about the programs judge.
+std::string WhyCut(std::string_view frame);
+
 // What a frame is, in a line: "TCP 10.244.1.3:40000 -> 10.96.0.10:80 syn".
 std::string FrameText(std::string_view frame);
 

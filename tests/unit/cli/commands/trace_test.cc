@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <fstream>
 
+#include "cli/trace/frame.h"
+#include "common/ip_address.h"
 #include "gmock/gmock.h"
 #include "tests/unit/cli/commands/commands_world.h"
 
@@ -166,6 +168,20 @@ TEST_F(TraceTest, NamesWhatIsMissing) {
   EXPECT_THAT(error({"shop/web", "pay/api", "-6"}), HasSubstr("no IPv6 address"));
   EXPECT_THAT(error({"198.51.100.7", "10.96.0.10:80"}), HasSubstr("--via NODE"));
   EXPECT_THAT(error({"198.51.100.7", "10.96.0.10:80", "--via", "n9"}), HasSubstr("\"n9\""));
+  for (const char* port : {"0", "-1", "65536"}) {
+    EXPECT_THAT(error({"shop/web", "pay/api", "--source-port", port}),
+                HasSubstr(std::string("--source-port: ") + port + " is no port: give a number "));
+    EXPECT_THAT(error({"shop/web", "pay/api", "--port", port}),
+                HasSubstr(std::string("--port: ") + port + " is no port: give a number "));
+  }
+  EXPECT_THAT(error({"shop/web", "pay/api", "--proto", "udp", "--tcp-flags", "syn"}),
+              HasSubstr("--tcp-flags are of TCP, and --proto is udp"));
+  EXPECT_THAT(error({"shop/web", "pay/api", "--proto", "icmp", "--tcp-flags", "ack"}),
+              HasSubstr("--tcp-flags are of TCP, and --proto is icmp"));
+  EXPECT_THAT(error({"shop/web", "pay/api-1:80", "--proto", "icmp"}),
+              HasSubstr("ICMP has no ports: leave --port and the one behind TO out"));
+  EXPECT_THAT(error({"shop/web", "pay/api-1", "--port", "80", "--proto", "icmp"}),
+              HasSubstr("ICMP has no ports"));
   EXPECT_THAT(error({"shop/web"}), HasSubstr("give TO"));
   EXPECT_THAT(error({"shop/web", "pay/api", "-o", "xml"}), HasSubstr("\"xml\""));
 }
@@ -185,7 +201,15 @@ TEST_F(TraceTest, SaysWhereAndWhyAPacketIsDropped) {
 TEST_F(TraceTest, TracesEachPacketOfACapture) {
   const std::string path = ::testing::TempDir() + "trace_test.pcap";
   std::string file("\xd4\xc3\xb2\xa1\2\0\4\0\0\0\0\0\0\0\0\0\xff\xff\0\0\1\0\0\0", 24);
-  const std::string packet("\1\0\0\0\2\0\0\0\4\0\0\0\4\0\0\0abcd", 20);
+  const auto record = [](const std::string& frame) {
+    const std::string size{static_cast<char>(frame.size()), '\0', '\0', '\0'};
+    return std::string("\1\0\0\0\2\0\0\0", 8) + size + size + frame;
+  };
+  const std::string frame = MakeFrame({.source = *IpAddress::Parse("10.244.1.3"),
+                                       .destination = *IpAddress::Parse("10.244.2.4"),
+                                       .source_port = 1,
+                                       .destination_port = 2});
+  const std::string packet = record(frame);
   std::ofstream(path, std::ios::binary) << file << packet << packet;
 
   Outcome outcome = Run({"trace", "shop/web", "--pcap", path});
@@ -193,7 +217,15 @@ TEST_F(TraceTest, TracesEachPacketOfACapture) {
   EXPECT_THAT(outcome.out, HasSubstr("packet 1: "));
   EXPECT_THAT(outcome.out, HasSubstr("packet 2: "));
   ASSERT_THAT(server_.hop_requests, SizeIs(4));
-  EXPECT_EQ(server_.hop_requests[2].frame(), "abcd");
+  EXPECT_EQ(server_.hop_requests[2].frame(), frame);
+
+  server_.hop_requests.clear();
+  std::ofstream(path, std::ios::binary) << file << packet << record(frame.substr(0, 22));
+  outcome = Run({"trace", "shop/web", "--pcap", path});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("packet 2 is not whole: of its IPv4 header of 20 bytes 8 are "
+                                     "there"));
+  EXPECT_THAT(server_.hop_requests, SizeIs(0));
 
   std::ofstream(path, std::ios::binary) << file << packet << packet.substr(0, 18);
   outcome = Run({"trace", "shop/web", "--pcap", path});
@@ -202,6 +234,8 @@ TEST_F(TraceTest, TracesEachPacketOfACapture) {
   std::remove(path.c_str());
   EXPECT_THAT(Run({"trace", "shop/web", "--pcap", path}).err, HasSubstr("cannot read"));
   EXPECT_THAT(Run({"trace", "shop/web", "pay/api", "--pcap", path}).err, HasSubstr("--pcap"));
+  EXPECT_THAT(Run({"trace", "shop/web", "--tcp-flags", "ack", "--pcap", path}).err,
+              HasSubstr("--pcap: the packets of a capture have their own addresses, ports and "));
 }
 
 }  // namespace

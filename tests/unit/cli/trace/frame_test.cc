@@ -52,6 +52,22 @@ TEST(FrameTest, IsToldInALine) {
   EXPECT_THAT(FrameText(std::string(14, '\0')), HasSubstr("frame of 14 bytes"));
 }
 
+TEST(FrameTest, HeadersThatAreCutAreTold) {
+  for (const auto& [frame, header] :
+       {std::pair(MakeFrame(Spec("10.244.1.3", "10.96.0.10", kTcp)), size_t{34}),
+        std::pair(MakeFrame(Spec("fd00::1", "fd00::2", kTcp)), size_t{54})}) {
+    for (size_t size = 0; size <= frame.size(); ++size)
+      EXPECT_EQ(WhyCut(frame.substr(0, size)).empty(), size >= header) << size;
+  }
+  std::string options = MakeFrame(Spec("10.244.1.3", "10.96.0.10", kTcp));
+  options[14] = '\x4f';
+  EXPECT_EQ(WhyCut(options), "of its IPv4 header of 60 bytes 40 are there");
+  EXPECT_EQ(WhyCut("abcd"), "of its Ethernet header of 14 bytes 4 are there");
+  const std::string arp = std::string(12, '\0') + "\x08\x06";
+  EXPECT_EQ(WhyCut(arp), "nothing is behind its Ethernet header");
+  EXPECT_EQ(WhyCut(arp + "x"), "");
+}
+
 TEST(FrameTest, TcpFlagsAreNamed) {
   EXPECT_EQ(*ParseTcpFlags("syn"), 2);
   EXPECT_EQ(*ParseTcpFlags("SYN,ack"), 18);
