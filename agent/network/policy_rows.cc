@@ -3,7 +3,9 @@
 
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "agent/network/trace_policy.h"
@@ -80,11 +82,23 @@ std::vector<v1::PolicyRow> PolicyRows(const std::vector<dataplane::PolicyClassRo
     by_ip[pod.ip] = &pod;
     by_identity[pod.identity].push_back(fmt::format("{}/{}", pod.ns, pod.pod));
   }
+  // By direction: pods whose IPv6 traffic another set judges.
+  std::set<std::pair<bool, IpAddress>> apart;
+  for (const dataplane::PolicyClassRow& from : classes) {
+    if (!from.ipv6) continue;
+    for (const IpAddress& ip : from.pods) apart.emplace(from.egress, ip);
+  }
   std::vector<v1::PolicyRow> out;
   for (const dataplane::PolicyClassRow& from : classes) {
     v1::PolicyRow head;
     head.set_direction(from.egress ? "egress" : "ingress");
-    if (from.ipv6) head.set_family("IPv6");
+    if (from.ipv6) {
+      head.set_family("IPv6");
+    } else if (std::ranges::any_of(from.pods, [&](const IpAddress& ip) {
+                 return apart.contains({from.egress, ip});
+               })) {
+      head.set_family("IPv4");
+    }
     head.set_set(from.set);
     head.set_class_number(from.number);
     for (const IpAddress& ip : from.pods) {

@@ -46,13 +46,14 @@ Row PolicyOf(const v1::DataplaneNode& node, const v1::PolicyRow& row, bool wide)
   Row out = {node.node(),
              Shortened(row.pods(), wide),
              row.direction(),
+             row.family().empty() ? "both" : row.family(),
              Shortened(row.peers(), wide),
              Shortened(row.ports(), wide),
              row.verdict(),
              RuleText(row)};
   if (wide)
-    out.insert(out.end(), {Shortened(row.policies(), true), OrDash(row.family()),
-                           std::to_string(row.set()), std::to_string(row.class_number())});
+    out.insert(out.end(), {Shortened(row.policies(), true), std::to_string(row.set()),
+                           std::to_string(row.class_number())});
   return out;
 }
 
@@ -176,8 +177,8 @@ std::vector<std::string> InspectionHeaders(v1::DataplaneTable table, bool wide) 
     case v1::DATAPLANE_TABLE_IDENTITY:
       return {"NODE", "IDENTITY", "NAMESPACE", "PODS", "ADDRESSES"};
     case v1::DATAPLANE_TABLE_POLICY:
-      out = {"NODE", "PODS", "DIRECTION", "PEERS", "PORTS", "VERDICT", "RULE"};
-      if (wide) out.insert(out.end(), {"POLICIES", "FAMILY", "SET", "CLASS"});
+      out = {"NODE", "PODS", "DIRECTION", "FAMILY", "PEERS", "PORTS", "VERDICT", "RULE"};
+      if (wide) out.insert(out.end(), {"POLICIES", "SET", "CLASS"});
       return out;
     case v1::DATAPLANE_TABLE_DNS:
       out = {"NODE", "NAME", "TYPE", "VALUES"};

@@ -123,6 +123,10 @@ TEST_F(ListRowsTest, FiltersByNamespaceAndService) {
   EXPECT_EQ(List(v1::DATAPLANE_TABLE_SERVICE, "shop", "web").services_size(), 2);
   EXPECT_THAT(List(v1::DATAPLANE_TABLE_SERVICE, "other").services(), IsEmpty());
   EXPECT_THAT(List(v1::DATAPLANE_TABLE_BACKEND, "shop", "db").backends(), IsEmpty());
+  EXPECT_EQ(List(v1::DATAPLANE_TABLE_SERVICE, "", "shop/web").services_size(), 2);
+  EXPECT_THAT(List(v1::DATAPLANE_TABLE_SERVICE, "", "pay/web").services(), IsEmpty());
+  EXPECT_EQ(List(v1::DATAPLANE_TABLE_CONNTRACK, "", "shop/web").conntrack_size(), 2);
+  EXPECT_THAT(List(v1::DATAPLANE_TABLE_CONNTRACK, "", "pay/web").conntrack(), IsEmpty());
 }
 
 TEST_F(ListRowsTest, FlowsThroughAServiceBearItsName) {
@@ -258,6 +262,19 @@ TEST_F(ListRowsTest, PoliciesNamePodsPeersAndRules) {
   EXPECT_EQ(count("other", ""), 0);
   EXPECT_EQ(count("", "web-1"), 2);
   EXPECT_EQ(count("", "cart-1"), 0);
+  EXPECT_EQ(count("shop/web", ""), 2);
+  EXPECT_EQ(count("bank/web", ""), 0);
+
+  // Once IPv6 is judged apart, the rest is of IPv4.
+  dataplane::PolicyClassRow six = rest, egress = rest;
+  six.ipv6 = true;
+  egress.egress = true;
+  dataplane_.policies = {rest, six, egress};
+  const v1::DataplaneNode apart = List(v1::DATAPLANE_TABLE_POLICY);
+  ASSERT_EQ(apart.policies_size(), 3);
+  EXPECT_EQ(apart.policies(0).family(), "IPv4");
+  EXPECT_EQ(apart.policies(1).family(), "IPv6");
+  EXPECT_EQ(apart.policies(2).family(), "");
 }
 
 TEST_F(ListRowsTest, FlowsAreFoundByPodProtocolAndAddress) {

@@ -21,17 +21,17 @@ TEST(InspectionTable, TellsOfPoliciesWhatTheySayAboutWhom) {
       "policies { direction: 'egress' family: 'IPv6' pods: 'shop/web-1' peers: 'everybody else' "
       "ports: 'any' verdict: 'drop' policies: 'shop/deny' set: 4 class_number: 8 }";
   EXPECT_EQ(Shown(v1::DATAPLANE_TABLE_POLICY, rows),
-            "NODE   PODS         DIRECTION   PEERS            PORTS    VERDICT   RULE\n"
-            "n1     shop/web-1   ingress     shop/cart-1      TCP 80   allow     shop/web "
+            "NODE   PODS         DIRECTION   FAMILY   PEERS            PORTS    VERDICT   RULE\n"
+            "n1     shop/web-1   ingress     both     shop/cart-1      TCP 80   allow     shop/web "
             "ingress[1]\n"
-            "n1     shop/web-1   egress      everybody else   any      drop      -\n");
+            "n1     shop/web-1   egress      IPv6     everybody else   any      drop      -\n");
   EXPECT_EQ(Shown(v1::DATAPLANE_TABLE_POLICY, rows, true),
-            "NODE   PODS         DIRECTION   PEERS            PORTS    VERDICT   RULE              "
-            "    POLICIES             FAMILY   SET   CLASS\n"
-            "n1     shop/web-1   ingress     shop/cart-1      TCP 80   allow     shop/web "
-            "ingress[1]   shop/deny,shop/web   -        3     9\n"
-            "n1     shop/web-1   egress      everybody else   any      drop      -                 "
-            "    shop/deny            IPv6     4     8\n");
+            "NODE   PODS         DIRECTION   FAMILY   PEERS            PORTS    VERDICT   RULE     "
+            "             POLICIES             SET   CLASS\n"
+            "n1     shop/web-1   ingress     both     shop/cart-1      TCP 80   allow     shop/web "
+            "ingress[1]   shop/deny,shop/web   3     9\n"
+            "n1     shop/web-1   egress      IPv6     everybody else   any      drop      -        "
+            "             shop/deny            4     8\n");
 }
 
 TEST(InspectionTable, CountsWhoHasAnIdentityAndWideNamesThem) {
