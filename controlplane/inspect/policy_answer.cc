@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "api/schema/merge.h"
 #include "api/schema/source_annotation.h"
 #include "controlplane/controllers/objects.h"
 #include "controlplane/inspect/report.h"
@@ -109,6 +110,14 @@ class Asker {
       out.nearest =
           fmt::format("{} no {} rule", out.facts.policies_size() == 1 ? "it has" : "they have",
                       DirectionName(question_.egress));
+      if (out.facts.policies_size() == 1 && !question_.egress && !last->spec().egress().empty()) {
+        if (LeftTypesOut(*last))
+          out.nearest += ", and a policy without policyTypes is for ingress too";
+        out.remedies.push_back(
+            fmt::format("set spec.policyTypes of networkpolicy {} to [Egress], if it is meant for "
+                        "egress alone",
+                        KeyOfMeta(last->metadata()).ToString()));
+      }
     }
     out.remedies.push_back(
         fmt::format("add a rule to spec.{} of networkpolicy {} that admits {} "
@@ -126,15 +135,20 @@ class Asker {
                          KeyOfMeta(policy.metadata()).ToString());
     AskPorts(rule, &out);
     AskPeers(rule, &out);
-    // A change of two things is larger than one of them.
-    if (out.missed.size() > 1) out.remedies.clear();
+    // Of two things that miss both have to be changed.
+    if (out.missed.size() == out.remedies.size() && out.missed.size() > 1) {
+      out.remedies = {fmt::format("{}", fmt::join(out.remedies, ", and "))};
+    } else if (out.missed.size() > 1) {
+      out.remedies.clear();
+    }
     return out;
   }
 
   void AskPeers(const ParsedRule& rule, RuleAnswer* out) const {
     if (rule.about_everybody) return;
     const PolicyPeer& peer = question_.peer;
-    // The entry that comes nearest: 1, a pod of a right namespace with other labels; 2, the rest.
+    // The entry that comes nearest: 1, one change away (other labels in a right namespace, a
+    // podSelector that fits and no namespaceSelector, an exception of a range); 2, the rest.
     int nearest = 3;
     std::string reason = "none of its peers is known", remedy;
     const auto consider = [&](int distance, std::string why, std::string change) {
@@ -166,12 +180,19 @@ class Asker {
                                  labels->find(',') == std::string::npos ? "" : "s", *labels)
                    : "");
       } else if (!wanted.ns.empty()) {
-        consider(2,
-                 fmt::format("its podSelector without a namespaceSelector is about namespace {}, "
-                             "and {} is of {}",
-                             wanted.ns, peer.title, peer.traits.ns),
-                 fmt::format("add a namespaceSelector for namespace {} to the peer of {}",
-                             peer.traits.ns, title_));
+        const std::string about = fmt::format(
+            "its podSelector without a namespaceSelector is about namespace {}", wanted.ns);
+        if (has_labels) {
+          consider(1, fmt::format("{}, and {} is of {}", about, peer.title, peer.traits.ns),
+                   fmt::format("add a namespaceSelector with kubernetes.io/metadata.name={} to the "
+                               "peer of {}",
+                               peer.traits.ns, title_));
+        } else {
+          consider(2,
+                   fmt::format("{}, and {} is of {} and does not match {} either", about,
+                               peer.title, peer.traits.ns, wanted.pods.ToString()),
+                   "");
+        }
       } else {
         const auto labels = Wanted(wanted.namespaces);
         const bool is_name = labels && labels->starts_with("kubernetes.io/metadata.name=");
@@ -192,12 +213,32 @@ class Asker {
         if (block.Contains(address)) return;
       }
       const std::string who = addresses.empty() ? peer.title : addresses[0].ToString();
-      consider(2, fmt::format("{} is not in {}", who, block.ToString()), "");
+      const auto [address, hole] = HoleOf(block, addresses);
+      if (hole == nullptr) {
+        consider(2, fmt::format("{} is not in {}", who, block.ToString()), "");
+      } else {
+        consider(1,
+                 fmt::format("{} is in {}, of which except {} takes it out", address->ToString(),
+                             block.cidr.ToString(), hole->ToString()),
+                 fmt::format("narrow except {} of {} so that it leaves {} in", hole->ToString(),
+                             title_, address->ToString()));
+      }
     }
     out->missed.emplace_back("peer");
     out->distance += nearest == 1 ? 6 : 8;
     out->reasons.push_back(std::move(reason));
     if (!remedy.empty()) out->remedies.push_back(std::move(remedy));
+  }
+
+  // The address that the range would hold but for one of its exceptions, and that one; null: none.
+  static std::pair<const IpAddress*, const IpPrefix*> HoleOf(
+      const Block& block, const std::vector<IpAddress>& addresses) {
+    for (const IpAddress& address : addresses) {
+      if (!block.cidr.Contains(address)) continue;
+      for (const IpPrefix& hole : block.except)
+        if (hole.Contains(address)) return {&address, &hole};
+    }
+    return {nullptr, nullptr};
   }
 
   void AskPorts(const ParsedRule& rule, RuleAnswer* out) const {
@@ -319,6 +360,13 @@ std::string RuleTitle(const v1::TracePolicy& facts) {
   return fmt::format("policy {}, rule {}[{}]{}", facts.policy(), DirectionName(facts.egress()),
                      facts.rule(),
                      facts.source().empty() ? "" : fmt::format(" ({})", facts.source()));
+}
+
+bool LeftTypesOut(const v1::NetworkPolicy& policy) {
+  if (policy.metadata().last_applied().empty()) return false;
+  const auto applied = schema::DecodeLastApplied(policy.metadata().last_applied());
+  return applied.ok() && applied->has_network_policy() &&
+         applied->network_policy().spec().policy_types().empty();
 }
 
 PolicyAnswer AskPolicies(const ClusterState& state, const PolicyQuestion& question) {

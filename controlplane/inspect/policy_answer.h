@@ -51,6 +51,9 @@ struct PolicyAnswer {
   std::vector<std::string> remedies;
 };
 
+// Whether it was applied without policyTypes, which then follow from its rules.
+bool LeftTypesOut(const v1::NetworkPolicy& policy);
+
 PolicyAnswer AskPolicies(const ClusterState& state, const PolicyQuestion& question);
 
 // "policy pay/api, rule ingress[0] (web.yaml:12)"

@@ -40,11 +40,12 @@ void WhyConnection(const ClusterState& state, const ClusterRanges& ranges, const
                    const v1::WhyConnection& connection, const Listeners& known, absl::Time now,
                    Report* report, std::set<ObjectKey>* wanted);
 
-void WhyService(const ClusterState& state, const v1::Service& service, absl::Time now,
-                Report* report);
-
+// Both look into sockets as WhyConnection does.
+void WhyService(const ClusterState& state, const v1::Service& service, const Listeners& known,
+                absl::Time now, Report* report, std::set<ObjectKey>* wanted);
 void WhyPolicy(const ClusterState& state, const ClusterRanges& ranges,
-               const v1::NetworkPolicy& policy, Report* report);
+               const v1::NetworkPolicy& policy, const Listeners& known, Report* report,
+               std::set<ObjectKey>* wanted);
 // Policies of the namespace that judge the direction and select no pod: "shop/typo".
 std::vector<std::string> PoliciesOfNobody(const ClusterState& state, const std::string& ns,
                                           Direction direction);

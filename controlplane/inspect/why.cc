@@ -28,7 +28,7 @@ absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const ClusterRanges& ra
       const v1::Service* service = FindObject(state.services, {name.namespace_(), name.name()});
       if (service == nullptr)
         return absl::NotFoundError(fmt::format("services \"{}\" not found", name.name()));
-      WhyService(state, *service, now, &report);
+      WhyService(state, *service, known, now, &report, &wanted);
       break;
     }
     case v1::WhyRequest::kNetworkPolicy: {
@@ -38,7 +38,7 @@ absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const ClusterRanges& ra
       if (policy == nullptr)
         return absl::NotFoundError(
             fmt::format("networkpolicies.networking.k8s.io \"{}\" not found", name.name()));
-      WhyPolicy(state, ranges, *policy, &report);
+      WhyPolicy(state, ranges, *policy, known, &report, &wanted);
       break;
     }
     case v1::WhyRequest::kConnection: {

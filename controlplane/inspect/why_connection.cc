@@ -10,6 +10,7 @@
 #include "common/ip_address.h"
 #include "controlplane/controllers/endpoints_controller.h"
 #include "controlplane/controllers/objects.h"
+#include "controlplane/inspect/backends.h"
 #include "controlplane/inspect/destination.h"
 #include "controlplane/inspect/policy_answer.h"
 #include "controlplane/inspect/topics.h"
@@ -20,15 +21,7 @@
 namespace mesh::controlplane {
 namespace {
 
-constexpr size_t kMostBackends = 8;  // looked into one by one
 constexpr char kIsolation[] = "mesh.io/isolation";
-
-// Who may answer, and where.
-struct Backend {
-  const v1::Pod* pod = nullptr;  // null: an address that is no pod's
-  std::string address;
-  uint32_t port = 0;
-};
 
 class Walk {
  public:
@@ -145,7 +138,7 @@ class Walk {
       report_->Problem(title, fmt::format("port {} has no backend that may get requests: they are "
                                           "refused at once",
                                           port->port()));
-      WhyService(state_, service, now_, report_);
+      WhyService(state_, service, known_, now_, report_, wanted_);
       return;
     }
     if (!Admits(to)) return;
@@ -181,7 +174,7 @@ class Walk {
                                    backends.size(), backends.size() == 1 ? "" : "s"));
     Network(from_.spec().node_name());
     for (size_t i = 0; i < backends.size() && i < kMostBackends; ++i)
-      Reach(backends[i], &service, PortText(*port));
+      Reach(backends[i], &service, PortTitle(*port));
     if (backends.size() > kMostBackends)
       report_->Note(title, fmt::format("{} more backends were not looked into",
                                        backends.size() - kMostBackends));
@@ -227,7 +220,7 @@ class Walk {
       report_->Problem(ServiceTitle(service),
                        "is headless and has no ready endpoint: its name has "
                        "no address");
-      WhyService(state_, service, now_, report_);
+      WhyService(state_, service, known_, now_, report_, wanted_);
       return;
     }
     report_->Ok(ServiceTitle(service),
@@ -241,15 +234,6 @@ class Walk {
     }
   }
 
-  static std::string PortText(const v1::ServicePort& port) {
-    return fmt::format("port {}{}", port.port(),
-                       port.name().empty() ? "" : fmt::format(" ({})", port.name()));
-  }
-
-  static std::string ProtocolOf(const std::string& protocol) {
-    return protocol.empty() ? "TCP" : protocol;
-  }
-
   // The port that has the name that was asked for, and with it the protocol.
   const v1::ServicePort* FindNamed(const v1::Service& service) {
     std::vector<std::string> has;
@@ -258,7 +242,7 @@ class Walk {
         protocol_ = ProtocolOf(port.protocol());
         return &port;
       }
-      has.push_back(fmt::format("{} {}", ProtocolOf(port.protocol()), PortText(port).substr(5)));
+      has.push_back(fmt::format("{} {}", ProtocolOf(port.protocol()), PortTitle(port).substr(5)));
     }
     Report::Remedies remedies;
     if (!has.empty())
@@ -283,7 +267,7 @@ class Walk {
     std::vector<std::string> has;
     for (const v1::ServicePort& port : service.spec().ports()) {
       if (port.port() == wanted && ProtocolOf(port.protocol()) == protocol_) return &port;
-      has.push_back(fmt::format("{} {}", ProtocolOf(port.protocol()), PortText(port).substr(5)));
+      has.push_back(fmt::format("{} {}", ProtocolOf(port.protocol()), PortTitle(port).substr(5)));
       if (port.port() == wanted)
         remedies.push_back(fmt::format("ask with {}: port {} is served for it",
                                        ProtocolOf(port.protocol()), wanted));
@@ -308,32 +292,8 @@ class Walk {
     return nullptr;
   }
 
-  // Those that may get new flows; of any port when `port` is null.
   std::vector<Backend> BackendsOf(const v1::Service& service, const v1::ServicePort* port) const {
-    std::map<std::string, Backend> out;  // one for both families
-    for (const v1::EndpointSlice* slice : state_.SlicesOf(KeyOfMeta(service.metadata()))) {
-      uint32_t number = 0;
-      for (const v1::EndpointPort& own : slice->ports())
-        if (port == nullptr ||
-            (own.name() == port->name() && ProtocolOf(own.protocol()) == protocol_))
-          number = static_cast<uint32_t>(own.port());
-      if (number == 0 && port != nullptr) continue;
-      if (!families_.contains(slice->address_type() == "IPv6")) continue;
-      for (const v1::Endpoint& endpoint : slice->endpoints()) {
-        if (endpoint.addresses().empty()) continue;
-        if (endpoint.conditions().has_ready() && !endpoint.conditions().ready()) continue;
-        const v1::Pod* pod = nullptr;
-        if (endpoint.target_ref().kind() == "Pod")
-          pod = FindObject(state_.pods,
-                           {service.metadata().namespace_(), endpoint.target_ref().name()});
-        const std::string& address = endpoint.addresses(0);
-        out.emplace(pod == nullptr ? address : pod->metadata().name(),
-                    Backend{.pod = pod, .address = address, .port = number});
-      }
-    }
-    std::vector<Backend> list;
-    for (auto& [name, backend] : out) list.push_back(std::move(backend));
-    return list;
+    return controlplane::BackendsOf(state_, service, port, protocol_, families_);
   }
 
   // Whether the node forwards at all; once for each node.
@@ -567,58 +527,18 @@ class Walk {
                                           std::string(it->second.status().message())));
       return;
     }
-    std::vector<std::string> loopback;
-    std::set<uint32_t> others;
-    bool of_ipv4 = false;
-    for (const v1::Listener& listener : it->second->listeners()) {
-      if (listener.protocol() != protocol_) continue;
-      const bool local = listener.address() == "::1" || listener.address().starts_with("127.");
-      // What waits at an address of IPv6 takes IPv4 too, where it is "::".
-      const auto waits = IpAddress::Parse(listener.address());
-      const bool other_family = !families_.contains(false) && waits.ok() && waits->is_v4();
-      if (listener.port() == backend.port && !local && other_family) {
-        of_ipv4 = true;
-        continue;
-      }
-      if (listener.port() != backend.port) {
-        if (!local) others.insert(listener.port());
-        continue;
-      }
-      if (!local) {
-        report_->Ok(title, fmt::format("listens on {} {}", protocol_, backend.port));
-        return;
-      }
-      loopback.push_back(listener.address());
+    const SocketAnswer answer = AskSocket(state_, *it->second,
+                                          {.pod = *backend.pod,
+                                           .protocol = protocol_,
+                                           .port = backend.port,
+                                           .families = families_,
+                                           .service = service,
+                                           .service_port = service_port});
+    if (answer.listens) {
+      report_->Ok(title, answer.text);
+    } else {
+      report_->Problem(title, answer.text, answer.remedies);
     }
-    if (of_ipv4) {
-      report_->Problem(title,
-                       fmt::format("listens on {} {} for IPv4 only, and is asked over IPv6",
-                                   protocol_, backend.port),
-                       {"let the program listen on ::"});
-      return;
-    }
-    if (!loopback.empty()) {
-      report_->Problem(title,
-                       fmt::format("listens on {} {} at {} only: nobody but the pod itself gets "
-                                   "there",
-                                   protocol_, backend.port, loopback.front()),
-                       {"let the program listen on 0.0.0.0 or ::"});
-      return;
-    }
-    Report::Remedies remedies;
-    if (!others.empty() && service != nullptr)
-      remedies.push_back(fmt::format("set targetPort of {} of {} to {}", service_port,
-                                     ServiceTitle(*service), *others.begin()));
-    if (!others.empty() && service == nullptr)
-      remedies.push_back(fmt::format("ask port {}", *others.begin()));
-    remedies.push_back(fmt::format("let the program of {} listen on {} {}",
-                                   TemplateTitle(state_, *backend.pod), protocol_, backend.port));
-    report_->Problem(
-        title,
-        fmt::format("nothing listens on {} {}{}", protocol_, backend.port,
-                    others.empty() ? fmt::format("; it listens on no {} port at all", protocol_)
-                                   : fmt::format("; it listens on {}", fmt::join(others, ", "))),
-        remedies);
   }
 
   const ClusterState& state_;

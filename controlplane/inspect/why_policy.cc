@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -11,14 +12,19 @@
 
 #include "api/schema/source_annotation.h"
 #include "controlplane/controllers/objects.h"
+#include "controlplane/inspect/backends.h"
 #include "controlplane/inspect/label_distance.h"
+#include "controlplane/inspect/policy_answer.h"
 #include "controlplane/inspect/topics.h"
 #include "controlplane/policy/policy_rules.h"
+#include "controlplane/state/target_port.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
 namespace mesh::controlplane {
 namespace {
+
+constexpr size_t kMostNamespaces = 3;  // named one by one
 
 std::string PolicyTitle(const v1::NetworkPolicy& policy) {
   return "networkpolicy " + KeyOfMeta(policy.metadata()).ToString();
@@ -79,17 +85,20 @@ std::string NearestText(const char* kind, const Objects& objects, const schema::
 class Teller {
  public:
   Teller(const ClusterState& state, const ClusterRanges& ranges, const v1::NetworkPolicy& policy,
-         Report* report)
+         const Listeners& known, Report* report, std::set<ObjectKey>* wanted)
       : state_(state),
         ranges_(ranges),
         policy_(policy),
         parsed_(Parse(policy)),
         title_(PolicyTitle(policy)),
         selected_(PodsOf(state, parsed_.ns, parsed_.pods)),
-        report_(report) {}
+        known_(known),
+        report_(report),
+        wanted_(wanted) {}
 
   void Tell() {
     Selected();
+    Types();
     for (const Direction direction : {Direction::kIngress, Direction::kEgress}) {
       if (!parsed_.Judges(direction)) continue;
       const auto& rules = parsed_.Rules(direction);
@@ -123,6 +132,11 @@ class Teller {
         [](const v1::Pod& pod) -> const schema::LabelMap& { return pod.metadata().labels(); },
         &nearest);
     Report::Remedies remedies;
+    if (const auto [where, names] = Elsewhere(); !names.empty()) {
+      text = fmt::format("; {}: a policy selects in its own namespace alone{}", where, text);
+      for (const std::string& name : names)
+        remedies.push_back(fmt::format("apply the policy in namespace {}", name));
+    }
     if (nearest) {
       const v1::Pod* pod = FindObject(state_.pods, {parsed_.ns, nearest->name});
       remedies.push_back(
@@ -130,11 +144,45 @@ class Teller {
       remedies.push_back(fmt::format("label the pods of {} {}", TemplateTitle(state_, *pod),
                                      fmt::join(nearest->distance.wanted, ",")));
     }
-    if (pods.begin() == pods.end()) text = "; there are no pods in it at all";
+    if (pods.begin() == pods.end()) text += "; there are no pods in it at all";
     report_->Problem(
         title_,
         fmt::format("selects no pod: it is about {} of namespace {}{}", selector, parsed_.ns, text),
         remedies);
+  }
+
+  // Other namespaces with pods that the selector would match: "namespace pay has 2 such pods".
+  std::pair<std::string, std::vector<std::string>> Elsewhere() const {
+    std::vector<std::string> names, counts;
+    if (parsed_.pods.empty()) return {};
+    for (const auto& [key, ns] : state_.namespaces) {
+      const size_t count = PodsOf(state_, key.name, parsed_.pods).size();
+      if (count == 0 || key.name == parsed_.ns) continue;
+      counts.push_back(
+          fmt::format("namespace {} has {} such pod{}", key.name, count, count == 1 ? "" : "s"));
+      if (names.size() < kMostNamespaces) names.push_back(key.name);
+    }
+    return {NameList(counts, kMostNamespaces), names};
+  }
+
+  // Directions that somebody has written rules for and not asked for, or got without a rule.
+  void Types() {
+    for (const Direction direction : {Direction::kIngress, Direction::kEgress}) {
+      if (parsed_.Judges(direction) || parsed_.Rules(direction).empty()) continue;
+      const bool egress = direction == Direction::kEgress;
+      report_->Problem(title_,
+                       fmt::format("spec.{} has no effect: spec.policyTypes lists {} alone",
+                                   Name(direction), egress ? "Ingress" : "Egress"),
+                       {"set spec.policyTypes to [Ingress, Egress]",
+                        fmt::format("take spec.{} out", Name(direction))});
+    }
+    if (parsed_.Judges(Direction::kIngress) && parsed_.ingress.empty() && !parsed_.egress.empty() &&
+        LeftTypesOut(policy_))
+      report_->Problem(title_,
+                       "has egress rules and no policyTypes, and so is for ingress too, where it "
+                       "admits nothing",
+                       {"set spec.policyTypes to [Egress], if it is meant for egress alone",
+                        "set spec.policyTypes to [Ingress, Egress], if nobody shall get in"});
   }
 
   void Rule(Direction direction, uint32_t index, const ParsedRule& rule) {
@@ -147,12 +195,18 @@ class Teller {
     Blocks(direction, rule);
     if (rule.ports) Ports(direction, rule, egress ? peers : selected_);
     if (problems_ > before) return;
-    if (rule.about_everybody) {
-      report_->Ok(title_, fmt::format("{} is about everybody", rule_));
-    } else if (!peers.empty()) {
-      report_->Ok(title_, fmt::format("{} is about {} pod{}: {}", rule_, peers.size(),
-                                      peers.size() == 1 ? "" : "s", Names(peers)));
+    std::vector<std::string> about;
+    if (rule.about_everybody) about.emplace_back("everybody");
+    if (!peers.empty())
+      about.push_back(
+          fmt::format("{} pod{}: {}", peers.size(), peers.size() == 1 ? "" : "s", Names(peers)));
+    if (!rule.blocks.empty()) {
+      std::vector<std::string> ranges;
+      for (const Block& block : rule.blocks) ranges.push_back(block.ToString());
+      about.push_back(NameList(ranges));
     }
+    if (!about.empty())
+      report_->Ok(title_, fmt::format("{} is about {}", rule_, fmt::join(about, ", and ")));
   }
 
   // Pods that the rule is about; entries that are about none are told.
@@ -215,17 +269,20 @@ class Teller {
                                   : fmt::format("namespaces {}", NameList(namespaces));
     std::string elsewhere;
     Report::Remedies remedies;
+    std::vector<std::string> others;
     if (!peer.ns.empty()) {
-      for (const auto& [key, ns] : state_.namespaces) {
-        if (key.name == peer.ns || PodsOf(state_, key.name, peer.pods).empty()) continue;
-        elsewhere = fmt::format(
-            "; namespace {} has such pods, and a podSelector without a namespaceSelector is about "
-            "the policy's own namespace",
-            key.name);
+      for (const auto& [key, ns] : state_.namespaces)
+        if (key.name != peer.ns && !PodsOf(state_, key.name, peer.pods).empty())
+          others.push_back(key.name);
+    }
+    if (!others.empty()) {
+      elsewhere = fmt::format(
+          "; namespace{} {} {} such pods, and a podSelector without a namespaceSelector is about "
+          "the policy's own namespace",
+          others.size() == 1 ? "" : "s", NameList(others), others.size() == 1 ? "has" : "have");
+      for (size_t i = 0; i < others.size() && i < kMostNamespaces; ++i)
         remedies.push_back(fmt::format(
-            "add a namespaceSelector with kubernetes.io/metadata.name={} to the peer", key.name));
-        break;
-      }
+            "add a namespaceSelector with kubernetes.io/metadata.name={} to the peer", others[i]));
     }
     remedies.push_back(fmt::format("correct the podSelector of {}", rule_));
     Problem(fmt::format("{}: no pod of {} has {}{}", rule_, where, peer.pods.ToString(), elsewhere),
@@ -254,6 +311,7 @@ class Teller {
       return;
     }
     for (const RulePort& port : *rule.ports) {
+      if (port.name.empty()) Number(direction, rule, port, pods);
       if (port.name.empty() || pods.empty()) continue;
       std::set<std::string> names;
       bool known = direction == Direction::kEgress &&
@@ -278,6 +336,80 @@ class Teller {
     }
   }
 
+  // A number that nobody uses is no fault of a policy; it may be one of who has written it.
+  void Number(Direction direction, const ParsedRule& rule, const RulePort& port,
+              const std::vector<const v1::Pod*>& pods) {
+    const bool egress = direction == Direction::kEgress;
+    if (port.first == 0) return;
+    // Those who are no pods have ports too.
+    if (egress && (rule.about_everybody || !rule.blocks.empty() ||
+                   std::ranges::any_of(rule.peers, IsResolver)))
+      return;
+    const std::string protocol = Protocol(port.protocol);
+    std::map<uint32_t, std::string> has;
+    std::set<ObjectKey> unknown;
+    for (size_t i = 0; i < pods.size() && i < kMostBackends; ++i) {
+      for (const v1::Container& container : pods[i]->spec().containers()) {
+        for (const v1::ContainerPort& own : container.ports())
+          if (ProtocolOf(own.protocol()) == protocol)
+            has[static_cast<uint32_t>(own.container_port())] = own.name();
+      }
+      const auto sockets = known_.find(KeyOfMeta(pods[i]->metadata()));
+      if (sockets == known_.end()) {
+        unknown.insert(KeyOfMeta(pods[i]->metadata()));
+      } else if (sockets->second.ok()) {
+        for (const v1::Listener& listener : sockets->second->listeners())
+          if (listener.protocol() == protocol && !IsLoopback(listener.address()))
+            has.emplace(listener.port(), "");
+      }
+    }
+    const auto used = has.lower_bound(port.first);
+    if (used != has.end() && used->first <= port.last) return;
+    wanted_->insert(unknown.begin(), unknown.end());
+    if (has.empty()) return;
+    std::vector<std::string> names;
+    for (const auto& [number, name] : has)
+      names.push_back(
+          fmt::format("{} {}{}", protocol, number, name.empty() ? "" : fmt::format(" ({})", name)));
+    std::string text =
+        fmt::format("{}: {} have no port {} {}; they have {}", rule_,
+                    egress ? "the pods it is about" : "the pods that the policy selects", protocol,
+                    port.first == port.last ? fmt::format("{}", port.first)
+                                            : fmt::format("{}-{}", port.first, port.last),
+                    NameList(names));
+    Report::Remedies remedies;
+    const auto [service, number] = ServiceAt(port, pods);
+    if (service != nullptr) {
+      text += fmt::format("; {} is a port of {}, and policies are about the ports of pods",
+                          port.first, ServiceTitle(*service));
+      remedies.push_back(fmt::format("let the rule name {} {}", protocol, number));
+    } else {
+      remedies.push_back(fmt::format("let the rule name {}", names.front()));
+    }
+    report_->Note(title_, text, remedies);
+  }
+
+  // The Service of one of the pods that has the rule's only port, and where that port leads.
+  std::pair<const v1::Service*, int32_t> ServiceAt(const RulePort& wanted,
+                                                   const std::vector<const v1::Pod*>& pods) const {
+    if (wanted.first != wanted.last) return {nullptr, 0};
+    for (size_t i = 0; i < pods.size() && i < kMostBackends; ++i) {
+      const v1::ObjectMeta& meta = pods[i]->metadata();
+      for (const auto& [key, service] : InNamespace(state_.services, meta.namespace_())) {
+        if (service->spec().selector().empty() ||
+            !MatchesLabels(service->spec().selector(), meta.labels()))
+          continue;
+        for (const v1::ServicePort& port : service->spec().ports()) {
+          if (port.port() != wanted.first || ProtocolNumber(port.protocol()) != wanted.protocol)
+            continue;
+          const int32_t number = ResolvePort(port, *pods[i]);
+          if (number != 0 && number != port.port()) return {service.get(), number};
+        }
+      }
+    }
+    return {nullptr, 0};
+  }
+
   static const char* Protocol(uint8_t protocol) { return protocol == IPPROTO_UDP ? "UDP" : "TCP"; }
 
   void Problem(const std::string& text, const Report::Remedies& remedies) {
@@ -291,7 +423,9 @@ class Teller {
   const ParsedPolicy parsed_;
   const std::string title_;
   const std::vector<const v1::Pod*> selected_;
+  const Listeners& known_;
   Report* const report_;
+  std::set<ObjectKey>* const wanted_;
   std::string rule_;  // the one that is looked at
   int problems_ = 0;
 };
@@ -299,8 +433,9 @@ class Teller {
 }  // namespace
 
 void WhyPolicy(const ClusterState& state, const ClusterRanges& ranges,
-               const v1::NetworkPolicy& policy, Report* report) {
-  Teller(state, ranges, policy, report).Tell();
+               const v1::NetworkPolicy& policy, const Listeners& known, Report* report,
+               std::set<ObjectKey>* wanted) {
+  Teller(state, ranges, policy, known, report, wanted).Tell();
 }
 
 std::vector<std::string> PoliciesOfNobody(const ClusterState& state, const std::string& ns,

@@ -8,6 +8,7 @@
 
 #include "controlplane/controllers/endpoints_controller.h"
 #include "controlplane/controllers/objects.h"
+#include "controlplane/inspect/backends.h"
 #include "controlplane/inspect/label_distance.h"
 #include "controlplane/inspect/topics.h"
 #include "controlplane/state/target_port.h"
@@ -19,25 +20,23 @@ namespace {
 
 constexpr size_t kMostPods = 10;  // told one by one
 
-std::string PortTitle(const v1::ServicePort& port) {
-  return fmt::format("port {}{}", port.port(),
-                     port.name().empty() ? "" : fmt::format(" ({})", port.name()));
-}
-
 bool MayGetFlows(const v1::Endpoint& endpoint) {
   return !endpoint.conditions().has_ready() || endpoint.conditions().ready();
 }
 
 class Teller {
  public:
-  Teller(const ClusterState& state, const v1::Service& service, absl::Time now, Report* report)
+  Teller(const ClusterState& state, const v1::Service& service, const Listeners& known,
+         absl::Time now, Report* report, std::set<ObjectKey>* wanted)
       : state_(state),
         service_(service),
         spec_(service.spec()),
         ns_(service.metadata().namespace_()),
         title_(ServiceTitle(service)),
+        known_(known),
         now_(now),
-        report_(report) {}
+        report_(report),
+        wanted_(wanted) {}
 
   void Tell() {
     if (spec_.type() == "ExternalName") {
@@ -57,6 +56,8 @@ class Teller {
       SourceRanges();
     }
     if (!report_->HasProblem()) Backends();
+    for (const v1::ServicePort& port : spec_.ports())
+      if (!Sockets(port)) DeclaredPort(port);
   }
 
  private:
@@ -90,21 +91,34 @@ class Teller {
   void MissingPorts(const std::vector<const v1::EndpointSlice*>& slices) {
     if (slices.empty()) return;
     for (const v1::ServicePort& port : spec_.ports()) {
-      std::set<std::string> names;
+      const std::string protocol = ProtocolOf(port.protocol());
+      std::set<std::string> has;
+      std::string only;  // the name of one of its protocol
       bool found = false;
       for (const v1::EndpointSlice* slice : slices) {
         for (const v1::EndpointPort& own : slice->ports()) {
-          names.insert(fmt::format("\"{}\"", own.name()));
-          found = found || own.name() == port.name();
+          const bool same = ProtocolOf(own.protocol()) == protocol;
+          found = found || (same && own.name() == port.name());
+          if (same) only = own.name();
+          has.insert(fmt::format("{} {}", ProtocolOf(own.protocol()),
+                                 own.name().empty() ? "without a name" : "named " + own.name()));
         }
       }
       if (found) continue;
+      const std::string wanted =
+          port.name().empty() ? "without a name, as that port" : "named " + port.name();
+      Report::Remedies remedies = {
+          port.name().empty()
+              ? fmt::format("take the name of the {} port of the EndpointSlice out", protocol)
+              : fmt::format("name the {} port of the EndpointSlice {}", protocol, port.name())};
+      if (port.name().empty() && !only.empty())
+        remedies.push_back(fmt::format("name {} of {} {}", PortTitle(port), title_, only));
       report_->Problem(
           title_,
-          fmt::format("{}: no EndpointSlice has a port named \"{}\"; they have {}", PortTitle(port),
-                      port.name(),
-                      names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "))),
-          {fmt::format("name a port of the EndpointSlice \"{}\"", port.name())});
+          fmt::format("{}: no EndpointSlice has a {} port {}; they have {}", PortTitle(port),
+                      protocol, wanted,
+                      has.empty() ? "no port" : fmt::format("{}", fmt::join(has, ", "))),
+          remedies);
     }
   }
 
@@ -383,20 +397,128 @@ class Teller {
                                     total == 1 ? "" : "s", NameList(nodes, 8)));
   }
 
+  // Whether programs wait where the port leads. False: no socket was looked at.
+  bool Sockets(const v1::ServicePort& port) {
+    std::set<bool> families;
+    for (const std::string& family : spec_.ip_families()) families.insert(family == "IPv6");
+    if (families.empty()) families.insert(false);
+    const std::string protocol = ProtocolOf(port.protocol());
+    const auto backends = BackendsOf(state_, service_, &port, protocol, families);
+    size_t asked = 0, listening = 0;
+    std::set<uint32_t> numbers;
+    std::vector<std::string> ipv4_only;
+    // By what is wrong: pods of one template mostly fare alike.
+    std::map<std::pair<std::string, Report::Remedies>, std::vector<const v1::Pod*>> deaf;
+    for (size_t i = 0; i < backends.size() && i < kMostBackends; ++i) {
+      if (backends[i].pod == nullptr) continue;
+      const v1::Pod& pod = *backends[i].pod;
+      const auto sockets = known_.find(KeyOfMeta(pod.metadata()));
+      if (sockets == known_.end()) {
+        wanted_->insert(KeyOfMeta(pod.metadata()));
+        continue;
+      }
+      if (!sockets->second.ok()) {
+        if (told_unknown_.insert(pod.metadata().name()).second)
+          report_->Unknown(PodTitle(pod),
+                           fmt::format("its sockets could not be looked at: {}",
+                                       std::string(sockets->second.status().message())));
+        continue;
+      }
+      SocketQuestion question{.pod = pod,
+                              .protocol = protocol,
+                              .port = backends[i].port,
+                              .families = families,
+                              .service = &service_,
+                              .service_port = PortTitle(port)};
+      const SocketAnswer answer = AskSocket(state_, *sockets->second, question);
+      ++asked;
+      if (!answer.listens) {
+        std::vector<const v1::Pod*>& alike = deaf[{answer.text, answer.remedies}];
+        alike.push_back(&pod);
+        continue;
+      }
+      ++listening;
+      numbers.insert(backends[i].port);
+      question.families = {true};
+      if (families.size() == 2 && !AskSocket(state_, *sockets->second, question).listens)
+        ipv4_only.push_back(pod.metadata().name());
+    }
+    for (const auto& [answer, pods] : deaf) {
+      const auto& [text, remedies] = answer;
+      std::vector<std::string> names;
+      for (const v1::Pod* pod : pods) names.push_back(pod->metadata().name());
+      if (pods.size() == 1) {
+        report_->Problem(PodTitle(*pods.front()), fmt::format("{}: {}", PortTitle(port), text),
+                         remedies);
+      } else {
+        report_->Problem(
+            title_,
+            fmt::format("{}: in each of pods {}: {}", PortTitle(port), NameList(names), text),
+            remedies);
+      }
+    }
+    if (asked > 0 && listening == asked)
+      report_->Ok(title_, fmt::format("{}: programs listen on {} {}{}", PortTitle(port), protocol,
+                                      fmt::join(numbers, ", "),
+                                      backends.size() > asked
+                                          ? fmt::format(" ({} of {} pods were looked into)", asked,
+                                                        backends.size())
+                                          : ""));
+    if (!ipv4_only.empty())
+      report_->Note(title_,
+                    fmt::format("{}: the program of {} listens for IPv4 only: requests over IPv6 "
+                                "are refused",
+                                PortTitle(port), NameList(ipv4_only)),
+                    {"let it listen on ::"});
+    return asked > 0;
+  }
+
+  // A targetPort by number that no container has written down. It need not; but who writes ports
+  // down mostly writes down the right ones.
+  void DeclaredPort(const v1::ServicePort& port) {
+    if (port.target_port().has_string_value() || spec_.selector().empty()) return;
+    const std::string protocol = ProtocolOf(port.protocol());
+    const int32_t wanted =
+        port.target_port().has_int_value() ? port.target_port().int_value() : port.port();
+    std::set<std::string> has;
+    std::string first;
+    for (const v1::Pod* pod : state_.PodsWith(ns_, spec_.selector())) {
+      for (const v1::Container& container : pod->spec().containers()) {
+        for (const v1::ContainerPort& own : container.ports()) {
+          if (ProtocolOf(own.protocol()) != protocol) continue;
+          if (own.container_port() == wanted) return;
+          if (first.empty()) first = std::to_string(own.container_port());
+          has.insert(fmt::format("{} {}{}", protocol, own.container_port(),
+                                 own.name().empty() ? "" : fmt::format(" ({})", own.name())));
+        }
+      }
+    }
+    if (has.empty()) return;
+    report_->Note(
+        title_,
+        fmt::format("{}: no container of its pods has written down {} {}, its "
+                    "targetPort; they have {}",
+                    PortTitle(port), protocol, wanted, NameList({has.begin(), has.end()})),
+        {fmt::format("set targetPort of {} of {} to {}", PortTitle(port), title_, first)});
+  }
+
   const ClusterState& state_;
   const v1::Service& service_;
   const v1::ServiceSpec& spec_;
   const std::string& ns_;
   const std::string title_;
+  const Listeners& known_;
   const absl::Time now_;
   Report* const report_;
+  std::set<ObjectKey>* const wanted_;
+  std::set<std::string> told_unknown_;  // pods
 };
 
 }  // namespace
 
-void WhyService(const ClusterState& state, const v1::Service& service, absl::Time now,
-                Report* report) {
-  Teller(state, service, now, report).Tell();
+void WhyService(const ClusterState& state, const v1::Service& service, const Listeners& known,
+                absl::Time now, Report* report, std::set<ObjectKey>* wanted) {
+  Teller(state, service, known, now, report, wanted).Tell();
 }
 
 }  // namespace mesh::controlplane

@@ -4,6 +4,7 @@
 
 #include <netinet/in.h>
 
+#include "api/schema/merge.h"
 #include "controlplane/controllers/objects.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/text_format.h"
@@ -109,19 +110,79 @@ TEST_F(PolicyAnswerTest, TellsWhatOfThePeerDoesNotMatch) {
             "does not match app=cart (it has app=web)");
   EXPECT_EQ(Ask(80).remedies[0], "give pod shop/web the label app=cart");
 
-  // The mistake of everybody.
+  // The mistake of everybody: the namespace is that of who asks.
   Ingress("web",
           R"(ingress { from { pod_selector { match_labels { key: "app" value: "web" } } } })");
   EXPECT_THAT(Ask(80).nearest,
               HasSubstr("its podSelector without a namespaceSelector is about namespace bank, and "
                         "pod shop/web is of shop"));
+  EXPECT_EQ(Ask(80).remedies[0],
+            "add a namespaceSelector with kubernetes.io/metadata.name=shop to the peer of rule "
+            "ingress[0] of networkpolicy bank/web");
+  // It would not be enough.
+  Ingress("web",
+          R"(ingress { from { pod_selector { match_labels { key: "app" value: "cart" } } } })");
+  EXPECT_THAT(Ask(80).nearest, HasSubstr("and pod shop/web is of shop and does not match app=cart "
+                                         "either"));
+  EXPECT_THAT(Ask(80).remedies, ElementsAre(HasSubstr("add a rule to spec.ingress")));
+  // Of two things that miss both have to be changed.
+  Ingress("web", R"(ingress { ports { port { int_value: 5 } }
+                              from { pod_selector { match_labels { key: "app" value: "web" } } } })");
+  EXPECT_EQ(Ask(80).remedies[0],
+            "add TCP 80 to the ports of rule ingress[0] of networkpolicy bank/web, and add a "
+            "namespaceSelector with kubernetes.io/metadata.name=shop to the peer of rule "
+            "ingress[0] of networkpolicy bank/web");
+  // What is one change away is nearer than what is two.
+  Ingress("web", R"(
+      ingress { from { pod_selector { match_labels { key: "app" value: "cart" } } } }
+      ingress { from { pod_selector { match_labels { key: "app" value: "web" } } } })");
+  EXPECT_THAT(Ask(80).nearest, HasSubstr("rule ingress[1]"));
   Ingress("web", R"(ingress { from { namespace_selector {
                               match_labels { key: "team" value: "b" } } } })");
   EXPECT_THAT(Ask(80).nearest, HasSubstr("namespace shop does not match team=b"));
   EXPECT_EQ(Ask(80).remedies[0], "give namespace shop the label team=b");
   Ingress("web", R"(ingress { from { ip_block { cidr: "10.0.0.0/8" except: "10.244.0.0/16" } } })");
-  EXPECT_THAT(Ask(80).nearest, HasSubstr("10.244.1.3 is not in 10.0.0.0/8 except 10.244.0.0/16"));
+  EXPECT_THAT(Ask(80).nearest,
+              HasSubstr("10.244.1.3 is in 10.0.0.0/8, of which except 10.244.0.0/16 takes it out"));
+  EXPECT_EQ(Ask(80).remedies[0],
+            "narrow except 10.244.0.0/16 of rule ingress[0] of networkpolicy bank/web so that it "
+            "leaves 10.244.1.3 in");
+  Ingress("web", R"(ingress { from { ip_block { cidr: "10.0.0.0/8" except: "10.1.0.0/16" } }
+                              from { ip_block { cidr: "192.0.2.0/24" } } })");
+  EXPECT_TRUE(Ask(80).facts.allowed());
+  Ingress("web",
+          R"(ingress { from { ip_block { cidr: "192.0.2.0/24" except: "192.0.2.0/25" } } })");
+  EXPECT_THAT(Ask(80).nearest, HasSubstr("10.244.1.3 is not in 192.0.2.0/24 except 192.0.2.0/25"));
   EXPECT_THAT(Ask(80).facts.missed(), ElementsAre("peer"));
+}
+
+// Who leaves policyTypes out of a policy with egress rules shuts ingress as well.
+TEST_F(PolicyAnswerTest, PolicyTypesThatWereForgottenAreTold) {
+  v1::Resource file;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      R"(network_policy { metadata { namespace: "bank" name: "out" }
+         spec { pod_selector { } egress { } } })",
+      &file));
+  v1::Resource applied = file;
+  v1::NetworkPolicy& policy = *applied.mutable_network_policy();
+  policy.mutable_metadata()->set_last_applied(schema::EncodeLastApplied(file));
+  policy.mutable_spec()->add_policy_types("Ingress");
+  policy.mutable_spec()->add_policy_types("Egress");
+  state.Put(applied);
+
+  EXPECT_TRUE(LeftTypesOut(policy));
+  EXPECT_EQ(Ask(80).nearest,
+            "it has no ingress rule, and a policy without policyTypes is for ingress too");
+  EXPECT_THAT(Ask(80).remedies,
+              ElementsAre(HasSubstr("set spec.policyTypes of networkpolicy bank/out to [Egress], "
+                                    "if it is meant for egress alone"),
+                          HasSubstr("add a rule")));
+
+  // Somebody has asked for both.
+  policy.mutable_metadata()->set_last_applied(schema::EncodeLastApplied(applied));
+  state.Put(applied);
+  EXPECT_FALSE(LeftTypesOut(policy));
+  EXPECT_EQ(Ask(80).nearest, "it has no ingress rule");
 }
 
 TEST_F(PolicyAnswerTest, ExplainsTheStepsOfATracedPacket) {

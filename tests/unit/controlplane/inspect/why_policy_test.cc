@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: a policy that means nobody is told with what it lacks, and one that means somebody with
 // whom.
+#include "api/schema/merge.h"
 #include "controlplane/controllers/objects.h"
 #include "google/protobuf/text_format.h"
 #include "tests/unit/controlplane/inspect/why_world.h"
@@ -36,6 +37,17 @@ class WhyPolicyTest : public WhyTest {
     world.Put(Wrap(client));
   }
 
+  void AddNamespace(const std::string& name) {
+    v1::Resource ns;
+    ns.mutable_namespace_()->mutable_metadata()->set_name(name);
+    world.Put(ns);
+  }
+  void AddPodOf(const std::string& ns, const std::string& name, const std::string& app) {
+    v1::Pod pod = world.AddPod(name, app, "n1", true);
+    world.state.Remove(v1::KIND_POD, InDefault(name));
+    pod.mutable_metadata()->set_namespace_(ns);
+    world.Put(Wrap(pod));
+  }
   void Put(const std::string& name, const std::string& spec) {
     v1::Resource resource;
     ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
@@ -47,8 +59,21 @@ class WhyPolicyTest : public WhyTest {
         << spec;
     world.Put(resource);
   }
-  v1::WhyResponse OfPolicy(const std::string& spec) {
+  // `file`: what the manifest says, where that is less.
+  v1::WhyResponse OfPolicy(const std::string& spec, const std::string& file = "") {
     Put("p", spec);
+    if (!file.empty()) {
+      Put("p", file);
+      v1::NetworkPolicy policy = *FindObject(world.state.network_policies, InDefault("p"));
+      v1::Resource written;
+      *written.mutable_network_policy() = policy;
+      const std::string applied = schema::EncodeLastApplied(written);
+      Put("p", spec);
+      v1::Resource all;
+      *all.mutable_network_policy() = *FindObject(world.state.network_policies, InDefault("p"));
+      all.mutable_network_policy()->mutable_metadata()->set_last_applied(applied);
+      world.Put(all);
+    }
     v1::WhyRequest request;
     request.mutable_network_policy()->set_namespace_("default");
     request.mutable_network_policy()->set_name("p");
@@ -80,6 +105,82 @@ TEST_F(WhyPolicyTest, OneThatSelectsNobodyIsShownTheNearestLabels) {
                           "labels of pod web-1 | label the pods of pod default/web-1 app=wep"));
 }
 
+TEST_F(WhyPolicyTest, PodsThatItWouldSelectInAnotherNamespaceAreNamed) {
+  AddNamespace("pay");
+  AddPodOf("pay", "api-1", "api");
+  AddPodOf("pay", "api-2", "api");
+  EXPECT_THAT(
+      Problems(OfPolicy(R"(policy_types: "Ingress"
+      pod_selector { match_labels { key: "app" value: "api" } })")),
+      ElementsAre(AllOf(HasSubstr("selects no pod: it is about pods with app=api of namespace "
+                                  "default; namespace pay has 2 such pods: a policy selects in its "
+                                  "own namespace alone"),
+                        HasSubstr("-> apply the policy in namespace pay | "))));
+}
+
+TEST_F(WhyPolicyTest, RulesOfADirectionThatPolicyTypesLeavesOutAreTold) {
+  EXPECT_THAT(Problems(OfPolicy(std::string(kWeb) + "ingress { } egress { }")),
+              ElementsAre("networkpolicy default/p: spec.egress has no effect: spec.policyTypes "
+                          "lists Ingress alone -> set spec.policyTypes to [Ingress, Egress] | "
+                          "take spec.egress out"));
+  EXPECT_THAT(Problems(OfPolicy(R"(policy_types: "Egress" pod_selector { } ingress { })")),
+              ElementsAre(HasSubstr("spec.ingress has no effect: spec.policyTypes lists Egress "
+                                    "alone")));
+}
+
+TEST_F(WhyPolicyTest, PolicyTypesThatWereForgottenAreTold) {
+  const std::string both = R"(policy_types: "Ingress" policy_types: "Egress" )";
+  EXPECT_THAT(
+      Problems(OfPolicy(both + "pod_selector { } egress { }", "pod_selector { } egress { }")),
+      ElementsAre("networkpolicy default/p: has egress rules and no policyTypes, and so is for "
+                  "ingress too, where it admits nothing -> set spec.policyTypes to [Egress], if it "
+                  "is meant for egress alone | set spec.policyTypes to [Ingress, Egress], if "
+                  "nobody shall get in"));
+  EXPECT_THAT(Problems(OfPolicy(both + "pod_selector { } egress { }",
+                                both + "pod_selector { } egress { }")),
+              IsEmpty());
+  EXPECT_THAT(Problems(OfPolicy(both + "pod_selector { } ingress { } egress { }",
+                                "pod_selector { } ingress { } egress { }")),
+              IsEmpty());
+}
+
+TEST_F(WhyPolicyTest, NumbersOfPortsThatThePodsDoNotHaveAreAHint) {
+  const std::string rule = std::string(kWeb) + "ingress { ports { port { int_value: 80 } } }";
+  EXPECT_THAT(Problems(OfPolicy(rule)), IsEmpty());
+  EXPECT_THAT(Notes(OfPolicy(rule)),
+              ElementsAre("networkpolicy default/p: rule ingress[0] (p.yaml:7): the pods that the "
+                          "policy selects have no port TCP 80; they have TCP 8080 (http) -> let "
+                          "the rule name TCP 8080 (http)"));
+
+  // The usual mistake.
+  world.AddService("web", "web", "http");
+  EXPECT_THAT(Notes(OfPolicy(rule)),
+              ElementsAre(AllOf(HasSubstr("; 80 is a port of service default/web, and policies are "
+                                          "about the ports of pods"),
+                                HasSubstr("-> let the rule name TCP 8080"))));
+
+  // What is written down is not all that there is.
+  v1::ListListenersResponse sockets;
+  sockets.add_listeners()->set_protocol("TCP");
+  sockets.mutable_listeners(0)->set_address("0.0.0.0");
+  sockets.mutable_listeners(0)->set_port(80);
+  listeners.insert_or_assign(InDefault("web-1"), sockets);
+  EXPECT_THAT(Notes(OfPolicy(rule)), IsEmpty());
+
+  // Of whom nothing is known nothing is said.
+  listeners.clear();
+  EXPECT_THAT(Notes(OfPolicy(R"(policy_types: "Egress" pod_selector { }
+      egress { to { ip_block { cidr: "192.0.2.0/24" } } ports { port { int_value: 443 } } }
+      egress { ports { port { int_value: 53 } } }
+      egress { to { namespace_selector { } } ports { port { int_value: 53 } } })")),
+              IsEmpty());
+  EXPECT_THAT(Notes(OfPolicy(R"(policy_types: "Egress" pod_selector { }
+      egress { to { pod_selector { match_labels { key: "app" value: "web" } } }
+               ports { port { int_value: 90 } end_port: 99 } })")),
+              ElementsAre(HasSubstr("the pods it is about have no port TCP 90-99; they have TCP "
+                                    "8080 (http)")));
+}
+
 TEST_F(WhyPolicyTest, APeerOfNobodyIsToldWithItsRule) {
   EXPECT_THAT(Problems(OfPolicy(std::string(kWeb) + R"(
       ingress { from { pod_selector { } } }
@@ -93,6 +194,16 @@ TEST_F(WhyPolicyTest, APeerOfNobodyIsToldWithItsRule) {
                                           "shop has such pods"),
                                 HasSubstr("add a namespaceSelector with "
                                           "kubernetes.io/metadata.name=shop to the peer"))));
+}
+
+TEST_F(WhyPolicyTest, EveryNamespaceWithPodsLikeThePeerIsNamed) {
+  AddNamespace("pay");
+  AddPodOf("pay", "client-2", "client");
+  EXPECT_THAT(Problems(OfPolicy(std::string(kWeb) + R"(ingress {
+      from { pod_selector { match_labels { key: "app" value: "client" } } } })")),
+              ElementsAre(AllOf(HasSubstr("namespaces pay, shop have such pods"),
+                                HasSubstr("kubernetes.io/metadata.name=pay to the peer"),
+                                HasSubstr("kubernetes.io/metadata.name=shop to the peer"))));
 }
 
 TEST_F(WhyPolicyTest, APortThatNobodyNamesIsTold) {
@@ -116,6 +227,14 @@ TEST_F(WhyPolicyTest, AddressesOfServicesAreNoPeers) {
   EXPECT_THAT(Problems(OfPolicy(R"(policy_types: "Egress" pod_selector { }
       egress { to { ip_block { cidr: "10.0.0.0/8" } } })")),
               IsEmpty());
+}
+
+TEST_F(WhyPolicyTest, RangesAreToldAsWhatARuleIsAbout) {
+  EXPECT_THAT(Oks(OfPolicy(std::string(kWeb) + R"(ingress {
+      from { pod_selector { match_labels { key: "app" value: "web" } } }
+      from { ip_block { cidr: "10.0.0.0/8" except: "10.1.0.0/16" } } })")),
+              Contains("networkpolicy default/p: rule ingress[0] (p.yaml:7) is about 1 pod: web-1, "
+                       "and 10.0.0.0/8 except 10.1.0.0/16"));
 }
 
 TEST_F(WhyPolicyTest, TheResolverIsSomebody) {

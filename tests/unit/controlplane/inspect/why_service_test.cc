@@ -7,6 +7,7 @@ namespace mesh::controlplane {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -74,6 +75,84 @@ TEST_F(WhyTest, ATargetPortThatNoContainerHasIsNamed) {
                           "port of pod default/web-1 http"));
 }
 
+TEST_F(WhyTest, WhetherThePodsOfAServiceListenIsTold) {
+  world.AddNode("n1");
+  world.AddPod("web-1", "web", "n1", true);
+  world.AddPod("web-2", "web", "n1", true);
+  world.AddService("web", "web")
+      .mutable_spec()
+      ->mutable_ports(0)
+      ->mutable_target_port()
+      ->set_int_value(8080);
+  OfService("web");  // its slices
+  v1::WhyRequest request;
+  request.mutable_service()->set_namespace_("default");
+  request.mutable_service()->set_name("web");
+  EXPECT_THAT(Answer(request).wanted, ElementsAre(InDefault("web-1"), InDefault("web-2")));
+
+  const auto listen = [&](const std::string& pod, const std::string& address, uint32_t port) {
+    v1::ListListenersResponse sockets;
+    sockets.add_listeners()->set_protocol("TCP");
+    sockets.mutable_listeners(0)->set_address(address);
+    sockets.mutable_listeners(0)->set_port(port);
+    listeners.insert_or_assign(InDefault(pod), sockets);
+  };
+  listen("web-1", "0.0.0.0", 8080);
+  listen("web-2", "::", 8080);
+  EXPECT_THAT(Answer(request).wanted, IsEmpty());
+  EXPECT_THAT(Oks(OfService("web")),
+              Contains("service default/web: port 80: programs listen on TCP 8080"));
+  EXPECT_THAT(Problems(OfService("web")), IsEmpty());
+
+  listen("web-1", "127.0.0.1", 8080);
+  listen("web-2", "0.0.0.0", 9000);
+  EXPECT_THAT(Problems(OfService("web")),
+              ElementsAre("pod default/web-1: port 80: listens on TCP 8080 at 127.0.0.1 only: "
+                          "nobody but the pod itself gets there -> let the program listen on "
+                          "0.0.0.0 or ::",
+                          "pod default/web-2: port 80: nothing listens on TCP 8080; it listens on "
+                          "9000 -> set targetPort of port 80 of service default/web to 9000 | let "
+                          "the program of pod default/web-2 listen on TCP 8080"));
+
+  // What is wrong with several pods is told once.
+  listen("web-1", "127.0.0.1", 8080);
+  listen("web-2", "127.0.0.1", 8080);
+  EXPECT_THAT(Problems(OfService("web")),
+              ElementsAre(HasSubstr("service default/web: port 80: in each of pods web-1, web-2: "
+                                    "listens on TCP 8080 at 127.0.0.1 only")));
+
+  listen("web-1", "0.0.0.0", 8080);
+  listeners.insert_or_assign(InDefault("web-2"), absl::UnavailableError("node \"n1\": no answer"));
+  EXPECT_THAT(Problems(OfService("web")), IsEmpty());
+  EXPECT_THAT(Of(OfService("web"), v1::Finding::UNKNOWN),
+              ElementsAre("pod default/web-2: its sockets could not be looked at: node \"n1\": no "
+                          "answer"));
+  EXPECT_THAT(Oks(OfService("web")), Contains("service default/web: port 80: programs listen on "
+                                              "TCP 8080 (1 of 2 pods were looked into)"));
+}
+
+TEST_F(WhyTest, ATargetPortThatNoContainerHasWrittenDownIsAHint) {
+  world.AddNode("n1");
+  v1::ContainerPort* port =
+      world.AddPod("web-1", "web", "n1", true).mutable_spec()->mutable_containers(0)->add_ports();
+  port->set_name("http");
+  port->set_container_port(9000);
+  world.AddService("web", "web")
+      .mutable_spec()
+      ->mutable_ports(0)
+      ->mutable_target_port()
+      ->set_int_value(8080);
+
+  EXPECT_THAT(Problems(OfService("web")), IsEmpty());
+  EXPECT_THAT(Notes(OfService("web")),
+              ElementsAre("service default/web: port 80: no container of its pods has written down "
+                          "TCP 8080, its targetPort; they have TCP 9000 (http) -> set targetPort "
+                          "of port 80 of service default/web to 9000"));
+
+  port->set_container_port(8080);
+  EXPECT_THAT(Notes(OfService("web")), IsEmpty());
+}
+
 TEST_F(WhyTest, PodsThatAreNotReadyAreToldWithTheirReason) {
   world.AddNode("n1", "1");
   world.AddPod("web-1", "web");
@@ -124,9 +203,17 @@ TEST_F(WhyTest, AServiceWithoutSelectorNeedsSlices) {
   slice.mutable_endpoint_slice()->add_ports()->set_name("http");
   world.Put(slice);
   EXPECT_THAT(Problems(OfService("ext")),
-              ElementsAre(HasSubstr("no EndpointSlice has a port named \"\"; they have \"http\"")));
+              ElementsAre("service default/ext: port 80: no EndpointSlice has a TCP port without a "
+                          "name, as that port; they have TCP named http -> take the name of the "
+                          "TCP port of the EndpointSlice out | name port 80 of service default/ext "
+                          "http"));
 
   slice.mutable_endpoint_slice()->mutable_ports(0)->set_name("");
+  slice.mutable_endpoint_slice()->mutable_ports(0)->set_protocol("UDP");
+  world.Put(slice);
+  EXPECT_THAT(Problems(OfService("ext")), ElementsAre(HasSubstr("they have UDP without a name")));
+
+  slice.mutable_endpoint_slice()->mutable_ports(0)->set_protocol("TCP");
   world.Put(slice);
   EXPECT_THAT(Problems(OfService("ext")), IsEmpty());
   EXPECT_THAT(Oks(OfService("ext")), ElementsAre(HasSubstr("1 backend")));
