@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <ostream>
 #include <set>
 
@@ -77,6 +78,19 @@ void PrintChildren(const Command& command, const std::string& path, std::ostream
   }
   out << fmt::format("Usage:\n  {} [flags] COMMAND\n\n", path);
   out << fmt::format("Use \"{} COMMAND --help\" for more about a command.\n", path);
+}
+
+// Those that have a description: what the usage line calls by the same name.
+void PrintArguments(const CLI::App& app, std::ostream& out) {
+  bool first = true;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->nonpositional() || option->get_description().empty()) continue;
+    if (first) out << "\nArguments:\n";
+    first = false;
+    std::string name = option->get_name(true);
+    for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    out << fmt::format("  {}\n      {}\n", name, option->get_description());
+  }
 }
 
 void PrintFlags(const CLI::App& app, const std::set<const CLI::Option*>& global,
@@ -174,8 +188,9 @@ int RunLeaf(const Command& command, const std::string& path, std::vector<std::st
   }
   NormalizeShortFlags(&args);
   try {
-    global.insert(app.add_option("-n,--namespace", context.flags.ns,
-                                 "The namespace of this request; \"default\" when absent"));
+    global.insert(app.add_option(
+        "-n,--namespace", context.flags.ns,
+        "The namespace of this request; when absent \"default\", for flows and bpf all"));
     global.insert(app.add_option(
         "-s,--server", context.flags.server,
         "Address of meshd: host:port or unix:///path; also in the environment as MESH_SERVER"));
@@ -186,6 +201,7 @@ int RunLeaf(const Command& command, const std::string& path, std::vector<std::st
       context.out << command.summary << "\n\n";
       if (!command.examples.empty()) context.out << "Examples:\n" << command.examples << "\n";
       context.out << fmt::format("Usage:\n  {} {}\n", path, command.usage);
+      PrintArguments(app, context.out);
       PrintFlags(app, global, context.out);
       return 0;
     }

@@ -97,6 +97,10 @@ class Teller {
     line->set_text(std::move(text));
   }
 
+  static std::string SourceText(const std::string& who) {
+    return fmt::format("the sender is {}{}", who.starts_with("namespace ") ? "of " : "", who);
+  }
+
   // Of the pods of an identity, or what has the identity.
   std::string NamespaceText(uint32_t identity) const {
     switch (identity) {
@@ -237,7 +241,7 @@ class Teller {
                                        : "no connection is known: it is decided anew");
       case MESH_TRACE_SOURCE:
         if (note.b != 0) return;  // the verdict says why
-        return Say("source", fmt::format("the sender is of {}", NamespaceText(note.a)));
+        return Say("source", SourceText(NamespaceText(note.a)));
       case MESH_TRACE_REVIEW:
         if (note.b != 0) return;
         return Say("review",

@@ -260,10 +260,12 @@ Command LookCommand(std::string name, std::string summary, Look look) {
           .usage = UsageOf(look),
           .define = [look](CLI::App& app, Context& context) -> Action {
             auto flags = std::make_shared<Flags>();
-            if (look.service_argument) app.add_option("service", flags->service)->required();
-            if (look.policy_argument) app.add_option("policy", flags->policy)->required();
+            if (look.service_argument)
+              app.add_option("service", flags->service, "NAME or NAMESPACE/NAME")->required();
+            if (look.policy_argument)
+              app.add_option("policy", flags->policy, "NAME or NAMESPACE/NAME")->required();
             if (look.map_argument) {
-              app.add_option("map", flags->map)->required();
+              app.add_option("map", flags->map, "As `bpf map list` names it")->required();
               app.add_option("--limit", flags->limit, "How many rows of each node at most")
                   ->check(CLI::Range(1, 100'000));
             }

@@ -74,6 +74,9 @@ absl::StatusOr<TraceOrigin> OriginOfPod(const v1::Pod& pod) {
 absl::StatusOr<TraceOrigin> OriginOutside(std::vector<IpAddress> ips, const std::string& via,
                                           const std::vector<v1::Node>& nodes) {
   const std::string what = ips.empty() ? "outside" : ips.front().ToString();
+  if (via.empty() && ips.empty())
+    return absl::InvalidArgumentError(
+        "outside: give the node that receives the packets with --via NODE");
   if (via.empty()) {
     return absl::InvalidArgumentError(fmt::format(
         "{}: no pod and no node has this address; give the node that receives the packet with "
@@ -124,7 +127,7 @@ absl::StatusOr<uint16_t> NumberOf(const std::string& port) {
   const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
   if (error != std::errc() || end != port.data() + port.size() || number == 0 || number > 65535) {
     return absl::InvalidArgumentError(
-        fmt::format("\"{}\" is no port: give a number from 1 to 65535", port));
+        fmt::format("TO: \"{}\" is no port: give a number from 1 to 65535", port));
   }
   return static_cast<uint16_t>(number);
 }

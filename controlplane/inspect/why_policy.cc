@@ -24,6 +24,7 @@
 namespace mesh::controlplane {
 namespace {
 
+constexpr char kNameLabel[] = "kubernetes.io/metadata.name";
 constexpr size_t kMostNamespaces = 3;  // named one by one
 
 std::string PolicyTitle(const v1::NetworkPolicy& policy) {
@@ -107,6 +108,7 @@ class Teller {
                                         Name(direction)));
       for (uint32_t i = 0; i < rules.size(); ++i) Rule(direction, i, rules[i]);
     }
+    Resolver();
   }
 
  private:
@@ -185,6 +187,28 @@ class Teller {
                         "set spec.policyTypes to [Ingress, Egress], if nobody shall get in"});
   }
 
+  // Who lets some requests out mostly forgets the question that comes before them. What lets
+  // nothing out is meant so.
+  void Resolver() {
+    if (!parsed_.Judges(Direction::kEgress) || parsed_.egress.empty()) return;
+    for (size_t i = 0; i < selected_.size() && i < kMostBackends; ++i) {
+      const PolicyAnswer answer = AskPolicies(state_, {.egress = true,
+                                                       .pod = *selected_[i],
+                                                       .peer = ResolverPeer(),
+                                                       .protocol = IPPROTO_UDP,
+                                                       .port = 53,
+                                                       .ipv6 = std::nullopt});
+      if (answer.facts.allowed()) continue;
+      report_->Note(
+          title_,
+          fmt::format("pod {} may not ask for names: no egress rule of {} admits UDP 53 "
+                      "to the resolver, pods k8s-app=kube-dns of namespace kube-system",
+                      selected_[i]->metadata().name(), fmt::join(answer.facts.policies(), ", ")),
+          answer.remedies);
+      return;
+    }
+  }
+
   void Rule(Direction direction, uint32_t index, const ParsedRule& rule) {
     const bool egress = direction == Direction::kEgress;
     const std::string place = schema::RulePlace(policy_.metadata(), egress, index);
@@ -258,6 +282,14 @@ class Teller {
     if (nearest && !is_name)
       remedies.push_back(fmt::format("label namespace {} {}", nearest->name,
                                      fmt::join(nearest->distance.wanted, ",")));
+    // The label that every namespace has is mostly taken for a shorter one.
+    const std::optional<Labels> wanted = WantedLabels(peer.namespaces);
+    if (wanted && wanted->size() == 1) {
+      const auto& [label, name] = *wanted->begin();
+      if (label != kNameLabel && state_.namespaces.contains({"", name}))
+        remedies.insert(remedies.begin(), fmt::format("write {}={} in the namespaceSelector of {}",
+                                                      kNameLabel, name, rule_));
+    }
     remedies.push_back(fmt::format("correct the namespaceSelector of {}", rule_));
     Problem(fmt::format("{}: no namespace has {}{}", rule_, peer.namespaces.ToString(), text),
             remedies);
@@ -281,8 +313,8 @@ class Teller {
           "the policy's own namespace",
           others.size() == 1 ? "" : "s", NameList(others), others.size() == 1 ? "has" : "have");
       for (size_t i = 0; i < others.size() && i < kMostNamespaces; ++i)
-        remedies.push_back(fmt::format(
-            "add a namespaceSelector with kubernetes.io/metadata.name={} to the peer", others[i]));
+        remedies.push_back(
+            fmt::format("add a namespaceSelector with {}={} to the peer", kNameLabel, others[i]));
     }
     remedies.push_back(fmt::format("correct the podSelector of {}", rule_));
     Problem(fmt::format("{}: no pod of {} has {}{}", rule_, where, peer.pods.ToString(), elsewhere),

@@ -84,6 +84,17 @@ class TraceHopTest : public testing::Test {
   v1::TraceHopRequest request_;
 };
 
+TEST_F(TraceHopTest, TellsWhoSendsThatIsNoPod) {
+  const auto source = [&](uint32_t identity) {
+    tracer_.outcome.notes = {{MESH_TRACE_SOURCE, identity, 0, 0},
+                             {MESH_TRACE_REASON, MESH_REASON_TO_STACK, 0, 0}};
+    return Line(Tell(), "source");
+  };
+  EXPECT_EQ(source(MESH_IDENTITY_HOST), "the sender is a node");
+  EXPECT_EQ(source(MESH_IDENTITY_WORLD), "the sender is outside the cluster");
+  EXPECT_EQ(source(kShop), "the sender is of namespace shop");
+}
+
 TEST_F(TraceHopTest, TellsAServicesBackendAndTheWayThere) {
   tracer_.outcome.verdict = 7;
   tracer_.outcome.notes = {{MESH_TRACE_FLOW, 0, 0, 0},

@@ -162,11 +162,13 @@ TEST_F(TraceTest, NamesWhatIsMissing) {
                         "--proto udp"));
   EXPECT_THAT(error({"shop/web", "pay/peers"}), HasSubstr("headless"));
   EXPECT_THAT(error({"shop/web", "pay/api-1"}), HasSubstr("which port?"));
-  EXPECT_THAT(error({"shop/web", "10.96.0.10:99999"}), HasSubstr("\"99999\" is no port"));
+  EXPECT_THAT(error({"shop/web", "10.96.0.10:99999"}), HasSubstr("TO: \"99999\" is no port"));
   EXPECT_THAT(error({"shop/web", "pay/api", "--proto", "sctp"}), HasSubstr("--proto: \"sctp\""));
   EXPECT_THAT(error({"shop/web", "pay/api", "--tcp-flags", "x"}), HasSubstr("--tcp-flags"));
   EXPECT_THAT(error({"shop/web", "pay/api", "-6"}), HasSubstr("no IPv6 address"));
   EXPECT_THAT(error({"198.51.100.7", "10.96.0.10:80"}), HasSubstr("--via NODE"));
+  EXPECT_THAT(error({"outside", "10.96.0.10:80"}),
+              HasSubstr("outside: give the node that receives the packets with --via NODE"));
   EXPECT_THAT(error({"198.51.100.7", "10.96.0.10:80", "--via", "n9"}), HasSubstr("\"n9\""));
   for (const char* port : {"0", "-1", "65536"}) {
     EXPECT_THAT(error({"shop/web", "pay/api", "--source-port", port}),
@@ -184,6 +186,10 @@ TEST_F(TraceTest, NamesWhatIsMissing) {
               HasSubstr("ICMP has no ports"));
   EXPECT_THAT(error({"shop/web"}), HasSubstr("give TO"));
   EXPECT_THAT(error({"shop/web", "pay/api", "-o", "xml"}), HasSubstr("\"xml\""));
+}
+
+TEST_F(TraceTest, ItsHelpSaysWhatTheArgumentsAre) {
+  EXPECT_THAT(Run({"trace", "--help"}).out, HasSubstr("\nArguments:\n  FROM\n      A pod (NAME, "));
 }
 
 TEST_F(TraceTest, SaysWhereAndWhyAPacketIsDropped) {

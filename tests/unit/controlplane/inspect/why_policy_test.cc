@@ -171,14 +171,14 @@ TEST_F(WhyPolicyTest, NumbersOfPortsThatThePodsDoNotHaveAreAHint) {
   listeners.clear();
   EXPECT_THAT(Notes(OfPolicy(R"(policy_types: "Egress" pod_selector { }
       egress { to { ip_block { cidr: "192.0.2.0/24" } } ports { port { int_value: 443 } } }
-      egress { ports { port { int_value: 53 } } }
+      egress { ports { protocol: "UDP" port { int_value: 53 } } }
       egress { to { namespace_selector { } } ports { port { int_value: 53 } } })")),
               IsEmpty());
   EXPECT_THAT(Notes(OfPolicy(R"(policy_types: "Egress" pod_selector { }
       egress { to { pod_selector { match_labels { key: "app" value: "web" } } }
                ports { port { int_value: 90 } end_port: 99 } })")),
-              ElementsAre(HasSubstr("the pods it is about have no port TCP 90-99; they have TCP "
-                                    "8080 (http)")));
+              Contains(HasSubstr("the pods it is about have no port TCP 90-99; they have TCP "
+                                 "8080 (http)")));
 }
 
 TEST_F(WhyPolicyTest, APeerOfNobodyIsToldWithItsRule) {
@@ -204,6 +204,29 @@ TEST_F(WhyPolicyTest, EveryNamespaceWithPodsLikeThePeerIsNamed) {
               ElementsAre(AllOf(HasSubstr("namespaces pay, shop have such pods"),
                                 HasSubstr("kubernetes.io/metadata.name=pay to the peer"),
                                 HasSubstr("kubernetes.io/metadata.name=shop to the peer"))));
+}
+
+TEST_F(WhyPolicyTest, ANamespaceThatIsNamedByAnotherLabelIsTold) {
+  EXPECT_THAT(Problems(OfPolicy(std::string(kWeb) + R"(ingress {
+      from { namespace_selector { match_labels { key: "name" value: "shop" } } } })")),
+              ElementsAre(HasSubstr("no namespace has name=shop -> write "
+                                    "kubernetes.io/metadata.name=shop in the namespaceSelector of "
+                                    "rule ingress[0] (p.yaml:7) | correct")));
+}
+
+TEST_F(WhyPolicyTest, RulesThatLetRequestsOutAndNoQuestionForNamesAreAHint) {
+  const std::string out = R"(policy_types: "Egress"
+      pod_selector { match_labels { key: "app" value: "web" } } )";
+  const std::string https = "egress { ports { port { int_value: 443 } } } ";
+  EXPECT_THAT(Notes(OfPolicy(out + https)),
+              ElementsAre(AllOf(HasSubstr("pod web-1 may not ask for names: no egress rule of "
+                                          "default/p admits UDP 53 to the resolver"),
+                                HasSubstr("-> add UDP 53 to the ports of rule egress[0]"))));
+  EXPECT_THAT(Notes(OfPolicy(out + https +
+                             R"(egress { ports { protocol: "UDP" port { int_value: 53 } } })")),
+              IsEmpty());
+  // What lets nothing out is meant so.
+  EXPECT_THAT(Notes(OfPolicy(out)), IsEmpty());
 }
 
 TEST_F(WhyPolicyTest, APortThatNobodyNamesIsTold) {
