@@ -569,9 +569,22 @@ end:
 	return reason;
 }
 
+/* With what is told of a drop beside the packet: `flow` of mesh_scratch has both ends. */
+static __always_inline int mesh_reason_decided(int reason)
+{
+	switch (reason) {
+	case MESH_REASON_NO_PORT:
+	case MESH_REASON_ISOLATION:
+	case MESH_REASON_POLICY_INGRESS:
+	case MESH_REASON_POLICY_EGRESS:
+		return reason | MESH_REASON_DECIDED;
+	}
+	return reason;
+}
+
 /*
  * Judges the flow that `packet` met as if it began now. Answers do so too: what goes one way only
- * is ended by them. Returns 0, or a reason after deleting it.
+ * is ended by them. Returns 0, or as mesh_flow_open() after deleting it.
  */
 __noinline int mesh_flow_judge(const struct mesh_packet *packet, const struct mesh_source *source,
 			       int how)
@@ -599,8 +612,13 @@ __noinline int mesh_flow_judge(const struct mesh_packet *packet, const struct me
 			scratch->judged.facts &= ~MESH_JUDGED_SERVICE;
 	}
 	reason = mesh_judge_flow();
-	if (reason)
-		mesh_flow_delete(key, flow);
+	if (!reason)
+		return 0;
+	if (!(flow->flags & MESH_FLOW_REPLY)) {
+		scratch->flow = *flow;
+		reason = mesh_reason_decided(reason);
+	}
+	mesh_flow_delete(key, flow);
 	return reason;
 }
 
@@ -641,9 +659,9 @@ __noinline int mesh_flow_open(struct __sk_buff *skb, const struct mesh_packet *p
 		reason = mesh_flow_enter(&packet->key, how);
 		if (!reason)
 			mesh_event_open(packet, source);
-		return reason == MESH_REASON_NO_PORT ? reason | MESH_REASON_DECIDED : reason;
+		return mesh_reason_decided(reason);
 	}
 	if (how == MESH_FLOW_IN_PLACE)
 		mesh_flow_forget(&packet->key);
-	return reason == MESH_REASON_ISOLATION ? reason | MESH_REASON_DECIDED : reason;
+	return mesh_reason_decided(reason);
 }
