@@ -61,6 +61,10 @@ struct NodeConfig {
   // TCP ports at the node's addresses that no Service gets here: its agent's, its control plane's.
   std::set<uint16_t> own_ports;
   bool has_ipv6() const { return cluster_cidr6 != IpPrefix(); }
+  // Of the addresses of this node that others know.
+  bool IsOwnAddress(const IpAddress& ip) const {
+    return ip == node_ip || (ip == node_ip6 && ip != IpAddress());
+  }
 };
 
 enum class Family : uint8_t { kV4 = 4, kV6 = 6 };
@@ -72,6 +76,14 @@ inline const char* NameOf(Family family) { return family == Family::kV4 ? "IPv4"
 inline IpAddress AnyAddress(Family family) {
   return family == Family::kV4 ? IpAddress::V4(0) : IpAddress();
 }
+
+// What a client dials.
+struct Frontend {
+  IpAddress vip;  // AnyAddress(): any address of the node
+  uint16_t port = 0;
+  Protocol protocol = Protocol::kTcp;
+  friend auto operator<=>(const Frontend&, const Frontend&) = default;
+};
 
 enum class BackendState : uint8_t {
   kActive = 1,
@@ -200,6 +212,9 @@ struct DesiredState {
   // Keys of `services` that may differ (appear, change, go) from the state handed to Apply() before
   // this one; all others are as they were then. Unset: any may differ. A hint that saves comparing.
   std::optional<std::vector<std::string>> changed_services;
+  // Addresses of this node with a port that its processes have, and which that are, for people: no
+  // Service gets one by an external address.
+  std::map<Frontend, std::string> taken;
   std::map<std::string, Peer> peers;               // by name
   std::map<uint32_t, NamespacePolicy> namespaces;  // by identity
   // Identities of the pods of other nodes, both families. With native routing, and where policies

@@ -14,14 +14,6 @@
 
 namespace mesh::dataplane {
 
-// What a client dials.
-struct Frontend {
-  IpAddress vip;  // AnyAddress(): any address of the node
-  uint16_t port = 0;
-  Protocol protocol = Protocol::kTcp;
-  friend auto operator<=>(const Frontend&, const Frontend&) = default;
-};
-
 // Whom a frontend serves; each scope of a Service port has its own set of backends.
 enum class Scope : uint8_t { kInternal = 0, kExternal = 1 };
 inline constexpr std::array<Scope, 2> kScopes = {Scope::kInternal, Scope::kExternal};

@@ -32,7 +32,11 @@ Plan Planner::Impl::Compute(const DesiredState& desired, const Observed& observe
   if (everything || desired.namespaces != namespaces_) PlanNamespaces();
   const bool peers_changed =
       everything || desired.peers != peers_ || desired.non_masquerade != non_masquerade_;
-  if (peers_changed) PlanPeers();
+  std::set<IpPrefix> nodes_before;
+  if (peers_changed) {
+    nodes_before = std::exchange(nodes_, {});
+    PlanPeers();
+  }
   if (peers_changed || !desired.changed_pod_identities.has_value()) {
     PlanIdentities();
   } else {
@@ -45,6 +49,8 @@ Plan Planner::Impl::Compute(const DesiredState& desired, const Observed& observe
     for (const auto& [key, service] : desired.services) keys.insert(key);
     for (const auto& [key, record] : records_) keys.insert(key);
   }
+  AddTaken(&keys);
+  if (peers_changed) AddAtNodes(nodes_before, &keys);
   if (!desired.complete) {
     std::erase_if(keys, [&](const std::string& key) { return !desired.services.contains(key); });
   }

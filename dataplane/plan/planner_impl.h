@@ -99,6 +99,15 @@ class Planner::Impl {
   void MakeRoomOfLeft();
   void PlanOutside(Outside kind, const std::set<IpPrefix>& wanted);
   bool IsOwn(const Frontend& frontend) const;
+  std::optional<Frontend> AtAnyAddress(const Frontend& frontend) const;
+  std::vector<Frontend> Alike(const Frontend& frontend) const;
+  bool IsOfAnotherNode(const IpAddress& ip) const {
+    return !node_.IsOwnAddress(ip) && nodes_.contains(IpPrefix::Of(ip));
+  }
+  bool IsServed(const Frontend& frontend) const;
+  std::string WhyNot(const std::string& key, size_t port, const Claim& claim) const;
+  void AddTaken(std::set<std::string>* keys);
+  void AddAtNodes(const std::set<IpPrefix>& before, std::set<std::string>* keys) const;
   bool Owns(const std::string& key, size_t port, const Frontend& frontend) const;
   void Join();
 
@@ -117,7 +126,8 @@ class Planner::Impl {
   std::map<std::string, Peer> peers_;
   std::optional<std::vector<IpPrefix>> non_masquerade_;
   std::map<uint32_t, NamespacePolicy> namespaces_;
-  std::set<IpPrefix> nodes_;      // addresses of all nodes
+  std::set<IpPrefix> nodes_;  // addresses of all nodes
+  std::map<Frontend, std::string> taken_;
   std::set<IpAddress> gateways_;  // of the other nodes: what their processes send with
   std::vector<std::string> peer_problems_;
 

@@ -6,17 +6,20 @@
 #include "dataplane/maglev/maglev.h"
 #include "dataplane/plan/planner_impl.h"
 #include "fmt/format.h"
+#include "mesh/shared/base.h"
 
 namespace mesh::dataplane {
 
 // With the Services that want one of the same frontends: who has it may change for them.
 std::set<std::string> Planner::Impl::WithRivals(std::set<std::string> keys) const {
   std::vector<std::string> open(keys.begin(), keys.end());
-  const auto add_rivals = [&](const Frontend& frontend) {
-    const auto it = claims_.find(frontend);
-    if (it == claims_.end()) return;
-    for (const Claimant& claimant : it->second) {
-      if (keys.insert(claimant.key).second) open.push_back(claimant.key);
+  const auto add_rivals = [&](const Frontend& wanted) {
+    for (const Frontend& frontend : Alike(wanted)) {
+      const auto it = claims_.find(frontend);
+      if (it == claims_.end()) continue;
+      for (const Claimant& claimant : it->second) {
+        if (keys.insert(claimant.key).second) open.push_back(claimant.key);
+      }
     }
   };
   while (!open.empty()) {
@@ -158,16 +161,101 @@ void Planner::Impl::Register(const std::string& key, const Service& service) {
   for (const IpAddress& ip : service.external_ips) add(Outside::kRoute, ip);
 }
 
-// Where the node itself is dialled, by the control plane and its agent.
+// Where the node itself is dialled: by the control plane and its agent, and by tunnels.
 bool Planner::Impl::IsOwn(const Frontend& frontend) const {
-  if (frontend.protocol != Protocol::kTcp || !node_.own_ports.contains(frontend.port)) return false;
-  return frontend.vip == AnyAddress(FamilyOf(frontend.vip)) || frontend.vip == node_.node_ip ||
-         frontend.vip == node_.node_ip6;
+  const bool own = frontend.protocol == Protocol::kTcp
+                       ? node_.own_ports.contains(frontend.port)
+                       : frontend.port == MESH_VXLAN_PORT && node_.routing == Routing::kVxlan;
+  return own &&
+         (frontend.vip == AnyAddress(FamilyOf(frontend.vip)) || node_.IsOwnAddress(frontend.vip));
+}
+
+// The node port or host port that is dialled there as well. The programs look for it when the
+// address has no frontend of its own: who claims one must not take it away.
+std::optional<Frontend> Planner::Impl::AtAnyAddress(const Frontend& frontend) const {
+  if (!node_.IsOwnAddress(frontend.vip)) return std::nullopt;
+  return Frontend{AnyAddress(FamilyOf(frontend.vip)), frontend.port, frontend.protocol};
+}
+
+// Frontends of which one is served, or none.
+std::vector<Frontend> Planner::Impl::Alike(const Frontend& frontend) const {
+  std::vector<Frontend> out = {frontend};
+  const Family family = FamilyOf(frontend.vip);
+  if (const auto any = AtAnyAddress(frontend)) out.push_back(*any);
+  const IpAddress& own = family == Family::kV4 ? node_.node_ip : node_.node_ip6;
+  if (frontend.vip == AnyAddress(family) && own != frontend.vip)
+    out.push_back({own, frontend.port, frontend.protocol});
+  return out;
+}
+
+// Whether whoever claims it first has a row for it.
+bool Planner::Impl::IsServed(const Frontend& frontend) const {
+  const auto it = claims_.find(frontend);
+  if (it == claims_.end()) return false;
+  const bool written = it->second.begin()->kind == FrontendKind::kExternalIp;
+  if (written && (taken_.contains(frontend) || IsOfAnotherNode(frontend.vip))) return false;
+  const std::optional<Frontend> any = AtAnyAddress(frontend);
+  return !any.has_value() || !claims_.contains(*any);
 }
 
 bool Planner::Impl::Owns(const std::string& key, size_t port, const Frontend& frontend) const {
   const Claimant& first = *claims_.at(frontend).begin();
-  return first.key == key && first.port == port;
+  return first.key == key && first.port == port && IsServed(frontend);
+}
+
+// Why a port does not get what it claims; empty: it is reached there all the same, or another node
+// tells.
+std::string Planner::Impl::WhyNot(const std::string& key, size_t port, const Claim& claim) const {
+  const auto say = [&](const std::string& why) {
+    return fmt::format("service {} port {}: {} {}", key, records_.at(key).service.ports[port].port,
+                       Describe(claim.frontend), why);
+  };
+  const bool written = claim.kind == FrontendKind::kExternalIp;
+  if (written && IsOfAnotherNode(claim.frontend.vip)) return "";
+  const auto taken = taken_.find(claim.frontend);
+  if (written && taken != taken_.end()) {
+    return say(fmt::format("is not served here: {}", taken->second));
+  }
+  const std::optional<Frontend> any = AtAnyAddress(claim.frontend);
+  const bool yields = any.has_value() && claims_.contains(*any);
+  const Claimant& first = *claims_.at(yields ? *any : claim.frontend).begin();
+  if (first.key == key && first.port == port) return "";
+  const Service& holder = records_.at(first.key).service;
+  const uint16_t number = holder.ports[first.port].port;
+  if (first.kind == FrontendKind::kHostPort) {
+    return say(fmt::format("belongs to host port {} of {}", number, first.key));
+  }
+  return say(fmt::format("belongs to service {} port {}{}", first.key, number,
+                         yields ? fmt::format(", as its {}", Describe(*any)) : ""));
+}
+
+// Those that claim what processes of the node have got or given back.
+void Planner::Impl::AddTaken(std::set<std::string>* keys) {
+  const auto add = [&](const auto& some, const auto& others) {
+    for (const auto& [frontend, who] : some) {
+      const auto other = others.find(frontend);
+      const auto claims = claims_.find(frontend);
+      if (claims == claims_.end() || (other != others.end() && other->second == who)) continue;
+      for (const Claimant& claimant : claims->second) keys->insert(claimant.key);
+    }
+  };
+  add(taken_, desired_->taken);
+  add(desired_->taken, taken_);
+  taken_ = desired_->taken;
+}
+
+// Those with an address that has become a node's, or is none any more.
+void Planner::Impl::AddAtNodes(const std::set<IpPrefix>& before,
+                               std::set<std::string>* keys) const {
+  const auto add = [&](const std::set<IpPrefix>& some, const std::set<IpPrefix>& others) {
+    for (const IpPrefix& node : some) {
+      const auto it = outside_.find({Outside::kRoute, node});
+      if (it == outside_.end() || others.contains(node)) continue;
+      keys->insert(it->second.begin(), it->second.end());
+    }
+  };
+  add(before, nodes_);
+  add(nodes_, before);
 }
 
 // A port keeps its number while it is called the same or one of its frontends stays: flows and
@@ -223,10 +311,8 @@ void Planner::Impl::PlanPort(const std::string& key, ServiceRecord& record, size
   std::vector<const Claim*> own;
   for (const Claim& claim : record.ports[index].claims) {
     if (!Owns(key, index, claim.frontend)) {
-      const Claimant& first = *claims_.at(claim.frontend).begin();
-      record.problems.push_back(fmt::format("service {} port {}: {} belongs to service {} port {}",
-                                            key, port.port, Describe(claim.frontend), first.key,
-                                            records_.at(first.key).service.ports[first.port].port));
+      std::string why = WhyNot(key, index, claim);
+      if (!why.empty()) record.problems.push_back(std::move(why));
       continue;
     }
     own.push_back(&claim);
@@ -352,8 +438,8 @@ void Planner::Impl::RemoveLeft(uint32_t service_id, const std::set<uint32_t>& ba
   if (it == observed_->services.end()) return;
   const ServiceEntry& entry = it->second;
   for (const Frontend& frontend : entry.frontends) {
-    // A claimed one is this port's or is written over.
-    if (!claims_.contains(frontend)) phases_.remove_frontends.push_back(RemoveFrontend{frontend});
+    // One that is served is this port's or is written over.
+    if (!IsServed(frontend)) phases_.remove_frontends.push_back(RemoveFrontend{frontend});
   }
   for (const Scope scope : kScopes) {
     const size_t s = static_cast<size_t>(scope);
