@@ -27,6 +27,7 @@ class FakeDataplane : public Dataplane {
   std::vector<ServiceProblem> service_problems;
   RefusedPolicies refused_policies;
   std::vector<PolicyClassRow> policies;
+  std::vector<PolicyDrops> policy_drops;
   FlowUsage flow_usage;
   std::vector<ProgramRow> programs;
   std::vector<MapRow> maps;
@@ -58,6 +59,7 @@ class FakeDataplane : public Dataplane {
   absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const override;
   absl::StatusOr<std::vector<Peer>> Tunnels() const override;
   absl::StatusOr<std::vector<PolicyClassRow>> Policies() const override { return policies; }
+  absl::StatusOr<std::vector<PolicyDrops>> DropsOfPolicies() const override { return policy_drops; }
   Routing routing() const override { return config_.routing; }
   absl::StatusOr<std::map<IpAddress, uint32_t>> Identities() const override;
   absl::StatusOr<std::vector<ProgramRow>> LoadedPrograms() const override { return programs; }

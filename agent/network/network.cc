@@ -378,18 +378,33 @@ class NetworkImpl : public Network {
 
   void TakeArrived() {
     std::vector<Done> dones;
+    NodeStatePtr arrived;
     {
       absl::MutexLock lock(&mutex_);
       if (arrived_state_ == nullptr) return;
-      state_ = std::exchange(arrived_state_, nullptr);
+      arrived = std::exchange(arrived_state_, nullptr);
       dones.swap(arrived_done_);
     }
+    NoteDropsBefore(*arrived);
+    state_ = std::move(arrived);
     handler_->SetState(state_);
     Program();
     for (const Done& done : dones) {
       if (done) done(applied_revision_, last_status_);
     }
     last_done_ = std::move(dones.back());
+  }
+
+  // What a set of policies has counted goes with the set.
+  void NoteDropsBefore(const NodeState& next) {
+    if (dataplane_ == nullptr || state_ == nullptr) return;
+    bool any_goes = false;
+    state_->policy_sets.ForEachChangeTo(
+        next.policy_sets,
+        [&](uint32_t, const auto* was, const auto*) { any_goes = any_goes || was != nullptr; });
+    if (!any_goes) return;
+    if (const auto drops = dataplane_->DropsOfPolicies(); drops.ok())
+      policy_drops_.Note(*drops, *state_);
   }
 
   // Brings everything to `state_`; what fails is tried again with growing delays until it works.

@@ -22,25 +22,28 @@ std::vector<absl::Duration> HandshakeBounds() {
 
 }  // namespace
 
+PolicyDropTotals::Key PolicyDropTotals::KeyOf(const v1::PolicySetState& set) {
+  std::string ns, names;
+  for (const std::string& policy : set.policies()) {
+    const size_t slash = policy.find('/');
+    ns = policy.substr(0, slash);
+    names += (names.empty() ? "" : ",") + policy.substr(slash + 1);
+  }
+  return {ns, names, set.egress()};
+}
+
 void PolicyDropTotals::Note(const std::vector<dataplane::PolicyDrops>& rows,
                             const NodeState& state) {
-  std::map<uint32_t, uint64_t> seen;
+  std::map<uint32_t, Seen> seen;
   for (const dataplane::PolicyDrops& row : rows) {
     const auto set = state.policy_sets.find(row.set);
     const auto before = seen_.find(row.row);
-    if (set == state.policy_sets.end()) {
-      if (before != seen_.end()) seen.insert(*before);
-      continue;
-    }
-    const bool goes_on = before != seen_.end() && before->second <= row.packets;
-    std::string ns, names;
-    for (const std::string& policy : (*set->second).policies()) {
-      const size_t slash = policy.find('/');
-      ns = policy.substr(0, slash);
-      names += (names.empty() ? "" : ",") + policy.substr(slash + 1);
-    }
-    totals_[{ns, names, (*set->second).egress()}] += row.packets - (goes_on ? before->second : 0);
-    seen[row.row] = row.packets;
+    // Refused, another set has not taken its place yet.
+    if (set == state.policy_sets.end() && before == seen_.end()) continue;
+    const bool goes_on = before != seen_.end() && before->second.packets <= row.packets;
+    const Key key = set != state.policy_sets.end() ? KeyOf(*set->second) : before->second.key;
+    totals_[key] += row.packets - (goes_on ? before->second.packets : 0);
+    seen[row.row] = {key, row.packets};
   }
   seen_ = std::move(seen);
 }

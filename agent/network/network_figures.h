@@ -16,14 +16,21 @@ namespace mesh::agent {
 // Drops by the names of policies: what a set has counted stays when another takes its place.
 class PolicyDropTotals {
  public:
-  // `rows`: all there are. Those whose set `state` does not know are left out.
+  // `rows`: all there are. Those whose set `state` does not know are left out, but for rows that
+  // were seen before. To be called too before sets go.
   void Note(const std::vector<dataplane::PolicyDrops>& rows, const NodeState& state);
   // Those with most first.
   std::vector<NetworkFigures::PolicyDrops> Totals() const;
 
  private:
-  std::map<uint32_t, uint64_t> seen_;  // by row, as of the last call
-  std::map<std::tuple<std::string, std::string, bool>, uint64_t> totals_;
+  using Key = std::tuple<std::string, std::string, bool>;  // namespace, names, egress
+  static Key KeyOf(const v1::PolicySetState& set);
+  struct Seen {
+    Key key;
+    uint64_t packets = 0;
+  };
+  std::map<uint32_t, Seen> seen_;  // by row, as of the last call
+  std::map<Key, uint64_t> totals_;
 };
 
 // What the dataplane counts, but for the rows of its maps: `rows`, `services`, `traffic` and

@@ -38,6 +38,9 @@ TEST(PolicyDropTotals, GoOnWhenAnotherSetTakesThePlaceOfOne) {
   // Another version of the policy, in another row.
   totals.Note({{.row = 3, .set = 8, .packets = 10}}, StateOf({{8, {"shop/allow", "shop/deny"}}}));
   EXPECT_EQ(Text(totals), "shop allow,deny ingress 16\nbank quiet egress 9\n");
+  // What should have taken its place was refused.
+  totals.Note({{.row = 3, .set = 8, .packets = 12}}, StateOf({{9, {"shop/allow"}}}));
+  EXPECT_EQ(Text(totals), "shop allow,deny ingress 18\nbank quiet egress 9\n");
 }
 
 TEST(PolicyDropTotals, LeaveOutWhatNobodyCanName) {

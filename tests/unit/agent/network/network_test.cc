@@ -512,6 +512,31 @@ TEST_F(NetworkTest, WarnsOfEachPolicyOfASetThatIsNotInForce) {
   network->OnWarning(nullptr);
 }
 
+TEST_F(NetworkTest, CountsWhatASetHasDroppedBeforeAnotherTakesItsPlace) {
+  const auto first = std::make_shared<NodeState>(*state_);
+  v1::PolicySetState set;
+  set.add_policies("shop/deny");
+  first->policy_sets[4] = set;
+  auto network = Start(first);
+  fake_->policy_drops = {{.row = 1, .set = 4, .packets = 5}};
+  fake_->fault = [this](const std::string& method) {
+    if (method == "Apply") fake_->policy_drops.clear();  // as the garbage collection
+    return absl::OkStatus();
+  };
+  const auto next = std::make_shared<NodeState>(*first);
+  next->revision = 8;
+  next->policy_sets.erase(4);
+  next->policy_sets[5] = set;
+
+  network->Apply(next, acknowledgements_.Next());
+  acknowledgements_.Await(1);
+
+  const auto drops = network->Figures().policy_drops;
+  ASSERT_EQ(drops.size(), 1u);
+  EXPECT_EQ(drops[0].policies, "deny");
+  EXPECT_EQ(drops[0].packets, 5u);
+}
+
 TEST_F(NetworkTest, PodsDoNotWaitForMapsToBeCounted) {
   auto network = Start(state_);
   absl::Notification counting, go;
