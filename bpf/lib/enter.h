@@ -12,9 +12,11 @@
 
 /*
  * Tries to find a source port that the server does not know yet. One is missed in 1e-4 of flows
- * while a quarter of the sender's ports are free, in 4% while a tenth are.
+ * while a quarter of the sender's ports are free, in 4% while a tenth are. The last ones take one
+ * whose flow has had its answer, too.
  */
-#define MESH_PORT_TRIES 32
+#define MESH_PORT_TRIES	     32
+#define MESH_PORT_TRIES_FREE 24
 #define MESH_PORT_FIRST 32768
 #define MESH_PORT_COUNT 28232
 
@@ -53,13 +55,28 @@ static __noinline void mesh_flow_draw_port(const struct mesh_flow_key *key,
 #define MESH_FLOW_ANEW	   -1
 #define MESH_FLOW_IN_PLACE -2
 
+/* Whether `other`, which comes with `other_key`, gives its port to the flow that comes with `key`. */
+static __always_inline int mesh_flow_gives_port(const struct mesh_flow_value *other,
+						const struct mesh_flow_key *other_key,
+						const struct mesh_flow_key *key, __u64 now_ns)
+{
+	const struct mesh_flow_value *asks;
+
+	if (key->proto != IPPROTO_UDP || other_key->proto != IPPROTO_UDP ||
+	    !(other->flags & MESH_FLOW_REPLY) || !mesh_addr_equal(&other_key->saddr, &key->saddr))
+		return 0;
+	asks = bpf_map_lookup_elem(&mesh_flow, other_key);
+	return asks && mesh_flow_has_answered(asks, other, now_ns);
+}
+
 /*
  * Enters the answers' entry (`answer` of mesh_scratch) to the flow that comes with `key` (`flow`
  * there). Its key may belong to another flow: the same client port to the Service and straight to
- * the pod look alike to the pod. A flow that is closing or over gives way; beside a living one the
- * new flow gets another source port, with which to try again (MESH_PORT_TAKEN).
+ * the pod look alike to the pod. A flow that is closing or over gives way, and in the last of the
+ * tries one of the same sender that has had its answer; beside a living one the new flow gets
+ * another source port, with which to try again (MESH_PORT_TAKEN).
  */
-__noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key)
+__noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key, int tried)
 {
 	struct mesh_scratch_value *scratch = mesh_scratch_get();
 	struct mesh_flow_value *flow, *other;
@@ -87,7 +104,9 @@ __noinline int mesh_flow_enter_answer(const struct mesh_flow_key *key)
 	mesh_flow_partner_key(other, key->proto, other_key);
 	if (mesh_flow_key_equal(key, other_key) ||
 	    (key->proto == MESH_IPPROTO_ICMP && !(flow->flags & MESH_FLOW_MASQUERADED)) ||
-	    mesh_flow_finished(other, key->proto, flow->last_seen_ns)) {
+	    mesh_flow_finished(other, key->proto, flow->last_seen_ns) ||
+	    (tried >= MESH_PORT_TRIES_FREE &&
+	     mesh_flow_gives_port(other, other_key, key, flow->last_seen_ns))) {
 		mesh_owner_sub(&other->owner);
 		if (!mesh_flow_key_equal(key, other_key))
 			bpf_map_delete_elem(&mesh_flow, other_key);
@@ -149,7 +168,7 @@ static __always_inline int mesh_flow_enter_answers(const struct mesh_flow_key *k
 		}
 	}
 	for (i = 0; i < MESH_PORT_TRIES && reason == MESH_PORT_TAKEN; i++)
-		reason = mesh_flow_enter_answer(key);
+		reason = mesh_flow_enter_answer(key, i);
 	return reason == MESH_PORT_TAKEN ? MESH_REASON_NO_PORT : reason;
 }
 

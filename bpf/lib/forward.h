@@ -184,7 +184,8 @@ static __always_inline int mesh_forward(struct __sk_buff *skb, struct mesh_sourc
 	MESH_NOTE(FLOW, flow != NULL, 0, 0);
 	if (unlikely(!flow || flow->generation != mesh_generation() ||
 		     flow->in_ifindex != source->ifindex || flow->in_peer != source->peer ||
-		     mesh_source_changed(source, flow) || mesh_packet_opens(&packet))) {
+		     mesh_source_changed(source, flow) || mesh_packet_opens(&packet) ||
+		     mesh_server_changed(source, packet.key.proto, flow))) {
 		if (!flow)
 			mesh_moving_flow(skb, &packet, MESH_ORIGIN);
 		reason = mesh_flow_open(skb, &packet, source, flow != NULL);

@@ -443,6 +443,28 @@ static __always_inline int mesh_flow_may_move(const struct mesh_flow_value *flow
 		flow->target == MESH_TARGET_POD_SHAPED);
 }
 
+/*
+ * Whether the node that receives a client's datagrams names another backend than before: there the
+ * flow has begun anew. A TCP connection keeps the one that knows it.
+ */
+static __always_inline int mesh_server_changed(const struct mesh_source *source, __u8 proto,
+					       const struct mesh_flow_value *flow)
+{
+	return mesh_source_backend(source) && proto == IPPROTO_UDP &&
+	       !(flow->flags & MESH_FLOW_REPLY) &&
+	       ((mesh_source_backend(source) ^ mesh_addr_tail(&flow->daddr)) |
+		(source->backend_port ^ flow->dport));
+}
+
+/* Whether a Service has come to where datagrams of a pod or of the node go without one. */
+static MESH_FRAME int mesh_is_served_now(const struct mesh_flow_key *key, int of_node,
+					 struct mesh_scratch_value *scratch)
+{
+	MESH_ROOM(struct mesh_dial, dial, scratch);
+	MESH_ROOM(struct mesh_service_key, service_key, scratch);
+	return mesh_dials(key, 0, of_node, dial) && mesh_frontend_lookup(dial, service_key);
+}
+
 /* mesh_flow_judge() decides; the second: it does not come through a Service this time. */
 #define MESH_FLOW_JUDGE	       -3
 #define MESH_FLOW_JUDGE_DIRECT -4
@@ -490,12 +512,20 @@ __noinline int mesh_flow_review(struct __sk_buff *skb, const struct mesh_packet 
 	}
 	if (packet->icmp_error)
 		return 0;
+	if (mesh_server_changed(source, key->proto, flow))
+		goto again;
 	if (mesh_packet_opens(packet) && mesh_flow_has_closed(flow)) {
 		if (flow->flags & MESH_FLOW_ONE_WAY)
 			goto again;
 		return MESH_FLOW_IN_PLACE;
 	}
 	if (mesh_flow_over(flow, key->proto, now_ns))
+		goto again;
+
+	/* They have no SYN that would find it. */
+	if ((MESH_ORIGIN == MESH_ORIGIN_POD || MESH_ORIGIN == MESH_ORIGIN_NODE) &&
+	    key->proto == IPPROTO_UDP && !(flow->flags & MESH_FLOW_REPLY) && !flow->service_id &&
+	    mesh_is_served_now(key, MESH_ORIGIN == MESH_ORIGIN_NODE, scratch))
 		goto again;
 
 	if (!(flow->flags & MESH_FLOW_REPLY) && flow->service_id) {

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
-#include <string>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "common/status.h"
@@ -14,8 +14,8 @@ namespace mesh::dataplane {
 namespace {
 
 template <typename Key>
-std::string Bytes(const Key& key) {
-  return std::string(reinterpret_cast<const char*>(&key), sizeof(key));
+std::string_view Bytes(const Key& key) {
+  return {reinterpret_cast<const char*>(&key), sizeof(key)};
 }
 
 const char* StateName(mesh_flow_state state) {
@@ -29,6 +29,8 @@ const char* StateName(mesh_flow_state state) {
       return "closing";
     case MESH_FLOW_STATE_UNREPLIED:
       return "unreplied";
+    case MESH_FLOW_STATE_ANSWERED:
+      return "answered";
     case MESH_FLOW_STATE_REPLIED:
       return "replied";
   }
@@ -55,7 +57,8 @@ template <typename F>
 absl::StatusOr<std::vector<ConntrackRow>> FlowTable<F>::Rows(uint64_t now_ns,
                                                              const RangeOf& range_of) const {
   ASSIGN_OR_RETURN(const auto entries, map_.Dump());
-  std::map<std::string, const typename F::FlowValue*> replies;
+  std::unordered_map<std::string_view, const typename F::FlowValue*> replies;
+  replies.reserve(entries.size() / 2);
   for (const auto& [key, value] : entries) {
     if (IsReply(value)) replies[Bytes(key)] = &value;
   }
@@ -64,7 +67,8 @@ absl::StatusOr<std::vector<ConntrackRow>> FlowTable<F>::Rows(uint64_t now_ns,
     if (IsReply(value)) continue;
     // Answers that do not come by here have no entry.
     const bool one_way = IsOneWay(value);
-    const auto it = one_way ? replies.end() : replies.find(Bytes(PartnerKey<F>(key, value)));
+    const auto partner = PartnerKey<F>(key, value);
+    const auto it = one_way ? replies.end() : replies.find(Bytes(partner));
     if (!one_way && it == replies.end()) continue;
     const auto& reply = one_way ? value : *it->second;
     const mesh_flow_value &life = LifeOf(value), &reply_life = LifeOf(reply);

@@ -130,6 +130,37 @@ TEST_F(FrontendTest, TheFlowGoesOnWhenAnotherNodeReceivesTheAddress) {
               Sends(Tcp(kUser, kNear, kAck, "odd")));
 }
 
+// They have no SYN that would find it.
+TEST_F(FrontendTest, DatagramsFindAServiceThatComesToWhereTheyAlreadyGo) {
+  const Place client = At("10.244.1.10:40000"), outside = At("198.51.100.1:53");
+  const Place node = At("192.0.2.1:8125");
+  EXPECT_EQ(FromPod(client_, Udp(client, outside)).packet->destination, outside.ip);
+  EXPECT_EQ(FromPod(client_, Udp(client, node)).packet->destination, node.ip);
+
+  PutService({.place = "198.51.100.1:53", .service_id = 9, .protocol = Protocol::kUdp},
+             {"10.244.1.11:8080"});
+  PutService({.place = "0.0.0.0:8125", .service_id = 9, .protocol = Protocol::kUdp},
+             {"10.244.1.11:8080"});
+  JudgeAgain();
+  EXPECT_THAT(FromPod(client_, Udp(client, outside)), Sends(Udp(client, kNear)));
+  EXPECT_EQ(FromPod(client_, Udp(client, node)).packet->destination, kNear.ip);
+}
+
+// There the old flow had rested, and its backend drains.
+TEST_F(FrontendTest, DatagramsFollowTheBackendThatTheReceivingNodeNames) {
+  const Place other = At("10.244.1.10:8080");
+  EXPECT_THAT(Direct(Udp(kUser, kBalancer), kNear), Sends(Udp(kUser, kNear)));
+  EXPECT_THAT(FromPod(near_, Udp(kNear, kUser)), Sends(Udp(kBalancer, kUser)));
+
+  EXPECT_THAT(Direct(Udp(kUser, kBalancer), other), Sends(Udp(kUser, other)));
+  EXPECT_THAT(FromPod(client_, Udp(other, kUser)), Sends(Udp(kBalancer, kUser)));
+  EXPECT_EQ(Flows(), 1u);
+
+  EXPECT_THAT(Direct(Tcp(kUser, kBalancer, kSyn), kNear), Sends(Tcp(kUser, kNear, kSyn)));
+  EXPECT_THAT(Direct(Tcp(kUser, kBalancer, kAck, "odd"), other),
+              Sends(Tcp(kUser, kNear, kAck, "odd")));
+}
+
 TEST_F(FrontendTest, OnlyMaglevAndDirectReturnTakeUpAConnectionInItsMiddle) {
   Serve({"10.244.2.10:8080"}, MESH_SERVICE_DIRECT_RETURN);
   EXPECT_THAT(FromUplink(Tcp(kUser, kBalancer, kAck, "odd")), RefusedFor("no_flow"));

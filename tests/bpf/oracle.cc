@@ -132,7 +132,7 @@ bool Oracle::Over(const Entry& entry) const {
       timeout_s = forward.data && reply.packets > 0 ? 8000 : 60;
     }
   } else if (entry.out.protocol == kUdp && reply.packets > 0) {
-    timeout_s = 180;
+    timeout_s = forward.packets > 2 || reply.packets > 2 ? 180 : 30;
   }
   return After(std::max(forward.last_seen_s, reply.last_seen_s), timeout_s);
 }

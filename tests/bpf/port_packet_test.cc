@@ -125,6 +125,16 @@ class Ports : public FrontendWorld {
     }
   }
 
+  // As if each flow had had `packets` answers.
+  void Answer(uint64_t packets) {
+    const auto rows = *flows_->Dump();
+    for (auto [key, value] : rows) {
+      if ((value.flags & MESH_FLOW_REPLY) == 0) continue;
+      value.packets = packets;
+      ASSERT_TRUE(flows_->Upsert(key, value).ok());
+    }
+  }
+
   static void ExpectReset(const Send& send, const Packet& packet) {
     const Outcome out = send(packet);
     EXPECT_EQ(out.reason, "no_port");
@@ -173,6 +183,36 @@ TEST_F(Ports, DatagramsAndEchoesAreRefusedWithAnError) {
        PortsOf("10.244.1.10", Holder::kInside, /*icmp=*/true));
   expect_told(Echo("10.244.1.10", "198.51.100.1", 8));
   EXPECT_EQ(FromPod(near_, Echo("10.244.1.11", "198.51.100.1", 8)).reason, "forwarded");
+}
+
+// A resolver that asks its server from a new socket each time.
+TEST_F(Ports, AQuestionThatHasItsAnswerGivesItsPortToTheNextOfItsPod) {
+  const auto ask = [&](const Pod& pod, const std::string& from, uint16_t port) {
+    return FromPod(pod, Udp({*IpAddress::Parse(from), port}, kServer));
+  };
+  const Numbers mine = PortsOf("10.244.1.10");
+  Take(By(client_), Udp(At("10.244.1.10:50000"), kServer), mine);
+  EXPECT_EQ(ask(client_, "10.244.1.10", 50001).reason, "no_port") << "nobody was answered";
+
+  Answer(1);
+  EXPECT_EQ(ask(client_, "10.244.1.10", 50001).reason, "no_port") << "a moment ago";
+  Age(1.5);
+  const size_t flows = Flows();
+  const Outcome next = ask(client_, "10.244.1.10", 50001);
+  EXPECT_EQ(next.reason, "forwarded");
+  EXPECT_TRUE(mine.contains(next.packet->source_port));
+  EXPECT_EQ(Flows(), flows) << "one for another";
+  // A conversation keeps its port.
+  Answer(3);
+  Age(20);
+  EXPECT_EQ(ask(client_, "10.244.1.10", 50002).reason, "no_port");
+}
+
+TEST_F(Ports, NobodyGivesItsPortToAnotherPod) {
+  Take(By(client_), Udp(At("10.244.1.10:50000"), kServer), PortsOf("10.244.1.11"));
+  Answer(1);
+  Age(20);
+  EXPECT_EQ(FromPod(near_, Udp(At("10.244.1.11:50001"), kServer)).reason, "no_port");
 }
 
 // What the agent makes a warning of (agent/network/port_watch.h).

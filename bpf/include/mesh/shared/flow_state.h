@@ -23,6 +23,7 @@
 #define MESH_TIMEOUT_TCP_HALF_CLOSED_S 300
 #define MESH_TIMEOUT_TCP_CLOSING_S     10
 #define MESH_TIMEOUT_UDP_UNREPLIED_S   30
+#define MESH_TIMEOUT_UDP_ANSWERED_S    30
 #define MESH_TIMEOUT_UDP_REPLIED_S     180
 #define MESH_TIMEOUT_ICMP_S	       30
 /*
@@ -34,20 +35,35 @@
 #define MESH_UDP_FEW_REST_MS 100
 #define MESH_UDP_FEW	     8
 
+/*
+ * A question and its answer, or two of them (both families of a name), from a socket that closes
+ * then: up to so many packets in each direction.
+ */
+#define MESH_UDP_ANSWERED_PACKETS 2
+/* After so long a rest such a flow gives its port to another of the same sender, who finds none. */
+#define MESH_UDP_PORT_REST_MS 1000
+
 enum mesh_flow_state {
 	MESH_FLOW_STATE_NEW,	     /* TCP: no complete handshake */
 	MESH_FLOW_STATE_ESTABLISHED, /* TCP */
 	MESH_FLOW_STATE_HALF_CLOSED, /* TCP: one side has sent FIN */
 	MESH_FLOW_STATE_CLOSING,     /* TCP: both sides, or a reset */
 	MESH_FLOW_STATE_UNREPLIED,
+	MESH_FLOW_STATE_ANSWERED, /* UDP: MESH_UDP_ANSWERED_PACKETS */
 	MESH_FLOW_STATE_REPLIED,
 };
 
 MESH_OF_FLOW static inline enum mesh_flow_state
 mesh_flow_state_of(__u8 proto, const MESH_FLOW_VALUE *forward, const MESH_FLOW_VALUE *reply)
 {
-	if (proto != 6)
-		return reply->packets ? MESH_FLOW_STATE_REPLIED : MESH_FLOW_STATE_UNREPLIED;
+	if (proto != 6) {
+		if (!reply->packets)
+			return MESH_FLOW_STATE_UNREPLIED;
+		if (proto == 17 && forward->packets <= MESH_UDP_ANSWERED_PACKETS &&
+		    reply->packets <= MESH_UDP_ANSWERED_PACKETS)
+			return MESH_FLOW_STATE_ANSWERED;
+		return MESH_FLOW_STATE_REPLIED;
+	}
 	if (forward->tcp_rst || reply->tcp_rst)
 		return MESH_FLOW_STATE_CLOSING;
 	if (forward->tcp_fin && reply->tcp_fin && !(forward->flags & MESH_FLOW_ONE_WAY))
@@ -72,6 +88,8 @@ static inline __u64 mesh_flow_timeout_ns(__u8 proto, enum mesh_flow_state state)
 		return MESH_TIMEOUT_TCP_CLOSING_S * MESH_SECOND_NS;
 	case MESH_FLOW_STATE_UNREPLIED:
 		break;
+	case MESH_FLOW_STATE_ANSWERED:
+		return MESH_TIMEOUT_UDP_ANSWERED_S * MESH_SECOND_NS;
 	case MESH_FLOW_STATE_REPLIED:
 		if (proto == 17)
 			return MESH_TIMEOUT_UDP_REPLIED_S * MESH_SECOND_NS;
@@ -115,4 +133,13 @@ MESH_OF_FLOW static inline int mesh_flow_ends_with_drain(const MESH_FLOW_VALUE *
 		rest_ms = MESH_UDP_FEW_REST_MS;
 	}
 	return now_ns > mesh_flow_last_seen_ns(forward, reply) + rest_ms * (MESH_SECOND_NS / 1000);
+}
+
+/* Whether a UDP flow may give its port to another one of its sender: see MESH_UDP_PORT_REST_MS. */
+MESH_OF_FLOW static inline int mesh_flow_has_answered(const MESH_FLOW_VALUE *forward,
+						      const MESH_FLOW_VALUE *reply, __u64 now_ns)
+{
+	return mesh_flow_state_of(17, forward, reply) == MESH_FLOW_STATE_ANSWERED &&
+	       now_ns > mesh_flow_last_seen_ns(forward, reply) +
+				MESH_UDP_PORT_REST_MS * (MESH_SECOND_NS / 1000);
 }
