@@ -267,6 +267,8 @@ class Translator {
       next.backend.scopes = 0;
       next.backend.weight = static_cast<uint16_t>(std::clamp(backend.weight(), 1U, kMaxWeight));
       next.backend.may_outlive = backend.may_outlive();
+      next.backend.serves_last =
+          next.backend.state == BackendState::kDraining && backend.serves_last();
       next.zone = backend.zone();
       out.push_back(std::move(next));
     }
@@ -285,9 +287,12 @@ class Translator {
 
   void ChooseScopes(std::vector<Candidate>* candidates) const {
     const Predicate local = [this](const Candidate& c) { return OnThisNode(c); };
-    const Predicate nearest = Nearest(*candidates);
+    const Predicate nearest_active = Nearest(*candidates);
+    const Predicate nearest = [&](const Candidate& c) {
+      return c.backend.serves_last || nearest_active(c);
+    };
     for (Candidate& c : *candidates) {
-      if (c.backend.state != BackendState::kActive) continue;
+      if (c.backend.state != BackendState::kActive && !c.backend.serves_last) continue;
       if (part_ == Part::kOutside) {
         // Whoever dials them inside has neither policy. Without a set for them they get the
         // external.
@@ -416,8 +421,8 @@ class HostPortTranslator {
         pod_.metadata().has_deletion_timestamp() ? BackendState::kDraining : BackendState::kActive;
     backend.node = node_.name;
     backend.pod = pod_.metadata().name();
-    backend.scopes =
-        backend.state == BackendState::kActive ? dataplane::kScopeExternal : uint8_t{0};
+    backend.scopes = dataplane::kScopeExternal;
+    backend.serves_last = backend.state == BackendState::kDraining;
     port.backends.push_back(std::move(backend));
     return port;
   }

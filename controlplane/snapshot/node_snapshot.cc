@@ -233,6 +233,7 @@ class PortBackends {
       }
       backend.set_state(standing == Standing::kReady ? v1::BackendState::ACTIVE
                                                      : v1::BackendState::DRAINING);
+      backend.set_serves_last(standing == Standing::kStops);
       *port->add_backends() = std::move(backend);
     }
   }

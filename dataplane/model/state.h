@@ -92,8 +92,8 @@ enum class BackendState : uint8_t {
   kLeft = 3,
 };
 
-// Which clients of a Service a backend is there for, on this node. For none: it keeps its flows and
-// gets no new one. Clients inside that dial an address for the outside get the internal ones where
+// Which clients of a Service a backend is there for, on this node. For none, or draining: it keeps
+// its flows and gets no new one. Clients inside that dial an address for the outside get the internal ones where
 // there are any.
 inline constexpr uint8_t kScopeInternal = 1;  // they dial the ClusterIP
 inline constexpr uint8_t kScopeExternal = 2;  // NodePort, LoadBalancer and external addresses
@@ -109,6 +109,8 @@ struct Backend {
   uint16_t weight = 1;  // 1..1000, share of new flows
   // Not being listed any more does not mean that it is gone.
   bool may_outlive = false;
+  // Of a draining one: it gets the new flows of its scopes in which nobody is active.
+  bool serves_last = false;
   friend auto operator<=>(const Backend&, const Backend&) = default;
 };
 

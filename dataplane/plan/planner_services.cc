@@ -340,7 +340,12 @@ void Planner::Impl::PlanPort(const std::string& key, ServiceRecord& record, size
   }
   std::set<uint32_t> wanted;
   std::array<std::vector<std::pair<uint32_t, uint16_t>>, 2> weights;
-  for (const auto& [address, backend] : backends) {
+  std::vector<const Backend*> in_order;
+  for (const auto& [address, backend] : backends) in_order.push_back(backend);
+  const std::vector<uint8_t> served = ServedScopes(in_order);
+  for (size_t i = 0; i < in_order.size(); ++i) {
+    const Backend* const backend = in_order[i];
+    const std::pair address(backend->ip, backend->port);
     BackendEntry entry;
     entry.service_id = id;
     entry.ip = backend->ip;
@@ -359,8 +364,7 @@ void Planner::Impl::PlanPort(const std::string& key, ServiceRecord& record, size
     wanted.insert(backend_id);
     for (const Scope scope : kScopes) {
       const size_t s = static_cast<size_t>(scope);
-      if (!scopes[s] || (backend->scopes & (1 << s)) == 0) continue;
-      if (backend->state != BackendState::kActive) continue;
+      if (!scopes[s] || (served[i] & (1 << s)) == 0) continue;
       weights[s].emplace_back(backend_id, backend->weight);
       entry.scopes |= static_cast<uint8_t>(1 << s);
       if (AlgorithmOf(service, scope) == Algorithm::kLeastLoaded) entry.counted = true;
@@ -398,6 +402,9 @@ void Planner::Impl::PlanPort(const std::string& key, ServiceRecord& record, size
     entry.direct_return = service.direct_return && claim->scope() == Scope::kExternal;
     const auto it = observed_->frontends.find(claim->frontend);
     if (it != observed_->frontends.end() && it->second == entry) continue;
+    // Datagrams may go there already, to the node or to outside.
+    if (it == observed_->frontends.end() && claim->frontend.protocol == Protocol::kUdp)
+      plan_.judge_flows_again = true;
     phases_.put_frontends.push_back(PutFrontend{claim->frontend, entry});
   }
   RemoveLeft(id, wanted, scopes);

@@ -40,6 +40,23 @@ bool IsOf(Family family, const IpAddress& ip) {
   return FamilyOf(ip) == family && ip != AnyAddress(family);
 }
 
+std::vector<uint8_t> ServedScopes(const std::vector<const Backend*>& backends) {
+  uint8_t active = 0;
+  for (const Backend* backend : backends) {
+    if (backend->state == BackendState::kActive) active |= backend->scopes;
+  }
+  std::vector<uint8_t> out;
+  out.reserve(backends.size());
+  for (const Backend* backend : backends) {
+    if (backend->state == BackendState::kActive) {
+      out.push_back(backend->scopes);
+    } else {
+      out.push_back(backend->serves_last ? backend->scopes & ~active & kScopeBoth : 0);
+    }
+  }
+  return out;
+}
+
 std::vector<uint32_t> SlotsOf(const std::vector<std::pair<uint32_t, uint16_t>>& weights) {
   uint64_t divisor = 0, total = 0;
   for (const auto& [id, weight] : weights) {

@@ -30,6 +30,10 @@ bool IsOf(Family family, const IpAddress& ip);
 
 // Slots of a set: every backend as often as its share, in the order given. More than 1024 slots in
 // all only for more than 512 backends: shares are rounded then, nobody's to nothing.
+// Scopes in which each of `backends` gets new flows: as an active one, or as one that stops where
+// nobody is active.
+std::vector<uint8_t> ServedScopes(const std::vector<const Backend*>& backends);
+
 std::vector<uint32_t> SlotsOf(const std::vector<std::pair<uint32_t, uint16_t>>& weights);
 
 Algorithm AlgorithmOf(const Service& service, Scope scope);

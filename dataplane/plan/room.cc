@@ -72,14 +72,15 @@ void CountPort(const std::string& key, const Service& service, const ServicePort
     add(Rows::kSourceRanges, Rows::kSourceRanges6, ranges.size());
   }
   bool counted = false;
+  std::vector<const Backend*> backends;
+  for (const Backend& backend : port.backends) backends.push_back(&backend);
+  const std::vector<uint8_t> served = ServedScopes(backends);
   for (const Scope scope : kScopes) {
     const size_t s = static_cast<size_t>(scope);
     if (!scopes[s]) continue;
     std::vector<std::pair<uint32_t, uint16_t>> weights;
-    for (const Backend& backend : port.backends) {
-      if (backend.state == BackendState::kActive && (backend.scopes & (1 << s)) != 0) {
-        weights.emplace_back(0, backend.weight);
-      }
+    for (size_t i = 0; i < backends.size(); ++i) {
+      if ((served[i] & (1 << s)) != 0) weights.emplace_back(0, backends[i]->weight);
     }
     const Algorithm algorithm = AlgorithmOf(service, scope);
     counted = counted || algorithm == Algorithm::kLeastLoaded;

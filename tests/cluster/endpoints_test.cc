@@ -8,6 +8,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fmt/format.h"
@@ -124,7 +125,11 @@ class EndpointsTest : public ::testing::Test {
     ASSERT_TRUE(Eventually([&] { return NewOnesGoTo(name, answered_by, 3); }));
   }
   static void WriteSlices(const std::string& service, const std::string& pod) {
-    const Json json = cluster().Get({"pod", pod});
+    WriteSlices(service, {{pod, "{}"}});
+  }
+  // Pods with their conditions.
+  static void WriteSlices(const std::string& service,
+                          const std::vector<std::pair<std::string, std::string>>& pods) {
     std::string manifest;
     for (const int family : kFamilies) {
       manifest += fmt::format(R"(apiVersion: discovery.k8s.io/v1
@@ -142,10 +147,14 @@ ports:
   port: 9000
   protocol: UDP
 endpoints:
-- addresses: ["{2}"]
----
 )",
-                              service, family, PodIp(json, family));
+                              service, family);
+      for (const auto& [pod, conditions] : pods) {
+        const Json json = cluster().Get({"pod", pod});
+        manifest += fmt::format("- addresses: [\"{}\"]\n  nodeName: {}\n  conditions: {}\n",
+                                PodIp(json, family), pod.substr(pod.find('-') + 1), conditions);
+      }
+      manifest += "---\n";
     }
     cluster().Apply(manifest);
   }
@@ -197,6 +206,29 @@ TEST_F(EndpointsTest, OneThatIsTakenFromAHandWrittenSliceKeepsItsConnections) {
           << "given back when the last has closed";
     }
   }
+}
+
+// As with kube-proxy (KEP-1669): nobody is refused while a pod still answers.
+TEST_F(EndpointsTest, OnesThatStopServeWhileNobodyElseIsReady) {
+  const std::string stops = "{ready: false, serving: true, terminating: true}";
+  StartPods("stopping");
+  Serve("stopping", "", false, "");
+  WriteSlices("stopping", {{"stopping-n1", stops}});
+  ASSERT_TRUE(Eventually([&] { return NewOnesGoTo("stopping", "stopping-n1", 3); }));
+  EXPECT_TRUE(NewOnesGoTo("stopping", "stopping-n1"));
+  const std::string own = HostPort(cluster().ClusterIp("stopping"), 80);
+  const LoadResult datagrams = cluster().Load(client_, "udp", own, 20);
+  EXPECT_EQ(datagrams.failures, 0) << datagrams.text;
+
+  WriteSlices("stopping", {{"stopping-n1", stops}, {"stopping-n2", "{}"}});
+  ASSERT_TRUE(Eventually([&] { return NewOnesGoTo("stopping", "stopping-n2", 3); }));
+  EXPECT_TRUE(NewOnesGoTo("stopping", "stopping-n2"));
+
+  WriteSlices("stopping",
+              {{"stopping-n1", "{ready: false, serving: false, terminating: true}"},
+               {"stopping-n2", "{ready: false, serving: true, terminating: false}"}});
+  ASSERT_TRUE(Eventually([&] { return cluster().Load(client_, "tcp", own, 3).failures == 3; }));
+  EXPECT_EQ(cluster().Load(client_, "tcp", own, 20).failures, 20);
 }
 
 TEST_F(EndpointsTest, APodThatItsServiceSelectsNoMoreKeepsItsConnections) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "dataplane/plan/plan.h"
+#include "dataplane/plan/port_plan.h"
 #include "fmt/format.h"
 #include "tests/unit/dataplane/plan_world.h"
 
@@ -18,6 +19,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
 
 TEST(ComputePlan, PutsBackendsBeforeTheSetThatHoldsThemAndTheFrontendLast) {
   NextIds next;
@@ -51,6 +53,46 @@ TEST(ComputePlan, TakesADrainingBackendOutOfTheSetAndKeepsItsRow) {
   EXPECT_EQ(after.backends.at(1).scopes, 0);
 }
 
+Backend Stops(const std::string& ip, uint8_t scopes = kScopeBoth) {
+  Backend out = At(ip, BackendState::kDraining);
+  out.scopes = scopes;
+  out.serves_last = true;
+  return out;
+}
+
+TEST(ComputePlan, OnesThatStopServeWhereNobodyIsActive) {
+  NextIds next;
+  const Observed before =
+      Converge(With(Web({At("10.244.1.10"), At("10.244.2.10")})), Observed(), next);
+
+  Observed after = Converge(With(Web({Stops("10.244.1.10"), At("10.244.2.10")})), before, next);
+  EXPECT_THAT(Slots(after, kWeb), ElementsAre(2u));
+  EXPECT_EQ(after.backends.at(1).scopes, 0);
+
+  after = Converge(With(Web({Stops("10.244.1.10"), Stops("10.244.2.10")})), after, next);
+  EXPECT_THAT(Slots(after, kWeb), UnorderedElementsAre(1u, 2u));
+  EXPECT_EQ(after.backends.at(1).state, BackendState::kDraining);
+  EXPECT_EQ(after.backends.at(1).scopes, kScopeInternal) << "there is no set for the outside";
+
+  // One that runs and is not ready does not.
+  after = Converge(
+      With(Web({Stops("10.244.1.10"), At("10.244.2.10", BackendState::kDraining)})), after, next);
+  EXPECT_THAT(Slots(after, kWeb), ElementsAre(1u));
+
+  after = Converge(With(Web({Stops("10.244.1.10"), At("10.244.3.10")})), after, next);
+  EXPECT_THAT(Slots(after, kWeb), ElementsAre(3u));
+}
+
+TEST(ServedScopes, AreThoseInWhichNobodyIsActiveForOnesThatStop) {
+  Backend here = At("10.244.1.10");
+  here.scopes = kScopeInternal;
+  const Backend stops = Stops("10.244.1.11");
+  EXPECT_THAT(ServedScopes({&here, &stops}), ElementsAre(kScopeInternal, kScopeExternal));
+  const Backend inside = Stops("10.244.1.12", kScopeInternal);
+  EXPECT_THAT(ServedScopes({&here, &inside}), ElementsAre(kScopeInternal, 0));
+  EXPECT_THAT(ServedScopes({&inside}), ElementsAre(kScopeInternal));
+}
+
 TEST(ComputePlan, HasFlowsJudgedAgainOnceWhenABackendBeginsToDrain) {
   NextIds next;
   const Observed before =
@@ -61,6 +103,16 @@ TEST(ComputePlan, HasFlowsJudgedAgainOnceWhenABackendBeginsToDrain) {
   EXPECT_TRUE(ComputePlan(ThisNode(), drains, before, next).judge_flows_again);
   const Observed after = Converge(drains, before, next);
   EXPECT_FALSE(ComputePlan(ThisNode(), drains, after, next).judge_flows_again);
+}
+
+TEST(ComputePlan, HasFlowsJudgedAgainWhenDatagramsGetAFrontend) {
+  NextIds next;
+  Service names = Web({At("10.244.1.10")});
+  names.ports[0].protocol = Protocol::kUdp;
+  EXPECT_TRUE(ComputePlan(ThisNode(), With(names), Observed(), next).judge_flows_again);
+  const Observed before = Converge(With(names), Observed(), next);
+  names.affinity_seconds = 5;
+  EXPECT_FALSE(ComputePlan(ThisNode(), With(names), before, next).judge_flows_again);
 }
 
 TEST(ComputePlan, HasFlowsJudgedAgainWhenABackendLeaves) {

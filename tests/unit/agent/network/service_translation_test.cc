@@ -17,7 +17,8 @@ using testing::IsEmpty;
 
 const NodeView kNode{.name = "n1", .zone = "east", .ip = *IpAddress::Parse("192.168.9.1")};
 
-// Port 80 of shop/web with one backend per word: "n2/west", "n1/east!" (draining).
+// Port 80 of shop/web with one backend per word: "n2/west", "n1/east!" (draining), "n1/east?" (it
+// stops and still serves).
 v1::ServiceState Web(const std::vector<std::string>& backends) {
   v1::ServiceState out;
   out.set_namespace_("shop");
@@ -31,8 +32,10 @@ v1::ServiceState Web(const std::vector<std::string>& backends) {
   int number = 0;
   for (std::string word : backends) {
     auto* backend = port->add_backends();
-    const bool draining = word.back() == '!';
+    const bool stops = word.back() == '?';
+    const bool draining = stops || word.back() == '!';
     if (draining) word.pop_back();
+    backend->set_serves_last(stops);
     backend->set_state(draining ? v1::BackendState::DRAINING : v1::BackendState::ACTIVE);
     backend->set_ip(fmt::format("10.244.0.{}", ++number));
     backend->set_port(8080);
@@ -112,6 +115,9 @@ TEST(TranslateService, ChoosesTheBackendsOfEachKindOfClient) {
       {"both Local", {"n1/east", "n2/east", "n3/west"}, true, true, "", "b--"},
       {"Local does not fall back", {"n2/east", "n3/west"}, true, true, "", "--"},
       {"Local, only a draining one here", {"n1/east!", "n3/west"}, false, true, "", "-i"},
+      {"Local, only one that stops here", {"n1/east?", "n3/west"}, false, true, "", "bi"},
+      {"one that stops elsewhere is none of Local", {"n2/east?", "n3/west?"}, true, true, "", "--"},
+      {"ones that stop, near and far", {"n2/east?", "n3/west?"}, false, false, "PreferClose", "bb"},
       {"PreferClose is the zone",
        {"n1/east", "n2/east", "n3/west"},
        false,
@@ -454,8 +460,11 @@ TEST(TranslateHostPorts, OnlyForAPodThatLives) {
   std::vector<std::string> skipped;
   v1::Pod pod = PodWithHostPort();
   pod.mutable_metadata()->mutable_deletion_timestamp()->set_seconds(1);
-  EXPECT_EQ(TranslateHostPorts(pod, kNode, &skipped).v4->ports[0].backends[0].scopes, 0)
-      << "keeps its flows while it stops";
+  const dataplane::Backend stops =
+      TranslateHostPorts(pod, kNode, &skipped).v4->ports[0].backends[0];
+  EXPECT_EQ(stops.state, dataplane::BackendState::kDraining);
+  EXPECT_TRUE(stops.serves_last) << "it has the port until another pod does";
+  EXPECT_EQ(stops.scopes, dataplane::kScopeExternal);
 
   for (const char* phase : {"Succeeded", "Failed"}) {
     pod.mutable_status()->set_phase(phase);

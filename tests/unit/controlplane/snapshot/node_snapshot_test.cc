@@ -128,6 +128,11 @@ TEST(NodeSnapshot, TurnsEndpointsIntoBackendsByTheirConditions) {
   EXPECT_THAT(Backends(web.ports(0)),
               ElementsAre("10.244.0.3:8080 ACTIVE", "10.244.0.4:8080 DRAINING",
                           "10.244.0.6:8080 DRAINING", "10.244.1.3:9090 ACTIVE"));
+  std::vector<std::string> last;
+  for (const v1::BackendState& backend : web.ports(0).backends()) {
+    if (backend.serves_last()) last.push_back(backend.ip());
+  }
+  EXPECT_THAT(last, ElementsAre("10.244.0.4")) << "it stops and serves; the other is not ready";
   EXPECT_EQ(web.ports(0).protocol(), 6u);
   EXPECT_EQ(web.ports(1).protocol(), 17u);
   EXPECT_TRUE(web.ports(1).backends().empty()) << "no slice has the port dns";
