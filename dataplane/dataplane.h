@@ -80,6 +80,13 @@ struct ConntrackRow {
   uint64_t packets = 0, bytes = 0;  // both directions
 };
 
+// Which way the node's own routes take what one of its processes sends.
+struct NodeRoute {
+  bool served = false;    // to the programs; else past them
+  std::string interface;  // "lo": it stays with the node's processes; empty: there is no route
+  IpAddress gateway;      // unset: none
+};
+
 struct MetricRow {
   std::string reason;     // drop reason in lower case, "forwarded" or "forwarded_xdp"
   std::string direction;  // "egress" (from a pod), "ingress" (to a pod)
@@ -207,6 +214,7 @@ class Dataplane {
   virtual absl::StatusOr<std::vector<Endpoint>> Endpoints() const = 0;
   virtual absl::StatusOr<std::vector<ServiceRow>> Services() const = 0;
   virtual absl::StatusOr<std::vector<BackendRow>> Backends() const = 0;
+  // Any thread: a full table takes a while, in which nobody else waits.
   virtual absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const = 0;
   virtual absl::StatusOr<std::vector<Peer>> Tunnels() const = 0;
   // Of the sets that pods of this node have, by set and class.
@@ -249,6 +257,7 @@ class Dataplane {
     kEndpoint6,
     kTunnel6,
   };
+  // Any thread.
   virtual absl::StatusOr<MapUsage> Usage(Table table) const = 0;
 
   // What this node cannot do, in a sentence for people; empty: nothing. Fixed from the beginning.
@@ -257,6 +266,11 @@ class Dataplane {
   // For questions about single packets. UNIMPLEMENTED: this dataplane cannot answer them.
   virtual absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() {
     return absl::UnimplementedError("this dataplane cannot trace packets");
+  }
+
+  // Any thread.
+  virtual absl::StatusOr<NodeRoute> RouteOf(const IpAddress& /*destination*/) const {
+    return absl::UnimplementedError("this dataplane knows no routes");
   }
 
   // What the programs tell of flows. One at a time. UNIMPLEMENTED: they tell nothing.

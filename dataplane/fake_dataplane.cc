@@ -166,7 +166,9 @@ absl::StatusOr<std::vector<BackendRow>> FakeDataplane::Backends() const {
 }
 
 absl::StatusOr<std::vector<ConntrackRow>> FakeDataplane::Conntrack() const {
-  return std::vector<ConntrackRow>();
+  const absl::Status status = Fault("Conntrack");
+  return status.ok() ? absl::StatusOr<std::vector<ConntrackRow>>(std::vector<ConntrackRow>())
+                     : status;
 }
 
 absl::StatusOr<std::vector<Peer>> FakeDataplane::Tunnels() const {

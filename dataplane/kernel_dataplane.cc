@@ -183,7 +183,9 @@ class KernelDataplane::Impl {
   bool judge_due_ = false;
   std::string shortfall_;
   std::shared_ptr<Tracer> tracer_;     // null: nobody has asked
-  std::map<std::string, Peer> peers_;  // of the last Apply, for their names
+  // Of the last Apply, for their names. Written by the caller's thread, under the mutex.
+  std::map<std::string, Peer> peers_;
+  mutable absl::Mutex peers_mutex_;
 };
 
 void KernelDataplane::Impl::ServeOwnProcesses(const NodeSockets& sockets) {
@@ -214,7 +216,10 @@ absl::Status KernelDataplane::Impl::JudgeFlowsAgain() {
 }
 
 absl::Status KernelDataplane::Impl::Apply(const DesiredState& desired) {
-  if (desired.peers != peers_) peers_ = desired.peers;
+  if (desired.peers != peers_) {
+    absl::MutexLock lock(&peers_mutex_);
+    peers_ = desired.peers;
+  }
   if (!observed_.has_value()) {
     for (const auto& [identity, policy] : desired.namespaces)
       unwritten_namespaces_.insert(policy.name);
@@ -257,11 +262,16 @@ absl::StatusOr<std::vector<BackendRow>> KernelDataplane::Impl::Backends() const 
 absl::StatusOr<std::vector<ConntrackRow>> KernelDataplane::Impl::Conntrack() const {
   ASSIGN_OR_RETURN(std::vector<ConntrackRow> out, flows_.Rows(NowNs()));
   if (!flows6_.has_value()) return out;
-  const auto range_of = [&](const IpAddress& node) -> std::optional<IpPrefix> {
+  std::map<IpAddress, IpPrefix> ranges;
+  {
+    absl::MutexLock lock(&peers_mutex_);
     for (const auto& [name, peer] : peers_) {
-      if (peer.ip == node && peer.pod_cidr6 != IpPrefix()) return peer.pod_cidr6;
+      if (peer.pod_cidr6 != IpPrefix()) ranges[peer.ip] = peer.pod_cidr6;
     }
-    return std::nullopt;
+  }
+  const auto range_of = [&](const IpAddress& node) -> std::optional<IpPrefix> {
+    const auto it = ranges.find(node);
+    return it == ranges.end() ? std::nullopt : std::optional(it->second);
   };
   ASSIGN_OR_RETURN(const std::vector<ConntrackRow> rows6, flows6_->Rows(NowNs(), range_of));
   out.insert(out.end(), rows6.begin(), rows6.end());
@@ -629,7 +639,7 @@ absl::StatusOr<std::vector<BackendRow>> KernelDataplane::Backends() const {
   return impl_->Backends();
 }
 absl::StatusOr<std::vector<ConntrackRow>> KernelDataplane::Conntrack() const {
-  return impl_->Conntrack();
+  return Shared()->Conntrack();
 }
 absl::StatusOr<std::vector<Peer>> KernelDataplane::Tunnels() const { return impl_->Tunnels(); }
 Routing KernelDataplane::routing() const { return impl_->routing(); }
@@ -649,7 +659,7 @@ absl::StatusOr<MapRows> KernelDataplane::RowsOf(const std::string& map, uint32_t
   return impl_->inspector().RowsOf(map, limit);
 }
 absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Metrics() const { return impl_->Metrics(); }
-absl::StatusOr<MapUsage> KernelDataplane::Usage(Table table) const { return impl_->Usage(table); }
+absl::StatusOr<MapUsage> KernelDataplane::Usage(Table table) const { return Shared()->Usage(table); }
 absl::StatusOr<FlowUsage> KernelDataplane::FlowOwners() const { return impl_->FlowOwners(); }
 std::vector<ServiceFlows> KernelDataplane::FlowsOfServices() const {
   return impl_->FlowsOfServices();
@@ -676,6 +686,14 @@ std::vector<ServiceProblem> KernelDataplane::ServiceProblems() const {
 absl::StatusOr<int> KernelDataplane::CollectGarbage() { return impl_->CollectGarbage(); }
 absl::StatusOr<std::shared_ptr<Tracer>> KernelDataplane::PacketTracer() {
   return impl_->PacketTracer();
+}
+absl::StatusOr<NodeRoute> KernelDataplane::RouteOf(const IpAddress& destination) const {
+  ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
+  const absl::StatusOr<RouteInfo> route = netlink.RouteTo(destination);
+  if (absl::IsNotFound(route.status())) return NodeRoute{};
+  RETURN_IF_ERROR(route.status());
+  ASSIGN_OR_RETURN(const LinkInfo link, netlink.Link(route->ifindex));
+  return NodeRoute{link.name == kHostName, link.name, route->gateway};
 }
 absl::StatusOr<std::unique_ptr<FlowEvents>> KernelDataplane::OpenEvents() {
   auto maps = impl_->programs().CopyMaps();

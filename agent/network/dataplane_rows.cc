@@ -82,9 +82,7 @@ class Lister {
       : request_(request), dataplane_(dataplane), state_(state), names_(state), out_(out) {}
 
   absl::Status Run() {
-    if (!request_.ip().empty()) {
-      ASSIGN_OR_RETURN(wanted_ip_, IpAddress::Parse(request_.ip()));
-    }
+    RETURN_IF_ERROR(ReadIp());
     switch (request_.table()) {
       case v1::DATAPLANE_TABLE_SERVICE:
         RETURN_IF_ERROR(Services());
@@ -92,9 +90,10 @@ class Lister {
       case v1::DATAPLANE_TABLE_BACKEND:
         RETURN_IF_ERROR(Backends());
         return Usage(Dataplane::Table::kBackend, Dataplane::Table::kBackend6);
-      case v1::DATAPLANE_TABLE_CONNTRACK:
-        RETURN_IF_ERROR(Conntrack());
-        return Usage(Dataplane::Table::kConntrack, Dataplane::Table::kConntrack6);
+      case v1::DATAPLANE_TABLE_CONNTRACK: {
+        ASSIGN_OR_RETURN(const std::vector<dataplane::Endpoint> pods, dataplane_.Endpoints());
+        return Flows(pods);
+      }
       case v1::DATAPLANE_TABLE_ENDPOINT:
         RETURN_IF_ERROR(Endpoints());
         return Usage(Dataplane::Table::kEndpoint, Dataplane::Table::kEndpoint6);
@@ -123,7 +122,18 @@ class Lister {
     }
   }
 
+  absl::Status RunFlows(const std::vector<dataplane::Endpoint>& pods) {
+    RETURN_IF_ERROR(ReadIp());
+    return Flows(pods);
+  }
+
  private:
+  absl::Status ReadIp() {
+    if (request_.ip().empty()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(wanted_ip_, IpAddress::Parse(request_.ip()));
+    return absl::OkStatus();
+  }
+
   bool Wanted(const std::string& ns, const std::string& service) const {
     return (request_.namespace_().empty() || ns == request_.namespace_()) &&
            WantsService(ns, service);
@@ -243,9 +253,8 @@ class Lister {
     return absl::OkStatus();
   }
 
-  absl::Status Conntrack() {
-    ASSIGN_OR_RETURN(const std::vector<dataplane::Endpoint> endpoints, dataplane_.Endpoints());
-    names_.AddPods(endpoints);
+  absl::Status Flows(const std::vector<dataplane::Endpoint>& pods) {
+    names_.AddPods(pods);
     ASSIGN_OR_RETURN(const std::vector<dataplane::ConntrackRow> rows, dataplane_.Conntrack());
     for (const dataplane::ConntrackRow& row : rows) {
       const ServiceName name =
@@ -274,7 +283,7 @@ class Lister {
       to->set_source_pod(source);
       to->set_destination_pod(destination);
     }
-    return absl::OkStatus();
+    return Usage(Dataplane::Table::kConntrack, Dataplane::Table::kConntrack6);
   }
 
   bool WantsFlow(const dataplane::ConntrackRow& row, const ServiceName& service,
@@ -466,6 +475,12 @@ class Lister {
 absl::Status ListRows(const v1::ListDataplaneRequest& request, const Dataplane& dataplane,
                       const NodeState* state, v1::DataplaneNode* out) {
   return Lister(request, dataplane, state, out).Run();
+}
+
+absl::Status ListConntrack(const v1::ListDataplaneRequest& request, const Dataplane& dataplane,
+                           const std::vector<dataplane::Endpoint>& endpoints,
+                           const NodeState* state, v1::DataplaneNode* out) {
+  return Lister(request, dataplane, state, out).RunFlows(endpoints);
 }
 
 void FillOccupancy(const dataplane::FlowUsage& usage, v1::DataplaneNode* out) {

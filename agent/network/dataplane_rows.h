@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <vector>
+
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "agent/state/node_state.h"
@@ -15,6 +17,12 @@ namespace mesh::agent {
 absl::Status ListRows(const v1::ListDataplaneRequest& request,
                       const dataplane::Dataplane& dataplane, const NodeState* state,
                       v1::DataplaneNode* out);
+
+// The same of DATAPLANE_TABLE_CONNTRACK, on any thread; `endpoints`: the node's pods.
+absl::Status ListConntrack(const v1::ListDataplaneRequest& request,
+                           const dataplane::Dataplane& dataplane,
+                           const std::vector<dataplane::Endpoint>& endpoints,
+                           const NodeState* state, v1::DataplaneNode* out);
 
 // How full the connection table is, which rows of DATAPLANE_TABLE_FLOW_OWNERS come with.
 void FillOccupancy(const dataplane::FlowUsage& usage, v1::DataplaneNode* out);

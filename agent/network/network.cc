@@ -176,8 +176,10 @@ class NetworkImpl : public Network {
     absl::StatusOr<std::shared_ptr<dataplane::Tracer>> tracer;
     absl::StatusOr<std::vector<dataplane::Endpoint>> endpoints;
     NodeStatePtr state;
+    const dataplane::Dataplane* dataplane = nullptr;
     Call([&] {
-      if (dataplane_ == nullptr) {
+      dataplane = dataplane_.get();
+      if (dataplane == nullptr) {
         tracer = absl::FailedPreconditionError("the dataplane is not set up yet");
         return;
       }
@@ -188,7 +190,10 @@ class NetworkImpl : public Network {
     RETURN_IF_ERROR(tracer.status());
     RETURN_IF_ERROR(endpoints.status());
     ASSIGN_OR_RETURN(v1::TraceHopResponse out,
-                     mesh::agent::TraceHop(request, **tracer, *endpoints, state.get()));
+                     mesh::agent::TraceHop(
+                         request, **tracer,
+                         [&](const IpAddress& to) { return dataplane->RouteOf(to); }, *endpoints,
+                         state.get()));
     out.set_node(options_.node_name);
     return out;
   }
@@ -197,16 +202,16 @@ class NetworkImpl : public Network {
                      const std::function<bool(const v1::FlowsChunk&)>& write,
                      const std::function<bool()>& cancelled) override {
     std::shared_ptr<FlowHub> hub;
-    Call([&] { hub = flow_hub_; });
+    const dataplane::Dataplane* dataplane = nullptr;
+    Call([&] {
+      hub = flow_hub_;
+      dataplane = dataplane_.get();
+    });
     if (hub == nullptr)
       return absl::FailedPreconditionError("the dataplane is not set up yet, or tells no flows");
     FlowStreamHooks hooks;
     hooks.names = [this] { return NamesNow(); };
-    hooks.conntrack = [this] {
-      absl::StatusOr<std::vector<dataplane::ConntrackRow>> rows;
-      Call([&] { rows = dataplane_->Conntrack(); });
-      return rows;
-    };
+    hooks.conntrack = [dataplane] { return dataplane->Conntrack(); };
     hooks.write = write;
     hooks.cancelled = [&] { return closed_.HasBeenNotified() || cancelled(); };
     return StreamFlows(request, *hub, hooks);
@@ -284,10 +289,11 @@ class NetworkImpl : public Network {
     return out;
   }
 
+  // What of the tables may be long is read on the caller's thread.
   v1::DataplaneNode ListOnce(const v1::ListDataplaneRequest& request) {
     v1::DataplaneNode out;
     out.set_node(options_.node_name);
-    const dataplane::Dataplane* counted = nullptr;
+    std::function<absl::Status()> read_here;
     Call([&] {
       out.set_revision(applied_revision_);
       if (request.table() == v1::DATAPLANE_TABLE_DNS ||
@@ -303,15 +309,27 @@ class NetworkImpl : public Network {
         out.set_error("the dataplane is not set up yet");
         return;
       }
+      const dataplane::Dataplane* const dataplane = dataplane_.get();
       if (request.table() == v1::DATAPLANE_TABLE_MAP) {
-        counted = dataplane_.get();
+        read_here = [&out, dataplane] { return CountMaps(*dataplane, &out); };
         return;
       }
-      if (absl::Status status = ListRows(request, *dataplane_, state_.get(), &out); !status.ok())
-        out.set_error(std::string(status.message()));
+      absl::Status status;
+      if (request.table() == v1::DATAPLANE_TABLE_CONNTRACK) {
+        auto pods = dataplane->Endpoints();
+        status = pods.status();
+        if (pods.ok()) {
+          read_here = [&request, &out, dataplane, state = state_, pods = *std::move(pods)] {
+            return ListConntrack(request, *dataplane, pods, state.get(), &out);
+          };
+        }
+      } else {
+        status = ListRows(request, *dataplane, state_.get(), &out);
+      }
+      if (!status.ok()) out.set_error(std::string(status.message()));
     });
-    if (counted == nullptr) return out;
-    if (absl::Status status = CountMaps(*counted, &out); !status.ok())
+    if (read_here == nullptr) return out;
+    if (absl::Status status = read_here(); !status.ok())
       out.set_error(std::string(status.message()));
     return out;
   }

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <set>
 #include <string>
@@ -15,6 +16,7 @@
 #include "dataplane/reasons.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
+#include "mesh/shared/base.h"
 #include "mesh/shared/drop_reason.h"
 #include "mesh/shared/flow_map.h"
 #include "mesh/shared/namespace_map.h"
@@ -79,11 +81,28 @@ Dialled Read(const std::string& frame) {
   return out;
 }
 
+// What stands for the node's own addresses where a process dials them (bpf/progs/sock.bpf.c).
+bool IsOwnAddress(const IpAddress& ip) {
+  if (ip.is_v4()) return ip.v4() == MESH_OWN_ADDRESS;
+  constexpr uint32_t kWords[] = {MESH_OWN_ADDRESS6_0, MESH_OWN_ADDRESS6_1, MESH_OWN_ADDRESS6_2,
+                                 MESH_OWN_ADDRESS6_3};
+  std::array<uint8_t, 16> bytes{};
+  for (size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<uint8_t>(kWords[i / 4] >> (24 - 8 * (i % 4)));
+  return ip == IpAddress::FromBytes(bytes);
+}
+
 class Teller {
  public:
-  Teller(const TraceOutcome& outcome, const Dialled& dialled,
+  // `own_address`: a process of the node dials an address of its own.
+  Teller(const TraceOutcome& outcome, const Dialled& dialled, bool own_address,
          const std::vector<Endpoint>& endpoints, const NodeState* state, v1::TraceHopResponse* out)
-      : outcome_(outcome), dialled_(dialled), endpoints_(endpoints), state_(state), out_(out) {}
+      : outcome_(outcome),
+        dialled_(dialled),
+        own_address_(own_address),
+        endpoints_(endpoints),
+        state_(state),
+        out_(out) {}
 
   void Tell() {
     for (const TraceNote& note : outcome_.notes) TellNote(note);
@@ -145,8 +164,9 @@ class Teller {
             if (known.port() != backend.port || known.pod_name().empty()) continue;
             const auto ip = IpAddress::Parse(known.ip());
             if (!ip.ok() || *ip != backend.ip) continue;
-            return fmt::format("{} (pod {}/{} on node {})", place, service->namespace_(),
-                               known.pod_name(), known.node_name());
+            return fmt::format("{} (pod {}/{} on node {}{})", place, service->namespace_(),
+                               known.pod_name(), known.node_name(),
+                               known.serves_last() ? ", which stops: no other is ready" : "");
           }
         }
       }
@@ -410,6 +430,12 @@ class Teller {
     }
     const bool counted = reason < MESH_REASON_COUNT;
     if (counted) out_->set_reason(dataplane::ReasonName(reason));
+    if (own_address_ && reason == MESH_REASON_NO_SERVICE) {
+      out_->set_verdict("to_stack");
+      return Say("verdict",
+                 "no Service has this port of the node's own address: it stays with the node's "
+                 "processes");
+    }
     if (!counted || reason == MESH_REASON_TO_STACK) {
       out_->set_verdict(outcome_.verdict == kOk || outcome_.verdict == kUnspec ? "to_stack"
                                                                                : "dropped");
@@ -428,6 +454,7 @@ class Teller {
 
   const TraceOutcome& outcome_;
   const Dialled& dialled_;
+  const bool own_address_;
   const std::vector<Endpoint>& endpoints_;
   const NodeState* const state_;
   v1::TraceHopResponse* const out_;
@@ -472,17 +499,50 @@ absl::StatusOr<TracePacket> PacketOf(const v1::TraceHopRequest& request,
   }
 }
 
+// A node's process sends it where no program stands.
+v1::TraceHopResponse PastThePrograms(const v1::TraceHopRequest& request, const Dialled& dialled,
+                                     const dataplane::NodeRoute& route) {
+  v1::TraceHopResponse out;
+  v1::TraceStep* step = out.add_steps();
+  step->set_step("route");
+  if (route.interface.empty() || route.interface == "lo") {
+    out.set_verdict("to_stack");
+    step->set_text(route.interface.empty()
+                       ? fmt::format("the node has no route to {}", dialled.destination.ToString())
+                       : "an address of the node itself: no program of mesh has a part in it");
+    return out;
+  }
+  const std::string gateway = route.gateway == IpAddress()
+                                  ? ""
+                                  : fmt::format(" through {}", route.gateway.ToString());
+  step->set_text(fmt::format("by {}{}, the node's own routing: no program has a part in it here",
+                             route.interface, gateway));
+  out.set_verdict("forwarded");
+  out.set_target("outside");
+  out.set_source(dialled.source.ToString());
+  out.set_source_port(dialled.source_port);
+  out.set_destination(dialled.destination.ToString());
+  out.set_destination_port(dialled.destination_port);
+  out.set_frame(request.frame());
+  return out;
+}
+
 }  // namespace
 
 absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request,
-                                              dataplane::Tracer& tracer,
+                                              dataplane::Tracer& tracer, const NodeRoutes& routes,
                                               const std::vector<Endpoint>& endpoints,
                                               const NodeState* state) {
   ASSIGN_OR_RETURN(const TracePacket packet, PacketOf(request, endpoints));
-  ASSIGN_OR_RETURN(const TraceOutcome outcome, tracer.Trace(packet));
   v1::TraceHopResponse out;
   const Dialled dialled = Read(request.frame());
-  Teller(outcome, dialled, endpoints, state, &out).Tell();
+  if (packet.hook == TracePacket::Hook::kNode && dialled.destination != IpAddress()) {
+    ASSIGN_OR_RETURN(const dataplane::NodeRoute route, routes(dialled.destination));
+    if (!route.served) return PastThePrograms(request, dialled, route);
+  }
+  ASSIGN_OR_RETURN(const TraceOutcome outcome, tracer.Trace(packet));
+  const bool own = packet.hook == TracePacket::Hook::kNode && IsOwnAddress(dialled.destination);
+  Teller(outcome, dialled, own, endpoints, state, &out).Tell();
   out.set_frame(outcome.frame);
   const dataplane::TraceWay& way = outcome.way;
   if (way.target != 0) {

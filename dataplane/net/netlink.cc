@@ -121,6 +121,34 @@ LinkInfo ReadLink(const nlmsghdr* message) {
   return out;
 }
 
+// INVALID_ARGUMENT: its destination is no prefix.
+absl::StatusOr<RouteInfo> ReadRoute(const nlmsghdr* row, Family family) {
+  RouteInfo info;
+  IpAddress base = AnyAddress(family);
+  ForEachAttribute(row, sizeof(rtmsg), [&](const nlattr* attribute) {
+    switch (mnl_attr_get_type(attribute)) {
+      case RTA_DST:
+        base = ReadIp(attribute);
+        break;
+      case RTA_GATEWAY:
+        info.gateway = ReadIp(attribute);
+        break;
+      case RTA_PREFSRC:
+        info.source = ReadIp(attribute);
+        break;
+      case RTA_OIF:
+        info.ifindex = static_cast<int>(mnl_attr_get_u32(attribute));
+        break;
+      default:
+        break;
+    }
+  });
+  const auto* route = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(row));
+  ASSIGN_OR_RETURN(info.destination, IpPrefix::Parse(fmt::format("{}/{}", base.ToString(),
+                                                                 int{route->rtm_dst_len})));
+  return info;
+}
+
 }  // namespace
 
 struct Netlink::State {
@@ -250,25 +278,30 @@ absl::Status Netlink::Dump(nlmsghdr* message, const std::string& what,
   }
 }
 
+absl::StatusOr<const nlmsghdr*> Netlink::Ask(nlmsghdr* message, const std::string& what,
+                                             int* error) {
+  *error = 0;
+  if (mnl_socket_sendto(state_->socket.get(), message, message->nlmsg_len) < 0) {
+    return ErrnoStatus(errno, what);
+  }
+  const ssize_t length =
+      mnl_socket_recvfrom(state_->socket.get(), state_->answer.data(), state_->answer.size());
+  if (length < 0) return ErrnoStatus(errno, what);
+  const auto* answer = reinterpret_cast<const nlmsghdr*>(state_->answer.data());
+  if (answer->nlmsg_type != NLMSG_ERROR) return answer;
+  *error = -static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(answer))->error;
+  return ErrnoStatus(*error, what);
+}
+
 absl::StatusOr<LinkInfo> Netlink::Link(const std::string& name) {
   nlmsghdr* message = Message(RTM_GETLINK, 0);
   mnl_nlmsg_put_extra_header(message, sizeof(ifinfomsg));
   mnl_attr_put_strz(message, IFLA_IFNAME, name.c_str());
-  if (mnl_socket_sendto(state_->socket.get(), message, message->nlmsg_len) < 0) {
-    return ErrnoStatus(errno, fmt::format("look up interface {}", name));
-  }
-  const ssize_t length =
-      mnl_socket_recvfrom(state_->socket.get(), state_->answer.data(), state_->answer.size());
-  if (length < 0) return ErrnoStatus(errno, fmt::format("look up interface {}", name));
-  const auto* answer = reinterpret_cast<const nlmsghdr*>(state_->answer.data());
-  if (answer->nlmsg_type == NLMSG_ERROR) {
-    const auto* error = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(answer));
-    if (error->error == -ENODEV) {
-      return absl::NotFoundError(fmt::format("no interface {}", name));
-    }
-    return ErrnoStatus(-error->error, fmt::format("look up interface {}", name));
-  }
-  return ReadLink(answer);
+  int error = 0;
+  const auto answer = Ask(message, fmt::format("look up interface {}", name), &error);
+  if (error == ENODEV) return absl::NotFoundError(fmt::format("no interface {}", name));
+  RETURN_IF_ERROR(answer.status());
+  return ReadLink(*answer);
 }
 
 absl::StatusOr<LinkInfo> Netlink::Link(int ifindex) {
@@ -528,33 +561,27 @@ absl::StatusOr<std::vector<RouteInfo>> Netlink::Routes(Family family) {
     const auto* route = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(row));
     if (route->rtm_family != KernelFamily(family)) return;
     if (route->rtm_table != RT_TABLE_MAIN || route->rtm_type != RTN_UNICAST) return;
-    RouteInfo info;
-    IpAddress base = AnyAddress(family);
-    ForEachAttribute(row, sizeof(rtmsg), [&](const nlattr* attribute) {
-      switch (mnl_attr_get_type(attribute)) {
-        case RTA_DST:
-          base = ReadIp(attribute);
-          break;
-        case RTA_GATEWAY:
-          info.gateway = ReadIp(attribute);
-          break;
-        case RTA_PREFSRC:
-          info.source = ReadIp(attribute);
-          break;
-        case RTA_OIF:
-          info.ifindex = static_cast<int>(mnl_attr_get_u32(attribute));
-          break;
-        default:
-          break;
-      }
-    });
-    absl::StatusOr<IpPrefix> destination =
-        IpPrefix::Parse(fmt::format("{}/{}", base.ToString(), int{route->rtm_dst_len}));
-    if (!destination.ok()) return;
-    info.destination = *destination;
-    out.push_back(std::move(info));
+    absl::StatusOr<RouteInfo> info = ReadRoute(row, family);
+    if (info.ok()) out.push_back(*std::move(info));
   }));
   return out;
+}
+
+absl::StatusOr<RouteInfo> Netlink::RouteTo(const IpAddress& destination) {
+  nlmsghdr* message = Message(RTM_GETROUTE, 0);
+  auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
+  const Family family = FamilyOf(destination);
+  header->rtm_family = KernelFamily(family);
+  header->rtm_dst_len = destination.is_v4() ? 32 : 128;
+  PutIp(message, RTA_DST, destination);
+  const std::string what = fmt::format("look up the route to {}", destination.ToString());
+  int error = 0;
+  const auto answer = Ask(message, what, &error);
+  if (error == ENETUNREACH || error == EHOSTUNREACH || error == EACCES || error == EINVAL) {
+    return absl::NotFoundError(fmt::format("no route to {}", destination.ToString()));
+  }
+  RETURN_IF_ERROR(answer.status());
+  return ReadRoute(*answer, family);
 }
 
 }  // namespace mesh::dataplane

@@ -107,6 +107,9 @@ class Netlink {
   // Whether its clsact holds a filter.
   absl::StatusOr<bool> HasFilters(int ifindex);
   absl::StatusOr<std::vector<RouteInfo>> Routes(Family family = Family::kV4);
+  // Which way the kernel sends what a process writes to `destination`, by all its tables; by `lo` to
+  // an address of its own. NOT_FOUND: by none of its routes.
+  absl::StatusOr<RouteInfo> RouteTo(const IpAddress& destination);
 
  private:
   struct State;
@@ -114,6 +117,8 @@ class Netlink {
 
   nlmsghdr* Message(uint16_t type, uint16_t flags);
   absl::Status Send(nlmsghdr* message, const std::string& what);
+  // The one row of the answer, until the next request. `error`: the kernel's, in place of a row.
+  absl::StatusOr<const nlmsghdr*> Ask(nlmsghdr* message, const std::string& what, int* error);
   absl::Status Dump(nlmsghdr* message, const std::string& what,
                     const std::function<void(const nlmsghdr*)>& row);
 

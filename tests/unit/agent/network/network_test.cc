@@ -221,6 +221,39 @@ TEST_F(NetworkTest, TellsNeighboursOfNoAddressThatItOnlyRemembers) {
   EXPECT_EQ(told.front(), "192.168.9.200");
 }
 
+// A full connection table takes seconds on a busy machine.
+TEST_F(NetworkTest, WhoReadsTheConnectionsHoldsNobodyUp) {
+  absl::Notification reading, applied;
+  std::atomic<bool> waited_in_vain = false;
+  const auto open = source_.open;
+  source_.open = [&](const dataplane::NodeConfig& config)
+      -> absl::StatusOr<std::unique_ptr<dataplane::Dataplane>> {
+    auto opened = open(config);
+    static_cast<dataplane::FakeDataplane&>(**opened).fault = [&](const std::string& method) {
+      if (method != "Conntrack") return absl::OkStatus();
+      reading.Notify();
+      waited_in_vain = !applied.WaitForNotificationWithTimeout(kDeadline);
+      return absl::OkStatus();
+    };
+    return opened;
+  };
+  auto network = Start();
+  network->Apply(state_, acknowledgements_.Next());
+  acknowledgements_.Await(1);
+
+  std::thread reader([&] {
+    v1::ListDataplaneRequest request;
+    request.set_table(v1::DATAPLANE_TABLE_CONNTRACK);
+    EXPECT_EQ(network->ListDataplane(request).error(), "");
+  });
+  ASSERT_TRUE(reading.WaitForNotificationWithTimeout(kDeadline));
+  network->Apply(state_, acknowledgements_.Next());
+  acknowledgements_.Await(2);
+  applied.Notify();
+  reader.join();
+  EXPECT_FALSE(waited_in_vain);
+}
+
 TEST_F(NetworkTest, WarnsOfAPodThatHasAllTheFlowsItMayHave) {
   options_.quota_interval = absl::Milliseconds(5);
   const auto open = source_.open;

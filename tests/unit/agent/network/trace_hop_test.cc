@@ -66,8 +66,12 @@ class TraceHopTest : public testing::Test {
         std::string("\xd9\x03\0\x50", 4) + std::string(16, '\0'));
   }
 
+  absl::StatusOr<v1::TraceHopResponse> Ask() {
+    return TraceHop(
+        request_, tracer_, [&](const IpAddress&) { return route_; }, endpoints_, &state_);
+  }
   v1::TraceHopResponse Tell() {
-    const auto out = TraceHop(request_, tracer_, endpoints_, &state_);
+    const auto out = Ask();
     EXPECT_TRUE(out.ok()) << out.status();
     return out.ok() ? *out : v1::TraceHopResponse();
   }
@@ -81,6 +85,7 @@ class TraceHopTest : public testing::Test {
   NodeState state_;
   std::vector<dataplane::Endpoint> endpoints_;
   CannedTracer tracer_;
+  dataplane::NodeRoute route_{.served = true};
   v1::TraceHopRequest request_;
 };
 
@@ -277,19 +282,55 @@ TEST_F(TraceHopTest, WhatTheProgramsLeaveAloneIsTheNodesOwn) {
   EXPECT_EQ(told.reason(), "");
 }
 
+// Of a process of the node the kernel's routes decide who gets it.
+TEST_F(TraceHopTest, TheNodesRoutesComeBeforeThePrograms) {
+  request_.set_entry(v1::TraceHopRequest::NODE);
+  route_ = {.served = false, .interface = "eth0", .gateway = Ip("192.0.2.254")};
+  v1::TraceHopResponse told = Tell();
+  EXPECT_TRUE(tracer_.asked.frame.empty());
+  EXPECT_EQ(told.verdict(), "forwarded");
+  EXPECT_EQ(told.target(), "outside");
+  EXPECT_EQ(told.destination(), "10.96.0.10");
+  EXPECT_EQ(told.destination_port(), 80u);
+  EXPECT_EQ(told.frame(), request_.frame());
+  EXPECT_THAT(Line(told, "route"), HasSubstr("by eth0 through 192.0.2.254"));
+
+  route_ = {};
+  told = Tell();
+  EXPECT_EQ(told.verdict(), "to_stack");
+  EXPECT_THAT(Line(told, "route"), HasSubstr("no route to 10.96.0.10"));
+
+  route_ = {.served = true, .interface = "mesh_host"};
+  Tell();
+  EXPECT_EQ(tracer_.asked.hook, TracePacket::Hook::kNode);
+}
+
+TEST_F(TraceHopTest, AnOwnAddressWithoutAServiceStaysWithTheNode) {
+  request_.set_entry(v1::TraceHopRequest::NODE);
+  route_ = {.served = true, .interface = "mesh_host"};
+  tracer_.outcome.verdict = 2;
+  tracer_.outcome.notes = {{MESH_TRACE_REASON, MESH_REASON_NO_SERVICE, 0, 0}};
+  EXPECT_EQ(Tell().verdict(), "dropped");
+
+  request_.mutable_frame()->replace(30, 4, std::string("\xa9\xfe\x40\x04", 4));
+  const v1::TraceHopResponse told = Tell();
+  EXPECT_EQ(told.verdict(), "to_stack");
+  EXPECT_THAT(Line(told, "verdict"), HasSubstr("stays with the node's processes"));
+}
+
 TEST_F(TraceHopTest, RefusesWhatItCannotAsk) {
   request_.set_pod_address("10.244.1.99");
-  EXPECT_EQ(TraceHop(request_, tracer_, endpoints_, &state_).status().code(),
+  EXPECT_EQ(Ask().status().code(),
             absl::StatusCode::kNotFound);
   request_.set_pod_address("nonsense");
-  EXPECT_EQ(TraceHop(request_, tracer_, endpoints_, &state_).status().code(),
+  EXPECT_EQ(Ask().status().code(),
             absl::StatusCode::kInvalidArgument);
   request_.set_entry(v1::TraceHopRequest::TUNNEL);
   request_.set_peer("fd00::1");
-  EXPECT_EQ(TraceHop(request_, tracer_, endpoints_, &state_).status().code(),
+  EXPECT_EQ(Ask().status().code(),
             absl::StatusCode::kInvalidArgument);
   request_.clear_entry();
-  EXPECT_EQ(TraceHop(request_, tracer_, endpoints_, &state_).status().code(),
+  EXPECT_EQ(Ask().status().code(),
             absl::StatusCode::kInvalidArgument);
 }
 
