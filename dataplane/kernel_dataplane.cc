@@ -182,7 +182,7 @@ class KernelDataplane::Impl {
   std::set<std::string> unwritten_namespaces_;
   bool judge_due_ = false;
   std::string shortfall_;
-  std::shared_ptr<Tracer> tracer_;     // null: nobody has asked
+  std::shared_ptr<Tracer> tracer_;  // null: nobody has asked
   // Of the last Apply, for their names. Written by the caller's thread, under the mutex.
   std::map<std::string, Peer> peers_;
   mutable absl::Mutex peers_mutex_;
@@ -659,7 +659,9 @@ absl::StatusOr<MapRows> KernelDataplane::RowsOf(const std::string& map, uint32_t
   return impl_->inspector().RowsOf(map, limit);
 }
 absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Metrics() const { return impl_->Metrics(); }
-absl::StatusOr<MapUsage> KernelDataplane::Usage(Table table) const { return Shared()->Usage(table); }
+absl::StatusOr<MapUsage> KernelDataplane::Usage(Table table) const {
+  return Shared()->Usage(table);
+}
 absl::StatusOr<FlowUsage> KernelDataplane::FlowOwners() const { return impl_->FlowOwners(); }
 std::vector<ServiceFlows> KernelDataplane::FlowsOfServices() const {
   return impl_->FlowsOfServices();

@@ -189,11 +189,11 @@ class NetworkImpl : public Network {
     });
     RETURN_IF_ERROR(tracer.status());
     RETURN_IF_ERROR(endpoints.status());
-    ASSIGN_OR_RETURN(v1::TraceHopResponse out,
-                     mesh::agent::TraceHop(
-                         request, **tracer,
-                         [&](const IpAddress& to) { return dataplane->RouteOf(to); }, *endpoints,
-                         state.get()));
+    ASSIGN_OR_RETURN(
+        v1::TraceHopResponse out,
+        mesh::agent::TraceHop(
+            request, **tracer, [&](const IpAddress& to) { return dataplane->RouteOf(to); },
+            *endpoints, state.get()));
     out.set_node(options_.node_name);
     return out;
   }

@@ -512,9 +512,8 @@ v1::TraceHopResponse PastThePrograms(const v1::TraceHopRequest& request, const D
                        : "an address of the node itself: no program of mesh has a part in it");
     return out;
   }
-  const std::string gateway = route.gateway == IpAddress()
-                                  ? ""
-                                  : fmt::format(" through {}", route.gateway.ToString());
+  const std::string gateway =
+      route.gateway == IpAddress() ? "" : fmt::format(" through {}", route.gateway.ToString());
   step->set_text(fmt::format("by {}{}, the node's own routing: no program has a part in it here",
                              route.interface, gateway));
   out.set_verdict("forwarded");

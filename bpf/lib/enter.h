@@ -17,8 +17,8 @@
  */
 #define MESH_PORT_TRIES	     32
 #define MESH_PORT_TRIES_FREE 24
-#define MESH_PORT_FIRST 32768
-#define MESH_PORT_COUNT 28232
+#define MESH_PORT_FIRST	     32768
+#define MESH_PORT_COUNT	     28232
 
 /*
  * A source port for a flow that comes with `key`, of the range that its address has: where senders
@@ -55,7 +55,8 @@ static __noinline void mesh_flow_draw_port(const struct mesh_flow_key *key,
 #define MESH_FLOW_ANEW	   -1
 #define MESH_FLOW_IN_PLACE -2
 
-/* Whether `other`, which comes with `other_key`, gives its port to the flow that comes with `key`. */
+/* Whether `other`, which comes with `other_key`, gives its port to the flow that comes with `key`.
+ */
 static __always_inline int mesh_flow_gives_port(const struct mesh_flow_value *other,
 						const struct mesh_flow_key *other_key,
 						const struct mesh_flow_key *key, __u64 now_ns)

@@ -39,8 +39,8 @@ const std::string* ServiceOf(const v1::EndpointSlice& slice);
 
 // Services, all nodes and namespaces: the part that is the same for every node. Full, without pods.
 // A backend is ACTIVE while its endpoint is ready, DRAINING while it terminates and still serves
-// (then it says so), or runs and is not ready. The last is not listed for UDP where another one of its family is
-// ready.
+// (then it says so), or runs and is not ready. The last is not listed for UDP where another one of
+// its family is ready.
 v1::NodeUpdate BuildClusterPart(const ClusterState& state);
 
 // The pods bound to `node`, without what only meshd reads. Full.

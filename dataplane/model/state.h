@@ -93,8 +93,8 @@ enum class BackendState : uint8_t {
 };
 
 // Which clients of a Service a backend is there for, on this node. For none, or draining: it keeps
-// its flows and gets no new one. Clients inside that dial an address for the outside get the internal ones where
-// there are any.
+// its flows and gets no new one. Clients inside that dial an address for the outside get the
+// internal ones where there are any.
 inline constexpr uint8_t kScopeInternal = 1;  // they dial the ClusterIP
 inline constexpr uint8_t kScopeExternal = 2;  // NodePort, LoadBalancer and external addresses
 inline constexpr uint8_t kScopeBoth = 3;

@@ -144,8 +144,8 @@ absl::StatusOr<RouteInfo> ReadRoute(const nlmsghdr* row, Family family) {
     }
   });
   const auto* route = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(row));
-  ASSIGN_OR_RETURN(info.destination, IpPrefix::Parse(fmt::format("{}/{}", base.ToString(),
-                                                                 int{route->rtm_dst_len})));
+  ASSIGN_OR_RETURN(info.destination,
+                   IpPrefix::Parse(fmt::format("{}/{}", base.ToString(), int{route->rtm_dst_len})));
   return info;
 }
 

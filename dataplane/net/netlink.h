@@ -107,8 +107,8 @@ class Netlink {
   // Whether its clsact holds a filter.
   absl::StatusOr<bool> HasFilters(int ifindex);
   absl::StatusOr<std::vector<RouteInfo>> Routes(Family family = Family::kV4);
-  // Which way the kernel sends what a process writes to `destination`, by all its tables; by `lo` to
-  // an address of its own. NOT_FOUND: by none of its routes.
+  // Which way the kernel sends what a process writes to `destination`, by all its tables; by `lo`
+  // to an address of its own. NOT_FOUND: by none of its routes.
   absl::StatusOr<RouteInfo> RouteTo(const IpAddress& destination);
 
  private:

@@ -133,7 +133,8 @@ class World : public ::testing::Test {
   // Of the direction of `packet`; fails the test when it is not there.
   F::FlowValue Flow(const mesh::testing::Packet& packet);
   size_t Flows();
-  // Makes every flow `seconds` older. No flow is over by it on a machine that started more recently.
+  // Makes every flow `seconds` older. No flow is over by it on a machine that started more
+  // recently.
   void Age(double seconds);
 
   // From now on packets are asked about (dataplane/trace) instead of run; not those for XDP.

@@ -224,9 +224,8 @@ TEST_F(EndpointsTest, OnesThatStopServeWhileNobodyElseIsReady) {
   ASSERT_TRUE(Eventually([&] { return NewOnesGoTo("stopping", "stopping-n2", 3); }));
   EXPECT_TRUE(NewOnesGoTo("stopping", "stopping-n2"));
 
-  WriteSlices("stopping",
-              {{"stopping-n1", "{ready: false, serving: false, terminating: true}"},
-               {"stopping-n2", "{ready: false, serving: true, terminating: false}"}});
+  WriteSlices("stopping", {{"stopping-n1", "{ready: false, serving: false, terminating: true}"},
+                           {"stopping-n2", "{ready: false, serving: true, terminating: false}"}});
   ASSERT_TRUE(Eventually([&] { return cluster().Load(client_, "tcp", own, 3).failures == 3; }));
   EXPECT_EQ(cluster().Load(client_, "tcp", own, 20).failures, 20);
 }

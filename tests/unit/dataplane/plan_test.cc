@@ -75,8 +75,8 @@ TEST(ComputePlan, OnesThatStopServeWhereNobodyIsActive) {
   EXPECT_EQ(after.backends.at(1).scopes, kScopeInternal) << "there is no set for the outside";
 
   // One that runs and is not ready does not.
-  after = Converge(
-      With(Web({Stops("10.244.1.10"), At("10.244.2.10", BackendState::kDraining)})), after, next);
+  after = Converge(With(Web({Stops("10.244.1.10"), At("10.244.2.10", BackendState::kDraining)})),
+                   after, next);
   EXPECT_THAT(Slots(after, kWeb), ElementsAre(1u));
 
   after = Converge(With(Web({Stops("10.244.1.10"), At("10.244.3.10")})), after, next);

@@ -320,18 +320,14 @@ TEST_F(TraceHopTest, AnOwnAddressWithoutAServiceStaysWithTheNode) {
 
 TEST_F(TraceHopTest, RefusesWhatItCannotAsk) {
   request_.set_pod_address("10.244.1.99");
-  EXPECT_EQ(Ask().status().code(),
-            absl::StatusCode::kNotFound);
+  EXPECT_EQ(Ask().status().code(), absl::StatusCode::kNotFound);
   request_.set_pod_address("nonsense");
-  EXPECT_EQ(Ask().status().code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Ask().status().code(), absl::StatusCode::kInvalidArgument);
   request_.set_entry(v1::TraceHopRequest::TUNNEL);
   request_.set_peer("fd00::1");
-  EXPECT_EQ(Ask().status().code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Ask().status().code(), absl::StatusCode::kInvalidArgument);
   request_.clear_entry();
-  EXPECT_EQ(Ask().status().code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Ask().status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace
