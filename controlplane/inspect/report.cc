@@ -34,6 +34,19 @@ v1::Finding& Report::Unknown(std::string object, std::string text) {
   return Add(v1::Finding::UNKNOWN, std::move(object), std::move(text), {});
 }
 
+void Report::Add(v1::Finding finding) {
+  if (finding.verdict() == v1::Finding::PROBLEM) ++problems_;
+  *response_.add_findings() = std::move(finding);
+}
+
+std::string PodsTitle(const std::vector<const v1::Pod*>& pods) {
+  if (pods.size() == 1) return PodTitle(*pods.front());
+  std::vector<std::string> names;
+  for (const v1::Pod* pod : pods)
+    names.push_back(fmt::format("{}/{}", pod->metadata().namespace_(), pod->metadata().name()));
+  return "pods " + NameList(names, 8);
+}
+
 std::string PodTitle(const v1::Pod& pod) {
   return fmt::format("pod {}/{}", pod.metadata().namespace_(), pod.metadata().name());
 }

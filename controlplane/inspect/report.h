@@ -19,6 +19,8 @@ class Report {
   v1::Finding& Note(std::string object, std::string text, const Remedies& remedies = {});
   v1::Finding& Problem(std::string object, std::string text, const Remedies& remedies = {});
   v1::Finding& Unknown(std::string object, std::string text);
+  // One that another report has made.
+  void Add(v1::Finding finding);
 
   // Any so far.
   bool HasProblem() const { return problems_ > 0; }
@@ -35,6 +37,8 @@ class Report {
 
 // "pod shop/web".
 std::string PodTitle(const v1::Pod& pod);
+// "pods shop/web-1, shop/web-2"; "pod shop/web-1" for one. REQUIRES: not empty.
+std::string PodsTitle(const std::vector<const v1::Pod*>& pods);
 std::string ServiceTitle(const v1::Service& service);
 // Where a change of the pod's spec is made: "deployment shop/web", its ReplicaSet, or the pod.
 std::string TemplateTitle(const ClusterState& state, const v1::Pod& pod);

@@ -17,9 +17,12 @@
 #include "controlplane/state/target_port.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
+#include "google/protobuf/util/message_differencer.h"
 
 namespace mesh::controlplane {
 namespace {
+
+using google::protobuf::util::MessageDifferencer;
 
 constexpr char kIsolation[] = "mesh.io/isolation";
 
@@ -173,8 +176,7 @@ class Walk {
     report_->Ok(title, fmt::format("port {} has {} backend{} that may get requests", port->port(),
                                    backends.size(), backends.size() == 1 ? "" : "s"));
     Network(from_.spec().node_name());
-    for (size_t i = 0; i < backends.size() && i < kMostBackends; ++i)
-      Reach(backends[i], &service, PortTitle(*port));
+    ReachAll(backends, &service, PortTitle(*port));
     if (backends.size() > kMostBackends)
       report_->Note(title, fmt::format("{} more backends were not looked into",
                                        backends.size() - kMostBackends));
@@ -228,10 +230,9 @@ class Walk {
                             "for",
                             backends.size(), backends.size() == 1 ? "" : "s"));
     Network(from_.spec().node_name());
-    for (size_t i = 0; i < backends.size() && i < kMostBackends; ++i) {
-      if (connection_.port() != 0) backends[i].port = connection_.port();
-      Reach(backends[i], nullptr, "");
-    }
+    for (Backend& backend : backends)
+      if (connection_.port() != 0) backend.port = connection_.port();
+    ReachAll(backends, nullptr, "");
   }
 
   // The port that has the name that was asked for, and with it the protocol.
@@ -317,6 +318,47 @@ class Walk {
       report_->Note("node " + name, network->message());
     }
     NoteNode(*node, report_);
+  }
+
+  // Those that may answer. What is found of several pods alike is told once.
+  void ReachAll(const std::vector<Backend>& backends, const v1::Service* service,
+                const std::string& service_port) {
+    struct Alike {
+      std::vector<const v1::Pod*> pods;
+      std::vector<v1::Finding> findings;  // without their object
+    };
+    std::vector<Alike> groups;
+    Report* const all = report_;
+    for (size_t i = 0; i < backends.size() && i < kMostBackends; ++i) {
+      Report part;
+      report_ = &part;
+      Reach(backends[i], service, service_port);
+      report_ = all;
+      v1::WhyResponse told = part.Take();
+      std::vector<v1::Finding> own;
+      for (v1::Finding& finding : *told.mutable_findings()) {
+        if (backends[i].pod == nullptr || finding.object() != PodTitle(*backends[i].pod)) {
+          all->Add(std::move(finding));
+        } else {
+          finding.clear_object();
+          own.push_back(std::move(finding));
+        }
+      }
+      const auto same = std::ranges::find_if(groups, [&](const Alike& group) {
+        return std::ranges::equal(group.findings, own, MessageDifferencer::Equals);
+      });
+      if (same != groups.end()) {
+        same->pods.push_back(backends[i].pod);
+      } else if (!own.empty()) {
+        groups.push_back({{backends[i].pod}, std::move(own)});
+      }
+    }
+    for (Alike& group : groups) {
+      for (v1::Finding& finding : group.findings) {
+        finding.set_object(PodsTitle(group.pods));
+        all->Add(std::move(finding));
+      }
+    }
   }
 
   // One pod that may answer. `service`: what the request came through; null: none.
@@ -548,7 +590,7 @@ class Walk {
   std::string protocol_;  // of the Service's port, when it was named
   const Listeners& known_;
   const absl::Time now_;
-  Report* const report_;
+  Report* report_;
   std::set<ObjectKey>* const wanted_;
   std::set<bool> families_;  // of the request; true: IPv6
   std::set<std::string> seen_nodes_, told_isolation_, told_policies_;

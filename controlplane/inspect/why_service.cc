@@ -445,17 +445,7 @@ class Teller {
     }
     for (const auto& [answer, pods] : deaf) {
       const auto& [text, remedies] = answer;
-      std::vector<std::string> names;
-      for (const v1::Pod* pod : pods) names.push_back(pod->metadata().name());
-      if (pods.size() == 1) {
-        report_->Problem(PodTitle(*pods.front()), fmt::format("{}: {}", PortTitle(port), text),
-                         remedies);
-      } else {
-        report_->Problem(
-            title_,
-            fmt::format("{}: in each of pods {}: {}", PortTitle(port), NameList(names), text),
-            remedies);
-      }
+      report_->Problem(PodsTitle(pods), fmt::format("{}: {}", PortTitle(port), text), remedies);
     }
     if (asked > 0 && listening == asked)
       report_->Ok(title_, fmt::format("{}: programs listen on {} {}{}", PortTitle(port), protocol,

@@ -437,6 +437,32 @@ TEST_F(WhyConnectionTest, RangesAndSocketsAreOfTheFamilyOfTheRequest) {
   EXPECT_THAT(Oks(Ask("pay/api", 80)), Contains(HasSubstr("over IPv6 takes it by policy pay/six")));
 }
 
+TEST_F(WhyConnectionTest, WhatIsFoundOfSeveralBackendsAlikeIsToldOnce) {
+  for (const char* name : {"api-2", "api-3"}) {
+    v1::Pod pod = world.AddPod(name, "api", "n2", true);
+    world.state.Remove(v1::KIND_POD, InDefault(name));
+    pod.mutable_metadata()->set_namespace_("pay");
+    world.Put(Wrap(pod));
+  }
+  PutService(Api());
+  listeners.insert_or_assign({"pay", "api-2"}, *listeners.at({"pay", "api-1"}));
+  listeners.insert_or_assign({"pay", "api-3"}, v1::ListListenersResponse());
+
+  EXPECT_THAT(Oks(Ask("pay/api", 80)), Contains("pods pay/api-1, pay/api-2: listens on TCP 8080"));
+  EXPECT_THAT(Problems(Ask("pay/api", 80)),
+              ElementsAre(HasSubstr("pod pay/api-3: nothing listens on TCP 8080")));
+
+  listeners.insert_or_assign({"pay", "api-3"}, *listeners.at({"pay", "api-1"}));
+  v1::Resource deny;
+  deny.mutable_network_policy()->mutable_metadata()->set_namespace_("pay");
+  deny.mutable_network_policy()->mutable_metadata()->set_name("deny");
+  deny.mutable_network_policy()->mutable_spec()->add_policy_types("Ingress");
+  world.Put(deny);
+  EXPECT_THAT(Problems(Ask("pay/api", 80)),
+              ElementsAre(HasSubstr("pods pay/api-1, pay/api-2, pay/api-3: is isolated for ingress "
+                                    "by policy pay/deny")));
+}
+
 TEST_F(WhyConnectionTest, WhatTheNetworkHasSaidOfThePodThatAsksIsTold) {
   Warn("a", "FlowQuotaReached", absl::Seconds(40));
   Warn("b", "FlowQuotaReached", absl::Seconds(9));

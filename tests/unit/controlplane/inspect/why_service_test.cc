@@ -118,8 +118,8 @@ TEST_F(WhyTest, WhetherThePodsOfAServiceListenIsTold) {
   listen("web-1", "127.0.0.1", 8080);
   listen("web-2", "127.0.0.1", 8080);
   EXPECT_THAT(Problems(OfService("web")),
-              ElementsAre(HasSubstr("service default/web: port 80: in each of pods web-1, web-2: "
-                                    "listens on TCP 8080 at 127.0.0.1 only")));
+              ElementsAre(HasSubstr("pods default/web-1, default/web-2: port 80: listens on TCP "
+                                    "8080 at 127.0.0.1 only")));
 
   listen("web-1", "0.0.0.0", 8080);
   listeners.insert_or_assign(InDefault("web-2"), absl::UnavailableError("node \"n1\": no answer"));
