@@ -151,6 +151,10 @@ void Agent::CheckHealth() {
   conditions.push_back(uplink.empty()
                            ? MakeCondition("MtuFollowed", true, "UplinkFollowed", "")
                            : MakeCondition("MtuFollowed", false, "MtuNotFollowed", uplink));
+  const std::string policies = network_->PolicyTrouble();
+  conditions.push_back(policies.empty()
+                           ? MakeCondition("PoliciesInForce", true, "PoliciesProgrammed", "")
+                           : MakeCondition("PoliciesInForce", false, "PolicyNotInForce", policies));
   const absl::Status saved = checkpoint_->status();
   conditions.push_back(
       saved.ok()

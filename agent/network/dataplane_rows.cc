@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "agent/network/names.h"
+#include "agent/network/policy_refusal.h"
 #include "agent/network/policy_rows.h"
 #include "common/status.h"
 #include "fmt/format.h"
@@ -107,6 +108,7 @@ class Lister {
       case v1::DATAPLANE_TABLE_POLICY:
         return Policies();
       case v1::DATAPLANE_TABLE_POLICY_STATS:
+        RETURN_IF_ERROR(Refusal());
         return Maps("mesh_pol_");
       case v1::DATAPLANE_TABLE_PROGRAM:
         return Programs();
@@ -398,6 +400,13 @@ class Lister {
   }
 
   // Those whose names begin so.
+  absl::Status Refusal() {
+    ASSIGN_OR_RETURN(const std::vector<dataplane::Endpoint> endpoints, dataplane_.Endpoints());
+    auto refusal = NameRefusal(dataplane_.PolicyProblems(), endpoints, state_);
+    if (refusal.has_value()) *out_->mutable_refusal() = *std::move(refusal);
+    return absl::OkStatus();
+  }
+
   absl::Status Maps(std::string_view prefix = "") {
     ASSIGN_OR_RETURN(const std::vector<dataplane::MapRow> rows, dataplane_.LoadedMaps());
     for (const dataplane::MapRow& row : rows) {

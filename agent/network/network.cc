@@ -30,6 +30,7 @@
 #include "agent/network/install.h"
 #include "agent/network/network_figures.h"
 #include "agent/network/network_impl.h"
+#include "agent/network/policy_refusal.h"
 #include "agent/network/port_watch.h"
 #include "agent/network/problem_teller.h"
 #include "agent/network/quota_watch.h"
@@ -138,6 +139,11 @@ class NetworkImpl : public Network {
     return uplink_trouble_;
   }
 
+  std::string PolicyTrouble() const override {
+    absl::MutexLock lock(&mutex_);
+    return policy_trouble_;
+  }
+
   void OnWarning(std::function<void(const NetworkWarning&)> told) override {
     problem_teller_.SetTold(std::move(told));
   }
@@ -175,6 +181,7 @@ class NetworkImpl : public Network {
   absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request) override {
     absl::StatusOr<std::shared_ptr<dataplane::Tracer>> tracer;
     absl::StatusOr<std::vector<dataplane::Endpoint>> endpoints;
+    dataplane::RefusedPolicies refused;
     NodeStatePtr state;
     const dataplane::Dataplane* dataplane = nullptr;
     Call([&] {
@@ -185,6 +192,7 @@ class NetworkImpl : public Network {
       }
       tracer = dataplane_->PacketTracer();
       endpoints = dataplane_->Endpoints();
+      refused = dataplane_->PolicyProblems();
       state = state_;
     });
     RETURN_IF_ERROR(tracer.status());
@@ -193,7 +201,7 @@ class NetworkImpl : public Network {
         v1::TraceHopResponse out,
         mesh::agent::TraceHop(
             request, **tracer, [&](const IpAddress& to) { return dataplane->RouteOf(to); },
-            *endpoints, state.get()));
+            *endpoints, refused, state.get()));
     out.set_node(options_.node_name);
     return out;
   }
@@ -443,7 +451,7 @@ class NetworkImpl : public Network {
       apply_time_ += absl::Now() - begin;
       ++applies_;
       handler_->SetUnwritten(dataplane_->UnwrittenNamespaces(), std::string(applied.message()));
-      problem_teller_.Tell(ProblemsOf(*state_, *builder_, *dataplane_));
+      TellOfProblems();
       // After the maps: who is told asks at once.
       // A welcome alone, with other ranges, is no word about the Services.
       if (state_->revision != kept_revision_) kept_revision_ = -1;
@@ -482,6 +490,18 @@ class NetworkImpl : public Network {
       Program();
       if (last_done_) last_done_(applied_revision_, last_status_);
     });
+  }
+
+  void TellOfProblems() {
+    const dataplane::RefusedPolicies refused = dataplane_->PolicyProblems();
+    std::vector<dataplane::Endpoint> endpoints;
+    if (!refused.shut.empty()) {
+      if (auto rows = dataplane_->Endpoints(); rows.ok()) endpoints = *std::move(rows);
+    }
+    const auto refusal = NameRefusal(refused, endpoints, state_.get());
+    problem_teller_.Tell(ProblemsOf(*builder_, *dataplane_, refusal));
+    absl::MutexLock lock(&mutex_);
+    policy_trouble_ = RefusalText(refusal);
   }
 
   // Each step once; the first that fails is the answer, and ADD waits for all of them.
@@ -609,6 +629,8 @@ class NetworkImpl : public Network {
     loop_.RunAfter(kGarbageInterval, [this] {
       ScheduleGarbageCollection();
       if (dataplane_ == nullptr) return;
+      // Pods that have come since are shut too.
+      if (!PolicyTrouble().empty()) TellOfProblems();
       auto ended = dataplane_->CollectGarbage();
       if (ended.status() == last_garbage_status_) return;
       last_garbage_status_ = ended.status();
@@ -655,6 +677,7 @@ class NetworkImpl : public Network {
   std::string name_server_ ABSL_GUARDED_BY(mutex_);
   std::string shortfall_ ABSL_GUARDED_BY(mutex_);
   std::string uplink_trouble_ ABSL_GUARDED_BY(mutex_);
+  std::string policy_trouble_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
   absl::Notification closed_;
 

@@ -106,6 +106,8 @@ class Network {
   virtual std::string Shortfall() const { return {}; }
   // Why the node does not follow the MTU of its uplink, and the way out; empty: it does.
   virtual std::string UplinkTrouble() const { return {}; }
+  // What of the policies is not in force, why, and what holds instead; empty: all are.
+  virtual std::string PolicyTrouble() const { return {}; }
   // Who is told, on the net thread, of what pods of this node and Services run into. Nobody at
   // first; null: nobody any more, from when this returns.
   virtual void OnWarning(std::function<void(const NetworkWarning&)>) {}

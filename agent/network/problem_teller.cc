@@ -13,8 +13,9 @@ constexpr int kTellMax = 500;
 
 }  // namespace
 
-std::set<NetworkWarning> ProblemsOf(const NodeState& state, const DesiredStateBuilder& builder,
-                                    const dataplane::Dataplane& dataplane) {
+std::set<NetworkWarning> ProblemsOf(const DesiredStateBuilder& builder,
+                                    const dataplane::Dataplane& dataplane,
+                                    const std::optional<v1::PolicyRefusal>& refusal) {
   std::set<NetworkWarning> out = builder.HostPortProblems();
   out.merge(builder.ServiceProblems());
   for (dataplane::ServiceProblem& problem : dataplane.ServiceProblems()) {
@@ -26,17 +27,13 @@ std::set<NetworkWarning> ProblemsOf(const NodeState& state, const DesiredStateBu
                 "NotServed",
                 std::move(problem.text)});
   }
-  const dataplane::RefusedPolicies refused = dataplane.PolicyProblems();
-  for (const uint32_t number : refused.sets) {
-    const auto set = state.policy_sets.find(number);
-    if (set == state.policy_sets.end()) continue;
-    for (const std::string& policy : set->second->policies()) {
-      const size_t slash = policy.find('/');
-      out.insert({.ns = policy.substr(0, slash),
-                  .reason = "NotInForce",
-                  .message = refused.text,
-                  .policy = policy.substr(slash + 1)});
-    }
+  if (!refusal.has_value()) return out;
+  for (const std::string& policy : refusal->policies()) {
+    const size_t slash = policy.find('/');
+    out.insert({.ns = policy.substr(0, slash),
+                .reason = "NotInForce",
+                .message = refusal->reason(),
+                .policy = policy.substr(slash + 1)});
   }
   return out;
 }

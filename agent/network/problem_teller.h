@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "absl/base/thread_annotations.h"
@@ -10,15 +11,16 @@
 #include "absl/time/time.h"
 #include "agent/network/desired_state.h"
 #include "agent/network/warning.h"
-#include "agent/state/node_state.h"
 #include "dataplane/dataplane.h"
+#include "mesh/v1/node.pb.h"
 
 namespace mesh::agent {
 
-// What of `state` does not hold on this node: host ports and Services that cannot be served, and
-// policies of a set that the maps have no room for.
-std::set<NetworkWarning> ProblemsOf(const NodeState& state, const DesiredStateBuilder& builder,
-                                    const dataplane::Dataplane& dataplane);
+// What does not hold on this node: host ports and Services that cannot be served, and the policies
+// of `refusal`.
+std::set<NetworkWarning> ProblemsOf(const DesiredStateBuilder& builder,
+                                    const dataplane::Dataplane& dataplane,
+                                    const std::optional<v1::PolicyRefusal>& refusal);
 
 // Tells of problems once each while they hold, and again after some time, because events do not
 // last for ever. Thread-safe; calls whom it tells under its lock.

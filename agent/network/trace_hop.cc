@@ -96,16 +96,21 @@ class Teller {
  public:
   // `own_address`: a process of the node dials an address of its own.
   Teller(const TraceOutcome& outcome, const Dialled& dialled, bool own_address,
-         const std::vector<Endpoint>& endpoints, const NodeState* state, v1::TraceHopResponse* out)
+         const std::vector<Endpoint>& endpoints, const dataplane::RefusedPolicies& refused,
+         const NodeState* state, v1::TraceHopResponse* out)
       : outcome_(outcome),
         dialled_(dialled),
         own_address_(own_address),
         endpoints_(endpoints),
+        refused_(refused),
         state_(state),
         out_(out) {}
 
   void Tell() {
     for (const TraceNote& note : outcome_.notes) TellNote(note);
+    if (!is_answer_ && !refused_.text.empty()) {
+      for (const bool egress : {true, false}) TellRefusal(egress);
+    }
     TellVerdict();
   }
 
@@ -316,18 +321,38 @@ class Teller {
     answer.identity = note.a;
     answer.protocol = dialled_.protocol;
     // Who serves in the end is judged, and an answer by what it answers.
-    const IpAddress server = backend_.has_value() ? backend_->ip : dialled_.destination;
-    if (const Endpoint* pod = PodOf(answer.egress == is_answer_ ? server : dialled_.source)) {
-      answer.ns = pod->ns;
-      answer.pod = pod->pod;
-    }
+    const IpAddress server = Server();
+    SetPod(answer.egress == is_answer_ ? server : dialled_.source, &answer);
     answer.peer = answer.egress == is_answer_ ? dialled_.source : server;
     answer.port = is_answer_             ? dialled_.source_port
                   : backend_.has_value() ? backend_->port
                                          : dialled_.destination_port;
-    const v1::TracePolicy facts = PolicyFacts(answer, state_);
-    Say("policy", PolicyText(answer, facts));
+    const v1::TracePolicy facts = PolicyFacts(answer, state_, refused_);
+    Say("policy", PolicyText(answer, facts, /*asked=*/true));
     *out_->mutable_steps()->rbegin()->mutable_policy() = facts;
+    judged_.insert(answer.egress);
+  }
+
+  IpAddress Server() const { return backend_.has_value() ? backend_->ip : dialled_.destination; }
+
+  void SetPod(const IpAddress& ip, PolicyAnswer* answer) const {
+    const Endpoint* pod = PodOf(ip);
+    if (pod == nullptr) return;
+    answer->ns = pod->ns;
+    answer->pod = pod->pod;
+    const auto shut = refused_.shut.find(pod->ip);
+    if (shut == refused_.shut.end()) return;
+    answer->shut = answer->egress ? shut->second.egress : shut->second.ingress;
+  }
+
+  // Of policies that should have judged the packet.
+  void TellRefusal(bool egress) {
+    if (judged_.contains(egress)) return;
+    PolicyAnswer answer{.egress = egress, .ipv6 = !dialled_.source.is_v4()};
+    SetPod(egress ? dialled_.source : Server(), &answer);
+    if (answer.pod.empty()) return;
+    const v1::TracePolicy facts = PolicyFacts(answer, state_, refused_);
+    if (!facts.not_in_force().empty()) Say("policy", PolicyText(answer, facts, /*asked=*/false));
   }
 
   std::string IsolationText(const TraceNote& note) const {
@@ -456,9 +481,11 @@ class Teller {
   const Dialled& dialled_;
   const bool own_address_;
   const std::vector<Endpoint>& endpoints_;
+  const dataplane::RefusedPolicies& refused_;
   const NodeState* const state_;
   v1::TraceHopResponse* const out_;
   bool is_answer_ = false;
+  std::set<bool> judged_;                // egress
   std::optional<TraceBackend> backend_;  // that was chosen
 };
 
@@ -531,6 +558,7 @@ v1::TraceHopResponse PastThePrograms(const v1::TraceHopRequest& request, const D
 absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request,
                                               dataplane::Tracer& tracer, const NodeRoutes& routes,
                                               const std::vector<Endpoint>& endpoints,
+                                              const dataplane::RefusedPolicies& refused,
                                               const NodeState* state) {
   ASSIGN_OR_RETURN(const TracePacket packet, PacketOf(request, endpoints));
   v1::TraceHopResponse out;
@@ -541,7 +569,7 @@ absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request
   }
   ASSIGN_OR_RETURN(const TraceOutcome outcome, tracer.Trace(packet));
   const bool own = packet.hook == TracePacket::Hook::kNode && IsOwnAddress(dialled.destination);
-  Teller(outcome, dialled, own, endpoints, state, &out).Tell();
+  Teller(outcome, dialled, own, endpoints, refused, state, &out).Tell();
   out.set_frame(outcome.frame);
   const dataplane::TraceWay& way = outcome.way;
   if (way.target != 0) {

@@ -6,6 +6,7 @@
 
 #include "agent/state/node_state.h"
 #include "common/ip_address.h"
+#include "dataplane/policy/policy_set.h"
 #include "mesh/v1/node.pb.h"
 
 namespace mesh::agent {
@@ -23,6 +24,7 @@ struct PolicyAnswer {
   uint16_t port = 0;
   uint32_t verdict = 0;  // MESH_VERDICT_*; 0: no rule is about the packet
   uint32_t rule = 0;     // that decides
+  bool shut = false;     // the pod has no set yet: see dataplane::RefusedPolicies
 };
 
 // Names the rule with this number, where its policy is still known; leaves `out` alone otherwise.
@@ -30,9 +32,11 @@ void NameRule(uint32_t id, const NodeState& state, std::string* policy, uint32_t
 // The policies that judge the pod for the direction and family of `answer`; null: not known.
 const v1::PolicySetState* SetOf(const PolicyAnswer& answer, const NodeState& state);
 
-// With the names of the policies where `state` (may be null) has them.
-v1::TracePolicy PolicyFacts(const PolicyAnswer& answer, const NodeState* state);
-// The same in words.
-std::string PolicyText(const PolicyAnswer& answer, const v1::TracePolicy& facts);
+// With the names of the policies where `state` (may be null) has them, and what keeps them from
+// being in force.
+v1::TracePolicy PolicyFacts(const PolicyAnswer& answer, const NodeState* state,
+                            const dataplane::RefusedPolicies& refused);
+// The same in words. `asked`: the packet was judged by what is in force for the pod.
+std::string PolicyText(const PolicyAnswer& answer, const v1::TracePolicy& facts, bool asked);
 
 }  // namespace mesh::agent

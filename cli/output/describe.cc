@@ -421,12 +421,24 @@ void DescribeNode(const v1::Node& node, const Related& related, absl::Time now, 
   DescribeEvents(related.events, now, text);
 }
 
+// What a pod of it admits while no ingress policy selects it (docs/design/policy.md).
+const char* IsolationText(const v1::Namespace& ns) {
+  const auto& annotations = ns.metadata().annotations();
+  const auto it = annotations.find("mesh.io/isolation");
+  const std::string mode = it == annotations.end() ? "" : it->second;
+  if (mode == "open") return "open (mesh.io/isolation): every namespace gets in";
+  if (mode == "closed")
+    return "closed (mesh.io/isolation): no other namespace gets in, not through Services either";
+  return "default: other namespaces get in through its Services only";
+}
+
 void DescribeNamespace(const v1::Namespace& ns, const Related& related, absl::Time now,
                        Text* text) {
   text->Line(0, "Name:\t{}", ns.metadata().name());
   text->Map("Labels", ns.metadata().labels());
   text->Annotations(ns.metadata().annotations());
   text->Line(0, "Status:\t{}", ns.status().phase());
+  text->Line(0, "Isolation:\t{}", IsolationText(ns));
   DescribeConditions(ns.status().conditions(), text);
   DescribeEvents(related.events, now, text);
 }

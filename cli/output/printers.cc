@@ -339,7 +339,8 @@ std::string NodeStatusText(const v1::Node& node) {
   // What does not keep pods from the node, and is not to be overlooked.
   for (const auto& condition : node.status().conditions()) {
     const bool shown = condition.type() == "AddressesPresent" ||
-                       condition.type() == "MtuFollowed" || condition.type() == "StateSaved";
+                       condition.type() == "MtuFollowed" || condition.type() == "PoliciesInForce" ||
+                       condition.type() == "StateSaved";
     if (shown && condition.status() == "False") text += "," + condition.reason();
   }
   if (node.spec().unschedulable()) text += ",SchedulingDisabled";

@@ -329,6 +329,12 @@ void Explain(const ClusterState& state, v1::TraceStep* step) {
                                                   .protocol = static_cast<uint8_t>(told.protocol()),
                                                   .port = static_cast<uint16_t>(told.port()),
                                                   .ipv6 = IsIpv6(told.peer())});
+  if (!told.not_in_force().empty()) {
+    step->mutable_text()->append(answer.facts.allowed()
+                                     ? "; once in force, they admit it"
+                                     : "; nor do they admit it: " + answer.nearest);
+    return;
+  }
   if (answer.facts.allowed()) {
     // The packet was judged by what the node has.
     step->mutable_text()->append("; what has been applied since admits it, and is on its way");

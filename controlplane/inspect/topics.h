@@ -37,15 +37,23 @@ std::string OneLine(const v1::Finding& finding, const v1::Pod& pod);
 // A request, from the pod that asks to the sockets of those that shall answer. Pods whose sockets
 // matter and are not in `known` are added to `wanted`.
 void WhyConnection(const ClusterState& state, const ClusterRanges& ranges, const v1::Pod& from,
-                   const v1::WhyConnection& connection, const Listeners& known, absl::Time now,
+                   const v1::WhyConnection& connection, const Known& known, absl::Time now,
                    Report* report, std::set<ObjectKey>* wanted);
 
 // Both look into sockets as WhyConnection does.
 void WhyService(const ClusterState& state, const v1::Service& service, const Listeners& known,
                 absl::Time now, Report* report, std::set<ObjectKey>* wanted);
 void WhyPolicy(const ClusterState& state, const ClusterRanges& ranges,
-               const v1::NetworkPolicy& policy, const Listeners& known, Report* report,
+               const v1::NetworkPolicy& policy, const Known& known, Report* report,
                std::set<ObjectKey>* wanted);
+// Which policies that select the pod, for the direction (nullopt: for either), are not in force at
+// its node. Whether there are any: what they say is not what packets meet.
+bool WhyRefused(const ClusterState& state, const v1::Pod& pod, std::optional<Direction> direction,
+                const Refusals& refusals, Report* report);
+// Where the policy, "shop/web", is not in force.
+void WhyPolicyRefused(const ClusterState& state, const ParsedPolicy& parsed,
+                      const std::string& name, const std::string& title, const Refusals& refusals,
+                      Report* report);
 // Policies of the namespace that judge the direction and select no pod: "shop/typo".
 std::vector<std::string> PoliciesOfNobody(const ClusterState& state, const std::string& ns,
                                           Direction direction);

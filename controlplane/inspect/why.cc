@@ -10,8 +10,7 @@
 namespace mesh::controlplane {
 
 absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const ClusterRanges& ranges,
-                              const v1::WhyRequest& request, const Listeners& known,
-                              absl::Time now) {
+                              const v1::WhyRequest& request, const Known& known, absl::Time now) {
   Report report;
   std::set<ObjectKey> wanted;
   switch (request.subject_case()) {
@@ -21,6 +20,7 @@ absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const ClusterRanges& ra
       if (pod == nullptr)
         return absl::NotFoundError(fmt::format("pods \"{}\" not found", name.name()));
       WhyPod(state, *pod, now, &report);
+      WhyRefused(state, *pod, std::nullopt, known.refusals, &report);
       break;
     }
     case v1::WhyRequest::kService: {
@@ -28,7 +28,7 @@ absl::StatusOr<WhyAnswer> Why(const ClusterState& state, const ClusterRanges& ra
       const v1::Service* service = FindObject(state.services, {name.namespace_(), name.name()});
       if (service == nullptr)
         return absl::NotFoundError(fmt::format("services \"{}\" not found", name.name()));
-      WhyService(state, *service, known, now, &report, &wanted);
+      WhyService(state, *service, known.listeners, now, &report, &wanted);
       break;
     }
     case v1::WhyRequest::kNetworkPolicy: {

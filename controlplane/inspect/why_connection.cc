@@ -29,7 +29,7 @@ constexpr char kIsolation[] = "mesh.io/isolation";
 class Walk {
  public:
   Walk(const ClusterState& state, const ClusterRanges& ranges, const v1::Pod& from,
-       const v1::WhyConnection& connection, const Listeners& known, absl::Time now, Report* report,
+       const v1::WhyConnection& connection, const Known& known, absl::Time now, Report* report,
        std::set<ObjectKey>* wanted)
       : state_(state),
         ranges_(ranges),
@@ -141,7 +141,7 @@ class Walk {
       report_->Problem(title, fmt::format("port {} has no backend that may get requests: they are "
                                           "refused at once",
                                           port->port()));
-      WhyService(state_, service, known_, now_, report_, wanted_);
+      WhyService(state_, service, known_.listeners, now_, report_, wanted_);
       return;
     }
     if (!Admits(to)) return;
@@ -222,7 +222,7 @@ class Walk {
       report_->Problem(ServiceTitle(service),
                        "is headless and has no ready endpoint: its name has "
                        "no address");
-      WhyService(state_, service, known_, now_, report_, wanted_);
+      WhyService(state_, service, known_.listeners, now_, report_, wanted_);
       return;
     }
     report_->Ok(ServiceTitle(service),
@@ -422,6 +422,7 @@ class Walk {
                                                      .protocol = ProtocolNumber(protocol_),
                                                      .port = 0,
                                                      .ipv6 = std::nullopt});
+    Refused(true, from_);
     if (answer.facts.policies().empty()) return;
     report_->Note(PodTitle(from_),
                   fmt::format("is isolated for egress by {}: ask for the name's address to know "
@@ -467,11 +468,23 @@ class Walk {
     }
     if (alike && answers[0].facts.allowed())
       PoliciesWithoutPods(egress, pod.metadata().namespace_());
-    for (size_t i = 0; i < answers.size(); ++i) TellPolicies(pod, answers[i], over[i]);
-    return !answers[0].facts.policies().empty();
+    const bool refused = Refused(egress, pod);
+    for (size_t i = 0; i < answers.size(); ++i) TellPolicies(pod, answers[i], over[i], refused);
+    return refused || !answers[0].facts.policies().empty();
   }
 
-  void TellPolicies(const v1::Pod& pod, const PolicyAnswer& answer, const std::string& over) {
+  // Whether what the policies say about the pod is not what its packets meet.
+  bool Refused(bool egress, const v1::Pod& pod) {
+    const auto [told, is_new] = refused_.try_emplace({egress, KeyOfMeta(pod.metadata())});
+    if (is_new) {
+      told->second = WhyRefused(state_, pod, egress ? Direction::kEgress : Direction::kIngress,
+                                known_.refusals, report_);
+    }
+    return told->second;
+  }
+
+  void TellPolicies(const v1::Pod& pod, const PolicyAnswer& answer, const std::string& over,
+                    bool refused) {
     const v1::TracePolicy& facts = answer.facts;
     if (facts.policies().empty()) return;
     const std::string text =
@@ -486,7 +499,10 @@ class Walk {
                                   answer.nearest));
     // Of several backends one is enough.
     if (!told_policies_.insert(PodTitle(pod) + text).second) return;
-    if (facts.allowed()) {
+    if (refused) {
+      report_->Note(PodTitle(pod), "once its policies are in force: " + text,
+                    facts.allowed() ? Report::Remedies() : answer.remedies);
+    } else if (facts.allowed()) {
       report_->Ok(PodTitle(pod), text);
     } else {
       report_->Problem(PodTitle(pod), text, answer.remedies);
@@ -507,7 +523,9 @@ class Walk {
         answer.facts.policies_size() == 1 ? "policy" : "policies",
         fmt::join(answer.facts.policies(), ", "), answer.nearest);
     const bool by_address = IpAddress::Parse(connection_.host()).ok();
-    if (connection_.host().empty() || by_address) {
+    if (Refused(true, from_)) {
+      report_->Note(PodTitle(from_), "once its policies are in force: " + text, answer.remedies);
+    } else if (connection_.host().empty() || by_address) {
       report_->Note(PodTitle(from_), text, answer.remedies);
     } else {
       report_->Problem(PodTitle(from_), text, answer.remedies);
@@ -558,8 +576,8 @@ class Walk {
   void Socket(const Backend& backend, const v1::Service* service, const std::string& service_port) {
     const ObjectKey key = KeyOfMeta(backend.pod->metadata());
     const std::string title = PodTitle(*backend.pod);
-    const auto it = known_.find(key);
-    if (it == known_.end()) {
+    const auto it = known_.listeners.find(key);
+    if (it == known_.listeners.end()) {
       wanted_->insert(key);
       report_->Unknown(title, "its sockets were not looked at");
       return;
@@ -588,7 +606,7 @@ class Walk {
   const v1::Pod& from_;
   const v1::WhyConnection& connection_;
   std::string protocol_;  // of the Service's port, when it was named
-  const Listeners& known_;
+  const Known& known_;
   const absl::Time now_;
   Report* report_;
   std::set<ObjectKey>* const wanted_;
@@ -596,12 +614,13 @@ class Walk {
   std::set<std::string> seen_nodes_, told_isolation_, told_policies_;
   bool by_host_port_ = false;
   std::set<std::pair<bool, std::string>> told_nobody_;  // egress, namespace
+  std::map<std::pair<bool, ObjectKey>, bool> refused_;  // egress, pod
 };
 
 }  // namespace
 
 void WhyConnection(const ClusterState& state, const ClusterRanges& ranges, const v1::Pod& from,
-                   const v1::WhyConnection& connection, const Listeners& known, absl::Time now,
+                   const v1::WhyConnection& connection, const Known& known, absl::Time now,
                    Report* report, std::set<ObjectKey>* wanted) {
   Walk(state, ranges, from, connection, known, now, report, wanted).Tell();
 }

@@ -96,7 +96,7 @@ void AddNewestWarning(const ClusterState& state, const v1::Pod& pod, absl::Time 
 }  // namespace
 
 void NoteNode(const v1::Node& node, Report* report) {
-  for (const char* type : {"AddressesPresent", "MtuFollowed", "StateSaved"}) {
+  for (const char* type : {"AddressesPresent", "MtuFollowed", "PoliciesInForce", "StateSaved"}) {
     const v1::Condition* condition = FindCondition(node.status().conditions(), type);
     if (condition != nullptr && condition->status() == "False")
       report->Note("node " + node.metadata().name(), condition->message());

@@ -86,7 +86,7 @@ std::string NearestText(const char* kind, const Objects& objects, const schema::
 class Teller {
  public:
   Teller(const ClusterState& state, const ClusterRanges& ranges, const v1::NetworkPolicy& policy,
-         const Listeners& known, Report* report, std::set<ObjectKey>* wanted)
+         const Known& known, Report* report, std::set<ObjectKey>* wanted)
       : state_(state),
         ranges_(ranges),
         policy_(policy),
@@ -100,6 +100,8 @@ class Teller {
   void Tell() {
     Selected();
     Types();
+    WhyPolicyRefused(state_, parsed_, KeyOfMeta(policy_.metadata()).ToString(), title_,
+                     known_.refusals, report_);
     for (const Direction direction : {Direction::kIngress, Direction::kEgress}) {
       if (!parsed_.Judges(direction)) continue;
       const auto& rules = parsed_.Rules(direction);
@@ -386,8 +388,8 @@ class Teller {
           if (ProtocolOf(own.protocol()) == protocol)
             has[static_cast<uint32_t>(own.container_port())] = own.name();
       }
-      const auto sockets = known_.find(KeyOfMeta(pods[i]->metadata()));
-      if (sockets == known_.end()) {
+      const auto sockets = known_.listeners.find(KeyOfMeta(pods[i]->metadata()));
+      if (sockets == known_.listeners.end()) {
         unknown.insert(KeyOfMeta(pods[i]->metadata()));
       } else if (sockets->second.ok()) {
         for (const v1::Listener& listener : sockets->second->listeners())
@@ -455,7 +457,7 @@ class Teller {
   const ParsedPolicy parsed_;
   const std::string title_;
   const std::vector<const v1::Pod*> selected_;
-  const Listeners& known_;
+  const Known& known_;
   Report* const report_;
   std::set<ObjectKey>* const wanted_;
   std::string rule_;  // the one that is looked at
@@ -465,7 +467,7 @@ class Teller {
 }  // namespace
 
 void WhyPolicy(const ClusterState& state, const ClusterRanges& ranges,
-               const v1::NetworkPolicy& policy, const Listeners& known, Report* report,
+               const v1::NetworkPolicy& policy, const Known& known, Report* report,
                std::set<ObjectKey>* wanted) {
   Teller(state, ranges, policy, known, report, wanted).Tell();
 }

@@ -262,20 +262,39 @@ grpc::ServerUnaryReactor* ControlService::Why(grpc::CallbackServerContext* conte
                                               const v1::WhyRequest* request,
                                               v1::WhyResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  loop_.Post([this, reactor, request, response] {
-    auto answer = controlplane::Why(cache_.state(), ranges_, *request, {}, loop_.Now());
-    if (!answer.ok() || answer->wanted.empty()) {
-      return Answer(reactor, response)(AnswerOf(std::move(answer)));
-    }
-    // Once more, with what only the nodes know.
-    GatherListeners(channels_, answer->wanted, [=, this](ListenersByPod known) {
-      loop_.Post([=, this, known = std::move(known)] {
-        Answer(reactor, response)(
-            AnswerOf(controlplane::Why(cache_.state(), ranges_, *request, known, loop_.Now())));
-      });
-    });
+  loop_.Post([=, this, done = Answer(reactor, response)] {
+    std::vector<std::string> nodes = NodesThatRefusePolicies(cache_.state());
+    if (nodes.empty()) return AnswerWhy(*request, {}, done);
+    v1::ListDataplaneRequest stats;
+    stats.set_table(v1::DATAPLANE_TABLE_POLICY_STATS);
+    ProxyListDataplane(channels_, std::move(nodes), stats,
+                       [=, this](const absl::StatusOr<v1::ListDataplaneResponse>& gathered) {
+                         Refusals refusals;
+                         for (int i = 0; gathered.ok() && i < gathered->nodes_size(); ++i) {
+                           const v1::DataplaneNode& node = gathered->nodes(i);
+                           if (node.has_refusal()) refusals[node.node()] = node.refusal();
+                         }
+                         loop_.Post([=, this] {
+                           AnswerWhy(*request, {.listeners = {}, .refusals = refusals}, done);
+                         });
+                       });
   });
   return reactor;
+}
+
+void ControlService::AnswerWhy(const v1::WhyRequest& request, const Known& known,
+                               const std::function<void(absl::StatusOr<v1::WhyResponse>)>& done) {
+  auto answer = controlplane::Why(cache_.state(), ranges_, request, known, loop_.Now());
+  if (!answer.ok() || answer->wanted.empty()) return done(AnswerOf(std::move(answer)));
+  // Once more, with the sockets that only the nodes know.
+  GatherListeners(
+      channels_, answer->wanted, [=, this, refusals = known.refusals](ListenersByPod listeners) {
+        loop_.Post([=, this, listeners = std::move(listeners)] {
+          done(AnswerOf(controlplane::Why(cache_.state(), ranges_, request,
+                                          {.listeners = listeners, .refusals = refusals},
+                                          loop_.Now())));
+        });
+      });
 }
 
 grpc::ServerUnaryReactor* ControlService::Probe(grpc::CallbackServerContext* context,

@@ -3,10 +3,12 @@
 // on gRPC's own threads.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "common/cluster_ranges.h"
 #include "common/event_loop.h"
+#include "controlplane/inspect/why.h"
 #include "controlplane/rpc/api.h"
 #include "controlplane/rpc/node_channels.h"
 #include "controlplane/state/watch_cache.h"
@@ -69,6 +71,10 @@ class ControlService : public v1::Control::CallbackService {
                                     v1::VersionResponse* response) override;
 
  private:
+  // Loop only; asks the nodes for the sockets that matter.
+  void AnswerWhy(const v1::WhyRequest& request, const Known& known,
+                 const std::function<void(absl::StatusOr<v1::WhyResponse>)>& done);
+
   EventLoop& loop_;
   WatchCache& cache_;
   Api& api_;

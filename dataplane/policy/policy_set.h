@@ -51,10 +51,18 @@ struct PolicySet {
   friend auto operator<=>(const PolicySet&, const PolicySet&) = default;
 };
 
-// What of the policies that are asked for is not in force, and why; nothing when `sets` is empty.
+// What of the policies that are asked for is not in force, and why; nothing when `text` is empty.
+// Pods keep the sets they have.
 struct RefusedPolicies {
   std::string text;
   std::vector<uint32_t> sets;  // numbers in DesiredState::policy_sets
+  // Pods that have no set yet and need one, by their IPv4 address: what takes nothing, or sends
+  // nothing, of one family at least.
+  struct Shut {
+    bool ingress = false, egress = false;
+    friend bool operator==(const Shut&, const Shut&) = default;
+  };
+  std::map<IpAddress, Shut> shut;
 };
 
 // Identities by the number of the selector that selects them.

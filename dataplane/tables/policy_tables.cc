@@ -216,7 +216,7 @@ absl::Status PolicyTables::Apply(const DesiredState& desired, bool* judge_again)
     // The endpoints keep their sets; new ones that need others are shut.
     all_dirty_ = true;
     KnowNew(desired);
-    refused_ = {std::string(rows.status().message()), SetsOf(step, desired)};
+    refused_ = {std::string(rows.status().message()), SetsOf(step, desired), {}};
     return absl::InvalidArgumentError(rows.status().message());
   }
   refused_ = {};
@@ -226,7 +226,9 @@ absl::Status PolicyTables::Apply(const DesiredState& desired, bool* judge_again)
   }
   // Where one fails it is not known which rows are there: all of them again, under other numbers.
   const auto whole = [&](absl::Status status) {
-    if (!status.ok()) BeginAnew(epoch_);
+    if (status.ok()) return status;
+    refused_ = {std::string(status.message()), SetsOf(step, desired), {}};
+    BeginAnew(epoch_);
     return status;
   };
   RETURN_IF_ERROR(whole(WriteRows(*rows)));
@@ -396,6 +398,18 @@ absl::Status PolicyTables::Bind(const std::map<IpAddress, uint32_t>& pods, bool*
     bound.policy = policy;
   }
   return absl::OkStatus();
+}
+
+RefusedPolicies PolicyTables::refused() const {
+  RefusedPolicies out = refused_;
+  if (out.text.empty()) return out;
+  for (const auto& [ip, bound] : endpoints_) {
+    const EndpointPolicy::Sets &v4 = bound.policy.v4, &v6 = bound.policy.v6;
+    const RefusedPolicies::Shut shut{.ingress = v4.ingress == kShut || v6.ingress == kShut,
+                                     .egress = v4.egress == kShut || v6.egress == kShut};
+    if (shut != RefusedPolicies::Shut()) out.shut[ip] = shut;
+  }
+  return out;
 }
 
 std::map<uint32_t, uint32_t> PolicyTables::Numbers() const {

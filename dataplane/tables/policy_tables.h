@@ -51,8 +51,9 @@ class PolicyTables {
   // INVALID_ARGUMENT: the policies do not fit; nothing of them has changed. Others: try again.
   absl::Status Apply(const DesiredState& desired, bool* judge_again);
 
-  // What the last Apply() did not bring in force because it does not fit.
-  const RefusedPolicies& refused() const { return refused_; }
+  // What the last Apply() did not bring in force, because it does not fit or the kernel has refused
+  // it.
+  RefusedPolicies refused() const;
 
   // Read from the maps: what they say about pods of this node, by set and class.
   absl::StatusOr<std::vector<PolicyClassRow>> Rows() const;

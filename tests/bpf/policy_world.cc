@@ -64,9 +64,11 @@ void PolicyWorld::RestartMeshd() {
   Tell(true);
 }
 
-void PolicyWorld::RestartAgent() {
+void PolicyWorld::RestartAgent() { RestartAgent(PolicyTables::kLimits); }
+
+void PolicyWorld::RestartAgent(const PolicyLimits& limits) {
   builder_ = std::make_unique<agent::DesiredStateBuilder>(config_);
-  policies_ = std::make_unique<PolicyTables>(maps_->ForPolicies(), *endpoints_);
+  policies_ = std::make_unique<PolicyTables>(maps_->ForPolicies(), *endpoints_, limits);
   if (node_ == nullptr) return;
   Tell(false);
 }

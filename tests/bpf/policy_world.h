@@ -44,6 +44,8 @@ class PolicyWorld : public World {
   void RestartMeshd();
   // As another agent finds the maps.
   void RestartAgent();
+  // Such an agent, on a node that has less room for policies.
+  void RestartAgent(const PolicyLimits& limits);
 
   // A first datagram (TCP: SYN), from a port that no other had.
   std::string Try(const std::string& from, const std::string& to, uint8_t protocol, uint16_t port);

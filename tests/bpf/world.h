@@ -148,6 +148,7 @@ class World : public ::testing::Test {
   void Apply();
   std::unique_ptr<EndpointTable> endpoints_;
   std::unique_ptr<PolicyTables> policies_;
+  bool may_refuse_policies_ = false;  // for want of room
 
   // Set before Load(). Without it the outside is left to the node.
   bool has_uplink_ = false;

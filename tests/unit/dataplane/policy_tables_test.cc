@@ -164,6 +164,13 @@ TEST_F(PolicyTablesTest, ANewPodThatNeedsNothingOfWhatIsRefusedIsNotShut) {
   EXPECT_EQ(tables.PolicyOf(901).v4.ingress, Row().v4.ingress);
   const EndpointPolicy shut = tables.PolicyOf(999);
   EXPECT_EQ(tables.PolicyOf(902).v4.ingress, shut.v4.ingress);
+  EXPECT_THAT(tables.refused().shut, testing::IsEmpty()) << "who is here keeps his sets";
+  Endpoint late;
+  late.ip = *IpAddress::Parse("10.244.1.11");
+  tables.Attached(late, tables.PolicyOf(902));
+  EXPECT_THAT(tables.refused().shut,
+              testing::ElementsAre(testing::Pair(late.ip, RefusedPolicies::Shut{.ingress = true})));
+  tables.Detached(late.ip);
 
   // Its selectors come in force with the rest.
   desired_.identities[900].selectors = {1};
@@ -194,10 +201,13 @@ TEST_F(PolicyTablesTest, AFailedWriteIsMadeGoodUnderOtherNumbers) {
   peer_.fault = [] { return absl::InternalError("no"); };
   EXPECT_FALSE(Apply(tables).ok());
   EXPECT_EQ(Row(), before) << "the set that is whole";
+  EXPECT_EQ(tables.refused().text, "no");
+  EXPECT_THAT(tables.refused().sets, testing::ElementsAre(8));
 
   peer_.fault = nullptr;
   desired_.changed_identities.emplace();
   ASSERT_TRUE(Apply(tables).ok());
+  EXPECT_THAT(tables.refused().text, testing::IsEmpty());
   EXPECT_NE(Row().v4.ingress, before.v4.ingress);
   EXPECT_TRUE(judge_again_);
   ASSERT_TRUE(tables.Collect().ok());

@@ -524,7 +524,7 @@ TEST_F(NetworkTest, WarnsOfEachPolicyOfASetThatIsNotInForce) {
     warnings.push_back(
         fmt::format("{}/{} {}: {}", warning.ns, warning.policy, warning.reason, warning.message));
   });
-  fake_->refused_policies = {"policies need 9 rows for ports, more than 3", {4, 5}};
+  fake_->refused_policies = {"policies need 9 rows for ports, more than 3", {4, 5}, {}};
   const auto next = std::make_shared<NodeState>(*state_);
   next->revision = 8;
   v1::PolicySetState set;
@@ -543,6 +543,40 @@ TEST_F(NetworkTest, WarnsOfEachPolicyOfASetThatIsNotInForce) {
               ElementsAre("shop/deny NotInForce: policies need 9 rows for ports, more than 3",
                           "shop/web NotInForce: policies need 9 rows for ports, more than 3"));
   network->OnWarning(nullptr);
+}
+
+TEST_F(NetworkTest, TellsWhatOfThePoliciesIsNotInForceWhileItIsNot) {
+  const auto next = std::make_shared<NodeState>(*state_);
+  next->revision = 8;
+  v1::PolicySetState set;
+  set.add_policies("shop/web");
+  set.add_policies("shop/deny");
+  next->policy_sets[4] = set;
+  auto network = Start(state_);
+  EXPECT_EQ(network->PolicyTrouble(), "");
+  const std::string args = "K8S_POD_UID=uid-1;K8S_POD_NAME=web-1;K8S_POD_NAMESPACE=shop";
+  ASSERT_EQ(Cni("ADD", args).code(), 0u);
+  fake_->refused_policies = {"no room", {4}, {{*IpAddress::Parse("127.0.0.5"), {.ingress = true}}}};
+
+  network->Apply(next, acknowledgements_.Next());
+  acknowledgements_.Await(1);
+
+  EXPECT_EQ(network->PolicyTrouble(),
+            "2 policies (shop/deny, shop/web) are not in force on this node: no room; pods keep "
+            "what was in force before, and new ones are shut: shop/web-1");
+  v1::ListDataplaneRequest request;
+  request.set_table(v1::DATAPLANE_TABLE_POLICY_STATS);
+  EXPECT_EQ(network->ListDataplane(request).refusal().ShortDebugString(),
+            "reason: \"no room\" policies: \"shop/deny\" policies: \"shop/web\" shut_pods: "
+            "\"shop/web-1\"");
+
+  fake_->refused_policies = {};
+  const auto last = std::make_shared<NodeState>(*next);
+  last->revision = 9;
+  network->Apply(last, acknowledgements_.Next());
+  acknowledgements_.Await(2);
+  EXPECT_EQ(network->PolicyTrouble(), "");
+  EXPECT_FALSE(network->ListDataplane(request).has_refusal());
 }
 
 TEST_F(NetworkTest, CountsWhatASetHasDroppedBeforeAnotherTakesItsPlace) {

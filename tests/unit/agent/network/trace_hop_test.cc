@@ -68,7 +68,7 @@ class TraceHopTest : public testing::Test {
 
   absl::StatusOr<v1::TraceHopResponse> Ask() {
     return TraceHop(
-        request_, tracer_, [&](const IpAddress&) { return route_; }, endpoints_, &state_);
+        request_, tracer_, [&](const IpAddress&) { return route_; }, endpoints_, refused_, &state_);
   }
   v1::TraceHopResponse Tell() {
     const auto out = Ask();
@@ -84,6 +84,7 @@ class TraceHopTest : public testing::Test {
 
   NodeState state_;
   std::vector<dataplane::Endpoint> endpoints_;
+  dataplane::RefusedPolicies refused_;
   CannedTracer tracer_;
   dataplane::NodeRoute route_{.served = true};
   v1::TraceHopRequest request_;
@@ -264,6 +265,38 @@ TEST_F(TraceHopTest, NamesThePoliciesThatDecide) {
   EXPECT_EQ(facts(1),
             "namespace: \"bank\" pod: \"api\" policies: \"bank/deny-all\" peer: "
             "\"10.244.1.3\" protocol: 6 port: 8080");
+
+  // Where some of it is refused, what is asked for is not what has decided.
+  const auto refused = [&] {
+    std::vector<std::string> out;
+    const v1::TraceHopResponse again = Tell();
+    for (const v1::TraceStep& step : again.steps()) {
+      if (step.step() == "policy") out.push_back(step.text());
+    }
+    return out;
+  };
+  refused_ = {"no room", {1}, {}};
+  EXPECT_THAT(refused(),
+              testing::ElementsAre(
+                  "pod shop/web may send it by policy shop/to-bank, rule egress[3]",
+                  "pod bank/api is isolated by what was in force before for ingress: policy "
+                  "bank/deny-all is not in force on this node: no room"));
+  refused_.sets = {1, 2};
+  EXPECT_THAT(refused()[0],
+              "pod shop/web may send it by policy shop/to-bank, rule egress[3], of "
+              "what was in force before: policies shop/deny-all, shop/to-bank are "
+              "not in force on this node: no room");
+  refused_.shut[Ip("10.244.1.4")].ingress = true;
+  EXPECT_THAT(refused()[1],
+              "pod bank/api is shut for ingress: policy bank/deny-all is not in "
+              "force on this node: no room");
+  tracer_.outcome.notes = {{MESH_TRACE_BACKEND, 9, 0, 0},
+                           {MESH_TRACE_REASON, MESH_REASON_FORWARDED, 1, 0}};
+  refused_ = {"no room", {1}, {}};
+  EXPECT_THAT(refused(), testing::ElementsAre(
+                             "pod bank/api is as it was before for ingress: policy bank/deny-all "
+                             "is not in force on this node: no room"));
+  refused_ = {};
 
   // Of an answer the receiver of its flow is who sends it.
   tracer_.outcome.notes = {{MESH_TRACE_FLOW, 1, 0, 0},

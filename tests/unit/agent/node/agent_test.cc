@@ -34,6 +34,14 @@ class HeldNetwork : public Network {
     return open_;
   }
   v1::DataplaneNode ListDataplane(const v1::ListDataplaneRequest&) override { return {}; }
+  std::string PolicyTrouble() const override {
+    absl::MutexLock lock(&mutex_);
+    return policy_trouble_;
+  }
+  void RefusePolicies(const std::string& trouble) {
+    absl::MutexLock lock(&mutex_);
+    policy_trouble_ = trouble;
+  }
   void OnWarning(std::function<void(const NetworkWarning&)> told) override {
     absl::MutexLock lock(&mutex_);
     told_ = std::move(told);
@@ -73,6 +81,7 @@ class HeldNetwork : public Network {
   }
 
   mutable absl::Mutex mutex_;
+  std::string policy_trouble_ ABSL_GUARDED_BY(mutex_);
   bool open_ ABSL_GUARDED_BY(mutex_) = false;
   std::function<void(const NetworkWarning&)> told_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::pair<int64_t, std::function<void(int64_t, absl::Status)>>> waiting_
@@ -261,6 +270,19 @@ TEST_F(AgentTest, TellsThatAnAddressOfTheNodeIsGoneUntilItIsBack) {
   address_is_there_ = true;
 
   EXPECT_TRUE(meshd.Heard("AddressesPresent True", before + 1));
+}
+
+TEST_F(AgentTest, TellsThatPoliciesAreNotInForceWhileTheyAreNot) {
+  network.Open();
+  Start({meshd.address()}, std::make_shared<NodeState>());
+  ASSERT_TRUE(meshd.Heard("PoliciesInForce True"));
+
+  network.RefusePolicies("no room");
+  EXPECT_TRUE(meshd.Heard("PoliciesInForce False"));
+  const int before = meshd.Count("PoliciesInForce True");
+  network.RefusePolicies("");
+
+  EXPECT_TRUE(meshd.Heard("PoliciesInForce True", before + 1));
 }
 
 TEST_F(AgentTest, AsksForAnIpv6AddressOnceItKnowsThatTheClusterHasThem) {

@@ -256,6 +256,25 @@ TEST_F(DescribeTest, TellsANodesRequestsAndTheRevisionOfItsMaps) {
   EXPECT_NE(text.find("500m (25%)"), std::string::npos) << text;
 }
 
+TEST_F(DescribeTest, TellsTheIsolationOfANamespaceAlsoTheDefault) {
+  v1::Resource ns = Parse<v1::Resource>("namespace { metadata { name: 'shop' } }");
+  const auto isolation = [&] {
+    const std::string text = Describe(ns, {}, Now());
+    const size_t at = text.find("Isolation:");
+    if (at == std::string::npos) return text;
+    return text.substr(at, text.find('\n', at) - at);
+  };
+  EXPECT_EQ(isolation(),
+            "Isolation:    default: other namespaces get in through its Services only");
+  auto& annotations = *ns.mutable_namespace_()->mutable_metadata()->mutable_annotations();
+  annotations["mesh.io/isolation"] = "open";
+  EXPECT_EQ(isolation(), "Isolation:    open (mesh.io/isolation): every namespace gets in");
+  annotations["mesh.io/isolation"] = "closed";
+  EXPECT_EQ(isolation(),
+            "Isolation:    closed (mesh.io/isolation): no other namespace gets in, not through "
+            "Services either");
+}
+
 TEST_F(DescribeTest, TellsReadyAndUnreadyAddressesOfEndpoints) {
   v1::EndpointSlice slice = Parse<v1::EndpointSlice>(
       "metadata { name: 'web' namespace: 'shop' } ports { port: 80 protocol: 'TCP' } endpoints { "

@@ -156,6 +156,7 @@ TEST(ResourceTable, ShowsNodes) {
 
   for (const auto& [type, reason] : {std::pair{"AddressesPresent", "AddressMissing"},
                                      {"MtuFollowed", "MtuNotFollowed"},
+                                     {"PoliciesInForce", "PolicyNotInForce"},
                                      {"StateSaved", "CheckpointNotWritten"},
                                      {"NetworkReady", "DataplaneNotProgrammed"}}) {
     v1::Condition* condition = ready.mutable_node()->mutable_status()->add_conditions();
@@ -163,10 +164,9 @@ TEST(ResourceTable, ShowsNodes) {
     condition->set_status("False");
     condition->set_reason(reason);
   }
-  EXPECT_THAT(
-      Format(ResourceTable(v1::KIND_NODE, {ready}, Options())),
-      ::testing::HasSubstr("n1     Ready,AddressMissing,MtuNotFollowed,CheckpointNotWritten,"
-                           "SchedulingDisabled "));
+  EXPECT_THAT(Format(ResourceTable(v1::KIND_NODE, {ready}, Options())),
+              ::testing::HasSubstr("n1     Ready,AddressMissing,MtuNotFollowed,PolicyNotInForce,"
+                                   "CheckpointNotWritten,SchedulingDisabled "));
 }
 
 TEST(ResourceTable, ShowsNamespaces) {

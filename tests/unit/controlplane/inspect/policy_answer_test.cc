@@ -217,6 +217,26 @@ TEST_F(PolicyAnswerTest, ExplainsTheStepsOfATracedPacket) {
   EXPECT_EQ(hop.steps(3).text(), "no policy");
 }
 
+TEST_F(PolicyAnswerTest, WhatANodeRefusesIsNotOnItsWay) {
+  Ingress("web", R"(ingress { ports { port { int_value: 80 } } )" + std::string(kFromShop) + "}");
+  const auto told = [&](uint32_t port) {
+    v1::TraceHopResponse hop;
+    v1::TraceStep& step = *hop.add_steps();
+    step.set_text("pod bank/api is shut");
+    step.mutable_policy()->set_namespace_("bank");
+    step.mutable_policy()->set_pod("api");
+    step.mutable_policy()->set_peer("10.244.1.3");
+    step.mutable_policy()->set_protocol(IPPROTO_TCP);
+    step.mutable_policy()->set_port(port);
+    step.mutable_policy()->set_not_in_force("no room");
+    ExplainPolicies(state, &hop);
+    return hop.steps(0).text();
+  };
+
+  EXPECT_EQ(told(80), "pod bank/api is shut; once in force, they admit it");
+  EXPECT_THAT(told(81), HasSubstr("is shut; nor do they admit it: the nearest is policy bank/web"));
+}
+
 TEST_F(PolicyAnswerTest, TheResolverIsAPeerOfItsOwn) {
   Put(R"(network_policy { metadata { namespace: "shop" name: "out" }
          spec { policy_types: "Egress" egress { to { namespace_selector { } } } } })");

@@ -161,6 +161,28 @@ TEST_F(WhyConnectionTest, PoliciesOfBothEndsDecide) {
   EXPECT_THAT(
       Problems(Ask("10.96.0.7", 80)),
       ElementsAre(HasSubstr("pod default/web: is isolated for egress by policy default/out")));
+
+  // What a node has no room for does not decide.
+  Refuse("n1", {"default/out", "pay/in"});
+  told = Ask("10.96.0.7", 80);
+  EXPECT_THAT(Problems(told),
+              ElementsAre(HasSubstr("pod default/web: policy default/out selects it but is not in "
+                                    "force on node n1: no room; what was in force")));
+  EXPECT_THAT(Notes(told), Contains(HasSubstr("pod default/web: once its policies are in force: is "
+                                              "isolated for egress by policy default/out")));
+  EXPECT_THAT(Notes(told), Contains(HasSubstr("once its policies are in force: may not ask")));
+  EXPECT_THAT(Oks(told), Contains(HasSubstr("pod pay/api-1: takes it by policy pay/in")))
+      << "it is on another node";
+  refusals.clear();
+  put("default", "out", true, 8080);
+  Refuse("n2", {"pay/in"}, {"pay/api-1"});
+  told = Ask("10.96.0.7", 80);
+  EXPECT_THAT(Problems(told), ElementsAre(HasSubstr(
+                                  "pod pay/api-1: policy pay/in selects it but is not in force on "
+                                  "node n2: no room; it is new there and shut")));
+  EXPECT_THAT(Notes(told),
+              Contains(HasSubstr("pod pay/api-1: once its policies are in force: takes "
+                                 "it by policy pay/in")));
 }
 
 // A policy that selects the pod takes the place of its namespace's isolation.

@@ -96,6 +96,48 @@ TEST_F(WhyPolicyTest, OneThatMeansSomebodyIsToldWithWhom) {
                           "client"));
 }
 
+TEST_F(WhyPolicyTest, OneThatIsNotInForceEverywhereIsToldWithTheNodes) {
+  Refuse("n1", {"default/p", "shop/other"}, {"default/web-1", "shop/client"});
+  Refuse("n2", {"default/p"});
+  Refuse("n3", {"shop/other"});
+
+  const v1::WhyResponse told = OfPolicy(std::string(kWeb) + "ingress {}");
+
+  EXPECT_THAT(
+      Problems(told),
+      ElementsAre("networkpolicy default/p: is not in force on nodes n1, n2: no room; pods there "
+                  "keep what was in force before, and new ones are shut: web-1 -> let the rules "
+                  "name fewer ports, ranges of ports and ipBlocks, or fewer peers | run fewer "
+                  "different pods that policies select on node n1 | see how full its maps are: "
+                  "meshctl bpf policy stats --node n1"));
+  EXPECT_THAT(Oks(told), Contains(HasSubstr("selects pods with app=web")));
+}
+
+TEST_F(WhyPolicyTest, APodIsToldWhichPoliciesAboutItAreNotInForce) {
+  Put("p", std::string(kWeb) + "ingress {}");
+  Put("q", R"(policy_types: "Egress" pod_selector {})");
+  EXPECT_THAT(Problems(OfPod("web-1")), IsEmpty());
+
+  Refuse("n1", {"default/p", "shop/other"});
+  EXPECT_THAT(Problems(OfPod("web-1")),
+              ElementsAre(HasSubstr("pod default/web-1: policy default/p selects it but is not in "
+                                    "force on node n1: no room; what was in force for it before "
+                                    "still is -> let the rules")));
+  Refuse("n1", {"default/q"}, {"default/web-1"});
+  EXPECT_THAT(Problems(OfPod("web-1")),
+              ElementsAre(HasSubstr("policies default/p, default/q select it but are not in force "
+                                    "on node n1: no room; it is new there and shut until there is "
+                                    "room")));
+}
+
+TEST_F(WhyPolicyTest, NodesThatTellSoAreAskedWhatIsNotInForce) {
+  EXPECT_THAT(NodesThatRefusePolicies(world.state), IsEmpty());
+  v1::Condition* condition = world.node("n1").mutable_status()->add_conditions();
+  condition->set_type("PoliciesInForce");
+  condition->set_status("False");
+  EXPECT_THAT(NodesThatRefusePolicies(world.state), ElementsAre("n1"));
+}
+
 TEST_F(WhyPolicyTest, OneThatSelectsNobodyIsShownTheNearestLabels) {
   EXPECT_THAT(Problems(OfPolicy(R"(policy_types: "Ingress"
       pod_selector { match_labels { key: "app" value: "wep" } })")),

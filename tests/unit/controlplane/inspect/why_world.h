@@ -39,7 +39,7 @@ class WhyTest : public ::testing::Test {
   static std::vector<std::string> Oks(const v1::WhyResponse& r) { return Of(r, v1::Finding::OK); }
 
   WhyAnswer Answer(const v1::WhyRequest& request) {
-    auto answer = Why(world.state, ranges, request, listeners, world.now);
+    auto answer = Why(world.state, ranges, request, {listeners, refusals}, world.now);
     EXPECT_TRUE(answer.ok()) << answer.status();
     return answer.value_or(WhyAnswer());
   }
@@ -78,7 +78,17 @@ class WhyTest : public ::testing::Test {
   ClusterWorld world;
   const ClusterRanges ranges =
       ParseClusterRanges("10.244.0.0/16,fd00:10:244::/56", "10.96.0.0/16,fd00:10:96::/112").value();
+  // The node has no room for these policies, and for these pods nothing from before.
+  void Refuse(const std::string& node, const std::vector<std::string>& policies,
+              const std::vector<std::string>& shut = {}) {
+    v1::PolicyRefusal& refusal = refusals[node];
+    refusal.set_reason("no room");
+    for (const std::string& name : policies) refusal.add_policies(name);
+    for (const std::string& name : shut) refusal.add_shut_pods(name);
+  }
+
   Listeners listeners;
+  Refusals refusals;
 };
 
 }  // namespace mesh::controlplane
