@@ -7,6 +7,7 @@
 #include "agent/network/policy_translation.h"
 #include "common/status.h"
 #include "fmt/format.h"
+#include "mesh/shared/base.h"
 
 namespace mesh::agent {
 namespace {
@@ -145,6 +146,7 @@ const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
     if (const auto range = IpPrefix::Parse(text); range.ok())
       desired.non_masquerade->push_back(*range);
   }
+  names_anew_ = false;
   UpdateServices(before, *state, node);
   if (&before == &kNothing || !state->pods.SameAs(before.pods)) UpdateHostPorts(*state, node);
   if (first || !state->nodes.SameAs(state_->nodes)) UpdatePeers(*state);
@@ -157,6 +159,7 @@ const Translation& DesiredStateBuilder::Build(NodeStatePtr state) {
     desired.changed_identities.reset();
     desired.changed_pod_identities.reset();
   }
+  desired.taken = taken_ports_.Compute();
 
   out_.skipped.clear();
   for (const auto& [key, lines] : skipped_)
@@ -191,6 +194,8 @@ void DesiredStateBuilder::ChangeOne(const std::string& key,
   const bool same = it == services.end() ? !service.has_value() : service == it->second;
   if (same) return;
   out_.desired.changed_services->push_back(key);
+  taken_ports_.SetService(key, service.has_value() ? &*service : nullptr);
+  names_anew_ = names_anew_ || (service.has_value() && !service->external_ips.empty());
   if (service.has_value()) {
     services.insert_or_assign(key, *std::move(service));
   } else {
@@ -200,19 +205,29 @@ void DesiredStateBuilder::ChangeOne(const std::string& key,
 
 void DesiredStateBuilder::UpdateServices(const NodeState& before, const NodeState& now,
                                          const NodeView& node) {
-  before.services.ForEachChangeTo(now.services,
-                                  [&](const std::string& key, const auto*, const auto* service) {
-                                    std::vector<std::string> skipped;
-                                    Translated translated;
-                                    if (service != nullptr)
-                                      translated = TranslateService(key, **service, node, &skipped);
-                                    Change(key, std::move(translated), std::move(skipped));
-                                  });
+  before.services.ForEachChangeTo(now.services, [&](const std::string& key, const auto*,
+                                                    const auto* service) {
+    std::vector<std::string> skipped;
+    Translated translated;
+    taken_ports_.SetHealthPort(key, service == nullptr ? 0 : (*service)->health_check_node_port());
+    if (service != nullptr) translated = TranslateService(key, **service, node, &skipped);
+    Change(key, std::move(translated), std::move(skipped));
+  });
   if (&before == state_.get() || state_ == nullptr) return;
   // `before` is nothing: what the last state had and this one has not is still here.
   for (const auto& [key, service] : state_->services) {
-    if (!now.services.contains(key)) Change(key, {}, {});
+    if (now.services.contains(key)) continue;
+    taken_ports_.SetHealthPort(key, 0);
+    Change(key, {}, {});
   }
+}
+
+bool DesiredStateBuilder::SetListeners(const NodeListeners& listeners) {
+  taken_ports_.SetListeners(listeners);
+  auto taken = taken_ports_.Compute();
+  if (taken == out_.desired.taken) return false;
+  out_.desired.taken = std::move(taken);
+  return true;
 }
 
 void DesiredStateBuilder::UpdateHostPorts(const NodeState& now, const NodeView& node) {
@@ -239,23 +254,24 @@ std::set<NetworkWarning> DesiredStateBuilder::HostPortProblems() const {
       for (const std::string& line : it->second)
         out.insert({ns, pod, {}, kHostPortNotServed, line});
     }
-    std::set<uint16_t> own;
+    std::set<std::string> own;
     for (const std::string& half : {key, Ipv6Key(key)}) {
       const auto it = out_.desired.services.find(half);
       if (it == out_.desired.services.end()) continue;
       for (const dataplane::ServicePort& port : it->second.ports) {
-        const bool is_own = port.protocol == dataplane::Protocol::kTcp &&
-                            config_.own_ports.contains(port.node_port);
-        if (is_own) own.insert(port.node_port);
+        const bool udp = port.protocol == dataplane::Protocol::kUdp;
+        if (udp ? config_.routing == dataplane::Routing::kVxlan && port.node_port == MESH_VXLAN_PORT
+                : config_.own_ports.contains(port.node_port))
+          own.insert(fmt::format("{}/{}", port.node_port, udp ? "UDP" : "TCP"));
       }
     }
-    for (const uint16_t port : own) {
+    for (const std::string& port : own) {
       out.insert({ns,
                   pod,
                   {},
                   kHostPortNotServed,
-                  fmt::format("hostPort {}/TCP is not served: the agent or the control plane "
-                              "of node {} listens there; give the pod another one",
+                  fmt::format("hostPort {} is not served: the agent, the control plane or the "
+                              "tunnel of node {} listens there; give the pod another one",
                               port, config_.node_name)});
     }
   }

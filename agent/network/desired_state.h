@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "agent/network/service_translation.h"
+#include "agent/network/taken_ports.h"
 #include "agent/network/warning.h"
 #include "agent/state/node_state.h"
 #include "dataplane/model/state.h"
@@ -45,12 +46,19 @@ struct Translation {
 class DesiredStateBuilder {
  public:
   // `config`: of the dataplane that gets the states.
-  explicit DesiredStateBuilder(dataplane::NodeConfig config) : config_(std::move(config)) {}
+  explicit DesiredStateBuilder(dataplane::NodeConfig config)
+      : config_(std::move(config)),
+        taken_ports_(config_.node_name, config_.node_ip, config_.node_ip6) {}
 
   // The result is this object's, until the next call, and equal to what a new builder would give,
   // but for the lists of what changed, which are relative to the call before (unset after the
   // first).
   const Translation& Build(NodeStatePtr state);
+  // Who listens on the node now, for the result of the last Build() too. True: that has changed.
+  bool SetListeners(const NodeListeners& listeners);
+  // Whether it matters, and whether it has begun to with the last Build().
+  bool AsksForListeners() const { return taken_ports_.AnyNamed(); }
+  bool AsksForListenersAnew() const { return names_anew_; }
   // Pods of the last state whose host ports are not all served here, and why.
   std::set<NetworkWarning> HostPortProblems() const;
   // Services of the last state of which something was left out, and why.
@@ -75,6 +83,8 @@ class DesiredStateBuilder {
   NodeStatePtr state_;  // of the last call
   NodeView node_;
   Translation out_;
+  TakenPorts taken_ports_;
+  bool names_anew_ = false;           // a Service with external addresses has come or changed
   std::set<std::string> host_ports_;  // keys, of both halves
   // Lines about Services and pods, by key in DesiredState::services; about pods of other nodes, by
   // address; and about the rest.

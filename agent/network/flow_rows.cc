@@ -153,11 +153,11 @@ void FlowNamer::FillPolicy(const FlowEvent& event, v1::Flow* out) const {
 void FlowNamer::FillService(const IpAddress& dialled, uint16_t port, uint8_t protocol,
                             v1::Flow* out) const {
   const auto kind = static_cast<Protocol>(protocol);
-  ServiceName name = names_.Frontend(dialled, port, kind);
-  if (name.name.empty()) {
-    const IpAddress any = dialled.is_v4() ? IpAddress::V4(0) : IpAddress();
-    if (nodes_.contains(dialled)) name = names_.Frontend(any, port, kind);
-  }
+  // Node ports come before external addresses.
+  ServiceName name;
+  const IpAddress any = dialled.is_v4() ? IpAddress::V4(0) : IpAddress();
+  if (nodes_.contains(dialled)) name = names_.Frontend(any, port, kind);
+  if (name.name.empty()) name = names_.Frontend(dialled, port, kind);
   out->set_service_namespace(name.ns);
   out->set_service(name.name);
 }

@@ -3,10 +3,13 @@
 #include <net/if.h>
 
 #include <cerrno>
+#include <fstream>
 #include <utility>
 
 #include "agent/network/announcer.h"
+#include "agent/network/listeners.h"
 #include "agent/network/network_impl.h"
+#include "agent/network/node_address.h"
 #include "agent/network/uplink.h"
 #include "common/status.h"
 #include "dataplane/bpf/features.h"
@@ -35,6 +38,23 @@ absl::Status RemovePodLink(const std::string& container_id, const std::string& i
   return absl::IsNotFound(deleted) ? absl::OkStatus() : deleted;
 }
 
+absl::StatusOr<NodeListeners> LookForListeners() {
+  ASSIGN_OR_RETURN(const v1::ListListenersResponse all, LoadListeners("/proc/thread-self/ns/net"));
+  unsigned first = 32768, last = 60999;  // the kernel's default
+  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> first >> last;
+  NodeListeners out;
+  for (const v1::Listener& listener : all.listeners()) {
+    ASSIGN_OR_RETURN(const IpAddress ip, IpAddress::Parse(listener.address()));
+    const bool udp = listener.protocol() == "UDP";
+    const bool passing = udp && listener.port() >= first && listener.port() <= last;
+    (passing ? out.passing : out.sockets)
+        .insert({ip, static_cast<uint16_t>(listener.port()),
+                 udp ? dataplane::Protocol::kUdp : dataplane::Protocol::kTcp});
+  }
+  ASSIGN_OR_RETURN(out.addresses, OwnAddresses());
+  return out;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Network>> Network::Start(NetworkOptions options,
@@ -46,6 +66,7 @@ absl::StatusOr<std::unique_ptr<Network>> Network::Start(NetworkOptions options,
   };
   source.uplink_mtu = MtuOf;
   source.link_events = OpenLinkEvents;
+  source.listeners = LookForListeners;
   source.remove_link = RemovePodLink;
   source.left_behind = [bpf_root = options.bpf_root] {
     return dataplane::KernelDataplane::IsLeftAt(bpf_root);

@@ -33,6 +33,12 @@ std::string_view NextWord(std::string_view* line) {
   return word;
 }
 
+// The fourth word: number of the row, addresses of both ends, state.
+std::string_view ParseState(std::string_view line) {
+  for (int i = 0; i < 3; ++i) NextWord(&line);
+  return NextWord(&line);
+}
+
 // Words of 32 bits, each printed as the machine holds it: 0100007F is 127.0.0.1 on x86.
 std::optional<IpAddress> ParseAddress(std::string_view hex) {
   if (hex.size() != 8 && hex.size() != 32) return std::nullopt;
@@ -89,7 +95,13 @@ absl::StatusOr<v1::ListListenersResponse> LoadListeners(const std::string& netns
                                          std::pair("udp", "UDP"), std::pair("udp6", "UDP")}) {
       std::ifstream in(fmt::format("/proc/thread-self/net/{}", file));
       std::stringstream text;
-      if (in) text << in.rdbuf();  // without IPv6 there is no file of it
+      // Without IPv6 there is no file of it. Of TCP no more than those that listen: the kernel
+      // makes the text as it is read, and connections may be very many.
+      const bool tcp = protocol == std::string_view("TCP");
+      for (std::string line; std::getline(in, line);) {
+        text << line << '\n';
+        if (tcp && line.find(':') != std::string::npos && ParseState(line) != kTcpListen) break;
+      }
       for (v1::Listener& listener : ParseListeners(text.str(), protocol))
         all.push_back(std::move(listener));
     }

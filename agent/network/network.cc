@@ -184,6 +184,7 @@ class NetworkImpl : public Network {
     dataplane::RefusedPolicies refused;
     NodeStatePtr state;
     const dataplane::Dataplane* dataplane = nullptr;
+    std::vector<IpAddress> own;
     Call([&] {
       dataplane = dataplane_.get();
       if (dataplane == nullptr) {
@@ -194,14 +195,16 @@ class NetworkImpl : public Network {
       endpoints = dataplane_->Endpoints();
       refused = dataplane_->PolicyProblems();
       state = state_;
+      own = {config_.node_ip, config_.node_ip6};
     });
     RETURN_IF_ERROR(tracer.status());
     RETURN_IF_ERROR(endpoints.status());
-    ASSIGN_OR_RETURN(
-        v1::TraceHopResponse out,
-        mesh::agent::TraceHop(
-            request, **tracer, [&](const IpAddress& to) { return dataplane->RouteOf(to); },
-            *endpoints, refused, state.get()));
+    const TraceView view = {.endpoints = *endpoints,
+                            .refused = refused,
+                            .state = state.get(),
+                            .own = own,
+                            .routes = [&](const IpAddress& to) { return dataplane->RouteOf(to); }};
+    ASSIGN_OR_RETURN(v1::TraceHopResponse out, mesh::agent::TraceHop(request, **tracer, view));
     out.set_node(options_.node_name);
     return out;
   }
@@ -439,6 +442,7 @@ class NetworkImpl : public Network {
     absl::Status status = SetUp();
     if (dataplane_ != nullptr) {
       const Translation& translation = builder_->Build(state_);
+      if (builder_->AsksForListenersAnew()) LookAtListeners();
       std::set<std::string> skipped(translation.skipped.begin(), translation.skipped.end());
       for (const std::string& line : translation.skipped) {
         if (!skipped_.contains(line)) spdlog::warn("network: {}", line);
@@ -642,6 +646,7 @@ class NetworkImpl : public Network {
     loop_.RunAfter(options_.quota_interval, [this] {
       ScheduleQuotaWatch();
       if (dataplane_ == nullptr) return;
+      if (builder_->AsksForListeners() && LookAtListeners()) Program();
       TellOfPorts();
       const auto usage = dataplane_->FlowOwners();
       if (!usage.ok()) return;  // who lists them is told why
@@ -650,6 +655,16 @@ class NetworkImpl : public Network {
             {owner.ns, owner.pod, {}, "FlowQuotaReached", QuotaText(owner, *usage)});
       }
     });
+  }
+
+  // True: there is something new to program.
+  bool LookAtListeners() {
+    if (!source_.listeners) return false;
+    const absl::StatusOr<NodeListeners> now = source_.listeners();
+    if (now.status() != last_listeners_status_ && !now.ok())
+      spdlog::warn("network: who listens on the node: {}", std::string(now.status().message()));
+    last_listeners_status_ = now.status();
+    return now.ok() && builder_->SetListeners(*now);
   }
 
   void TellOfPorts() {
@@ -691,7 +706,7 @@ class NetworkImpl : public Network {
   absl::Time failing_since_ = absl::InfiniteFuture();  // the dataplane's Apply()
   std::set<std::string> skipped_;                      // logged while they stay
   absl::Status last_status_;
-  absl::Status last_garbage_status_;
+  absl::Status last_garbage_status_, last_listeners_status_;
   Done last_done_;
   Random random_ = Random::FromEntropy();
   Backoff backoff_{BackoffPolicy{}};

@@ -35,8 +35,9 @@ struct NetworkOptions {
   std::string cni_binary;  // the mesh-cni to install; empty: beside this executable
   std::string resolv_conf = "/etc/resolv.conf";  // for upstream name servers
   XdpMode xdp = XdpMode::kAuto;
-  std::set<uint16_t> own_ports;                      // as NodeConfig has them
-  absl::Duration quota_interval = absl::Seconds(5);  // between looks at who has all it may have
+  std::set<uint16_t> own_ports;  // as NodeConfig has them
+  // Between looks at who has all it may have, and at who listens on the node.
+  absl::Duration quota_interval = absl::Seconds(5);
   // A dataplane that fails for longer holds no pod back any more: revisions count as reached, with
   // the error, while it is tried again. A pod without a network of its own is refused by ADD, and
   // one whose namespace's isolation is not in the maps.

@@ -36,6 +36,9 @@ struct DataplaneSource {
   // changed; null: nobody follows it.
   std::function<absl::StatusOr<int>(const std::string& uplink)> uplink_mtu;
   std::function<absl::StatusOr<UniqueFd>()> link_events;
+  // Who listens in the node's network namespace. Called while Services name external addresses:
+  // every NetworkOptions::quota_interval, and when one does so anew. Null: nobody.
+  std::function<absl::StatusOr<NodeListeners>()> listeners;
   // Tells the neighbours on `uplink` that these addresses are here. Null: nobody is told.
   std::function<absl::Status(const std::string& uplink, const std::vector<IpAddress>& addresses)>
       announce;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <memory>
 #include <optional>
@@ -126,6 +127,18 @@ std::string TellNoIp6(const NodeAddresses& node) {
   return fmt::format(
       "{}: give it one (ip address add IPV6/LENGTH dev {}), and start mesh-agent again", what,
       interface.ok() ? *interface : "INTERFACE");
+}
+
+absl::StatusOr<std::set<IpAddress>> OwnAddresses() {
+  ifaddrs* raw = nullptr;
+  if (::getifaddrs(&raw) != 0) return ErrnoStatus(errno, "list the addresses of the node");
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> list(raw, ::freeifaddrs);
+  std::set<IpAddress> out;
+  for (const ifaddrs* at = list.get(); at != nullptr; at = at->ifa_next) {
+    if (at->ifa_addr != nullptr) out.insert(AddressOf(*at->ifa_addr));
+  }
+  out.erase(IpAddress());
+  return out;
 }
 
 std::string TellMissingAddresses(const NodeAddresses& node, bool dual_stack) {

@@ -30,6 +30,9 @@ IpAddress ChooseNodeIp6(std::string_view if_inet6, std::string_view interface);
 // For the interface that has `node_ip`, of this network namespace.
 IpAddress FindNodeIp6(const IpAddress& node_ip);
 
+// Of all interfaces of this network namespace.
+absl::StatusOr<std::set<IpAddress>> OwnAddresses();
+
 // What is wrong with the addresses that the node goes by, with the way out: no interface of this
 // network namespace has one any more, or there is none of IPv6 and the cluster has both families.
 // Empty: nothing.

@@ -96,14 +96,14 @@ class Teller {
  public:
   // `own_address`: a process of the node dials an address of its own.
   Teller(const TraceOutcome& outcome, const Dialled& dialled, bool own_address,
-         const std::vector<Endpoint>& endpoints, const dataplane::RefusedPolicies& refused,
-         const NodeState* state, v1::TraceHopResponse* out)
+         const TraceView& view, v1::TraceHopResponse* out)
       : outcome_(outcome),
         dialled_(dialled),
         own_address_(own_address),
-        endpoints_(endpoints),
-        refused_(refused),
-        state_(state),
+        endpoints_(view.endpoints),
+        refused_(view.refused),
+        state_(view.state),
+        own_(view.own),
         out_(out) {}
 
   void Tell() {
@@ -187,7 +187,7 @@ class Teller {
     bool external = false;
   };
   Frontend FindFrontend() const {
-    Frontend by_node_port;
+    Frontend by_node_port, by_address;
     if (state_ == nullptr) return {};
     const std::string ip = dialled_.destination.ToString();
     const auto has = [&](const auto& list) {
@@ -206,15 +206,42 @@ class Teller {
         if (has(service->load_balancer_ips())) {
           return {&*service, &port, "load balancer's address", true};
         }
-        if (has(service->external_ips())) return {&*service, &port, "external address", true};
+        if (has(service->external_ips()) && by_address.service == nullptr)
+          by_address = {&*service, &port, "external address", true};
       }
     }
-    return by_node_port;
+    // At the node's own addresses what the cluster has given comes first.
+    const bool own = std::find(own_.begin(), own_.end(), dialled_.destination) != own_.end();
+    const bool node_port_first = own && by_node_port.service != nullptr;
+    return by_address.service == nullptr || node_port_first ? by_node_port : by_address;
+  }
+
+  // The pod that has the port of the node that is dialled: "shop/web-1"; empty: none.
+  std::string HostPortPod() const {
+    if (state_ == nullptr ||
+        std::find(own_.begin(), own_.end(), dialled_.destination) == own_.end())
+      return "";
+    for (const auto& [uid, pod] : state_->pods) {
+      if (pod->status().phase() == "Succeeded" || pod->status().phase() == "Failed") continue;
+      for (const v1::Container& container : pod->spec().containers()) {
+        for (const v1::ContainerPort& port : container.ports()) {
+          const bool udp = port.protocol() == "UDP";
+          if (port.host_port() == dialled_.destination_port &&
+              udp == (dialled_.protocol == IPPROTO_UDP))
+            return fmt::format("{}/{}", pod->metadata().namespace_(), pod->metadata().name());
+        }
+      }
+    }
+    return "";
   }
 
   std::string ServiceText() const {
     const std::string place = Place(dialled_.destination, dialled_.destination_port);
     const Frontend at = FindFrontend();
+    if (at.service == nullptr || at.as == "external address") {
+      if (const std::string pod = HostPortPod(); !pod.empty())
+        return fmt::format("of the host port of pod {} at {}", pod, place);
+    }
     if (at.service == nullptr) return state_ == nullptr ? place : fmt::format("at {}", place);
     return fmt::format("{}/{} by its {} {}", at.service->namespace_(), at.service->name(), at.as,
                        place);
@@ -483,6 +510,7 @@ class Teller {
   const std::vector<Endpoint>& endpoints_;
   const dataplane::RefusedPolicies& refused_;
   const NodeState* const state_;
+  const std::vector<IpAddress>& own_;
   v1::TraceHopResponse* const out_;
   bool is_answer_ = false;
   std::set<bool> judged_;                // egress
@@ -556,20 +584,17 @@ v1::TraceHopResponse PastThePrograms(const v1::TraceHopRequest& request, const D
 }  // namespace
 
 absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request,
-                                              dataplane::Tracer& tracer, const NodeRoutes& routes,
-                                              const std::vector<Endpoint>& endpoints,
-                                              const dataplane::RefusedPolicies& refused,
-                                              const NodeState* state) {
-  ASSIGN_OR_RETURN(const TracePacket packet, PacketOf(request, endpoints));
+                                              dataplane::Tracer& tracer, const TraceView& view) {
+  ASSIGN_OR_RETURN(const TracePacket packet, PacketOf(request, view.endpoints));
   v1::TraceHopResponse out;
   const Dialled dialled = Read(request.frame());
   if (packet.hook == TracePacket::Hook::kNode && dialled.destination != IpAddress()) {
-    ASSIGN_OR_RETURN(const dataplane::NodeRoute route, routes(dialled.destination));
+    ASSIGN_OR_RETURN(const dataplane::NodeRoute route, view.routes(dialled.destination));
     if (!route.served) return PastThePrograms(request, dialled, route);
   }
   ASSIGN_OR_RETURN(const TraceOutcome outcome, tracer.Trace(packet));
   const bool own = packet.hook == TracePacket::Hook::kNode && IsOwnAddress(dialled.destination);
-  Teller(outcome, dialled, own, endpoints, refused, state, &out).Tell();
+  Teller(outcome, dialled, own, view, &out).Tell();
   out.set_frame(outcome.frame);
   const dataplane::TraceWay& way = outcome.way;
   if (way.target != 0) {

@@ -15,16 +15,20 @@
 
 namespace mesh::agent {
 
-using NodeRoutes = std::function<absl::StatusOr<dataplane::NodeRoute>(const IpAddress&)>;
+// What the agent knows about its node.
+struct TraceView {
+  std::vector<dataplane::Endpoint> endpoints;  // its pods
+  dataplane::RefusedPolicies refused;
+  const NodeState* state = nullptr;  // may be null: nothing has a name
+  std::vector<IpAddress> own;        // addresses of the node
+  // Asked about what a process of the node sends.
+  std::function<absl::StatusOr<dataplane::NodeRoute>(const IpAddress& destination)> routes;
+};
 
-// What becomes of the packet of `request`, in words, with the names that `state` (may be null) and
-// `endpoints`, the pods of this node, know; also which policies about its ends are `refused`.
-// INVALID_ARGUMENT for an entry or address that is none, NOT_FOUND for a pod that is not here.
-// `routes` is asked about what a process of the node sends.
+// What becomes of the packet of `request`, in words, with the names that `view` knows, and with the
+// policies about its ends that are refused. INVALID_ARGUMENT for an entry or address that is none,
+// NOT_FOUND for a pod that is not here.
 absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request,
-                                              dataplane::Tracer& tracer, const NodeRoutes& routes,
-                                              const std::vector<dataplane::Endpoint>& endpoints,
-                                              const dataplane::RefusedPolicies& refused,
-                                              const NodeState* state);
+                                              dataplane::Tracer& tracer, const TraceView& view);
 
 }  // namespace mesh::agent

@@ -185,6 +185,8 @@ class Finder {
     const StateIndex& index = state_.index();
     if (const auto it = index.cluster_ips.find(text); it != index.cluster_ips.end())
       return Dialled(it->second, "the ClusterIP", false);
+    const std::string node = connection_.port() == 0 ? "" : NodeWith(text);
+    if (!node.empty() && IsGivenAt(ip, node)) return Node(ip, node);
     // A balancer's address and a node's may be another Service's externalIP at some ports.
     if (const auto it =
             index.external_ports.find({text, static_cast<int32_t>(connection_.port()), protocol_});
@@ -201,12 +203,7 @@ class Finder {
       report_->Ok(title_, fmt::format("{} is the address of {}", text, PodTitle(*pod)));
       return {.kind = Destination::Kind::kPod, .pod = pod.get()};
     }
-    for (const auto& [key, node] : state_.nodes) {
-      const auto& addresses = node->status().addresses();
-      if (std::ranges::none_of(addresses, [&](const auto& own) { return own.address() == text; }))
-        continue;
-      if (connection_.port() != 0) return Node(ip, key.name);
-    }
+    if (!node.empty()) return Node(ip, node);
     for (const auto& [port, service] : index.external_ports)
       if (port.ip == text) return Dialled(service, "an external address", true);
     if (ranges_.services.Contains(ip)) {
@@ -231,6 +228,50 @@ class Finder {
                               "the address of node {}",
                               text, from_.spec().node_name()));
     return {.kind = Destination::Kind::kOutside};
+  }
+
+  std::string NodeWith(const std::string& address) const {
+    for (const auto& [key, node] : state_.nodes) {
+      const auto& addresses = node->status().addresses();
+      if (std::ranges::any_of(addresses, [&](const auto& own) { return own.address() == address; }))
+        return key.name;
+    }
+    return "";
+  }
+
+  // Whether the cluster has given the port at the node's address to somebody: that comes before
+  // externalIPs.
+  bool IsGivenAt(const IpAddress& ip, const std::string& node) const {
+    const auto port = static_cast<int32_t>(connection_.port());
+    if (const v1::Service* service = NodePortOf(port)) {
+      const auto& families = service->spec().ip_families();
+      if (std::ranges::find(families, ip.is_v4() ? "IPv4" : "IPv6") != families.end()) return true;
+    }
+    if (IsHealthPort(port) || HostPortPod(ip.ToString(), node, port).first != nullptr) return true;
+    const v1::Node* object = FindObject(state_.nodes, {"", node});
+    const std::string& agent = object->status().agent_endpoint();
+    return protocol_ == "TCP" && agent.ends_with(fmt::format(":{}", port));
+  }
+
+  // The Service that has the node port in the protocol that is asked for.
+  const v1::Service* NodePortOf(int32_t number) const {
+    const auto it = state_.index().node_ports.find(number);
+    const v1::Service* service =
+        it == state_.index().node_ports.end() ? nullptr : FindObject(state_.services, it->second);
+    if (service == nullptr) return nullptr;
+    for (const v1::ServicePort& port : service->spec().ports()) {
+      const std::string protocol = port.protocol().empty() ? "TCP" : port.protocol();
+      if (port.node_port() == number && protocol == protocol_) return service;
+    }
+    return nullptr;
+  }
+
+  bool IsHealthPort(int32_t number) const {
+    const auto it = state_.index().node_ports.find(number);
+    const v1::Service* service =
+        it == state_.index().node_ports.end() ? nullptr : FindObject(state_.services, it->second);
+    return service != nullptr && protocol_ == "TCP" &&
+           service->spec().health_check_node_port() == number;
   }
 
   Destination Dialled(const ObjectKey& key, std::string_view what, bool external) {
@@ -290,6 +331,12 @@ class Finder {
     if (const auto [pod, port_of] = HostPortPod(ip, node, port); pod != nullptr) {
       report_->Ok(title_, fmt::format("{}:{} is a host port of {}", ip, port, PodTitle(*pod)));
       return {.kind = Destination::Kind::kPod, .pod = pod, .host_port_of = port_of};
+    }
+    if (IsHealthPort(port)) {
+      report_->Note(title_, fmt::format("{}:{} is the healthCheckNodePort of service {}: the agent "
+                                        "of node {} answers, not one of its backends",
+                                        ip, port, index.node_ports.at(port).ToString(), node));
+      return {.kind = Destination::Kind::kOutside};
     }
     report_->Note(title_, fmt::format("{} is node {} itself, and {} is no node port and no pod's "
                                       "host port there: a process of the node has to answer, "

@@ -19,6 +19,8 @@ namespace mesh::controlplane {
 namespace {
 
 constexpr size_t kMostPods = 10;  // told one by one
+// Agents tell every ten minutes of what goes on.
+constexpr absl::Duration kToldAgain = absl::Minutes(12);
 
 bool MayGetFlows(const v1::Endpoint& endpoint) {
   return !endpoint.conditions().has_ready() || endpoint.conditions().ready();
@@ -58,6 +60,7 @@ class Teller {
     if (!report_->HasProblem()) Backends();
     for (const v1::ServicePort& port : spec_.ports())
       if (!Sockets(port)) DeclaredPort(port);
+    NotServed();
   }
 
  private:
@@ -371,6 +374,24 @@ class Teller {
                          ? std::string("has no load balancer address")
                          : fmt::format("has no load balancer address: {}", newest->message()),
                      std::move(remedies));
+  }
+
+  // What nodes have said of late that they do not serve, one of each.
+  void NotServed() {
+    std::map<std::string, absl::Time> told;
+    for (const auto& [key, event] : InNamespace(state_.events, ns_)) {
+      const v1::ObjectReference& about = event->involved_object();
+      if (event->reason() != "NotServed" || about.kind() != "Service" ||
+          about.uid() != service_.metadata().uid())
+        continue;
+      absl::Time& at = told.try_emplace(event->message(), absl::InfinitePast()).first->second;
+      at = std::max(at, ToTime(event->last_timestamp()));
+    }
+    for (const auto& [message, at] : told) {
+      if (now_ - at > kToldAgain) continue;
+      report_->Note(title_,
+                    fmt::format("warning, {} ago: NotServed: {}", Elapsed(now_ - at), message));
+    }
   }
 
   // Who is left out is not known here: clients outside are no objects.

@@ -22,11 +22,13 @@ namespace {
 namespace dns = agent::dns;
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Key;
+using ::testing::Not;
 using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
@@ -362,6 +364,80 @@ TEST_F(EdgeTest, ProcessesOfANodeReachItsOwnPorts) {
     const LoadResult result = cluster().LoadOnNode("n2", "tcp", At(1, 8089), 10);
     return result.failures == 0 && result.answers.count("ownhost") == 1;
   })) << cluster().LoadOnNode("n2", "tcp", At(1, 8089), 3).text;
+}
+
+TEST_F(EdgeTest, AnExternalAddressTakesNothingThatTheClusterOrANodeHas) {
+  const int given = MakeNodePort("given", "echo", "", "", 3);
+  cluster().Apply(ServerPod("hosted", "hosted", "n2", "hosted", "", "      hostPort: 8090\n"));
+  ASSERT_TRUE(cluster().WaitForPods("app=hosted", 1));
+  std::string thief =
+      "apiVersion: v1\nkind: Service\nmetadata: {name: thief}\nspec:\n"
+      "  ipFamilyPolicy: PreferDualStack\n  selector: {app: thief}\n"
+      "  externalIPs: [";
+  for (const int family : kFamilies)
+    thief += NodeAddress(0, family) + ", " + NodeAddress(1, family) + (family == 4 ? ", " : "]\n");
+  thief += "  ports:\n";
+  for (const int port : {given, 8090, 8091, 2222, 6441})
+    thief += fmt::format("  - {{name: p{0}, port: {0}, targetPort: 9000}}\n", port);
+  cluster().Apply(thief + "---\n" + ServerPod("thief", "thief", "n3", "thief"));
+  ASSERT_TRUE(cluster().WaitForPods("app=thief", 1));
+  const auto answers = [&](const std::string& target, const std::string& who) {
+    const auto only = [&](const LoadResult& result) {
+      return result.failures == 0 && result.answers.size() == 1 && result.answers.contains(who);
+    };
+    return only(cluster().LoadOutside("tcp", target, 5)) &&
+           only(cluster().Load(client_, "tcp", target, 5)) &&
+           only(cluster().LoadOnNode("n1", "tcp", target, 5));
+  };
+  for (const int family : kFamilies) {
+    for (int node = 0; node < 2; ++node) {
+      EXPECT_TRUE(Eventually([&] { return answers(At(node, 8091, family), "thief"); })) << family;
+      for (const LoadResult& result :
+           {Ask(At(node, given, family)),
+            cluster().Load(client_, "tcp", At(node, given, family), 30),
+            cluster().LoadOnNode("n1", "tcp", At(node, given, family), 30)})
+        EXPECT_THAT(result.answers, AllOf(SizeIs(3), Not(Contains(Key("thief"))))) << result.text;
+    }
+    EXPECT_EQ(cluster().Load(client_, "tcp", At(0, 6441, family), 3).answers.count("thief"), 0u);
+  }
+  EXPECT_TRUE(answers(At(1, 8090), "hosted"));
+  EXPECT_TRUE(answers(At(0, 8090), "thief"));
+
+  // A process of n1.
+  UniqueFd listener;
+  std::thread([&] {
+    const UniqueFd netns(
+        ::open(fmt::format("/proc/{}/ns/net", cluster().Pid("n1", "node-init")).c_str(), O_RDONLY));
+    if (::setns(netns.get(), CLONE_NEWNET) == 0)
+      listener.reset(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  }).join();
+  const SocketAddress all(IpAddress(), 2222);
+  ASSERT_EQ(::bind(listener.get(), all.get(), all.length()), 0);
+  ASSERT_EQ(::listen(listener.get(), 64), 0);
+  const auto told = [&](const std::string& text) {
+    return cluster().Meshctl({"get", "events"}).text.find(text) != std::string::npos;
+  };
+  EXPECT_TRUE(Eventually([&] { return told("a process of node n1 listens on port 2222/TCP"); }));
+  for (const int family : kFamilies) {
+    const std::string target = At(0, 2222, family);
+    EXPECT_EQ(cluster().LoadOutside("tcp", target, 2).answers.count("thief"), 0u);
+    EXPECT_EQ(cluster().Load(client_, "tcp", target, 2).answers.count("thief"), 0u);
+    EXPECT_TRUE(answers(At(1, 2222, family), "thief")) << "of another node";
+  }
+  for (const std::string& text :
+       {fmt::format("{}/TCP belongs to service default/given port 80", At(0, given)),
+        At(1, 8090) + "/TCP belongs to host port 8090 of default/pod/hosted",
+        At(0, 6441) + "/TCP is not served here"})
+    EXPECT_TRUE(told(text)) << text << "\n" << cluster().Meshctl({"get", "events"}).text;
+
+  // What is given back is served.
+  listener.reset();
+  EXPECT_EQ(cluster().Meshctl({"delete", "pod", "hosted", "--timeout=60s"}).exit_code, 0);
+  EXPECT_EQ(cluster().Meshctl({"delete", "service", "given"}).exit_code, 0);
+  for (const std::string& target : {At(0, 2222), At(1, 8090), At(0, given)})
+    EXPECT_TRUE(Eventually([&] { return answers(target, "thief"); })) << target;
+  cluster().Meshctl({"delete", "service", "thief"});
+  cluster().Meshctl({"delete", "pod", "thief", "--timeout=60s"});
 }
 
 TEST_F(EdgeTest, APodReachesTheOutsideAsItsNode) {

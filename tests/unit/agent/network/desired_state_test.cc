@@ -366,6 +366,39 @@ TEST(DesiredStateBuilder, NamesTheServicesThatMayDiffer) {
   EXPECT_THAT(*builder.Build(next).desired.changed_services, IsEmpty());
 }
 
+TEST(DesiredStateBuilder, KnowsWhichExternalAddressesProcessesOfTheNodeHave) {
+  DesiredStateBuilder builder(Ipv4Config());
+  auto state = NamedState();
+  builder.Build(state);
+  EXPECT_FALSE(builder.AsksForListeners());
+  auto next = std::make_shared<NodeState>(*state);
+  next->services["shop/web"].Mutable().add_external_ips("192.168.9.1");
+  const Translation& out = builder.Build(next);
+  EXPECT_TRUE(builder.AsksForListeners());
+  EXPECT_TRUE(builder.AsksForListenersAnew());
+  EXPECT_THAT(out.desired.taken, IsEmpty());
+
+  const dataplane::Frontend at = {*IpAddress::Parse("192.168.9.1"), 80, Protocol::kTcp};
+  EXPECT_TRUE(builder.SetListeners({.addresses = {}, .sockets = {at}, .passing = {}}));
+  EXPECT_FALSE(builder.SetListeners({.addresses = {}, .sockets = {at}, .passing = {}}));
+  EXPECT_THAT(out.desired.taken,
+              ElementsAre(testing::Pair(at, "a process of node node-1 listens on port 80/TCP")));
+  builder.Build(next);
+  EXPECT_FALSE(builder.AsksForListenersAnew());
+  EXPECT_THAT(out.desired.taken, SizeIs(1)) << "nobody has said otherwise";
+
+  auto health = std::make_shared<NodeState>(*next);
+  auto& other = (health->services["shop/other"] = health->services["shop/web"]).Mutable();
+  other.set_name("other");
+  other.clear_external_ips();
+  other.set_health_check_node_port(80);
+  builder.Build(health);
+  EXPECT_EQ(out.desired.taken.at(at), "it is the healthCheckNodePort of service shop/other");
+  builder.Build(state);
+  EXPECT_THAT(out.desired.taken, IsEmpty());
+  EXPECT_FALSE(builder.AsksForListeners());
+}
+
 TEST(DesiredStateBuilder, AChangedZoneIsSeenByEveryService) {
   DesiredStateBuilder builder(Ipv4Config());
   auto state = NamedState();

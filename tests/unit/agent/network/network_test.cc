@@ -352,6 +352,7 @@ TEST_F(NetworkTest, WarnsOnceOfAPodWhoseHostPortIsNotServed) {
   if (pod.spec().containers().empty()) pod.mutable_spec()->add_containers();
   add_port(6441, "TCP", "");
   add_port(6441, "UDP", "");
+  add_port(4789, "UDP", "");
   add_port(8080, "TCP", "192.0.2.77");
   const auto next = std::make_shared<NodeState>(*state_);
   next->revision = 8;
@@ -362,12 +363,45 @@ TEST_F(NetworkTest, WarnsOnceOfAPodWhoseHostPortIsNotServed) {
   acknowledgements_.Await(2);
 
   EXPECT_THAT(warnings,
-              ElementsAre("shop/web-1 HostPortNotServed: hostPort 6441/TCP is not served: the "
-                          "agent or the control plane of node node-1 listens there; give the pod "
-                          "another one",
+              ElementsAre("shop/web-1 HostPortNotServed: hostPort 4789/UDP is not served: the "
+                          "agent, the control plane or the tunnel of node node-1 listens there; "
+                          "give the pod another one",
+                          "shop/web-1 HostPortNotServed: hostPort 6441/TCP is not served: the "
+                          "agent, the control plane or the tunnel of node node-1 listens there; "
+                          "give the pod another one",
                           "shop/web-1 HostPortNotServed: pod shop/web-1: hostPort 8080: hostIP "
                           "192.0.2.77 is not this node's address 192.168.9.1"));
   network->OnWarning(nullptr);
+}
+
+TEST_F(NetworkTest, FollowsWhoListensOnTheNodeWhileServicesNameItsAddress) {
+  options_.quota_interval = absl::Milliseconds(5);
+  std::atomic<bool> listens = true;
+  std::atomic<int> looks = 0;
+  const dataplane::Frontend at = {*IpAddress::Parse("192.168.9.1"), 80, dataplane::Protocol::kTcp};
+  source_.listeners = [&]() -> absl::StatusOr<NodeListeners> {
+    ++looks;
+    NodeListeners out;
+    if (listens) out.sockets = {at};
+    return out;
+  };
+  auto network = Start();
+  network->Apply(state_, acknowledgements_.Next());
+  acknowledgements_.Await(1);
+  EXPECT_EQ(looks, 0) << "nobody asks";
+  const auto next = std::make_shared<NodeState>(*state_);
+  next->revision = 8;
+  next->services["shop/web"].Mutable().add_external_ips("192.168.9.1");
+
+  network->Apply(next, acknowledgements_.Next());
+  acknowledgements_.Await(2);
+  EXPECT_TRUE(fake_->desired().taken.contains(at)) << "before it is acknowledged";
+
+  const uint64_t applies = network->Figures().applies;
+  listens = false;
+  const absl::Time deadline = absl::Now() + kDeadline;
+  while (network->Figures().applies == applies && absl::Now() < deadline) std::this_thread::yield();
+  EXPECT_TRUE(fake_->desired().taken.empty());
 }
 
 TEST_F(NetworkTest, AcknowledgesARevisionOnceTheMapsHoldIt) {

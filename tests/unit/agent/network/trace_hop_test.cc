@@ -67,8 +67,12 @@ class TraceHopTest : public testing::Test {
   }
 
   absl::StatusOr<v1::TraceHopResponse> Ask() {
-    return TraceHop(
-        request_, tracer_, [&](const IpAddress&) { return route_; }, endpoints_, refused_, &state_);
+    return TraceHop(request_, tracer_,
+                    {.endpoints = endpoints_,
+                     .refused = refused_,
+                     .state = &state_,
+                     .own = own_,
+                     .routes = [&](const IpAddress&) { return route_; }});
   }
   v1::TraceHopResponse Tell() {
     const auto out = Ask();
@@ -85,6 +89,7 @@ class TraceHopTest : public testing::Test {
   NodeState state_;
   std::vector<dataplane::Endpoint> endpoints_;
   dataplane::RefusedPolicies refused_;
+  std::vector<IpAddress> own_;
   CannedTracer tracer_;
   dataplane::NodeRoute route_{.served = true};
   v1::TraceHopRequest request_;
@@ -99,6 +104,31 @@ TEST_F(TraceHopTest, TellsWhoSendsThatIsNoPod) {
   EXPECT_EQ(source(MESH_IDENTITY_HOST), "the sender is a node");
   EXPECT_EQ(source(MESH_IDENTITY_WORLD), "the sender is outside the cluster");
   EXPECT_EQ(source(kShop), "the sender is of namespace shop");
+}
+
+TEST_F(TraceHopTest, AtTheNodesOwnAddressWhatTheClusterGaveComesBeforeExternalAddresses) {
+  tracer_.outcome.notes = {{MESH_TRACE_SERVICE, 3, 0, 6}};
+  v1::ServiceState& api = state_.services["bank/api"].Mutable();
+  api.set_cluster_ip("10.96.0.11");
+  v1::ServiceState thief = api;
+  thief.set_name("a-thief");
+  thief.add_external_ips("10.96.0.10");
+  state_.services["bank/a-thief"] = thief;
+  api.mutable_ports(0)->set_node_port(80);
+  const auto told = [&](const std::vector<IpAddress>& own) {
+    own_ = own;
+    return Line(Tell(), "service");
+  };
+
+  EXPECT_EQ(told({Ip("10.96.0.10")}), "Service bank/api by its NodePort 10.96.0.10:80");
+  EXPECT_EQ(told({}), "Service bank/a-thief by its external address 10.96.0.10:80");
+  state_.services["bank/api"].Mutable().mutable_ports(0)->set_node_port(0);
+  EXPECT_EQ(told({Ip("10.96.0.10")}), "Service bank/a-thief by its external address 10.96.0.10:80");
+  v1::Pod& pod = state_.pods["uid-1"].Mutable();
+  pod.mutable_metadata()->set_namespace_("shop");
+  pod.mutable_metadata()->set_name("one");
+  pod.mutable_spec()->add_containers()->add_ports()->set_host_port(80);
+  EXPECT_EQ(told({Ip("10.96.0.10")}), "Service of the host port of pod shop/one at 10.96.0.10:80");
 }
 
 TEST_F(TraceHopTest, TellsAServicesBackendAndTheWayThere) {

@@ -563,6 +563,65 @@ TEST_F(WhyConnectionTest, AnAddressMayBeSeveralThingsByItsPort) {
   EXPECT_THAT(Notes(Ask("192.0.2.12", 8888)), ElementsAre(HasSubstr("and no pod's host port")));
 }
 
+TEST_F(WhyConnectionTest, WhatTheClusterGaveAtANodeComesBeforeExternalAddresses) {
+  v1::Pod pod = *FindObject(world.state.pods, {"pay", "api-1"});
+  v1::ContainerPort& port = *pod.mutable_spec()->mutable_containers(0)->add_ports();
+  port.set_container_port(8080);
+  port.set_host_port(8888);
+  world.Put(Wrap(pod));
+  v1::Node node = world.node("n2");
+  node.mutable_status()->add_addresses()->set_address("192.0.2.12");
+  node.mutable_status()->set_agent_endpoint("192.0.2.12:6441");
+  world.Put(Wrap(node));
+  v1::Service service = Api(), thief = service;
+  service.mutable_spec()->set_type("LoadBalancer");
+  service.mutable_spec()->add_ip_families("IPv4");
+  service.mutable_spec()->mutable_ports(0)->set_node_port(30080);
+  service.mutable_spec()->set_health_check_node_port(30090);
+  service.mutable_status()->mutable_load_balancer()->add_ingress()->set_ip("192.168.1.240");
+  PutService(service);
+  thief.mutable_metadata()->set_name("thief");
+  thief.mutable_spec()->add_external_ips("192.0.2.12");
+  thief.mutable_spec()->clear_ports();
+  for (const int number : {30080, 8888, 30090, 6441, 82}) {
+    v1::ServicePort& own = *thief.mutable_spec()->add_ports();
+    own.set_name(fmt::format("p{}", number));
+    own.set_port(number);
+    own.mutable_target_port()->set_int_value(8080);
+  }
+  PutService(thief);
+
+  const auto oks = [&](uint32_t number) { return Oks(Ask("192.0.2.12", number)); };
+  EXPECT_THAT(oks(30080), Contains(HasSubstr("a node port of service pay/api")));
+  EXPECT_THAT(oks(8888), Contains(HasSubstr("a host port of pod pay/api-1")));
+  EXPECT_THAT(oks(82), Contains(HasSubstr("an external address of service pay/thief")));
+  EXPECT_THAT(Notes(Ask("192.0.2.12", 30090)),
+              Contains(HasSubstr("the healthCheckNodePort of service pay/api")));
+  EXPECT_THAT(Notes(Ask("192.0.2.12", 6441)), Contains(HasSubstr("is node n2 itself")));
+
+  // What only the node knows it has told.
+  v1::Resource resource;
+  v1::Event& event = *resource.mutable_event();
+  event.mutable_metadata()->set_namespace_("pay");
+  event.mutable_metadata()->set_name("thief.1");
+  event.set_type("Warning");
+  event.set_reason("NotServed");
+  event.set_message("a process listens");
+  event.mutable_involved_object()->set_kind("Service");
+  event.mutable_involved_object()->set_uid(
+      FindObject(world.state.services, {"pay", "thief"})->metadata().uid());
+  *event.mutable_last_timestamp() = ToTimestamp(world.now - absl::Seconds(20));
+  world.Put(resource);
+  const std::string note = "service pay/thief: warning, 20s ago: NotServed: a process listens";
+  v1::WhyRequest about;
+  about.mutable_service()->set_namespace_("pay");
+  about.mutable_service()->set_name("thief");
+  EXPECT_THAT(Notes(Answer(about).response), Contains(note));
+  *event.mutable_last_timestamp() = ToTimestamp(world.now - absl::Minutes(20));
+  world.Put(resource);
+  EXPECT_THAT(Notes(Answer(about).response), Not(Contains(HasSubstr("NotServed"))));
+}
+
 TEST_F(WhyConnectionTest, AddressesOfTheClustersRangesThatNobodyHas) {
   EXPECT_THAT(Problems(Ask("10.96.9.9", 80)),
               ElementsAre("pod default/web: 10.96.9.9 is an address for Services (10.96.0.0/16), "
