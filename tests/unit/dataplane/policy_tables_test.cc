@@ -168,8 +168,8 @@ TEST_F(PolicyTablesTest, ANewPodThatNeedsNothingOfWhatIsRefusedIsNotShut) {
   Endpoint late;
   late.ip = *IpAddress::Parse("10.244.1.11");
   tables.Attached(late, tables.PolicyOf(902));
-  EXPECT_THAT(tables.refused().shut,
-              testing::ElementsAre(testing::Pair(late.ip, RefusedPolicies::Shut{.ingress = true})));
+  const RefusedPolicies::Shut both{.ingress = true, .egress = true};
+  EXPECT_THAT(tables.refused().shut, testing::ElementsAre(testing::Pair(late.ip, both)));
   tables.Detached(late.ip);
 
   // Its selectors come in force with the rest.
