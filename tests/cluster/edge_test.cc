@@ -426,7 +426,6 @@ TEST_F(EdgeTest, AnExternalAddressTakesNothingThatTheClusterOrANodeHas) {
   }
   for (const std::string& text :
        {fmt::format("{}/TCP belongs to service default/given port 80", At(0, given)),
-        At(1, 8090) + "/TCP belongs to host port 8090 of default/pod/hosted",
         At(0, 6441) + "/TCP is not served here"})
     EXPECT_TRUE(told(text)) << text << "\n" << cluster().Meshctl({"get", "events"}).text;
 
