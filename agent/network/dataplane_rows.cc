@@ -399,7 +399,6 @@ class Lister {
     return absl::OkStatus();
   }
 
-  // Those whose names begin so.
   absl::Status Refusal() {
     ASSIGN_OR_RETURN(const std::vector<dataplane::Endpoint> endpoints, dataplane_.Endpoints());
     auto refusal = NameRefusal(dataplane_.PolicyProblems(), endpoints, state_);
@@ -407,6 +406,7 @@ class Lister {
     return absl::OkStatus();
   }
 
+  // Those whose names begin so.
   absl::Status Maps(std::string_view prefix = "") {
     ASSIGN_OR_RETURN(const std::vector<dataplane::MapRow> rows, dataplane_.LoadedMaps());
     for (const dataplane::MapRow& row : rows) {
