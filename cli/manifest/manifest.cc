@@ -180,6 +180,11 @@ std::string Diagnostic::ToString() const {
 const Position& Object::Locate(std::string_view path) const {
   while (true) {
     if (const auto it = positions.find(path); it != positions.end()) return it->second;
+    // A list whose first element may be written by itself, as clusterIPs and clusterIP.
+    if (path.ends_with('s')) {
+      const auto it = positions.find(path.substr(0, path.size() - 1));
+      if (it != positions.end()) return it->second;
+    }
     const size_t end = path.find_last_of(".[");
     if (end == std::string_view::npos) break;
     path = path.substr(0, end);

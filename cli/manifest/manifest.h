@@ -53,7 +53,8 @@ struct Object {
   // JSON path ("spec.ports[0].port") -> where its key (or list element) is.
   std::map<std::string, Position, std::less<>> positions;
 
-  // The position of the longest known prefix of `path`.
+  // The position of the longest known prefix of `path`, of `clusterIP` for `clusterIPs` where only
+  // that is written.
   const Position& Locate(std::string_view path) const;
 };
 

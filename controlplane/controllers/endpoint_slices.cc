@@ -2,6 +2,7 @@
 #include "controlplane/controllers/endpoint_slices.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -76,6 +77,18 @@ std::vector<Draft> Distribute(const std::vector<v1::Endpoint>& endpoints,
   }
   for (Draft& draft : drafts) std::sort(draft.endpoints.begin(), draft.endpoints.end());
   return drafts;
+}
+
+// Whether somebody who was there, or ready there, is so no more.
+bool Takes(const v1::EndpointSlice& before, const v1::EndpointSlice& after) {
+  std::map<std::string, bool> ready;
+  for (const v1::Endpoint& endpoint : after.endpoints())
+    ready[IdentityOf(endpoint)] = endpoint.conditions().ready();
+  return std::any_of(before.endpoints().begin(), before.endpoints().end(), [&](const auto& was) {
+    if (was.addresses().empty()) return false;
+    const auto it = ready.find(IdentityOf(was));
+    return it == ready.end() || (was.conditions().ready() && !it->second);
+  });
 }
 
 void Fill(v1::EndpointSlice* slice, const v1::Service& service, const std::string& address_type,
@@ -171,8 +184,7 @@ std::vector<Write> PlanSlices(const ClusterState& state, const ObjectKey& key,
   const auto takes = [&](const Write& write) {
     const v1::EndpointSlice& slice = write.resource.endpoint_slice();
     const auto before = state.endpoint_slices.find({key.ns, slice.metadata().name()});
-    return before != state.endpoint_slices.end() &&
-           slice.endpoints_size() < before->second->endpoints_size();
+    return before != state.endpoint_slices.end() && Takes(*before->second, slice);
   };
   std::stable_partition(writes.begin(), writes.end(),
                         [&](const Write& write) { return !takes(write); });

@@ -428,11 +428,14 @@ std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& se
                            std::string_view kept) {
   std::set<std::string> local;  // nodes with an endpoint that takes new flows
   if (service.external_traffic_local()) {
+    std::set<std::string> last;
     for (const v1::ServicePortState& port : service.ports()) {
       for (const v1::BackendState& backend : port.backends()) {
         if (backend.state() == v1::BackendState::ACTIVE) local.insert(backend.node_name());
+        if (backend.serves_last()) last.insert(backend.node_name());
       }
     }
+    if (local.empty()) local = std::move(last);
   }
   const std::string key = ServiceKey(service);
   std::string best;

@@ -21,23 +21,6 @@ metadata:
 ---
 )";
 
-// Packets dropped for any reason, over all nodes.
-long Drops(const LocalCluster& cluster) {
-  const Json metrics =
-      Json::parse(cluster.MustMeshctl({"bpf", "metrics", "list", "-o", "json"}), nullptr, false);
-  long drops = 0;
-  if (metrics.is_discarded()) return -1;
-  for (const Json& node : metrics["nodes"]) {
-    for (const Json& row : node.value("metrics", Json::array())) {
-      if (row["reason"] == "forwarded") continue;
-      // 64-bit numbers are strings in the JSON form of protobuf.
-      const Json packets = row.value("packets", Json("0"));
-      drops += packets.is_string() ? std::stol(packets.get<std::string>()) : packets.get<long>();
-    }
-  }
-  return drops;
-}
-
 using IsolationTest = ClusterTest;
 
 TEST_F(IsolationTest, DropsDirectConnectionsOfOtherNamespacesAndCountsThem) {
@@ -66,10 +49,10 @@ TEST_F(IsolationTest, DropsDirectConnectionsOfOtherNamespacesAndCountsThem) {
     EXPECT_EQ(cluster().Load(blue, "tcp", direct, 5).failures, 0) << "own namespace, " << direct;
     for (const char* client : {"green-client", "green-near"}) {
       for (const char* protocol : {"tcp", "udp"}) {
-        const long before = Drops(cluster());
+        const long before = cluster().Drops();
         const LoadResult refused = cluster().Load(cluster().PodPid(client), protocol, direct, 2);
         EXPECT_EQ(refused.failures, 2) << client << " " << direct << " " << refused.text;
-        EXPECT_GE(Drops(cluster()), before + 2) << client << " " << protocol << " " << direct;
+        EXPECT_GE(cluster().Drops(), before + 2) << client << " " << protocol << " " << direct;
       }
     }
   }

@@ -241,6 +241,23 @@ std::string LocalCluster::ClusterIp(const std::string& service, const std::strin
   return OfFamily(json["spec"].value("clusterIPs", std::vector<std::string>()), family);
 }
 
+long LocalCluster::Drops(const std::set<std::string>& reasons) const {
+  const Json metrics =
+      Json::parse(MustMeshctl({"bpf", "metrics", "list", "-o", "json"}), nullptr, false);
+  if (metrics.is_discarded()) ADD_FAILURE() << "no metrics";
+  long drops = 0;
+  for (const Json& node : metrics.value("nodes", Json::array())) {
+    for (const Json& row : node.value("metrics", Json::array())) {
+      const std::string reason = row["reason"];
+      if (reason == "forwarded" || (!reasons.empty() && !reasons.contains(reason))) continue;
+      // 64-bit numbers are strings in the JSON form of protobuf.
+      const Json packets = row.value("packets", Json("0"));
+      drops += packets.is_string() ? std::stol(packets.get<std::string>()) : packets.get<long>();
+    }
+  }
+  return drops;
+}
+
 Json LocalCluster::Status() const {
   return Json::parse(Meshctl({"local", "status", "--name", layout_.cluster(), "-o", "json"}).text,
                      nullptr, false);

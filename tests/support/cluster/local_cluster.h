@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -94,6 +95,10 @@ class LocalCluster {
   // Of one family (4 or 6); empty while it has none.
   std::string ClusterIp(const std::string& service, const std::string& ns = "default",
                         int family = 4) const;
+
+  // Packets that the programs of all nodes have dropped or refused until now, for any of `reasons`
+  // (none given: for any reason). Fails the test when it cannot be read.
+  long Drops(const std::set<std::string>& reasons = {}) const;
 
   // `local status -o json`.
   Json Status() const;

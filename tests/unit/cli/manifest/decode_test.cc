@@ -70,6 +70,23 @@ TEST(Decode, ReadsADeployment) {
             "web.yaml:14:9");
 }
 
+TEST(Decode, LocatesAListByTheFieldOfItsFirstElementWhereOnlyThatIsWritten) {
+  const Manifest manifest = DecodeOne(R"(apiVersion: v1
+kind: Service
+metadata:
+  name: web
+spec:
+  ports:
+  - port: 80
+  clusterIP: 10.96.0.7
+)");
+
+  ASSERT_EQ(manifest.objects.size(), 1u);
+  EXPECT_EQ(manifest.objects[0].Locate("spec.clusterIPs[0]").ToString(), "web.yaml:8:14");
+  EXPECT_EQ(manifest.objects[0].Locate("spec.clusterIPs").ToString(), "web.yaml:8:14");
+  EXPECT_EQ(manifest.objects[0].Locate("spec.ports[0].targetPort").ToString(), "web.yaml:7:5");
+}
+
 struct Case {
   std::string text;
   std::vector<std::string> messages;

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/controllers/endpoints_controller.h"
 
+#include <set>
+#include <string>
+#include <utility>
+
 #include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -177,6 +181,50 @@ TEST_F(EndpointsControllerTest, KeepsWhoIsConnectedToAPortThatGetsAnotherNameAnd
   EXPECT_EQ(lines(), wanted);
   Settle();
   EXPECT_EQ(lines(), wanted) << "the same again, and not more each time";
+}
+
+// Each write is seen by itself: at none of them may a port have nobody who is ready.
+TEST_F(EndpointsControllerTest, SwapsTheNumbersOfTwoPortsWithoutAGap) {
+  world.AddService("web", "web", "http");
+  world.AddPod("web-1", "web", "a", true);
+  GivePort("web-1", "http", 9000);
+  GivePort("web-1", "admin", 9001);
+  const auto point = [&](const std::string& first, const std::string& second) {
+    v1::Service service = world.service("web");
+    service.mutable_spec()->clear_ports();
+    for (const auto& [name, target] : {std::pair("http", first), std::pair("admin", second)}) {
+      v1::ServicePort& port = *service.mutable_spec()->add_ports();
+      port.set_name(name);
+      port.set_protocol("TCP");
+      port.set_port(service.spec().ports_size());
+      port.mutable_target_port()->set_string_value(target);
+    }
+    world.Put(Wrap(service));
+  };
+  const auto ready = [&] {
+    std::set<std::string> names;
+    for (const auto& [key, slice] : world.state.endpoint_slices) {
+      for (const v1::Endpoint& endpoint : slice->endpoints()) {
+        if (!endpoint.conditions().ready()) continue;
+        for (const v1::EndpointPort& port : slice->ports()) names.insert(port.name());
+      }
+    }
+    return names;
+  };
+  point("http", "admin");
+  Settle();
+  for (int i = 0; i < 4; ++i) {
+    i % 2 == 0 ? point("admin", "http") : point("http", "admin");
+    const ReconcileResult all = Reconcile();
+    EXPECT_GE(all.writes.size(), 2U);
+    for (const Write& write : all.writes) {
+      ReconcileResult one;
+      one.writes.push_back(write);
+      world.Apply(one);
+      EXPECT_THAT(ready(), ElementsAre("admin", "http")) << "change " << i;
+    }
+    Settle();
+  }
 }
 
 TEST_F(EndpointsControllerTest, LeavesOutFinishedPods) {

@@ -442,6 +442,12 @@ TEST(AnnouncingNode, IsOneWithAnEndpointWherePolicyIsLocal) {
   EXPECT_EQ(AnnouncingNode(state, service), "n2");
   backend->set_state(v1::BackendState::DRAINING);
   EXPECT_EQ(AnnouncingNode(state, service), "");
+  backend->set_serves_last(true);
+  EXPECT_EQ(AnnouncingNode(state, service), "n2") << "nobody else serves";
+  v1::BackendState* other = service.mutable_ports(0)->add_backends();
+  other->set_node_name("n1");
+  other->set_state(v1::BackendState::ACTIVE);
+  EXPECT_EQ(AnnouncingNode(state, service, "n2"), "n1");
 }
 
 TEST(ClusterView, TellsANewAnnouncingNodeWhenOneDies) {
