@@ -26,7 +26,8 @@ struct Destination {
   bool external = false;
   // The load balancer address that was named; empty: another one.
   std::string balancer_ip;
-  // Whose address was named, with a node port; empty: no node's.
+  // Whose address was named, with a node port, a host port or as an external address; empty: no
+  // node's.
   std::string node;
   // The port of the Service that a node port stands for; 0: none was asked for.
   uint32_t service_port = 0;

@@ -3,6 +3,7 @@
 // nodes, policies and the isolation of namespaces, and the socket that shall answer.
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "controlplane/controllers/objects.h"
 #include "controlplane/inspect/backends.h"
 #include "controlplane/inspect/destination.h"
+#include "controlplane/inspect/node_addresses.h"
 #include "controlplane/inspect/policy_answer.h"
 #include "controlplane/inspect/topics.h"
 #include "controlplane/state/target_port.h"
@@ -54,6 +56,7 @@ class Walk {
     Names();
     const Destination to = FindDestination(state_, ranges_, from_, connection_, report_);
     families_ = FamiliesOf(to);
+    asked_node_ = AnotherNode(to);
     switch (to.kind) {
       case Destination::Kind::kNothing:
         return;
@@ -88,6 +91,36 @@ class Walk {
     return out.empty() ? std::set<bool>{false} : out;
   }
 
+  // The node whose address is asked, where that is not the pod's own: it stands for what is served
+  // there, and the request goes to it as one to the outside.
+  const v1::Node* AnotherNode(const Destination& to) const {
+    if (to.node.empty() || to.node == from_.spec().node_name() ||
+        FindObject(state_.nodes, {"", from_.spec().node_name()}) == nullptr)
+      return nullptr;
+    return FindObject(state_.nodes, {"", to.node});
+  }
+
+  // Leaving for another node's address: policies see that, not who answers there.
+  void Leave(const std::string& instead) {
+    Network(from_.spec().node_name());
+    if (asked_node_ == nullptr) return;
+    instead_ = instead;
+    const auto address = IpAddress::Parse(connection_.host());
+    if (!address.ok()) return;
+    const std::string& node = asked_node_->metadata().name();
+    report_->Ok(PodTitle(from_), fmt::format("the request leaves with the address of node {}, for "
+                                             "node {}: it is judged as one between nodes",
+                                             from_.spec().node_name(), node));
+    Policies(true, from_,
+             {.title = fmt::format("{}, node {}", address->ToString(), node),
+              .is_pod = false,
+              .traits = {},
+              .addresses = {*address}},
+             connection_.port());
+    SourcePorts(connection_.host(), connection_.port());
+    Network(node);
+  }
+
   void Direct(const v1::Pod& pod, uint32_t host_port_of) {
     if (const auto problem = ProblemOf(state_, pod, now_)) {
       v1::Finding& finding = report_->Problem(
@@ -117,7 +150,8 @@ class Walk {
         return;
       }
     }
-    Network(from_.spec().node_name());
+    Leave(
+        fmt::format("ask a Service of {} by its name: the pod itself is then seen", PodTitle(pod)));
     Reach(backend, nullptr, "");
   }
 
@@ -175,7 +209,8 @@ class Walk {
     }
     report_->Ok(title, fmt::format("port {} has {} backend{} that may get requests", port->port(),
                                    backends.size(), backends.size() == 1 ? "" : "s"));
-    Network(from_.spec().node_name());
+    Leave(fmt::format("ask {} by its name, or at node {}: the pod itself is then seen", title,
+                      from_.spec().node_name()));
     ReachAll(backends, &service, PortTitle(*port));
     if (backends.size() > kMostBackends)
       report_->Note(title, fmt::format("{} more backends were not looked into",
@@ -370,13 +405,29 @@ class Walk {
       return;
     }
     Network(backend.pod->spec().node_name());
-    if (KeyOfMeta(backend.pod->metadata()) != KeyOfMeta(from_.metadata())) {
+    if (asked_node_ != nullptr) {
+      const std::optional<PolicyPeer> seen = Seen(*backend.pod);
+      if (seen && !Policies(false, *backend.pod, *seen, backend.port))
+        Isolation(*backend.pod, service, seen->title);
+    } else if (KeyOfMeta(backend.pod->metadata()) != KeyOfMeta(from_.metadata())) {
       Policies(true, from_, PeerOf(*backend.pod), backend.port);
       // Once a policy selects the pod, it alone decides.
       if (!Policies(false, *backend.pod, PeerOf(from_), backend.port))
-        Isolation(*backend.pod, service);
+        Isolation(*backend.pod, service, "");
     }
     Socket(backend, service, service_port);
+  }
+
+  // Whom the backend sees when another node's address was asked.
+  std::optional<PolicyPeer> Seen(const v1::Pod& backend) const {
+    const v1::Node* own = FindObject(state_.nodes, {"", from_.spec().node_name()});
+    for (const bool ipv6 : families_) {
+      const auto seen = SourceSeen(*own, *asked_node_, backend.spec().node_name(), !ipv6);
+      if (seen)
+        return PolicyPeer{
+            .title = seen->title, .is_pod = false, .traits = {}, .addresses = {seen->address}};
+    }
+    return std::nullopt;
   }
 
   // Whether the pod has found no free source port of late towards an address outside.
@@ -505,7 +556,9 @@ class Walk {
     } else if (facts.allowed()) {
       report_->Ok(PodTitle(pod), text);
     } else {
-      report_->Problem(PodTitle(pod), text, answer.remedies);
+      Report::Remedies remedies = answer.remedies;
+      if (!instead_.empty()) remedies.insert(remedies.begin(), instead_);
+      report_->Problem(PodTitle(pod), text, remedies);
     }
   }
 
@@ -532,9 +585,11 @@ class Walk {
     }
   }
 
-  void Isolation(const v1::Pod& to, const v1::Service* service) {
+  // `seen`: of whose address the request is, where it is not the pod's own; else empty.
+  void Isolation(const v1::Pod& to, const v1::Service* service, const std::string& seen) {
     const std::string& ns = to.metadata().namespace_();
-    if (ns == from_.metadata().namespace_() || !told_isolation_.insert(ns).second) return;
+    const bool inside = seen.empty() && ns == from_.metadata().namespace_();
+    if (inside || !told_isolation_.insert(ns).second) return;
     const v1::Namespace* object = FindObject(state_.namespaces, {"", ns});
     std::string mode;
     if (object != nullptr) {
@@ -554,6 +609,8 @@ class Walk {
     }
     Report::Remedies remedies = {
         fmt::format("annotate namespace {} with {}: open", ns, kIsolation)};
+    if (!seen.empty() && !instead_.empty() && ns == from_.metadata().namespace_())
+      remedies.insert(remedies.begin(), instead_);
     if (mode == "closed") {
       remedies.push_back(
           fmt::format("remove {} of namespace {}: its Services are then open", kIsolation, ns));
@@ -563,7 +620,11 @@ class Walk {
     }
     report_->Problem(
         "namespace " + ns,
-        mode == "closed"
+        mode == "closed" && !seen.empty()
+            ? fmt::format("is closed ({}): none but its own pods gets in, and the request comes "
+                          "from {}",
+                          kIsolation, seen)
+        : mode == "closed"
             ? fmt::format("is closed ({}): no other namespace gets in, {} is dropped there",
                           kIsolation, from_.metadata().namespace_())
             : fmt::format("admits other namespaces through its Services only: a request of "
@@ -610,7 +671,9 @@ class Walk {
   const absl::Time now_;
   Report* report_;
   std::set<ObjectKey>* const wanted_;
-  std::set<bool> families_;  // of the request; true: IPv6
+  std::set<bool> families_;               // of the request; true: IPv6
+  const v1::Node* asked_node_ = nullptr;  // AnotherNode()
+  std::string instead_;                   // what to ask instead of it
   std::set<std::string> seen_nodes_, told_isolation_, told_policies_;
   bool by_host_port_ = false;
   std::set<std::pair<bool, std::string>> told_nobody_;  // egress, namespace

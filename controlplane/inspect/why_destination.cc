@@ -8,7 +8,9 @@
 #include "api/schema/schema.h"
 #include "common/ip_address.h"
 #include "controlplane/controllers/objects.h"
+#include "controlplane/inspect/backends.h"
 #include "controlplane/inspect/destination.h"
+#include "controlplane/inspect/node_addresses.h"
 #include "fmt/format.h"
 
 namespace mesh::controlplane {
@@ -68,6 +70,7 @@ class Finder {
   Destination Name(std::string host) {
     if (host.ends_with('.')) host.pop_back();
     const std::vector<std::string> labels = absl::StrSplit(host, '.');
+    if (host == "localhost") return Itself(host);
     const std::string& own = from_.metadata().namespace_();
     const auto is_namespace = [&](const std::string& name) {
       return state_.namespaces.contains({"", name});
@@ -99,10 +102,15 @@ class Finder {
     if (!state_.namespaces.contains({"", ns})) {
       std::vector<std::string> names;
       for (const auto& [key, object] : state_.namespaces) names.push_back(key.name);
-      const auto near = schema::NearestWord(ns, names);
-      report_->Problem(
-          title_, fmt::format("asks for {}, and there is no namespace {}", full, ns),
-          near ? Report::Remedies{fmt::format("ask for {}.{}", name, *near)} : Report::Remedies{});
+      Report::Remedies remedies;
+      if (const auto near = schema::NearestWord(ns, names))
+        remedies.push_back(fmt::format("ask for {}.{}", name, *near));
+      const v1::Node* node = ns == "node" ? FindObject(state_.nodes, {"", name}) : nullptr;
+      if (node != nullptr && !node->status().addresses().empty())
+        remedies = {fmt::format("ask for the address of node {}: {}", name,
+                                node->status().addresses(0).address())};
+      report_->Problem(title_, fmt::format("asks for {}, and there is no namespace {}", full, ns),
+                       remedies);
       return {};
     }
     if (const v1::Service* service = FindObject(state_.services, {ns, name})) {
@@ -180,18 +188,28 @@ class Finder {
     return {};
   }
 
+  Destination Itself(const std::string& name) {
+    report_->Note(title_, fmt::format("{} is the pod itself: the request does not leave it, and "
+                                      "its containers are not asked",
+                                      name));
+    return {};
+  }
+
   Destination Address(const IpAddress& ip) {
     const std::string text = ip.ToString();
+    if (IsLoopback(text)) return Itself(text);
     const StateIndex& index = state_.index();
     if (const auto it = index.cluster_ips.find(text); it != index.cluster_ips.end())
       return Dialled(it->second, "the ClusterIP", false);
-    const std::string node = connection_.port() == 0 ? "" : NodeWith(text);
+    const v1::Node* has = NodeWith(state_, ip);
+    const std::string named = has == nullptr ? "" : has->metadata().name();
+    const std::string node = connection_.port() == 0 ? "" : named;
     if (!node.empty() && IsGivenAt(ip, node)) return Node(ip, node);
     // A balancer's address and a node's may be another Service's externalIP at some ports.
     if (const auto it =
             index.external_ports.find({text, static_cast<int32_t>(connection_.port()), protocol_});
         it != index.external_ports.end())
-      return Dialled(it->second, "an external address", true);
+      return External(it->second, named);
     if (const auto it = index.balancer_ips.find(text); it != index.balancer_ips.end())
       return Balancer(it->second, text);
     for (const auto& [key, pod] : state_.pods) {
@@ -205,7 +223,8 @@ class Finder {
     }
     if (!node.empty()) return Node(ip, node);
     for (const auto& [port, service] : index.external_ports)
-      if (port.ip == text) return Dialled(service, "an external address", true);
+      if (port.ip == text) return External(service, named);
+    if (const v1::Node* of = NodeWithGateway(state_, ip)) return Gateway(ip, of->metadata().name());
     if (ranges_.services.Contains(ip)) {
       report_->Problem(title_,
                        fmt::format("{} is an address for Services ({}), and no Service has it: "
@@ -228,15 +247,6 @@ class Finder {
                               "the address of node {}",
                               text, from_.spec().node_name()));
     return {.kind = Destination::Kind::kOutside};
-  }
-
-  std::string NodeWith(const std::string& address) const {
-    for (const auto& [key, node] : state_.nodes) {
-      const auto& addresses = node->status().addresses();
-      if (std::ranges::any_of(addresses, [&](const auto& own) { return own.address() == address; }))
-        return key.name;
-    }
-    return "";
   }
 
   // Whether the cluster has given the port at the node's address to somebody: that comes before
@@ -280,6 +290,21 @@ class Finder {
     report_->Ok(title_,
                 fmt::format("{} is {} of service {}", connection_.host(), what, key.ToString()));
     return Of(*service, external);
+  }
+
+  Destination External(const ObjectKey& key, const std::string& node) {
+    Destination out = Dialled(key, "an external address", true);
+    out.node = node;
+    return out;
+  }
+
+  // What is served at a node's address is served at its gateway's too, for its own pods.
+  Destination Gateway(const IpAddress& ip, const std::string& node) {
+    if (node == from_.spec().node_name() && connection_.port() != 0) return Node(ip, node);
+    report_->Note(title_, fmt::format("{} is the gateway of node {}'s pods: a process of that node "
+                                      "has to answer, which is not looked at",
+                                      ip.ToString(), node));
+    return {.kind = Destination::Kind::kOutside};
   }
 
   Destination Balancer(const ObjectKey& key, const std::string& ip) {
@@ -330,7 +355,7 @@ class Finder {
     }
     if (const auto [pod, port_of] = HostPortPod(ip, node, port); pod != nullptr) {
       report_->Ok(title_, fmt::format("{}:{} is a host port of {}", ip, port, PodTitle(*pod)));
-      return {.kind = Destination::Kind::kPod, .pod = pod, .host_port_of = port_of};
+      return {.kind = Destination::Kind::kPod, .pod = pod, .host_port_of = port_of, .node = node};
     }
     if (IsHealthPort(port)) {
       report_->Note(title_, fmt::format("{}:{} is the healthCheckNodePort of service {}: the agent "

@@ -318,6 +318,12 @@ class Teller {
         remedies.push_back(
             fmt::format("add a namespaceSelector with {}={} to the peer", kNameLabel, others[i]));
     }
+    if (peer.pods.empty()) {
+      // Nothing is wrong with the selector: whoever comes there is meant.
+      report_->Note(title_, fmt::format("{}: there are no pods in {}{}", rule_, where, elsewhere),
+                    remedies);
+      return;
+    }
     remedies.push_back(fmt::format("correct the podSelector of {}", rule_));
     Problem(fmt::format("{}: no pod of {} has {}{}", rule_, where, peer.pods.ToString(), elsewhere),
             remedies);
@@ -346,15 +352,21 @@ class Teller {
     }
     for (const RulePort& port : *rule.ports) {
       if (port.name.empty()) Number(direction, rule, port, pods);
-      if (port.name.empty() || pods.empty()) continue;
+      const bool anybody = direction == Direction::kEgress && rule.about_everybody;
+      if (port.name.empty() || (pods.empty() && !anybody)) continue;
       std::set<std::string> names;
       bool known = direction == Direction::kEgress &&
                    ResolverTraits().named_ports.contains({port.name, port.protocol});
-      for (const v1::Pod* pod : pods) {
-        for (const auto& [name, number] : TraitsOf(*pod).named_ports) {
+      const auto look = [&](const v1::Pod& pod) {
+        for (const auto& [name, number] : TraitsOf(pod).named_ports) {
           known = known || name == PortName(port.name, port.protocol);
           names.insert(fmt::format("{} {} ({})", Protocol(name.second), name.first, number));
         }
+      };
+      for (const v1::Pod* pod : pods) look(*pod);
+      if (anybody) {
+        for (const auto& [key, pod] : state_.pods)
+          if (!IsFinished(*pod)) look(*pod);
       }
       if (known) continue;
       Report::Remedies remedies;
@@ -363,8 +375,9 @@ class Teller {
       remedies.push_back("give the port by its number");
       Problem(
           fmt::format("{}: no container of {} names a port {} {}{}", rule_,
-                      direction == Direction::kEgress ? "the pods it is about"
-                                                      : "the pods that the policy selects",
+                      anybody                           ? "any pod"
+                      : direction == Direction::kEgress ? "the pods it is about"
+                                                        : "the pods that the policy selects",
                       Protocol(port.protocol), port.name, names.empty() ? "; they name none" : ""),
           remedies);
     }

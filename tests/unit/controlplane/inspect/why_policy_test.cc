@@ -284,6 +284,25 @@ TEST_F(WhyPolicyTest, APortThatNobodyNamesIsTold) {
       ElementsAre(HasSubstr("its ports are of protocols that are not carried")));
 }
 
+TEST_F(WhyPolicyTest, APortThatNobodyAtAllNamesIsToldWhereEverybodyIsMeant) {
+  EXPECT_THAT(
+      Problems(OfPolicy(R"(policy_types: "Egress"
+                           pod_selector { match_labels { key: "app" value: "web" } }
+                           egress { ports { protocol: "TCP" port { string_value: "htpp" } } })")),
+      ElementsAre(HasSubstr("no container of any pod names a port TCP htpp -> name one of TCP")));
+}
+
+TEST_F(WhyPolicyTest, EveryPodOfANamespaceWithoutPodsIsNoFaultOfTheSelector) {
+  v1::Resource ns;
+  ns.mutable_namespace_()->mutable_metadata()->set_name("bare");
+  world.Put(ns);
+  const v1::WhyResponse answer = OfPolicy(
+      std::string(kWeb) + R"(ingress { from { pod_selector {} namespace_selector { match_labels {
+          key: "kubernetes.io/metadata.name" value: "bare" } } } })");
+  EXPECT_THAT(Problems(answer), IsEmpty());
+  EXPECT_THAT(Notes(answer), Contains(HasSubstr("there are no pods in namespace bare")));
+}
+
 TEST_F(WhyPolicyTest, AddressesOfServicesAreNoPeers) {
   EXPECT_THAT(Problems(OfPolicy(R"(policy_types: "Egress" pod_selector { }
       egress { to { ip_block { cidr: "10.96.0.10/32" } } })")),
