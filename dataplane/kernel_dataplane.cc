@@ -226,12 +226,14 @@ absl::Status KernelDataplane::Impl::Apply(const DesiredState& desired) {
     RETURN_IF_ERROR(Observe());
   }
   const Plan plan = planner_.Compute(desired, *observed_);
+  bool judge_again = plan.judge_flows_again;
+  // What policies say of an identity is there before an address has it, and that before a pod asks.
+  absl::Status policies = pods_.policies().Write(desired, &judge_again);
   const absl::Status written = services_.Execute(plan.actions, *observed_);
   unwritten_namespaces_ = dataplane::UnwrittenNamespaces(desired, *observed_);
   if (!written.ok()) observed_.reset();
-  // After the addresses and before the flows are judged: what is known of a peer is there first.
-  bool judge_again = plan.judge_flows_again;
-  const absl::Status policies = pods_.policies().Apply(desired, &judge_again);
+  const absl::Status enforced = pods_.policies().Enforce(desired, &judge_again);
+  if (policies.ok()) policies = enforced;
   judge_due_ = judge_due_ || judge_again;
   absl::Status judged;
   if (judge_due_) judged = JudgeFlowsAgain();

@@ -140,10 +140,39 @@ static __always_inline int mesh_flow_has_closed(const struct mesh_flow_value *fl
 	return partner && (partner->tcp_rst || (flow->tcp_fin && partner->tcp_fin));
 }
 
-/* The same, for who has little room on the stack. */
-static MESH_FRAME int mesh_flow_closing(const struct mesh_flow_value *flow)
+/* Sets a byte of a row, at a constant offset, to 1. Returns what it was; a full barrier. */
+static __always_inline __u8 mesh_row_set(void *row, __u32 offset)
 {
-	return mesh_flow_has_closed(flow);
+	union {
+		__u8 bytes[4];
+		__u32 word;
+	} set = {0};
+
+	set.bytes[offset & 3] = 1;
+	set.word = __sync_fetch_and_or((__u32 *)(row + (offset & ~3u)), set.word);
+	return set.bytes[offset & 3];
+}
+
+/*
+ * Notes a FIN, or else a reset, of a connection whose end is waited for. Returns whether it ends
+ * with it. Where the last packets of both sides come at once, on two CPUs, it is one of them.
+ */
+static MESH_FRAME int mesh_flow_ends(struct mesh_flow_value *flow, int fin)
+{
+	const struct mesh_flow_value *opener = flow, *partner;
+
+	if (mesh_flow_has_closed(flow))
+		return 0;
+	if (fin)
+		mesh_row_set(flow, offsetof(struct mesh_flow_value, tcp_fin));
+	else
+		mesh_row_set(flow, offsetof(struct mesh_flow_value, tcp_rst));
+	if (!mesh_flow_has_closed(flow))
+		return 0;
+	partner = mesh_flow_partner(flow, IPPROTO_TCP);
+	if (partner && flow->flags & MESH_FLOW_REPLY)
+		opener = partner;
+	return !mesh_row_set((void *)opener, offsetof(struct mesh_flow_value, tcp_ended));
 }
 
 /* Whether a new connection may take the flow's place: it is closing, or over. */

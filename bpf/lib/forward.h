@@ -128,17 +128,18 @@ static __always_inline void mesh_flow_note(struct __sk_buff *skb, struct mesh_pa
 			mesh_traffic_answered(flow->service_id, before_ns);
 	}
 	if (packet->tcp_flags & (MESH_TCP_FIN | MESH_TCP_RST)) {
-		int watched = flow->flags & MESH_FLOW_COUNTED || mesh_listens(MESH_LISTEN_FLOWS);
-		int closed = watched && mesh_flow_closing(flow);
+		int fin = packet->tcp_flags & MESH_TCP_FIN;
 
-		if (packet->tcp_flags & MESH_TCP_FIN)
+		if (flow->flags & MESH_FLOW_COUNTED || mesh_listens(MESH_LISTEN_FLOWS)) {
+			if (mesh_flow_ends(flow, fin)) {
+				if (flow->flags & MESH_FLOW_COUNTED)
+					mesh_load_end(flow->backend_id);
+				mesh_event_close(&packet->key, flow, packet->tcp_flags);
+			}
+		} else if (fin) {
 			flow->tcp_fin = 1;
-		else
+		} else {
 			flow->tcp_rst = 1;
-		if (watched && !closed && mesh_flow_closing(flow)) {
-			if (flow->flags & MESH_FLOW_COUNTED)
-				mesh_load_end(flow->backend_id);
-			mesh_event_close(&packet->key, flow, packet->tcp_flags);
 		}
 	}
 	if (!(packet->tcp_flags & MESH_TCP_SYN))

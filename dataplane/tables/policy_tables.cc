@@ -198,7 +198,15 @@ std::vector<uint32_t> PolicyTables::SetsOf(const Step& step, const DesiredState&
   return out;
 }
 
-absl::Status PolicyTables::Apply(const DesiredState& desired, bool* judge_again) {
+absl::Status PolicyTables::Whole(absl::Status status, std::vector<uint32_t> about) {
+  if (status.ok()) return status;
+  refused_ = {std::string(status.message()), std::move(about), {}};
+  BeginAnew(epoch_);
+  return status;
+}
+
+absl::Status PolicyTables::Write(const DesiredState& desired, bool* judge_again) {
+  written_.reset();
   if (!loaded_) RETURN_IF_ERROR(Load());
   if (desired.changed_identities.has_value()) {
     dirty_.insert(desired.changed_identities->begin(), desired.changed_identities->end());
@@ -211,7 +219,7 @@ absl::Status PolicyTables::Apply(const DesiredState& desired, bool* judge_again)
   RETURN_IF_ERROR(WriteNamespaces(desired));
 
   const Step step = StepTo(desired);
-  const absl::StatusOr<PolicyRowChanges> rows = table_->Apply(step.change);
+  absl::StatusOr<PolicyRowChanges> rows = table_->Apply(step.change);
   if (!rows.ok()) {
     // The endpoints keep their sets; new ones that need others are shut.
     all_dirty_ = true;
@@ -224,14 +232,8 @@ absl::Status PolicyTables::Apply(const DesiredState& desired, bool* judge_again)
   for (const auto& [key, value] : rows->peers) {
     *judge_again = *judge_again || identities_.contains(key.second);
   }
-  // Where one fails it is not known which rows are there: all of them again, under other numbers.
-  const auto whole = [&](absl::Status status) {
-    if (status.ok()) return status;
-    refused_ = {std::string(status.message()), SetsOf(step, desired), {}};
-    BeginAnew(epoch_);
-    return status;
-  };
-  RETURN_IF_ERROR(whole(WriteRows(*rows)));
+  RETURN_IF_ERROR(Whole(WriteRows(*rows), SetsOf(step, desired)));
+  written_ = {*std::move(rows), SetsOf(step, desired)};
   for (const uint32_t set : step.removed) numbers_.erase(set);
   numbers_.insert(step.added.begin(), step.added.end());
   if (all_dirty_) {
@@ -248,9 +250,15 @@ absl::Status PolicyTables::Apply(const DesiredState& desired, bool* judge_again)
   }
   all_dirty_ = false;
   dirty_.clear();
-  RETURN_IF_ERROR(whole(Bind(desired.pods, judge_again)));
-  RETURN_IF_ERROR(whole(RemoveMembers(*rows)));
-  Doom(*rows);
+  return absl::OkStatus();
+}
+
+absl::Status PolicyTables::Enforce(const DesiredState& desired, bool* judge_again) {
+  if (!written_.has_value()) return absl::OkStatus();
+  const Written written = *std::exchange(written_, std::nullopt);
+  RETURN_IF_ERROR(Whole(Bind(desired.pods, judge_again), written.sets));
+  RETURN_IF_ERROR(Whole(RemoveMembers(written.rows), written.sets));
+  Doom(written.rows);
   return strangers_ ? DoomStrangers() : absl::OkStatus();
 }
 

@@ -4,7 +4,9 @@
 //
 // Order. A pod's other set is written whole under a number that nobody names; then the pod's row
 // names it; what nobody names any more goes with the next Collect(), when no packet is on its way
-// with it. Members of selectors come and go row by row. What does not fit is refused as a whole:
+// with it. Members of selectors come and go row by row: what is said of a new identity is there
+// before an address has it (Write(), then mesh_identity), and an address before a pod asks about it
+// (mesh_identity, then Enforce()). What does not fit is refused as a whole:
 // the pods keep the sets they have, and a new pod that needs others takes and sends nothing.
 //
 // Restart. Numbers are this object's own. A new one writes everything anew beside what it finds,
@@ -46,13 +48,16 @@ class PolicyTables {
   // `endpoints` outlives this.
   PolicyTables(Maps maps, EndpointTable& endpoints, const PolicyLimits& limits = kLimits);
 
-  // Brings maps and endpoints to `desired`. `judge_again` is set when flows that exist may be
-  // decided otherwise now, also after an error.
-  // INVALID_ARGUMENT: the policies do not fit; nothing of them has changed. Others: try again.
-  absl::Status Apply(const DesiredState& desired, bool* judge_again);
+  // Bring maps and endpoints to `desired`, in two steps: what it needs beside what is in force;
+  // then the endpoints that name it, and what goes. Enforce() follows each Write(), with the same
+  // state. `judge_again` is set when flows that exist may be decided otherwise now, also after an
+  // error. INVALID_ARGUMENT: the policies do not fit; nothing of them has changed. Others: try
+  // again.
+  absl::Status Write(const DesiredState& desired, bool* judge_again);
+  absl::Status Enforce(const DesiredState& desired, bool* judge_again);
 
-  // What the last Apply() did not bring in force, because it does not fit or the kernel has refused
-  // it.
+  // What the last Write() and Enforce() did not bring in force, because it does not fit or the
+  // kernel has refused it.
   RefusedPolicies refused() const;
 
   // Read from the maps: what they say about pods of this node, by set and class.
@@ -89,6 +94,9 @@ class PolicyTables {
 
   absl::Status Load();
   void BeginAnew(uint64_t epoch);
+  // Where a write fails it is not known which rows are there: all of them again, under other
+  // numbers. `about`: the sets that are not in force then.
+  absl::Status Whole(absl::Status status, std::vector<uint32_t> about);
   absl::Status WriteNamespaces(const DesiredState& desired);
   absl::Status WriteRows(const PolicyRowChanges& changes);
   absl::Status RemoveMembers(const PolicyRowChanges& changes);
@@ -119,6 +127,12 @@ class PolicyTables {
   bool strangers_ = false;    // there may be rows of others
   std::set<uint32_t> dirty_;  // identities to be looked at, when not all
   bool all_dirty_ = true;
+  // Of a Write() whose Enforce() is to come: its rows, and the sets that it is about.
+  struct Written {
+    PolicyRowChanges rows;
+    std::vector<uint32_t> sets;
+  };
+  std::optional<Written> written_;
   Doomed doomed_;
 };
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 
+#include "fmt/format.h"
 #include "tests/bpf/select_world.h"
 
 namespace mesh::dataplane::testing {
@@ -249,6 +250,23 @@ TEST_F(LeastLoadedTest, CountsAFlowOnceUntilItCloses) {
   EXPECT_EQ(LoadOf(1), 1u);
   FromPod(near_, Tcp(pod, client, kRst));
   EXPECT_EQ(LoadOf(1), 0u);
+}
+
+TEST_F(LeastLoadedTest, CountsAFlowOutOnceThoughBothSidesCloseAtOnce) {
+  PutService({kVip, kService}, {"10.244.1.11:8080"}, MESH_ALGORITHM_LEAST_LOADED);
+  PutLoad(1, 100);
+  const Place web = At(kVip), pod = At("10.244.1.11:8080");
+  for (int i = 0; i < 2000; ++i) {
+    const Place client = At(fmt::format("10.244.1.10:{}", 40000 + i));
+    FromPod(client_, Tcp(client, web, kSyn));
+    FromPod(near_, Tcp(pod, client, kSyn | kAck));
+    ASSERT_EQ(LoadOf(1), 101u) << "after " << i << " connections";
+    const bool reset = i % 4 == 3;
+    FromPodsAtOnce(client_, Tcp(client, web, reset ? kRst : kAck | kFin), near_,
+                   Tcp(pod, client, kAck | kFin));
+    if (reset && LoadOf(1) == 101) FromPod(client_, Tcp(client, web, kRst));
+    ASSERT_EQ(LoadOf(1), 100u) << "connection " << i;
+  }
 }
 
 TEST_F(LeastLoadedTest, TakesASingleBackendAndOneWithoutARow) {

@@ -6,10 +6,12 @@
 #include <bpf/libbpf.h>
 #include <sched.h>
 
+#include <barrier>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <thread>
 
 #include "common/check.h"
 #include "dataplane/bpf/prog_run.h"
@@ -298,10 +300,12 @@ void World::Apply() {
   ServiceTables tables(maps_->ForServices(routes_));
   const Plan plan = ComputePlan(config_, desired_, observed_, next_);
   ASSERT_TRUE(plan.problem.ok()) << plan.problem;
+  bool judge_again = plan.judge_flows_again;
+  absl::Status policies = policies_->Write(desired_, &judge_again);
   const absl::Status status = tables.Execute(plan.actions, observed_);
   ASSERT_TRUE(status.ok()) << status;
-  bool judge_again = plan.judge_flows_again;
-  const absl::Status policies = policies_->Apply(desired_, &judge_again);
+  if (const absl::Status enforced = policies_->Enforce(desired_, &judge_again); policies.ok())
+    policies = enforced;
   ASSERT_TRUE(policies.ok() || (may_refuse_policies_ && absl::IsInvalidArgument(policies)))
       << policies;
   ASSERT_TRUE(policies_->Collect().ok());
@@ -513,6 +517,24 @@ Outcome World::FromPod(const Pod& pod, const Packet& packet) {
 
 Outcome World::FromPod(const Pod& pod, const std::string& frame) {
   return Run(kIpv6 ? programs_->from_pod6() : programs_->from_pod(), pod.ifindex, frame, {});
+}
+
+void World::FromPodsAtOnce(const Pod& one, const Packet& of_one, const Pod& other,
+                           const Packet& of_other) {
+  const int program_fd = kIpv6 ? programs_->from_pod6() : programs_->from_pod();
+  std::barrier start(2);
+  const auto run = [&](const Pod& pod, const Packet& packet, int cpu) {
+    cpu_set_t one_cpu;
+    CPU_ZERO(&one_cpu);
+    CPU_SET(cpu, &one_cpu);
+    ::sched_setaffinity(0, sizeof one_cpu, &one_cpu);
+    const std::string frame = Encode(packet);
+    const std::string sent = kIpv6 ? FrameToIpv6(frame) : frame;
+    start.arrive_and_wait();
+    EXPECT_TRUE(ProgRun(program_fd, {sent, pod.ifindex, {}, 1, false}).ok());
+  };
+  std::jthread of_one_cpu(run, one, of_one, 0);
+  std::jthread of_other_cpu(run, other, of_other, 1);
 }
 
 Outcome World::FromUplink(const Packet& packet) { return FromUplink(Encode(packet)); }

@@ -108,6 +108,9 @@ class World : public ::testing::Test {
   Outcome FromPod(const Pod& pod, const mesh::testing::Packet& packet);
   // Any bytes.
   Outcome FromPod(const Pod& pod, const std::string& frame);
+  // Two packets at the same moment, each on a CPU. What becomes of them is not looked at.
+  void FromPodsAtOnce(const Pod& one, const mesh::testing::Packet& of_one, const Pod& other,
+                      const mesh::testing::Packet& of_other);
   // From outside, at the uplink. What is left to the node has no reason.
   Outcome FromUplink(const mesh::testing::Packet& packet);
   Outcome FromUplink(const std::string& frame);

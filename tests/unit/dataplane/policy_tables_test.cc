@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "dataplane/bpf/fake_map.h"
 
 namespace mesh::dataplane {
@@ -39,7 +41,9 @@ class PolicyTablesTest : public ::testing::Test {
   }
   absl::Status Apply(PolicyTables& tables) {
     judge_again_ = false;
-    return tables.Apply(desired_, &judge_again_);
+    const absl::Status written = tables.Write(desired_, &judge_again_);
+    const absl::Status enforced = tables.Enforce(desired_, &judge_again_);
+    return written.ok() ? enforced : written;
   }
   EndpointPolicy Row() { return endpoints_.Dump()->front().policy; }
 
@@ -120,6 +124,34 @@ TEST_F(PolicyTablesTest, AMemberIsOneRowAndOfANewPodNobodyIsJudgedAgain) {
   ASSERT_TRUE(Apply(tables).ok());
   EXPECT_TRUE(judge_again_);
   EXPECT_EQ(peer_.size(), 2u);
+}
+
+// In between addresses get the new identity: before, nobody knows it; after, nobody has the old
+// one.
+TEST_F(PolicyTablesTest, APodThatGetsAnotherIdentityIsKnownByBothMeanwhile) {
+  PolicyTables tables(maps_, endpoints_);
+  ASSERT_TRUE(Apply(tables).ok());
+  const auto known = [&] {
+    std::set<uint32_t> out;
+    for (const auto& [key, value] : *peer_.Dump()) out.insert(key.identity);
+    return out;
+  };
+  desired_.identities[900] = {.ns = 256, .selectors = {1}};
+  desired_.changed_identities = {900};
+  ASSERT_TRUE(Apply(tables).ok());
+  ASSERT_EQ(known().count(900), 1U);
+
+  desired_.identities.erase(900);
+  desired_.identities[901] = {.ns = 256, .selectors = {1}};
+  desired_.changed_identities = {900, 901};
+  const EndpointPolicy row = Row();
+  ASSERT_TRUE(tables.Write(desired_, &judge_again_).ok());
+  EXPECT_EQ(known().count(900), 1U);
+  EXPECT_EQ(known().count(901), 1U);
+  EXPECT_EQ(Row(), row);
+  ASSERT_TRUE(tables.Enforce(desired_, &judge_again_).ok());
+  EXPECT_EQ(known().count(900), 0U);
+  EXPECT_EQ(known().count(901), 1U);
 }
 
 TEST_F(PolicyTablesTest, WhatDoesNotFitIsRefusedAndNewPodsAreShut) {

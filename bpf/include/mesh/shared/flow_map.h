@@ -61,7 +61,9 @@ struct mesh_flow_value {
 	__u8 tcp_fin, tcp_rst, tcp_data;
 	/* TUNNEL and DIRECT, where XDP forwards: who takes the outer packet; 0: not known yet. */
 	__u8 next_hop_mac[6];
-	__u8 pad0;
+	/* TCP, of what is counted or told of: somebody has seen to the connection's end. In the
+	 * entry of who opened it. */
+	__u8 tcp_ended;
 
 	__u32 service_id; /* 0: not translated by a Service on this node */
 	__u32 backend_id;
@@ -107,7 +109,7 @@ struct mesh_flow6_value {
 	__u8 flags;
 	__u8 tcp_fin, tcp_rst, tcp_data;
 	__u8 next_hop_mac[6];
-	__u8 pad0;
+	__u8 tcp_ended;
 
 	__u32 service_id;
 	__u32 backend_id;
