@@ -67,6 +67,7 @@ void ControlFigures::WriteObjects(MetricsWriter& out) const {
                                     {"Deployment", state.deployments.size()},
                                     {"Service", state.services.size()},
                                     {"EndpointSlice", state.endpoint_slices.size()},
+                                    {"NetworkPolicy", state.network_policies.size()},
                                     {"Event", state.events.size()}}) {
     out.Gauge("mesh_control_objects", "Objects in the store.", {{"kind", kind}},
               static_cast<double>(count));

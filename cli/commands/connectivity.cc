@@ -42,7 +42,7 @@ struct Flags {
   bool verbose = false;
 };
 
-// Set by Ctrl-C and a polite kill: the probes are taken away all the same.
+// Set by Ctrl-C, a polite kill and a pipe that is closed: the probes are taken away all the same.
 std::atomic<bool> interrupted = false;
 static_assert(std::atomic<bool>::is_always_lock_free, "written by a signal handler");
 
@@ -62,7 +62,8 @@ class CatchSignals {
   CatchSignals& operator=(const CatchSignals&) = delete;
 
  private:
-  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+  // SIGPIPE: who has read the beginning of the output wants no more of it.
+  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
   std::map<int, struct sigaction> before_;
 };
 

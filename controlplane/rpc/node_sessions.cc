@@ -43,6 +43,15 @@ std::vector<std::string> AddressesOf(const v1::PodStatus& status) {
   return out;
 }
 
+// Whether the node-life controller has called the node silent after it was heard.
+bool IsSilentSince(const v1::NodeStatus& status, absl::Time heard) {
+  return std::any_of(
+      status.conditions().begin(), status.conditions().end(), [&](const v1::Condition& condition) {
+        return condition.type() == "Ready" && condition.status() == "Unknown" &&
+               absl::FromUnixSeconds(condition.last_transition_time().seconds()) > heard;
+      });
+}
+
 }  // namespace
 
 NodeSessions::NodeSessions(EventLoop& loop, WatchCache& cache, Writer& writer, Options options)
@@ -287,14 +296,18 @@ void NodeSessions::WriteStatus(Id id) {
   session.status_written = loop_.Now();
   writer_.Change(
       v1::KIND_NODE, {"", session.node},
-      [this, conditions = session.conditions, acked = session.acked](
-          const ClusterState&,
+      [this, node = session.node, conditions = session.conditions, acked = session.acked](
+          const ClusterState& state,
           const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
         // Deleted by the user: its agent is made to register again (NoteNode).
         if (current == nullptr) return Intent{};
         Intent intent{.type = Intent::Type::kPut, .resource = *current, .others = {}};
         v1::NodeStatus* status = intent.resource.mutable_node()->mutable_status();
-        NoteHeartbeat(conditions, loop_.Now(), status);
+        // It rested before it is written: what the node said then makes it no younger now.
+        const auto last = state.heard.find(node);
+        const absl::Time heard = last == state.heard.end() ? loop_.Now() : last->second;
+        if (IsSilentSince(*status, heard)) return Intent{};
+        NoteHeartbeat(conditions, heard, status);
         status->set_dataplane_revision(std::max<int64_t>(acked, status->dataplane_revision()));
         return intent;
       },

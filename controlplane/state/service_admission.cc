@@ -218,6 +218,24 @@ absl::Status ServiceAdmission::AdmitNodePorts(const Request& request, v1::Servic
                                  port->node_port(), &taken));
     by_port[port->port()] = {taken, port->protocol()};
   }
+  const bool checked = spec->type() == "LoadBalancer" && spec->external_traffic_policy() == "Local";
+  const auto take_health_port = [&]() -> absl::Status {
+    int32_t taken = 0;
+    RETURN_IF_ERROR(
+        TakeNodePort(request, "spec.healthCheckNodePort", spec->health_check_node_port(), &taken));
+    spec->set_health_check_node_port(taken);
+    return absl::OkStatus();
+  };
+  if (const int32_t asked = spec->health_check_node_port(); checked && asked != 0) {
+    for (const v1::ServicePort& port : spec->ports()) {
+      if (port.node_port() != asked) continue;
+      return InvalidService(request.key, "spec.healthCheckNodePort",
+                            fmt::format("Invalid value: {}: provided port is already allocated, to "
+                                        "a port of the Service itself",
+                                        asked));
+    }
+    RETURN_IF_ERROR(take_health_port());
+  }
   if (NeedsNodePorts(*spec)) {
     for (int i = 0; i < spec->ports_size(); ++i) {
       v1::ServicePort* port = spec->mutable_ports(i);
@@ -234,13 +252,7 @@ absl::Status ServiceAdmission::AdmitNodePorts(const Request& request, v1::Servic
       by_port.try_emplace(port->port(), taken, port->protocol());
     }
   }
-  if (spec->type() == "LoadBalancer" && spec->external_traffic_policy() == "Local") {
-    int32_t taken = 0;
-    RETURN_IF_ERROR(
-        TakeNodePort(request, "spec.healthCheckNodePort", spec->health_check_node_port(), &taken));
-    spec->set_health_check_node_port(taken);
-  }
-  return absl::OkStatus();
+  return checked && spec->health_check_node_port() == 0 ? take_health_port() : absl::OkStatus();
 }
 
 absl::Status ServiceAdmission::TakeNodePort(const Request& request, const std::string& path,

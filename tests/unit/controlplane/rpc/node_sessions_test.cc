@@ -497,6 +497,30 @@ TEST_F(NodeSessionsTest, WritesTheHeartbeatOfANodeThatWasGivenUpAtOnce) {
   EXPECT_EQ(Node("n1").status().conditions(0).status(), "True");
 }
 
+// A machine that loses its power says no good-bye: its stream stands for a while yet.
+TEST_F(NodeSessionsTest, ASilentNodeIsNotHeardByAWriteThatHasRested) {
+  FakeAgent agent(world_, sessions_);
+  agent.Hello("n1");
+  agent.Heartbeat();
+  world_.loop.RunFor(absl::Milliseconds(100));
+  agent.Heartbeat();
+  const absl::Time heard = world_.loop.Now();
+  world_.loop.RunFor(absl::Seconds(3));
+  v1::Resource silent;
+  *silent.mutable_node() = Node("n1");
+  v1::Condition& ready = *silent.mutable_node()->mutable_status()->mutable_conditions(0);
+  ready.set_status("Unknown");
+  ready.mutable_last_transition_time()->set_seconds(absl::ToUnixSeconds(world_.loop.Now()));
+  ASSERT_TRUE(world_.Submit({Write::Type::kUpdateStatus, silent, {}}).ok());
+
+  world_.loop.RunFor(absl::Seconds(30));
+
+  EXPECT_EQ(Node("n1").status().conditions(0).status(), "Unknown");
+  EXPECT_LE(Node("n1").status().last_heartbeat().seconds(), absl::ToUnixSeconds(heard));
+  agent.Heartbeat();
+  EXPECT_EQ(Node("n1").status().conditions(0).status(), "True");
+}
+
 TEST_F(NodeSessionsTest, WritesAChangedConditionAtOnce) {
   FakeAgent agent(world_, sessions_);
   agent.Hello("n1");

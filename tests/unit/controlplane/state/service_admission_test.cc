@@ -210,6 +210,23 @@ TEST(ServiceAdmission, GivesAHealthCheckPortToLocalBalancers) {
   EXPECT_NE(spec.health_check_node_port(), spec.ports(0).node_port());
 }
 
+TEST(ServiceAdmission, KeepsTheHealthCheckPortFromTheServicesOwnPorts) {
+  World world({.admission = WithPool({"192.168.1.240/28"})});
+  v1::Resource own = Of("LoadBalancer", "own");
+  v1::ServiceSpec& spec = *own.mutable_service()->mutable_spec();
+  spec.set_external_traffic_policy("Local");
+  spec.set_health_check_node_port(30901);
+  spec.mutable_ports(0)->set_node_port(30901);
+
+  const auto refused = world.Create(own);
+  EXPECT_THAT(std::string(refused.status().message()),
+              HasSubstr("spec.healthCheckNodePort: Invalid value: 30901: provided port is already "
+                        "allocated, to a port of the Service itself"));
+  spec.mutable_ports(0)->set_node_port(30902);
+  ASSERT_TRUE(world.Create(own).ok());
+  EXPECT_EQ(Stored(world, "own").spec().health_check_node_port(), 30901);
+}
+
 TEST(ServiceAdmission, LeavesNodePortsAwayWhereTheyAreNotWanted) {
   World world({.admission = WithPool({"192.168.1.240/28"})});
   v1::Resource bare = Of("LoadBalancer", "bare");
