@@ -104,8 +104,8 @@ static __always_inline int mesh_direct_note(struct xdp_md *ctx, struct mesh_flow
 	}
 	__sync_fetch_and_add(&flow->packets, 1);
 	__sync_fetch_and_add(&flow->bytes, length);
-	if (proto == IPPROTO_TCP && unlikely(!flow->tcp_data))
-		flow->tcp_data = 1;
+	if (proto == IPPROTO_TCP && unlikely(!flow->tcp_data || flow->tcp_rst))
+		mesh_flow_lives(flow);
 	return 1;
 }
 

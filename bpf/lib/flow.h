@@ -140,6 +140,16 @@ static __always_inline int mesh_flow_has_closed(const struct mesh_flow_value *fl
 	return partner && (partner->tcp_rst || (flow->tcp_fin && partner->tcp_fin));
 }
 
+/*
+ * A TCP packet that neither opens nor closes. After a reset it tells that the reset was not taken:
+ * whoever has sent it, its sequence number was none of the connection's (RFC 5961).
+ */
+static __always_inline void mesh_flow_lives(struct mesh_flow_value *flow)
+{
+	flow->tcp_data = 1;
+	flow->tcp_rst = 0;
+}
+
 /* Sets a byte of a row, at a constant offset, to 1. Returns what it was; a full barrier. */
 static __always_inline __u8 mesh_row_set(void *row, __u32 offset)
 {
@@ -160,14 +170,13 @@ static __always_inline __u8 mesh_row_set(void *row, __u32 offset)
 static MESH_FRAME int mesh_flow_ends(struct mesh_flow_value *flow, int fin)
 {
 	const struct mesh_flow_value *opener = flow, *partner;
+	int had_closed = mesh_flow_has_closed(flow);
 
-	if (mesh_flow_has_closed(flow))
-		return 0;
 	if (fin)
 		mesh_row_set(flow, offsetof(struct mesh_flow_value, tcp_fin));
 	else
 		mesh_row_set(flow, offsetof(struct mesh_flow_value, tcp_rst));
-	if (!mesh_flow_has_closed(flow))
+	if (had_closed || !mesh_flow_has_closed(flow))
 		return 0;
 	partner = mesh_flow_partner(flow, IPPROTO_TCP);
 	if (partner && flow->flags & MESH_FLOW_REPLY)

@@ -118,8 +118,8 @@ static __always_inline void mesh_flow_note(struct __sk_buff *skb, struct mesh_pa
 	if (packet->key.proto != IPPROTO_TCP || packet->icmp_error)
 		return;
 	if (likely(!(packet->tcp_flags & (MESH_TCP_SYN | MESH_TCP_FIN | MESH_TCP_RST)))) {
-		if (unlikely(!flow->tcp_data))
-			flow->tcp_data = 1;
+		if (unlikely(!flow->tcp_data || flow->tcp_rst))
+			mesh_flow_lives(flow);
 		return;
 	}
 	if (packet->tcp_flags & MESH_TCP_SYN) {

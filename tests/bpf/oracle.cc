@@ -562,6 +562,8 @@ std::vector<Expectation> Oracle::Forward(const OraclePacket& packet, const Tuple
       met.fin = true;
     } else if ((flags & kRst) != 0) {
       met.rst = true;
+    } else if ((flags & kSyn) == 0) {
+      met.rst = false;  // it was not taken
     }
     if ((flags & kSyn) == 0) met.data = true;
   };

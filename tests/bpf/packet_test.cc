@@ -544,6 +544,25 @@ TEST_F(FlowTest, CountsBothDirectionsAndItsState) {
   EXPECT_EQ(FlowTable<F>(*flows_).Rows(0)->at(0).state, "closing");
 }
 
+// A reset with a sequence number that is none of the connection's is not taken by its receiver.
+TEST_F(FlowTest, LivesOnWhenWhoIsSaidToHaveResetItGoesOn) {
+  FromPod(client_, Tcp(kClient, kNear, kSyn));
+  FromPod(near_, Tcp(kNear, kClient, kSyn | kAck));
+  FromPod(client_, Tcp(kClient, kNear, kAck));
+  const auto state = [&] { return FlowTable<F>(*flows_).Rows(0)->at(0).state; };
+  FromPod(client_, Tcp(kClient, kNear, kRst));
+  FromPod(near_, Tcp(kNear, kClient, kAck));
+  EXPECT_EQ(state(), "closing") << "it may have been on its way";
+  FromPod(client_, Tcp(kClient, kNear, kAck));
+  EXPECT_EQ(state(), "established");
+  FromPod(near_, Tcp(kNear, kClient, kRst | kAck));
+  EXPECT_EQ(state(), "closing");
+  FromPod(near_, Tcp(kNear, kClient, kAck, "more"));
+  EXPECT_EQ(state(), "established");
+  FromPod(near_, Tcp(kNear, kClient, kRst));
+  EXPECT_EQ(state(), "closing");
+}
+
 TEST_F(FlowTest, OfAPodThatLeftIsNotItsSuccessors) {
   ASSERT_THAT(FromPod(client_, Tcp(kClient, kNear, kSyn)), Sends(Tcp(kClient, kNear, kSyn)));
   // The address is now another pod's, behind another interface.

@@ -269,6 +269,19 @@ TEST_F(LeastLoadedTest, CountsAFlowOutOnceThoughBothSidesCloseAtOnce) {
   }
 }
 
+TEST_F(LeastLoadedTest, AFlowThatBothSidesHaveResetIsClosedThoughOneGoesOn) {
+  PutService({kVip, kService}, {"10.244.1.11:8080"}, MESH_ALGORITHM_LEAST_LOADED);
+  PutLoad(1, 0);
+  const Place client = At("10.244.1.10:40000"), web = At(kVip), pod = At("10.244.1.11:8080");
+  FromPod(client_, Tcp(client, web, kSyn));
+  FromPod(near_, Tcp(pod, client, kSyn | kAck));
+  FromPod(client_, Tcp(client, web, kRst));
+  FromPod(near_, Tcp(pod, client, kRst));
+  FromPod(client_, Tcp(client, web, kAck));
+  EXPECT_EQ(FlowTable<F>(*flows_).Rows(0)->at(0).state, "closing");
+  EXPECT_EQ(LoadOf(1), 0u);
+}
+
 TEST_F(LeastLoadedTest, TakesASingleBackendAndOneWithoutARow) {
   PutService({kVip, kService}, {kOnePort}, MESH_ALGORITHM_LEAST_LOADED);
   EXPECT_EQ(Dial(kVip, 40000), kOne);
