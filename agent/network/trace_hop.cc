@@ -581,6 +581,23 @@ v1::TraceHopResponse PastThePrograms(const v1::TraceHopRequest& request, const D
   return out;
 }
 
+// The programs give what is for another node to the kernel, which may have no way to it.
+absl::Status CheckWay(const TraceView& view, const IpAddress& peer, v1::TraceHopResponse* out) {
+  if (!view.routes || out->verdict() != "forwarded" || out->next_node().empty())
+    return absl::OkStatus();
+  ASSIGN_OR_RETURN(const dataplane::NodeRoute route, view.routes(peer));
+  if (!route.interface.empty()) return absl::OkStatus();
+  v1::TraceStep* step = out->add_steps();
+  step->set_step("route");
+  step->set_text(fmt::format("this node has no route to {}, or one that drops: see ip route get {}",
+                             peer.ToString(), peer.ToString()));
+  out->set_verdict("dropped");
+  out->set_reason("no_route");
+  out->clear_target();
+  out->clear_next_node();
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request,
@@ -602,6 +619,7 @@ absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request
     out.set_source_port(way.source_port);
     out.set_destination(way.destination.ToString());
     out.set_destination_port(way.destination_port);
+    RETURN_IF_ERROR(CheckWay(view, way.peer, &out));
   }
   return out;
 }

@@ -21,7 +21,7 @@ struct TraceView {
   dataplane::RefusedPolicies refused;
   const NodeState* state = nullptr;  // may be null: nothing has a name
   std::vector<IpAddress> own;        // addresses of the node
-  // Asked about what a process of the node sends.
+  // Asked about what a process of the node sends, and about the way to another node.
   std::function<absl::StatusOr<dataplane::NodeRoute>(const IpAddress& destination)> routes;
 };
 

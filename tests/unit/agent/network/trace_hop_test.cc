@@ -91,7 +91,7 @@ class TraceHopTest : public testing::Test {
   dataplane::RefusedPolicies refused_;
   std::vector<IpAddress> own_;
   CannedTracer tracer_;
-  dataplane::NodeRoute route_{.served = true};
+  dataplane::NodeRoute route_{.served = true, .interface = "mesh_host", .gateway = {}};
   v1::TraceHopRequest request_;
 };
 
@@ -163,6 +163,14 @@ TEST_F(TraceHopTest, TellsAServicesBackendAndTheWayThere) {
   EXPECT_EQ(Line(told, "backend"), "backend 10.244.2.4:8080 (pod bank/api-1 on node n2)");
   EXPECT_EQ(Line(told, "rewrite"), "destination 10.96.0.10:80 becomes 10.244.2.4:8080");
   EXPECT_THAT(Line(told, "deliver"), HasSubstr("to node n2 (192.0.2.2) by VXLAN, VNI 0x800100"));
+
+  // What the programs give to the kernel it may have no way for.
+  route_ = {};
+  const v1::TraceHopResponse lost = Tell();
+  EXPECT_EQ(lost.verdict(), "dropped");
+  EXPECT_EQ(lost.reason(), "no_route");
+  EXPECT_EQ(lost.next_node(), "");
+  EXPECT_THAT(Line(lost, "route"), HasSubstr("this node has no route to 192.0.2.2"));
 }
 
 TEST_F(TraceHopTest, NamesThePolicyThatKeepsToBackendsOfTheNode) {
