@@ -25,7 +25,7 @@ bool IsLoopback(const std::string& address) {
 std::vector<Backend> BackendsOf(const ClusterState& state, const v1::Service& service,
                                 const v1::ServicePort* port, const std::string& protocol,
                                 const std::set<bool>& families) {
-  std::map<std::string, Backend> out;  // one for both families
+  std::map<std::string, Backend> ready, last;  // one for both families
   for (const v1::EndpointSlice* slice : state.SlicesOf(KeyOfMeta(service.metadata()))) {
     uint32_t number = 0;
     for (const v1::EndpointPort& own : slice->ports())
@@ -35,18 +35,22 @@ std::vector<Backend> BackendsOf(const ClusterState& state, const v1::Service& se
     if (!families.contains(slice->address_type() == "IPv6")) continue;
     for (const v1::Endpoint& endpoint : slice->endpoints()) {
       if (endpoint.addresses().empty()) continue;
-      if (endpoint.conditions().has_ready() && !endpoint.conditions().ready()) continue;
+      const v1::EndpointConditions& is = endpoint.conditions();
+      const bool may = !is.has_ready() || is.ready();
+      // It serves while nobody else does.
+      if (!may && !(is.serving() && is.terminating())) continue;
       const v1::Pod* pod = nullptr;
       if (endpoint.target_ref().kind() == "Pod")
         pod =
             FindObject(state.pods, {service.metadata().namespace_(), endpoint.target_ref().name()});
       const std::string& address = endpoint.addresses(0);
-      out.emplace(pod == nullptr ? address : pod->metadata().name(),
-                  Backend{.pod = pod, .address = address, .port = number});
+      (may ? ready : last)
+          .emplace(pod == nullptr ? address : pod->metadata().name(),
+                   Backend{.pod = pod, .address = address, .port = number});
     }
   }
   std::vector<Backend> list;
-  for (auto& [name, backend] : out) list.push_back(std::move(backend));
+  for (auto& [name, backend] : ready.empty() ? last : ready) list.push_back(std::move(backend));
   return list;
 }
 

@@ -28,7 +28,8 @@ std::string ProtocolOf(const std::string& protocol);
 // "port 80 (http)".
 std::string PortTitle(const v1::ServicePort& port);
 
-// Those that may get new flows, by the Service's EndpointSlices; a pod once. `families`: true:
+// Those that may get new flows, by the Service's EndpointSlices: ready ones, or with none of them
+// those that stop and still serve; a pod once. `families`: true:
 // IPv6. Of any port when `port` is null.
 std::vector<Backend> BackendsOf(const ClusterState& state, const v1::Service& service,
                                 const v1::ServicePort* port, const std::string& protocol,

@@ -276,6 +276,17 @@ class Finder {
     return nullptr;
   }
 
+  // The number may be a slip of a digit. 0: none is near.
+  std::pair<int32_t, ObjectKey> NearNodePort(int32_t number) const {
+    constexpr int32_t kNear = 10;
+    for (int32_t by = 1; by <= kNear; ++by) {
+      for (const int32_t candidate : {number - by, number + by})
+        if (const v1::Service* service = NodePortOf(candidate))
+          return {candidate, KeyOfMeta(service->metadata())};
+    }
+    return {};
+  }
+
   bool IsHealthPort(int32_t number) const {
     const auto it = state_.index().node_ports.find(number);
     const v1::Service* service =
@@ -363,10 +374,15 @@ class Finder {
                                         ip, port, index.node_ports.at(port).ToString(), node));
       return {.kind = Destination::Kind::kOutside};
     }
-    report_->Note(title_, fmt::format("{} is node {} itself, and {} is no node port and no pod's "
-                                      "host port there: a process of the node has to answer, "
-                                      "which is not looked at",
-                                      ip, node, port));
+    const auto [near, of] = NearNodePort(port);
+    report_->Note(title_,
+                  fmt::format("{} is node {} itself, and {} is no node port and no pod's host port "
+                              "there: a process of the node has to answer, which is not looked at",
+                              ip, node, port),
+                  near == 0 ? Report::Remedies()
+                            : Report::Remedies{fmt::format("ask {}: it is a node port of service "
+                                                           "{}, and near",
+                                                           near, of.ToString())});
     return {.kind = Destination::Kind::kOutside};
   }
 

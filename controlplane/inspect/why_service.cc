@@ -18,7 +18,8 @@
 namespace mesh::controlplane {
 namespace {
 
-constexpr size_t kMostPods = 10;  // told one by one
+constexpr size_t kMostPods = 10;       // told one by one
+constexpr size_t kMostNamespaces = 3;  // the same
 // Agents tell every ten minutes of what goes on.
 constexpr absl::Duration kToldAgain = absl::Minutes(12);
 
@@ -136,7 +137,15 @@ class Teller {
     std::vector<const v1::Pod*> down;
     for (const v1::Pod* pod : pods)
       if (!IsPodReady(state_, *pod) || IsTerminating(pod->metadata())) down.push_back(pod);
-    const bool none = down.size() == pods.size() && !spec_.publish_not_ready_addresses();
+    const bool all_down = down.size() == pods.size() && !spec_.publish_not_ready_addresses();
+    std::vector<std::string> last;
+    for (const v1::Pod* pod : down)
+      if (IsPodReady(state_, *pod)) last.push_back(pod->metadata().name());
+    const bool none = all_down && last.empty();
+    if (all_down && !last.empty())
+      report_->Note(title_, fmt::format("none of its pods is ready for more, but {}, which stop{}, "
+                                        "may get requests until another one is or they end",
+                                        NameList(last), last.size() == 1 ? "s" : ""));
     if (none)
       report_->Problem(title_, fmt::format("none of its {} pod{} may get requests", pods.size(),
                                            pods.size() == 1 ? "" : "s"));
@@ -171,7 +180,11 @@ class Teller {
       finished.push_back(pod->metadata().name());
     if (!finished.empty()) {
       report_->Problem(
-          title_, fmt::format("{} that still runs: {} have finished", what, NameList(finished)));
+          title_,
+          fmt::format("{} that still runs: {} {} finished", what, NameList(finished),
+                      finished.size() == 1 ? "has" : "have"),
+          {"run the pods by a Deployment, or with restartPolicy: Always: what has finished is not "
+           "started again"});
       return;
     }
     Report::Remedies remedies;
@@ -223,17 +236,22 @@ class Teller {
   }
 
   void Elsewhere() {
+    std::vector<std::string> names, counts;
     for (const auto& [key, ns] : state_.namespaces) {
-      if (key.name == ns_) continue;
-      const auto pods = state_.PodsWith(key.name, spec_.selector());
-      if (pods.empty()) continue;
-      report_->Note(
-          title_,
-          fmt::format("{} pod{} of namespace {} would match: a Service selects in its own "
-                      "namespace only",
-                      pods.size(), pods.size() == 1 ? "" : "s", key.name),
-          {fmt::format("apply the Service in namespace {}", key.name)});
+      const size_t pods = key.name == ns_ ? 0 : state_.PodsWith(key.name, spec_.selector()).size();
+      if (pods == 0) continue;
+      names.push_back(key.name);
+      counts.push_back(fmt::format("{} in namespace {}", pods, key.name));
     }
+    if (names.empty()) return;
+    Report::Remedies remedies;
+    for (size_t i = 0; i < names.size() && i < kMostNamespaces; ++i)
+      remedies.push_back(fmt::format("apply the Service in namespace {}", names[i]));
+    report_->Note(title_,
+                  fmt::format("pods elsewhere would match ({}): a Service selects in its own "
+                              "namespace only",
+                              NameList(counts, kMostNamespaces)),
+                  remedies);
   }
 
   void NamedPorts(const std::vector<const v1::Pod*>& pods) {

@@ -360,6 +360,14 @@ TEST_F(WhyConnectionTest, LocalPolicyIsJudgedForTheNodeThatAsks) {
               ElementsAre(HasSubstr("internalTrafficPolicy is Local, and node n1 has no ready")));
 }
 
+TEST_F(WhyConnectionTest, APodThatStopsAnswersWhileNobodyElseDoes) {
+  v1::Pod pod = *FindObject(world.state.pods, {"pay", "api-1"});
+  pod.mutable_metadata()->mutable_deletion_timestamp()->set_seconds(absl::ToUnixSeconds(world.now));
+  world.Put(Wrap(pod));
+  PutService(Api());
+  EXPECT_THAT(Oks(Ask("pay/api", 80)), Contains(HasSubstr("has 1 backend that may get requests")));
+}
+
 TEST_F(WhyConnectionTest, ASilentNodeOnTheWayIsNamed) {
   world.Silence("n1");
   EXPECT_THAT(Problems(Ask("pay/api", 80)),
@@ -380,6 +388,8 @@ TEST_F(WhyConnectionTest, NodePortsStandForTheirService) {
   EXPECT_THAT(Problems(Ask("192.0.2.12", 30080)), IsEmpty());
   EXPECT_EQ(Oks(Ask("192.0.2.12", 30080)).back(), "pod pay/api-1: listens on TCP 8080");
   EXPECT_THAT(Notes(Ask("192.0.2.12", 22)), ElementsAre(HasSubstr("is node n2 itself")));
+  EXPECT_THAT(Notes(Ask("192.0.2.12", 30081)),
+              ElementsAre(HasSubstr("-> ask 30080: it is a node port of service pay/api")));
 
   service.mutable_spec()->set_ip_families(0, "IPv6");
   PutService(service);

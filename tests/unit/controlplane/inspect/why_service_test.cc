@@ -46,6 +46,16 @@ TEST_F(WhyTest, ADeploymentWithoutPodsIsNamed) {
                                 HasSubstr("-> scale deployment default/web up"))));
 }
 
+TEST_F(WhyTest, PodsThatStopServeWhileNobodyElseDoes) {
+  world.AddNode("n1");
+  world.AddService("web", "web");
+  world.AddPod("web-1", "web", "n1", true);
+  world.Terminate("web-1");
+  EXPECT_THAT(Problems(OfService("web")), IsEmpty());
+  EXPECT_THAT(Notes(OfService("web")),
+              Contains(HasSubstr("none of its pods is ready for more, but web-1, which stops")));
+}
+
 TEST_F(WhyTest, PodsOfAnotherNamespaceAreNamed) {
   v1::Resource ns;
   ns.mutable_namespace_()->mutable_metadata()->set_name("pay");
@@ -57,7 +67,7 @@ TEST_F(WhyTest, PodsOfAnotherNamespaceAreNamed) {
   world.AddService("api", "api");
 
   EXPECT_THAT(Notes(OfService("api")),
-              ElementsAre(HasSubstr("1 pod of namespace pay would match")));
+              ElementsAre(HasSubstr("pods elsewhere would match (1 in namespace pay)")));
 }
 
 TEST_F(WhyTest, ATargetPortThatNoContainerHasIsNamed) {
