@@ -47,10 +47,10 @@ std::optional<SeenSource> SourceSeen(const v1::Node& from, const v1::Node& asked
   const bool there = backend_node == asked.metadata().name();
   const auto address = there ? NodeAddressOf(from, is_v4) : GatewayOf(asked, is_v4);
   if (!address) return std::nullopt;
-  return SeenSource{
-      .title = fmt::format("{}, {} {}", address->ToString(), there ? "node" : "the gateway of node",
-                           (there ? from : asked).metadata().name()),
-      .address = *address};
+  return SeenSource{.title = fmt::format("{} ({} {})", address->ToString(),
+                                         there ? "node" : "the gateway of node",
+                                         (there ? from : asked).metadata().name()),
+                    .address = *address};
 }
 
 }  // namespace mesh::controlplane

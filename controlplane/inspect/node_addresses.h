@@ -23,7 +23,7 @@ const v1::Node* NodeWithGateway(const ClusterState& state, const IpAddress& addr
 // node, `asked`. The request leaves `from` with that node's address, and `asked` passes it to
 // backends of other nodes with its gateway's, so that answers come back to it.
 struct SeenSource {
-  std::string title;  // "10.0.0.11, node n1"
+  std::string title;  // "10.0.0.11 (node n1)"
   IpAddress address;
 };
 std::optional<SeenSource> SourceSeen(const v1::Node& from, const v1::Node& asked,

@@ -112,7 +112,7 @@ class Walk {
                                              "node {}: it is judged as one between nodes",
                                              from_.spec().node_name(), node));
     Policies(true, from_,
-             {.title = fmt::format("{}, node {}", address->ToString(), node),
+             {.title = fmt::format("{} (node {})", address->ToString(), node),
               .is_pod = false,
               .traits = {},
               .addresses = {*address}},

@@ -506,7 +506,7 @@ TEST_F(AnotherNodesAddress, IsOutsideOfAClosedNamespaceForItsOwnPodsToo) {
   EXPECT_THAT(Problems(ask("192.0.2.11")), IsEmpty());
   EXPECT_THAT(Problems(ask("192.0.2.12")),
               ElementsAre(AllOf(HasSubstr("namespace pay: is closed"),
-                                HasSubstr("the request comes from 192.0.2.11, node n1"),
+                                HasSubstr("the request comes from 192.0.2.11 (node n1)"),
                                 HasSubstr("-> ask service pay/api by its name"))));
 }
 
