@@ -43,13 +43,19 @@ std::vector<std::string> AddressesOf(const v1::PodStatus& status) {
   return out;
 }
 
-// Whether the node-life controller has called the node silent after it was heard.
+// The condition by which the node-life controller calls the node silent; null: it does not.
+const v1::Condition* SilenceOf(const v1::NodeStatus& status) {
+  const auto& conditions = status.conditions();
+  const auto it = std::find_if(conditions.begin(), conditions.end(), [](const auto& condition) {
+    return condition.type() == "Ready" && condition.status() == "Unknown";
+  });
+  return it == conditions.end() ? nullptr : &*it;
+}
+
 bool IsSilentSince(const v1::NodeStatus& status, absl::Time heard) {
-  return std::any_of(
-      status.conditions().begin(), status.conditions().end(), [&](const v1::Condition& condition) {
-        return condition.type() == "Ready" && condition.status() == "Unknown" &&
-               absl::FromUnixSeconds(condition.last_transition_time().seconds()) > heard;
-      });
+  const v1::Condition* silence = SilenceOf(status);
+  return silence != nullptr &&
+         absl::FromUnixSeconds(silence->last_transition_time().seconds()) > heard;
 }
 
 }  // namespace
@@ -267,11 +273,7 @@ void NodeSessions::OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartb
 // The node-life controller has called it silent: being heard is news.
 bool NodeSessions::IsDoubted(const std::string& node) const {
   auto it = cache_.state().nodes.find({"", node});
-  if (it == cache_.state().nodes.end()) return false;
-  const auto& conditions = it->second->status().conditions();
-  return std::any_of(conditions.begin(), conditions.end(), [](const v1::Condition& condition) {
-    return condition.type() == "Ready" && condition.status() == "Unknown";
-  });
+  return it != cache_.state().nodes.end() && SilenceOf(it->second->status()) != nullptr;
 }
 
 // Writes `rest` after the last write, or at once when that is over; at most one on its way.

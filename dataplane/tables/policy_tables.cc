@@ -198,9 +198,10 @@ std::vector<uint32_t> PolicyTables::SetsOf(const Step& step, const DesiredState&
   return out;
 }
 
-absl::Status PolicyTables::Whole(absl::Status status, std::vector<uint32_t> about) {
+absl::Status PolicyTables::Whole(absl::Status status, const Step& step,
+                                 const DesiredState& desired) {
   if (status.ok()) return status;
-  refused_ = {std::string(status.message()), std::move(about), {}};
+  refused_ = {std::string(status.message()), SetsOf(step, desired), {}};
   BeginAnew(epoch_);
   return status;
 }
@@ -218,7 +219,7 @@ absl::Status PolicyTables::Write(const DesiredState& desired, bool* judge_again)
   if (!table_.has_value() || desired.policy_epoch != epoch_) BeginAnew(desired.policy_epoch);
   RETURN_IF_ERROR(WriteNamespaces(desired));
 
-  const Step step = StepTo(desired);
+  Step step = StepTo(desired);
   absl::StatusOr<PolicyRowChanges> rows = table_->Apply(step.change);
   if (!rows.ok()) {
     // The endpoints keep their sets; new ones that need others are shut.
@@ -232,10 +233,10 @@ absl::Status PolicyTables::Write(const DesiredState& desired, bool* judge_again)
   for (const auto& [key, value] : rows->peers) {
     *judge_again = *judge_again || identities_.contains(key.second);
   }
-  RETURN_IF_ERROR(Whole(WriteRows(*rows), SetsOf(step, desired)));
-  written_ = {*std::move(rows), SetsOf(step, desired)};
+  RETURN_IF_ERROR(Whole(WriteRows(*rows), step, desired));
   for (const uint32_t set : step.removed) numbers_.erase(set);
   numbers_.insert(step.added.begin(), step.added.end());
+  written_ = {std::move(step), *std::move(rows)};
   if (all_dirty_) {
     identities_ = desired.identities;
   } else {
@@ -256,8 +257,8 @@ absl::Status PolicyTables::Write(const DesiredState& desired, bool* judge_again)
 absl::Status PolicyTables::Enforce(const DesiredState& desired, bool* judge_again) {
   if (!written_.has_value()) return absl::OkStatus();
   const Written written = *std::exchange(written_, std::nullopt);
-  RETURN_IF_ERROR(Whole(Bind(desired.pods, judge_again), written.sets));
-  RETURN_IF_ERROR(Whole(RemoveMembers(written.rows), written.sets));
+  RETURN_IF_ERROR(Whole(Bind(desired.pods, judge_again), written.step, desired));
+  RETURN_IF_ERROR(Whole(RemoveMembers(written.rows), written.step, desired));
   Doom(written.rows);
   return strangers_ ? DoomStrangers() : absl::OkStatus();
 }

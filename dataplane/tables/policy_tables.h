@@ -94,9 +94,9 @@ class PolicyTables {
 
   absl::Status Load();
   void BeginAnew(uint64_t epoch);
-  // Where a write fails it is not known which rows are there: all of them again, under other
-  // numbers. `about`: the sets that are not in force then.
-  absl::Status Whole(absl::Status status, std::vector<uint32_t> about);
+  // Where a write of the step fails it is not known which rows are there: all of them again, under
+  // other numbers.
+  absl::Status Whole(absl::Status status, const Step& step, const DesiredState& desired);
   absl::Status WriteNamespaces(const DesiredState& desired);
   absl::Status WriteRows(const PolicyRowChanges& changes);
   absl::Status RemoveMembers(const PolicyRowChanges& changes);
@@ -127,10 +127,10 @@ class PolicyTables {
   bool strangers_ = false;    // there may be rows of others
   std::set<uint32_t> dirty_;  // identities to be looked at, when not all
   bool all_dirty_ = true;
-  // Of a Write() whose Enforce() is to come: its rows, and the sets that it is about.
+  // Of a Write() whose Enforce() is to come.
   struct Written {
+    Step step;
     PolicyRowChanges rows;
-    std::vector<uint32_t> sets;
   };
   std::optional<Written> written_;
   Doomed doomed_;

@@ -48,6 +48,14 @@ class WhyConnectionTest : public WhyTest {
     world.Settle(EndpointsController(), {"pay", service.metadata().name()});
   }
   v1::Service Api() { return *FindObject(world.state.services, {"pay", "api"}); }
+  // At node port 30080, over IPv4.
+  v1::Service ApiAtNodes() {
+    v1::Service service = Api();
+    service.mutable_spec()->set_type("NodePort");
+    service.mutable_spec()->mutable_ports(0)->set_node_port(30080);
+    service.mutable_spec()->add_ip_families("IPv4");
+    return service;
+  }
   // All that the pod listens on.
   void Listen(const std::string& protocol, const std::string& address, uint32_t port) {
     v1::ListListenersResponse response;
@@ -376,10 +384,7 @@ TEST_F(WhyConnectionTest, ASilentNodeOnTheWayIsNamed) {
 }
 
 TEST_F(WhyConnectionTest, NodePortsStandForTheirService) {
-  v1::Service service = Api();
-  service.mutable_spec()->set_type("NodePort");
-  service.mutable_spec()->mutable_ports(0)->set_node_port(30080);
-  service.mutable_spec()->add_ip_families("IPv4");
+  v1::Service service = ApiAtNodes();
   PutService(service);
   v1::Node node = world.node("n2");
   node.mutable_status()->add_addresses()->set_address("192.0.2.12");
@@ -410,10 +415,7 @@ TEST_F(WhyConnectionTest, NodePortsStandForTheirService) {
 }
 
 TEST_F(WhyConnectionTest, ANodePortWithLocalPolicyIsJudgedForTheNodeThatIsAsked) {
-  v1::Service service = Api();
-  service.mutable_spec()->set_type("NodePort");
-  service.mutable_spec()->mutable_ports(0)->set_node_port(30080);
-  service.mutable_spec()->add_ip_families("IPv4");
+  v1::Service service = ApiAtNodes();
   service.mutable_spec()->set_external_traffic_policy("Local");
   PutService(service);
   world.AddNode("n3");
@@ -445,10 +447,7 @@ class AnotherNodesAddress : public WhyConnectionTest {
       node.mutable_spec()->set_pod_cidr(range);
       world.Put(Wrap(node));
     }
-    v1::Service service = Api();
-    service.mutable_spec()->set_type("NodePort");
-    service.mutable_spec()->mutable_ports(0)->set_node_port(30080);
-    service.mutable_spec()->add_ip_families("IPv4");
+    v1::Service service = ApiAtNodes();
     PutService(service);
   }
   // A policy of the namespace for all its pods, with one range that it admits.
@@ -651,10 +650,7 @@ TEST_F(WhyConnectionTest, AnAddressMayBeSeveralThingsByItsPort) {
   v1::Node node = world.node("n2");
   node.mutable_status()->add_addresses()->set_address("192.0.2.12");
   world.Put(Wrap(node));
-  v1::Service service = Api();
-  service.mutable_spec()->set_type("NodePort");
-  service.mutable_spec()->mutable_ports(0)->set_node_port(30080);
-  service.mutable_spec()->add_ip_families("IPv4");
+  v1::Service service = ApiAtNodes();
   service.mutable_spec()->add_external_ips("192.0.2.12");
   service.mutable_spec()->add_external_ips("192.168.1.240");
   PutService(service);
