@@ -7,6 +7,8 @@ namespace mesh::controlplane {
 namespace {
 
 constexpr absl::Duration kTellAgain = absl::Minutes(10);
+// Of one object in that time: numbers of nodes (rows taken) make many texts of one matter.
+constexpr size_t kTextsMax = 16;
 
 // True when there is such an object, which then is the note's.
 template <typename Objects>
@@ -49,12 +51,12 @@ void NodeEvents::Note(const std::string& node, const v1::NodeEvent& event) {
     const ObjectKey teller{policy.ns, "networkpolicy " + policy.name};
     if (!SetObject(cache_.state().network_policies, policy, "networking.k8s.io/v1", "NetworkPolicy",
                    &note) ||
-        !IsNews(teller, node)) {
+        !IsNews(teller, node, event.message())) {
       return;
     }
   } else if (!service.name.empty()) {
     if (!SetObject(cache_.state().services, service, "v1", "Service", &note) ||
-        !IsNews(service, node)) {
+        !IsNews(service, node, event.message())) {
       return;
     }
   } else {
@@ -68,14 +70,23 @@ void NodeEvents::Note(const std::string& node, const v1::NodeEvent& event) {
   writer_.Note(note);
 }
 
-bool NodeEvents::IsNews(const ObjectKey& object, const std::string& node) {
+bool NodeEvents::IsNews(const ObjectKey& object, const std::string& node,
+                        const std::string& message) {
   const absl::Time now = loop_.Now(), old = now - kTellAgain;
   if (tellers_cleared_ < old) {
     tellers_cleared_ = now;
-    std::erase_if(tellers_, [&](const auto& entry) { return entry.second.told < old; });
+    for (auto& [key, tellers] : tellers_)
+      std::erase_if(tellers, [&](const auto& entry) { return entry.second.told < old; });
+    std::erase_if(tellers_, [](const auto& entry) { return entry.second.empty(); });
   }
-  const auto [it, is_new] = tellers_.try_emplace(object, Teller{node, now});
-  if (!is_new && it->second.node != node && it->second.told >= old) return false;
+  Tellers& tellers = tellers_[object];
+  const auto it = tellers.find(message);
+  if (it == tellers.end()) {
+    if (tellers.size() >= kTextsMax) return false;
+    tellers.emplace(message, Teller{node, now});
+    return true;
+  }
+  if (it->second.node != node && it->second.told >= old) return false;
   it->second = {node, now};
   return true;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What nodes' agents have to tell, as events of the objects that it is about. What all nodes tell
-// of one object is told once, and what lasts is told again from time to time: events do not last.
+// What nodes' agents have to tell, as events of the objects that it is about. What several nodes
+// tell of one object in the same words is told once, and what lasts is told again from time to
+// time: events do not last.
 //
 // Thread: loop only.
 #pragma once
@@ -29,14 +30,16 @@ class NodeEvents {
   void ForgetShortfall(const std::string& node) { shortfalls_.erase(node); }
 
  private:
-  // Whether it is news of the object: what one node has told, all the others tell as well.
-  bool IsNews(const ObjectKey& object, const std::string& node);
+  // Whether it is news of the object: many nodes tell the same, and each of them what only it has
+  // (a port that a process of it listens on).
+  bool IsNews(const ObjectKey& object, const std::string& node, const std::string& message);
 
-  // Who tells of an object, and when he did last.
+  // Who tells this of an object, and when he did last.
   struct Teller {
     std::string node;
     absl::Time told;
   };
+  using Tellers = std::map<std::string, Teller>;  // by message
   struct Shortfall {
     std::string error;
     absl::Time told = absl::InfinitePast();
@@ -45,7 +48,7 @@ class NodeEvents {
   EventLoop& loop_;
   WatchCache& cache_;
   Writer& writer_;
-  std::map<ObjectKey, Teller> tellers_;
+  std::map<ObjectKey, Tellers> tellers_;
   absl::Time tellers_cleared_ = absl::InfinitePast();
   std::map<std::string, Shortfall> shortfalls_;  // by node
 };
