@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -262,13 +263,32 @@ int Main(Flags flags) {
   return 0;
 }
 
+// mesh-agent remove-network ...
+int RemoveNetwork(int argc, char** argv) {
+  std::string bpf_root = Flags().bpf_root;
+  CLI::App app(
+      "mesh-agent remove-network: takes the network of mesh away from this node, whose "
+      "agent must be stopped; pods that run are cut off");
+  app.add_option("--bpf-root", bpf_root, "BPF file system of the pins")->capture_default_str();
+  try {
+    app.parse(argc - 1, argv + 1);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
+  const absl::Status removed = Network::Remove(bpf_root);
+  return removed.ok() ? 0 : Fail(std::string(removed.message()));
+}
+
 }  // namespace
 }  // namespace mesh::agent
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "remove-network")
+    return mesh::agent::RemoveNetwork(argc, argv);
   mesh::agent::Flags flags;
   flags.node_name = mesh::agent::HostName();
   CLI::App app("mesh-agent: runs the pods of this node and programs its network");
+  app.footer("mesh-agent remove-network: takes the network of mesh away from a node");
   app.set_version_flag("--version", mesh::kVersion);
   app.add_option("--node-name", flags.node_name, "name of the Node object")->capture_default_str();
   app.add_option("--node-ip", flags.node_ip,

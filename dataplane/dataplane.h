@@ -268,8 +268,9 @@ class Dataplane {
     return absl::UnimplementedError("this dataplane cannot trace packets");
   }
 
-  // Any thread.
-  virtual absl::StatusOr<NodeRoute> RouteOf(const IpAddress& /*destination*/) const {
+  // Of what goes to a port there; IPPROTO_* and port may be 0. Any thread.
+  virtual absl::StatusOr<NodeRoute> RouteOf(const IpAddress& /*destination*/, uint8_t /*protocol*/,
+                                            uint16_t /*port*/) const {
     return absl::UnimplementedError("this dataplane knows no routes");
   }
 

@@ -14,26 +14,12 @@
 #include "common/log.h"
 #include "common/status.h"
 #include "dataplane/bpf/features.h"
-#include "dataplane/bpf/programs.h"
-#include "dataplane/inspector.h"
+#include "dataplane/kernel_dataplane_impl.h"
 #include "dataplane/kernel_flow_events.h"
-#include "dataplane/kernel_maps.h"
-#include "dataplane/net/host_routes.h"
-#include "dataplane/net/netlink.h"
-#include "dataplane/net/node_links.h"
-#include "dataplane/net/node_sockets.h"
 #include "dataplane/net/tc.h"
 #include "dataplane/net/uplink.h"
 #include "dataplane/node_config.h"
-#include "dataplane/plan/plan.h"
-#include "dataplane/pod_endpoints.h"
-#include "dataplane/service_rows.h"
-#include "dataplane/tables/flow_collector.h"
-#include "dataplane/tables/flow_table.h"
-#include "dataplane/tables/metrics_table.h"
-#include "dataplane/tables/service_tables.h"
 #include "dataplane/takeover.h"
-#include "dataplane/trace/kernel_tracer.h"
 #include "fmt/format.h"
 #include "mesh/shared/moving.h"
 
@@ -69,13 +55,6 @@ absl::Status RemoveIpv6Pins(const std::string& pin_dir) {
   return absl::OkStatus();
 }
 
-// The clock of mesh_flow_value::last_seen_ns.
-uint64_t NowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
-
 // "mesh" and ten hex digits: see HostInterfaceName().
 bool IsPodInterface(const LinkInfo& link) {
   return link.kind == "veth" && link.name.size() == 14 && link.name.starts_with("mesh") &&
@@ -97,96 +76,11 @@ absl::StatusOr<std::vector<TakeOver::Hook>> Hooks(Netlink& netlink, const NodeLi
 
 }  // namespace
 
-class KernelDataplane::Impl {
- public:
-  Impl(NodeConfig config, Netlink netlink, const NodeLinks& links,
-       std::unique_ptr<Programs> programs, std::unique_ptr<KernelMaps> maps,
-       std::string sockets_dir)
-      : config_(std::move(config)),
-        netlink_(std::move(netlink)),
-        programs_(std::move(programs)),
-        kept_maps_(std::move(maps)),
-        maps_(*kept_maps_),
-        routes_(netlink_, links.host.ifindex, config_.gateway, config_.gateway6),
-        services_(maps_.ForServices(routes_)),
-        pods_(config_, netlink_, *programs_, maps_),
-        flows_(maps_.v4.flow),
-        collector_({maps_.v4.flow, maps_.v4.owner, maps_.load}),
-        inspector_(*programs_, config_.uplink, std::move(sockets_dir)),
-        planner_(config_) {
-    if (!maps_.v6.has_value()) return;
-    flows6_.emplace(maps_.v6->flow);
-    collector6_.emplace(FlowCollector<V6>::Tables{maps_.v6->flow, maps_.v6->owner, maps_.load});
-  }
-
-  const Programs& programs() const { return *programs_; }
-  absl::Status Observe();
-  absl::Status Apply(const DesiredState& desired);
-  PodEndpoints& pods() { return pods_; }
-  absl::StatusOr<std::vector<ServiceRow>> Services() const;
-  absl::StatusOr<std::vector<BackendRow>> Backends() const;
-  absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const;
-  absl::StatusOr<std::vector<Peer>> Tunnels() const;
-  Routing routing() const { return config_.routing; }
-  absl::StatusOr<std::map<IpAddress, uint32_t>> Identities() const;
-  absl::StatusOr<std::vector<MapRow>> LoadedMaps() const;
-  const Inspector& inspector() const { return inspector_; }
-  absl::StatusOr<std::vector<MetricRow>> Metrics() const;
-  absl::StatusOr<MapUsage> Usage(Table table) const;
-  absl::StatusOr<FlowUsage> FlowOwners() const;
-  std::vector<ServiceFlows> FlowsOfServices() const;
-  absl::StatusOr<std::vector<ServiceTraffic>> TrafficOfServices() const;
-  absl::StatusOr<std::vector<PolicyDrops>> DropsOfPolicies() const;
-  absl::StatusOr<int> CollectGarbage();
-  absl::Status BeginCollecting();
-  // For what they dial at the node's own addresses; see Shortfall().
-  void ServeOwnProcesses(const NodeSockets& sockets);
-  std::string Shortfall() const { return shortfall_; }
-  const std::set<std::string>& UnwrittenNamespaces() const { return unwritten_namespaces_; }
-  std::vector<ServiceProblem> ServiceProblems() const;
-  RefusedPolicies PolicyProblems() const { return pods_.policies().refused(); }
-  absl::StatusOr<std::vector<PolicyClassRow>> Policies() const { return pods_.policies().Rows(); }
-  absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() {
-    if (tracer_ == nullptr) {
-      ASSIGN_OR_RETURN(tracer_, NewTracer(*programs_));
-    }
-    return tracer_;
-  }
-
- private:
-  // Calls of CollectGarbage().
-  static constexpr uint32_t kForgetEvery = 16;
-
-  absl::Status JudgeFlowsAgain();
-  absl::Status ForgetTraffic();
-  absl::Status ForgetDrops();
-
-  NodeConfig config_;
-  Netlink netlink_;
-  std::unique_ptr<Programs> programs_;
-  std::unique_ptr<KernelMaps> kept_maps_;
-  KernelMaps& maps_;
-  KernelHostRoutes routes_;
-  ServiceTables services_;
-  PodEndpoints pods_;
-  uint32_t collections_ = 0;
-  FlowTable<V4> flows_;
-  FlowCollector<V4> collector_;
-  Inspector inspector_;
-  std::optional<FlowTable<V6>> flows6_;
-  std::optional<FlowCollector<V6>> collector6_;
-
-  // What the maps hold; unset after a failed write, then read again.
-  std::optional<Observed> observed_;
-  Planner planner_;
-  std::set<std::string> unwritten_namespaces_;
-  bool judge_due_ = false;
-  std::string shortfall_;
-  std::shared_ptr<Tracer> tracer_;  // null: nobody has asked
-  // Of the last Apply, for their names. Written by the caller's thread, under the mutex.
-  std::map<std::string, Peer> peers_;
-  mutable absl::Mutex peers_mutex_;
-};
+uint64_t KernelDataplane::Impl::NowNs() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
 
 void KernelDataplane::Impl::ServeOwnProcesses(const NodeSockets& sockets) {
   const absl::Status attached = AttachNodeSockets(sockets);
@@ -243,174 +137,6 @@ absl::Status KernelDataplane::Impl::Apply(const DesiredState& desired) {
   return policies.ok() ? plan.problem : policies;
 }
 
-std::vector<ServiceProblem> KernelDataplane::Impl::ServiceProblems() const {
-  std::vector<ServiceProblem> out;
-  planner_.ForEachServiceProblem([&](const Service& service, const std::string& text) {
-    out.push_back({service.ns, service.name, text});
-  });
-  return out;
-}
-
-absl::StatusOr<std::vector<ServiceRow>> KernelDataplane::Impl::Services() const {
-  ASSIGN_OR_RETURN(const Observed observed, services_.Load());
-  return ServiceRows(observed, planner_);
-}
-
-absl::StatusOr<std::vector<BackendRow>> KernelDataplane::Impl::Backends() const {
-  ASSIGN_OR_RETURN(const Observed observed, services_.Load());
-  return BackendRows(observed, planner_);
-}
-
-absl::StatusOr<std::vector<ConntrackRow>> KernelDataplane::Impl::Conntrack() const {
-  ASSIGN_OR_RETURN(std::vector<ConntrackRow> out, flows_.Rows(NowNs()));
-  if (!flows6_.has_value()) return out;
-  std::map<IpAddress, IpPrefix> ranges;
-  {
-    absl::MutexLock lock(&peers_mutex_);
-    for (const auto& [name, peer] : peers_) {
-      if (peer.pod_cidr6 != IpPrefix()) ranges[peer.ip] = peer.pod_cidr6;
-    }
-  }
-  const auto range_of = [&](const IpAddress& node) -> std::optional<IpPrefix> {
-    const auto it = ranges.find(node);
-    return it == ranges.end() ? std::nullopt : std::optional(it->second);
-  };
-  ASSIGN_OR_RETURN(const std::vector<ConntrackRow> rows6, flows6_->Rows(NowNs(), range_of));
-  out.insert(out.end(), rows6.begin(), rows6.end());
-  return out;
-}
-
-absl::StatusOr<std::vector<Peer>> KernelDataplane::Impl::Tunnels() const {
-  ASSIGN_OR_RETURN(const Observed observed, services_.Load());
-  std::vector<Peer> out;
-  // Both ranges of a node make one row.
-  const auto row_of = [&](const IpAddress& node) -> Peer& {
-    for (Peer& peer : out) {
-      if (peer.ip == node) return peer;
-    }
-    Peer& peer = out.emplace_back();
-    peer.ip = node;
-    return peer;
-  };
-  for (const auto& [pod_cidr, node] : observed.peers) {
-    Peer& peer = row_of(node.ip);
-    if (FamilyOf(pod_cidr) == Family::kV4) {
-      peer.pod_cidr = pod_cidr;
-    } else {
-      peer.pod_cidr6 = pod_cidr;
-      peer.ip6 = node.ip6;
-    }
-    for (const auto& [name, named] : peers_) {
-      if (named.pod_cidr == pod_cidr || named.pod_cidr6 == pod_cidr) peer.name = name;
-    }
-  }
-  return out;
-}
-
-absl::StatusOr<std::map<IpAddress, uint32_t>> KernelDataplane::Impl::Identities() const {
-  std::map<IpAddress, uint32_t> out;
-  ASSIGN_OR_RETURN(const auto rows, maps_.v4.identity.Dump());
-  for (const auto& [key, value] : rows) out[V4::Decode(key.ip)] = value.identity;
-  if (!maps_.v6.has_value()) return out;
-  ASSIGN_OR_RETURN(const auto rows6, maps_.v6->identity.Dump());
-  for (const auto& [key, value] : rows6) out[V6::Decode(key.ip)] = value.identity;
-  return out;
-}
-
-absl::StatusOr<std::vector<MetricRow>> KernelDataplane::Impl::Metrics() const {
-  std::vector<MetricRow> out;
-  for (uint32_t index = 0; index < MESH_METRICS_MAX_ENTRIES; ++index) {
-    ASSIGN_OR_RETURN(const std::vector<mesh_metrics_value> per_cpu, maps_.metrics.Lookup(index));
-    MetricRow row = DecodeMetric(index, per_cpu);
-    // That nothing goes by XDP is told too, where it should.
-    const bool expected = index / 2 == MESH_REASON_FORWARDED ||
-                          (config_.xdp && index == MESH_METRICS_INDEX(MESH_REASON_FORWARDED_XDP,
-                                                                      MESH_DIRECTION_INGRESS));
-    if (row.packets > 0 || expected) out.push_back(std::move(row));
-  }
-  return out;
-}
-
-absl::StatusOr<MapUsage> KernelDataplane::Impl::Usage(Table table) const {
-  const auto usage = [](const auto& map) -> absl::StatusOr<MapUsage> {
-    ASSIGN_OR_RETURN(const auto rows, map.Dump());
-    return MapUsage{static_cast<uint32_t>(rows.size()), map.max_entries()};
-  };
-  switch (table) {
-    case Table::kService:
-      return usage(maps_.v4.service);
-    case Table::kBackend:
-      return usage(maps_.v4.backend);
-    case Table::kConntrack:
-      return usage(maps_.v4.flow);
-    case Table::kEndpoint:
-      return usage(maps_.v4.endpoint);
-    case Table::kTunnel:
-      return usage(maps_.v4.tunnel);
-    default:
-      break;
-  }
-  if (!maps_.v6.has_value()) return absl::NotFoundError("this node has no ranges of IPv6");
-  switch (table) {
-    case Table::kService6:
-      return usage(maps_.v6->service);
-    case Table::kBackend6:
-      return usage(maps_.v6->backend);
-    case Table::kConntrack6:
-      return usage(maps_.v6->flow);
-    case Table::kEndpoint6:
-      return usage(maps_.v6->endpoint);
-    case Table::kTunnel6:
-      return usage(maps_.v6->tunnel);
-    default:
-      break;
-  }
-  return absl::InvalidArgumentError("no such table");
-}
-
-// A full connection table takes a tenth of a second to pass, and the collector does so anyway.
-absl::StatusOr<std::vector<MapRow>> KernelDataplane::Impl::LoadedMaps() const {
-  std::map<std::string, uint32_t> counted = {{MESH_FLOW_MAP_NAME, collector_.Rows()}};
-  if (collector6_.has_value()) counted[MESH_FLOW6_MAP_NAME] = collector6_->Rows();
-  return inspector_.LoadedMaps(counted);
-}
-
-std::vector<ServiceFlows> KernelDataplane::Impl::FlowsOfServices() const {
-  std::map<uint32_t, uint32_t> by_port = collector_.ServiceFlows();
-  if (collector6_.has_value()) {
-    for (const auto& [id, flows] : collector6_->ServiceFlows()) by_port[id] += flows;
-  }
-  std::map<std::pair<std::string, std::string>, uint32_t> by_name;
-  for (const auto& [id, flows] : by_port) {
-    size_t port = 0;
-    // One that has been removed has flows still.
-    if (const Service* service = planner_.Find(id, &port))
-      by_name[{service->ns, service->name}] += flows;
-  }
-  std::vector<ServiceFlows> out;
-  for (const auto& [name, flows] : by_name) out.push_back({name.first, name.second, flows});
-  std::ranges::stable_sort(out, std::greater<>(), &ServiceFlows::flows);
-  return out;
-}
-
-absl::StatusOr<std::vector<ServiceTraffic>> KernelDataplane::Impl::TrafficOfServices() const {
-  std::map<std::pair<std::string, std::string>, ServiceTraffic> by_name;
-  RETURN_IF_ERROR(maps_.traffic.ForEach([&](const auto& key, const auto& per_cpu) {
-    size_t port = 0;
-    const Service* service = planner_.Find(key.service_id, &port);
-    if (service == nullptr) return;  // CollectGarbage() removes it
-    AddTraffic(per_cpu, &by_name[{service->ns, service->name}]);
-  }));
-  std::vector<ServiceTraffic> out;
-  for (auto& [name, traffic] : by_name) {
-    std::tie(traffic.ns, traffic.service) = name;
-    out.push_back(std::move(traffic));
-  }
-  std::ranges::stable_sort(out, std::greater<>(), &ServiceTraffic::connections);
-  return out;
-}
-
-// Counts of Services that are gone.
 absl::Status KernelDataplane::Impl::ForgetTraffic() {
   std::vector<mesh_service_traffic_key> gone;
   RETURN_IF_ERROR(maps_.traffic.ForEach([&](const auto& key, const auto&) {
@@ -420,19 +146,6 @@ absl::Status KernelDataplane::Impl::ForgetTraffic() {
   return maps_.traffic.RemoveAll(gone);
 }
 
-absl::StatusOr<std::vector<PolicyDrops>> KernelDataplane::Impl::DropsOfPolicies() const {
-  const std::map<uint32_t, uint32_t> sets = pods_.policies().Numbers();
-  std::vector<PolicyDrops> out;
-  RETURN_IF_ERROR(maps_.policy_drops.ForEach([&](const auto& key, const auto& per_cpu) {
-    const auto set = sets.find(key.set);
-    if (set == sets.end()) return;  // ForgetDrops() removes it
-    out.push_back({.row = key.set, .set = set->second});
-    for (const mesh_policy_drops_value& value : per_cpu) out.back().packets += value.packets;
-  }));
-  return out;
-}
-
-// Of sets that are gone.
 absl::Status KernelDataplane::Impl::ForgetDrops() {
   const std::map<uint32_t, uint32_t> sets = pods_.policies().Numbers();
   std::vector<mesh_policy_drops_key> gone;
@@ -440,27 +153,6 @@ absl::Status KernelDataplane::Impl::ForgetDrops() {
     if (!sets.contains(key.set)) gone.push_back(key);
   }));
   return maps_.policy_drops.RemoveAll(gone);
-}
-
-absl::StatusOr<FlowUsage> KernelDataplane::Impl::FlowOwners() const {
-  ASSIGN_OR_RETURN(FlowUsage out, collector_.Usage());
-  if (collector6_.has_value()) {
-    ASSIGN_OR_RETURN(const FlowUsage out6, collector6_->Usage());
-    out.flows6 = out6.flows;
-    out.capacity6 = out6.capacity;
-    out.owners.insert(out.owners.end(), out6.owners.begin(), out6.owners.end());
-    std::ranges::stable_sort(out.owners, std::greater<>(), &FlowOwner::flows);
-  }
-  ASSIGN_OR_RETURN(const std::vector<Endpoint> endpoints, pods_.Endpoints());
-  for (const Endpoint& endpoint : endpoints) {
-    for (FlowOwner& owner : out.owners) {
-      if (owner.ip == IpAddress()) continue;
-      if (owner.ip != endpoint.ip && owner.ip != endpoint.ip6) continue;
-      owner.ns = endpoint.ns;
-      owner.pod = endpoint.pod;
-    }
-  }
-  return out;
 }
 
 absl::StatusOr<int> KernelDataplane::Impl::CollectGarbage() {
@@ -587,6 +279,7 @@ absl::Status KernelDataplane::Remove(const Options& options) {
   }
   RETURN_IF_ERROR(DetachUplinks(netlink, 0));
   RETURN_IF_ERROR(DetachNodeSockets(SocketsDir(options)));
+  RETURN_IF_ERROR(KernelHostRoutes::RemoveRules(netlink));
   RETURN_IF_ERROR(RemoveNodeLinks(netlink));
   std::error_code error;
   std::filesystem::remove_all(options.bpf_root + "/mesh", error);
@@ -691,9 +384,10 @@ absl::StatusOr<int> KernelDataplane::CollectGarbage() { return impl_->CollectGar
 absl::StatusOr<std::shared_ptr<Tracer>> KernelDataplane::PacketTracer() {
   return impl_->PacketTracer();
 }
-absl::StatusOr<NodeRoute> KernelDataplane::RouteOf(const IpAddress& destination) const {
+absl::StatusOr<NodeRoute> KernelDataplane::RouteOf(const IpAddress& destination, uint8_t protocol,
+                                                   uint16_t port) const {
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
-  const absl::StatusOr<RouteInfo> route = netlink.RouteTo(destination);
+  const absl::StatusOr<RouteInfo> route = netlink.RouteTo(destination, protocol, port);
   if (absl::IsNotFound(route.status())) return NodeRoute{};
   RETURN_IF_ERROR(route.status());
   ASSIGN_OR_RETURN(const LinkInfo link, netlink.Link(route->ifindex));

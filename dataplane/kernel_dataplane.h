@@ -82,7 +82,8 @@ class KernelDataplane : public Dataplane {
   RefusedPolicies PolicyProblems() const override;
   absl::StatusOr<int> CollectGarbage() override;
   absl::StatusOr<std::shared_ptr<Tracer>> PacketTracer() override;
-  absl::StatusOr<NodeRoute> RouteOf(const IpAddress& destination) const override;
+  absl::StatusOr<NodeRoute> RouteOf(const IpAddress& destination, uint8_t protocol,
+                                    uint16_t port) const override;
   absl::StatusOr<std::unique_ptr<FlowEvents>> OpenEvents() override;
 
  private:

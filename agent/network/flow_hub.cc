@@ -9,6 +9,7 @@
 #include "common/check.h"
 #include "common/log.h"
 #include "common/status.h"
+#include "mesh/shared/drop_reason.h"
 
 namespace mesh::agent {
 
@@ -54,6 +55,8 @@ void FlowHub::Take(const FlowEvent& event) {
     if (recent_.size() == kRecent) recent_.pop_front();
     recent_.push_back(event);
     port_refusals_.Take(event);
+    if (event.reason == MESH_REASON_QUOTA && quota_refusals_.size() < kRecent)
+      quota_refusals_.insert(event.source);
   }
   for (Reader* reader : readers_) {
     if (reader->queue_.size() < kQueue) {
@@ -82,6 +85,11 @@ std::vector<FlowEvent> FlowHub::RecentDrops() const {
 std::map<PortRefusal, FlowEvent> FlowHub::ReleasePortRefusals() {
   absl::MutexLock lock(&mutex_);
   return port_refusals_.Release();
+}
+
+std::set<IpAddress> FlowHub::ReleaseQuotaRefusals() {
+  absl::MutexLock lock(&mutex_);
+  return std::exchange(quota_refusals_, {});
 }
 
 void FlowHub::Leave(Reader* reader) {

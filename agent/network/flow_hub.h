@@ -11,6 +11,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -70,6 +71,9 @@ class FlowHub {
   std::vector<dataplane::FlowEvent> RecentDrops() const;
   // Of all drops since the last call.
   std::map<PortRefusal, dataplane::FlowEvent> ReleasePortRefusals();
+  // Whose flows were refused for their number (MESH_REASON_QUOTA) since the last call: who sent the
+  // packets, at most kRecent of them.
+  std::set<IpAddress> ReleaseQuotaRefusals();
 
  private:
   void Run();
@@ -81,6 +85,7 @@ class FlowHub {
   std::vector<Reader*> readers_ ABSL_GUARDED_BY(mutex_);
   std::deque<dataplane::FlowEvent> recent_ ABSL_GUARDED_BY(mutex_);
   PortRefusals port_refusals_ ABSL_GUARDED_BY(mutex_);
+  std::set<IpAddress> quota_refusals_ ABSL_GUARDED_BY(mutex_);
   absl::Status ended_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;

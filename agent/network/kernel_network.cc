@@ -83,4 +83,8 @@ absl::StatusOr<std::unique_ptr<Network>> Network::Start(NetworkOptions options,
   return StartNetwork(std::move(options), std::move(initial), std::move(source));
 }
 
+absl::Status Network::Remove(const std::string& bpf_root) {
+  return dataplane::KernelDataplane::Remove({.bpf_root = bpf_root});
+}
+
 }  // namespace mesh::agent

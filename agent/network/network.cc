@@ -203,7 +203,9 @@ class NetworkImpl : public Network {
                             .refused = refused,
                             .state = state.get(),
                             .own = own,
-                            .routes = [&](const IpAddress& to) { return dataplane->RouteOf(to); }};
+                            .routes = [&](const IpAddress& to, uint8_t protocol, uint16_t port) {
+                              return dataplane->RouteOf(to, protocol, port);
+                            }};
     ASSIGN_OR_RETURN(v1::TraceHopResponse out, mesh::agent::TraceHop(request, **tracer, view));
     out.set_node(options_.node_name);
     return out;
@@ -650,7 +652,9 @@ class NetworkImpl : public Network {
       TellOfPorts();
       const auto usage = dataplane_->FlowOwners();
       if (!usage.ok()) return;  // who lists them is told why
-      for (const dataplane::FlowOwner& owner : quota_watch_.Reached(*usage)) {
+      const std::set<IpAddress> refused =
+          flow_hub_ == nullptr ? std::set<IpAddress>() : flow_hub_->ReleaseQuotaRefusals();
+      for (const dataplane::FlowOwner& owner : quota_watch_.Reached(*usage, refused)) {
         problem_teller_.TellOne(
             {owner.ns, owner.pod, {}, "FlowQuotaReached", QuotaText(owner, *usage)});
       }

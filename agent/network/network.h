@@ -86,6 +86,9 @@ class Network {
   // FAILED_PRECONDITION names the missing kernel feature or privilege and the way out.
   static absl::StatusOr<std::unique_ptr<Network>> Start(NetworkOptions options,
                                                         NodeStatePtr initial);
+  // Takes all of it away from the node: interfaces (also those of pods, which are cut off),
+  // programs, maps, routes and routing rules. REQUIRES: no agent runs here.
+  static absl::Status Remove(const std::string& bpf_root);
   virtual ~Network() = default;
 
   // Programs the maps and the resolver with `state` (states that arrive while one is being applied

@@ -7,13 +7,14 @@
 
 namespace mesh::agent {
 
-std::vector<dataplane::FlowOwner> QuotaWatch::Reached(const dataplane::FlowUsage& usage) {
+std::vector<dataplane::FlowOwner> QuotaWatch::Reached(const dataplane::FlowUsage& usage,
+                                                      const std::set<IpAddress>& refused) {
   std::vector<dataplane::FlowOwner> out;
   std::set<IpAddress> now;
   for (const dataplane::FlowOwner& owner : usage.owners) {
     if (owner.pod.empty()) continue;
     const bool was_told = told_.contains(owner.ip);
-    const bool full = owner.flows >= owner.limit;
+    const bool full = owner.flows >= owner.limit || refused.contains(owner.ip);
     const bool near = uint64_t{owner.flows} * 10 > uint64_t{owner.limit} * 9;
     if (full || (was_told && near)) now.insert(owner.ip);
     if (full && !was_told) out.push_back(owner);

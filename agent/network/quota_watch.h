@@ -14,8 +14,9 @@ namespace mesh::agent {
 // have had a tenth less. Pods of other nodes are their own node's to tell.
 class QuotaWatch {
  public:
-  // REQUIRES: looked at often enough that a pod which stays at its limit is seen there.
-  std::vector<dataplane::FlowOwner> Reached(const dataplane::FlowUsage& usage);
+  //   refused  who was refused for it since the last look: flows may have ended by now
+  std::vector<dataplane::FlowOwner> Reached(const dataplane::FlowUsage& usage,
+                                            const std::set<IpAddress>& refused);
 
  private:
   std::set<IpAddress> told_;

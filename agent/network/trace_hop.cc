@@ -62,7 +62,8 @@ Dialled Read(const std::string& frame) {
     out.source = address(26);
     out.destination = address(30);
     out.protocol = byte(23);
-    ports = 14 + 4 * (byte(14) & 15u);
+    // A later fragment has none.
+    if ((word(20) & 0x1fff) == 0) ports = 14 + 4 * (byte(14) & 15u);
   } else if (word(12) == 0x86dd && frame.size() >= 54) {
     std::array<uint8_t, 16> bytes;
     const auto address = [&](size_t at) {
@@ -584,7 +585,7 @@ v1::TraceHopResponse PastThePrograms(const v1::TraceHopRequest& request, const D
 // The programs give what is for another node to the kernel, which may have no way to it.
 absl::Status CheckWay(const TraceView& view, const IpAddress& peer, v1::TraceHopResponse* out) {
   if (out->verdict() != "forwarded" || out->next_node().empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const dataplane::NodeRoute route, view.routes(peer));
+  ASSIGN_OR_RETURN(const dataplane::NodeRoute route, view.routes(peer, 0, 0));
   if (!route.interface.empty()) return absl::OkStatus();
   v1::TraceStep* step = out->add_steps();
   step->set_step("route");
@@ -605,7 +606,8 @@ absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest& request
   v1::TraceHopResponse out;
   const Dialled dialled = Read(request.frame());
   if (packet.hook == TracePacket::Hook::kNode && dialled.destination != IpAddress()) {
-    ASSIGN_OR_RETURN(const dataplane::NodeRoute route, view.routes(dialled.destination));
+    ASSIGN_OR_RETURN(const dataplane::NodeRoute route,
+                     view.routes(dialled.destination, dialled.protocol, dialled.destination_port));
     if (!route.served) return PastThePrograms(request, dialled, route);
   }
   ASSIGN_OR_RETURN(const TraceOutcome outcome, tracer.Trace(packet));

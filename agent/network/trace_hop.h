@@ -22,7 +22,9 @@ struct TraceView {
   const NodeState* state = nullptr;  // may be null: nothing has a name
   std::vector<IpAddress> own;        // addresses of the node
   // Asked about what a process of the node sends, and about the way to another node.
-  std::function<absl::StatusOr<dataplane::NodeRoute>(const IpAddress& destination)> routes;
+  std::function<absl::StatusOr<dataplane::NodeRoute>(const IpAddress& destination, uint8_t protocol,
+                                                     uint16_t port)>
+      routes;
 };
 
 // What becomes of the packet of `request`, in words, with the names that `view` knows, and with the

@@ -223,7 +223,7 @@ class Finder {
     }
     if (!node.empty()) return Node(ip, node);
     for (const auto& [port, service] : index.external_ports)
-      if (port.ip == text) return External(service, named);
+      if (port.ip == text) return ExternalOrBeyond(service, named, text);
     if (const v1::Node* of = NodeWithGateway(state_, ip)) return Gateway(ip, of->metadata().name());
     if (ranges_.services.Contains(ip)) {
       report_->Problem(title_,
@@ -307,6 +307,18 @@ class Finder {
     Destination out = Dialled(key, "an external address", true);
     out.node = node;
     return out;
+  }
+
+  // What no Service serves at such an address is whoever has the address.
+  Destination ExternalOrBeyond(const ObjectKey& key, const std::string& node,
+                               const std::string& ip) {
+    if (connection_.port() == 0) return External(key, node);
+    report_->Note(
+        title_,
+        fmt::format("{} is an external address of service {}/{}, which has no port {}/{}: "
+                    "the request leaves the cluster, from the address of node {}",
+                    ip, key.ns, key.name, connection_.port(), protocol_, from_.spec().node_name()));
+    return {.kind = Destination::Kind::kOutside};
   }
 
   // What is served at a node's address is served at its gateway's too, for its own pods.

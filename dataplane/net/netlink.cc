@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
+#include <linux/fib_rules.h>
 #include <linux/if.h>
 #include <linux/if_link.h>
 #include <linux/ip.h>
@@ -136,6 +137,9 @@ absl::StatusOr<RouteInfo> ReadRoute(const nlmsghdr* row, Family family) {
       case RTA_PREFSRC:
         info.source = ReadIp(attribute);
         break;
+      case RTA_TABLE:
+        info.table = mnl_attr_get_u32(attribute);
+        break;
       case RTA_OIF:
         info.ifindex = static_cast<int>(mnl_attr_get_u32(attribute));
         break;
@@ -149,6 +153,44 @@ absl::StatusOr<RouteInfo> ReadRoute(const nlmsghdr* row, Family family) {
   return info;
 }
 
+void PutRule(nlmsghdr* message, const PortRule& rule) {
+  auto* header =
+      static_cast<fib_rule_hdr*>(mnl_nlmsg_put_extra_header(message, sizeof(fib_rule_hdr)));
+  header->family = KernelFamily(rule.family);
+  header->action = FR_ACT_TO_TBL;
+  mnl_attr_put_u32(message, FRA_TABLE, rule.table);
+  mnl_attr_put_u32(message, FRA_PRIORITY, rule.priority);
+  mnl_attr_put_u8(message, FRA_PROTOCOL, RTPROT_STATIC);
+  mnl_attr_put_u8(message, FRA_IP_PROTO,
+                  rule.protocol == Protocol::kTcp ? IPPROTO_TCP : IPPROTO_UDP);
+  const fib_rule_port_range range{rule.port, rule.port};
+  mnl_attr_put(message, FRA_DPORT_RANGE, sizeof(range), &range);
+}
+
+PortRule ReadRule(const nlmsghdr* row, Family family) {
+  PortRule out;
+  out.family = family;
+  ForEachAttribute(row, sizeof(fib_rule_hdr), [&](const nlattr* attribute) {
+    switch (mnl_attr_get_type(attribute)) {
+      case FRA_TABLE:
+        out.table = mnl_attr_get_u32(attribute);
+        break;
+      case FRA_PRIORITY:
+        out.priority = mnl_attr_get_u32(attribute);
+        break;
+      case FRA_IP_PROTO:
+        out.protocol = mnl_attr_get_u8(attribute) == IPPROTO_UDP ? Protocol::kUdp : Protocol::kTcp;
+        break;
+      case FRA_DPORT_RANGE:
+        out.port = static_cast<const fib_rule_port_range*>(mnl_attr_get_payload(attribute))->start;
+        break;
+      default:
+        break;
+    }
+  });
+  return out;
+}
+
 }  // namespace
 
 struct Netlink::State {
@@ -157,6 +199,7 @@ struct Netlink::State {
   };
   struct Queued {
     std::string bytes, what;
+    int fine = 0;
   };
   std::unique_ptr<mnl_socket, Close> socket;
   uint32_t sequence = 0;
@@ -222,8 +265,9 @@ absl::Status Netlink::Commit() {
          mnl_nlmsg_ok(message, rest); message = mnl_nlmsg_next(message, &rest)) {
       if (message->nlmsg_type != NLMSG_ERROR) continue;
       const auto* error = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message));
-      if (error->error != 0 && first.ok()) {
-        first = ErrnoStatus(-error->error, state_->queue[answered].what);
+      const State::Queued& queued = state_->queue[answered];
+      if (error->error != 0 && -error->error != queued.fine && first.ok()) {
+        first = ErrnoStatus(-error->error, queued.what);
       }
       ++answered;
     }
@@ -231,12 +275,12 @@ absl::Status Netlink::Commit() {
   return first;
 }
 
-absl::Status Netlink::Send(nlmsghdr* message, const std::string& what) {
+absl::Status Netlink::Send(nlmsghdr* message, const std::string& what, int fine) {
   message->nlmsg_flags |= NLM_F_ACK;
   if (state_->queueing) {
     state_->queue.push_back(
-        {std::string(reinterpret_cast<const char*>(message), NLMSG_ALIGN(message->nlmsg_len)),
-         what});
+        {std::string(reinterpret_cast<const char*>(message), NLMSG_ALIGN(message->nlmsg_len)), what,
+         fine});
     return absl::OkStatus();
   }
   if (mnl_socket_sendto(state_->socket.get(), message, message->nlmsg_len) < 0) {
@@ -250,7 +294,8 @@ absl::Status Netlink::Send(nlmsghdr* message, const std::string& what) {
     return absl::InternalError(fmt::format("{}: unexpected netlink answer", what));
   }
   const auto* error = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(answer));
-  return error->error == 0 ? absl::OkStatus() : ErrnoStatus(-error->error, what);
+  if (error->error == 0 || -error->error == fine) return absl::OkStatus();
+  return ErrnoStatus(-error->error, what);
 }
 
 absl::Status Netlink::Dump(nlmsghdr* message, const std::string& what,
@@ -451,12 +496,12 @@ absl::Status Netlink::AddRoute(const RouteInfo& route) {
   const bool direct = route.gateway == IpAddress();
   header->rtm_family = KernelFamily(FamilyOf(route.destination));
   header->rtm_dst_len = route.destination.length();
-  header->rtm_table = RT_TABLE_MAIN;
   header->rtm_protocol = RTPROT_STATIC;
   header->rtm_scope = direct ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
   header->rtm_type = RTN_UNICAST;
   // The gateway is reachable on this link although no address says so.
   header->rtm_flags = direct ? 0 : RTNH_F_ONLINK;
+  mnl_attr_put_u32(message, RTA_TABLE, route.table);
   if (route.destination.length() > 0) PutIp(message, RTA_DST, route.destination.base());
   if (!direct) PutIp(message, RTA_GATEWAY, route.gateway);
   if (route.source != IpAddress()) PutIp(message, RTA_PREFSRC, route.source);
@@ -470,12 +515,25 @@ absl::Status Netlink::RemoveRoute(const RouteInfo& route) {
   auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
   header->rtm_family = KernelFamily(FamilyOf(route.destination));
   header->rtm_dst_len = route.destination.length();
-  header->rtm_table = RT_TABLE_MAIN;
   header->rtm_scope = RT_SCOPE_NOWHERE;  // any
+  mnl_attr_put_u32(message, RTA_TABLE, route.table);
   if (route.destination.length() > 0) PutIp(message, RTA_DST, route.destination.base());
   mnl_attr_put_u32(message, RTA_OIF, route.ifindex);
   return Send(message, fmt::format("remove route {} by interface {}", route.destination.ToString(),
                                    route.ifindex));
+}
+
+absl::Status Netlink::AddRule(const PortRule& rule) {
+  // Without EXCL the kernel would take the same rule twice.
+  nlmsghdr* message = Message(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
+  PutRule(message, rule);
+  return Send(message, fmt::format("add the routing rule of port {}", rule.port), EEXIST);
+}
+
+absl::Status Netlink::RemoveRule(const PortRule& rule) {
+  nlmsghdr* message = Message(RTM_DELRULE, 0);
+  PutRule(message, rule);
+  return Send(message, fmt::format("remove the routing rule of port {}", rule.port), ENOENT);
 }
 
 absl::Status Netlink::SetBandwidth(int ifindex, uint64_t bits_per_second) {
@@ -552,28 +610,49 @@ absl::StatusOr<bool> Netlink::HasFilters(int ifindex) {
   return out;
 }
 
-absl::StatusOr<std::vector<RouteInfo>> Netlink::Routes(Family family) {
+absl::StatusOr<std::vector<RouteInfo>> Netlink::Routes(Family family, uint32_t table) {
   nlmsghdr* message = Message(RTM_GETROUTE, 0);
   auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
   header->rtm_family = KernelFamily(family);
   std::vector<RouteInfo> out;
   RETURN_IF_ERROR(Dump(message, "list routes", [&](const nlmsghdr* row) {
     const auto* route = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(row));
-    if (route->rtm_family != KernelFamily(family)) return;
-    if (route->rtm_table != RT_TABLE_MAIN || route->rtm_type != RTN_UNICAST) return;
+    if (route->rtm_family != KernelFamily(family) || route->rtm_type != RTN_UNICAST) return;
     absl::StatusOr<RouteInfo> info = ReadRoute(row, family);
-    if (info.ok()) out.push_back(*std::move(info));
+    if (info.ok() && (table == 0 || info->table == table)) out.push_back(*std::move(info));
   }));
   return out;
 }
 
-absl::StatusOr<RouteInfo> Netlink::RouteTo(const IpAddress& destination) {
+absl::StatusOr<std::vector<PortRule>> Netlink::Rules(Family family) {
+  nlmsghdr* message = Message(RTM_GETRULE, 0);
+  auto* header =
+      static_cast<fib_rule_hdr*>(mnl_nlmsg_put_extra_header(message, sizeof(fib_rule_hdr)));
+  header->family = KernelFamily(family);
+  std::vector<PortRule> out;
+  const absl::Status status = Dump(message, "list routing rules", [&](const nlmsghdr* row) {
+    const auto* rule = static_cast<const fib_rule_hdr*>(mnl_nlmsg_get_payload(row));
+    if (rule->family != KernelFamily(family)) return;
+    const PortRule read = ReadRule(row, family);
+    if (read.port != 0) out.push_back(read);
+  });
+  // A kernel without rules has none.
+  if (!status.ok() && !absl::IsUnimplemented(status)) return status;
+  return out;
+}
+
+absl::StatusOr<RouteInfo> Netlink::RouteTo(const IpAddress& destination, uint8_t protocol,
+                                           uint16_t port) {
   nlmsghdr* message = Message(RTM_GETROUTE, 0);
   auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
   const Family family = FamilyOf(destination);
   header->rtm_family = KernelFamily(family);
   header->rtm_dst_len = destination.is_v4() ? 32 : 128;
   PutIp(message, RTA_DST, destination);
+  if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) {
+    mnl_attr_put_u8(message, RTA_IP_PROTO, protocol);
+    mnl_attr_put_u16(message, RTA_DPORT, htons(port));
+  }
   const std::string what = fmt::format("look up the route to {}", destination.ToString());
   int error = 0;
   const auto answer = Ask(message, what, &error);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// rtnetlink, the part of it the dataplane needs: links, addresses, routes, neighbours, of both
-// families: that of an address or a range is its own.
+// rtnetlink, the part of it the dataplane needs: links, addresses, routes, rules, neighbours, of
+// both families: that of an address or a range is its own.
 #pragma once
 
 #include <cstdint>
@@ -43,13 +43,25 @@ struct AddressInfo {
   IpPrefix prefix;  // of the one address
 };
 
-// Route of the main table.
+inline constexpr uint32_t kMainTable = 254;
+
 struct RouteInfo {
   IpPrefix destination;  // 0.0.0.0/0, ::/0: default
   int ifindex = 0;
   IpAddress gateway;  // unspecified: directly connected, scope link
   IpAddress source;   // unspecified: the kernel's choice
+  uint32_t table = kMainTable;
   friend bool operator==(const RouteInfo&, const RouteInfo&) = default;
+};
+
+// What goes to a port, of whatever address, is routed by `table` where that has a route.
+struct PortRule {
+  Family family = Family::kV4;
+  Protocol protocol = Protocol::kTcp;
+  uint16_t port = 0;
+  uint32_t table = 0;
+  uint32_t priority = 0;  // lower ones first; 0: the addresses of the node, 32766: the main table
+  friend auto operator<=>(const PortRule&, const PortRule&) = default;
 };
 
 // A socket of one network namespace. Requests are answered before a call returns. One thread.
@@ -97,6 +109,10 @@ class Netlink {
   absl::Status AddRoute(const RouteInfo& route);
   // By destination and interface. Not to be queued. NOT_FOUND when there is none.
   absl::Status RemoveRoute(const RouteInfo& route);
+  // UNIMPLEMENTED when the kernel has none (CONFIG_IP_MULTIPLE_TABLES).
+  absl::Status AddRule(const PortRule& rule);
+  // An absent one is fine.
+  absl::Status RemoveRule(const PortRule& rule);
   // A token bucket as the interface's queue: `bits_per_second` of what it sends. Replaces another.
   // FAILED_PRECONDITION when the kernel has none.
   absl::Status SetBandwidth(int ifindex, uint64_t bits_per_second);
@@ -106,17 +122,24 @@ class Netlink {
   absl::StatusOr<std::vector<AddressInfo>> Addresses(Family family = Family::kV4);
   // Whether its clsact holds a filter.
   absl::StatusOr<bool> HasFilters(int ifindex);
-  absl::StatusOr<std::vector<RouteInfo>> Routes(Family family = Family::kV4);
-  // Which way the kernel sends what a process writes to `destination`, by all its tables; by `lo`
-  // to an address of its own. NOT_FOUND: by none of its routes.
-  absl::StatusOr<RouteInfo> RouteTo(const IpAddress& destination);
+  // Unicast routes; of `table`, 0: of all tables.
+  absl::StatusOr<std::vector<RouteInfo>> Routes(Family family = Family::kV4,
+                                                uint32_t table = kMainTable);
+  // Those of ports.
+  absl::StatusOr<std::vector<PortRule>> Rules(Family family);
+  // Which way the kernel sends what a process writes to `destination`, by all its rules and tables;
+  // by `lo` to an address of its own. NOT_FOUND: by none of its routes.
+  //   protocol, port  IPPROTO_* and port that it writes to; 0: none, rules of ports do not hold
+  absl::StatusOr<RouteInfo> RouteTo(const IpAddress& destination, uint8_t protocol = 0,
+                                    uint16_t port = 0);
 
  private:
   struct State;
   explicit Netlink(std::unique_ptr<State> state);
 
   nlmsghdr* Message(uint16_t type, uint16_t flags);
-  absl::Status Send(nlmsghdr* message, const std::string& what);
+  // `fine`: an errno that is no error.
+  absl::Status Send(nlmsghdr* message, const std::string& what, int fine = 0);
   // The one row of the answer, until the next request. `error`: the kernel's, in place of a row.
   absl::StatusOr<const nlmsghdr*> Ask(nlmsghdr* message, const std::string& what, int* error);
   absl::Status Dump(nlmsghdr* message, const std::string& what,

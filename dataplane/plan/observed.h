@@ -69,6 +69,15 @@ enum class Outside : uint8_t {
   kNoMasquerade,  // sees the pods' own addresses
   kAnnounced,     // this node answers ARP and neighbour solicitations for it
   kRoute,         // processes of this node reach it through mesh_host
+  kPortRoute,     // so they do one port of an address that is not the cluster's as a whole
+};
+struct OutsidePlace {
+  Outside kind = Outside::kNode;
+  IpPrefix range;
+  // Of kPortRoute.
+  uint16_t port = 0;
+  Protocol protocol = Protocol::kTcp;
+  friend auto operator<=>(const OutsidePlace&, const OutsidePlace&) = default;
 };
 
 // Of another node: end of the tunnel to it, and its address in the family of the pod range.
@@ -93,7 +102,7 @@ struct Observed {
   std::map<IpPrefix, PeerEntry> peers;            // by pod range
   std::map<uint32_t, Isolation> namespaces;       // by identity; kDefault has no row
   std::map<IpAddress, IdentityEntry> identities;  // of pods and gateways of other nodes
-  std::set<std::pair<Outside, IpPrefix>> outside;
+  std::set<OutsidePlace> outside;
   friend bool operator==(const Observed&, const Observed&) = default;
 
   // These keep `services` in step.

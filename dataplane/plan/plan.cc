@@ -13,7 +13,7 @@ struct Performer {
   void operator()(const PutNamespace& a) { observed.namespaces[a.identity] = a.isolation; }
   void operator()(const PutPeer& a) { observed.peers[a.pod_cidr] = a.node; }
   void operator()(const PutIdentity& a) { observed.identities[a.ip] = a.entry; }
-  void operator()(const PutOutside& a) { observed.outside.emplace(a.kind, a.range); }
+  void operator()(const PutOutside& a) { observed.outside.insert(a.place); }
   void operator()(const PutBackend& a) { observed.PutBackend(a.backend_id, a.entry); }
   void operator()(const PutSourceRange& a) { observed.PutSourceRange(a.service_id, a.range); }
   void operator()(const PutSet& a) {
@@ -26,7 +26,7 @@ struct Performer {
   void operator()(const RemoveSet& a) { observed.RemoveSet(a.service_id, a.scope); }
   void operator()(const RemoveSourceRange& a) { observed.RemoveSourceRange(a.service_id, a.range); }
   void operator()(const RemoveBackend& a) { observed.RemoveBackend(a.backend_id); }
-  void operator()(const RemoveOutside& a) { observed.outside.erase({a.kind, a.range}); }
+  void operator()(const RemoveOutside& a) { observed.outside.erase(a.place); }
   void operator()(const RemoveIdentity& a) { observed.identities.erase(a.ip); }
   void operator()(const RemovePeer& a) { observed.peers.erase(a.pod_cidr); }
   void operator()(const RemoveNamespace& a) { observed.namespaces.erase(a.identity); }

@@ -38,8 +38,7 @@ struct PutIdentity {
   IdentityEntry entry;
 };
 struct PutOutside {
-  Outside kind = Outside::kNode;
-  IpPrefix range;
+  OutsidePlace place;
 };
 struct PutBackend {
   uint32_t backend_id = 0;
@@ -73,8 +72,7 @@ struct RemoveBackend {
   uint32_t backend_id = 0;
 };
 struct RemoveOutside {
-  Outside kind = Outside::kNode;
-  IpPrefix range;
+  OutsidePlace place;
 };
 struct RemoveIdentity {
   IpAddress ip;

@@ -60,18 +60,17 @@ Plan Planner::Impl::Compute(const DesiredState& desired, const Observed& observe
     for (const auto& [id, entry] : observed.services) {
       if (!owners_.contains(id) && !released_ids_.contains(id)) RemoveLeft(id, {}, {false, false});
     }
-    for (const auto& [kind, range] : observed.outside) {
-      if (kind == Outside::kAnnounced || kind == Outside::kRoute)
-        touched_outside_.insert({kind, range});
+    for (const OutsidePlace& place : observed.outside) {
+      if (place.kind != Outside::kNode && place.kind != Outside::kNoMasquerade)
+        touched_outside_.insert(place);
     }
   }
-  for (const auto& place : touched_outside_) {
+  for (const OutsidePlace& place : touched_outside_) {
     const bool there = observed.outside.contains(place);
     // A node's own address stays its own, whatever Service names it: the tunnel goes there.
-    const bool wanted = outside_.contains(place) && !nodes_.contains(place.second);
-    if (wanted && !there) phases_.put_outside.push_back(PutOutside{place.first, place.second});
-    if (!wanted && there)
-      phases_.remove_outside.push_back(RemoveOutside{place.first, place.second});
+    const bool wanted = outside_.contains(place) && !nodes_.contains(place.range);
+    if (wanted && !there) phases_.put_outside.push_back(PutOutside{place});
+    if (!wanted && there) phases_.remove_outside.push_back(RemoveOutside{place});
   }
   MakeRoomOfLeft();
   Join();

@@ -56,7 +56,7 @@ class Planner::Impl {
   struct ServiceRecord {
     Service service;
     std::vector<PortRecord> ports;
-    std::vector<std::pair<Outside, IpPrefix>> outside;
+    std::vector<OutsidePlace> outside;
     std::vector<std::string> problems;
   };
 
@@ -119,7 +119,7 @@ class Planner::Impl {
   std::map<std::string, ServiceRecord> records_;
   std::map<Frontend, std::set<Claimant>> claims_;              // the first has it
   std::map<uint32_t, std::pair<std::string, size_t>> owners_;  // service id -> key, port
-  std::map<std::pair<Outside, IpPrefix>, std::set<std::string>> outside_;
+  std::map<OutsidePlace, std::set<std::string>> outside_;
   std::set<std::string> troubled_;  // keys of records with problems
   Room room_;
   std::map<std::string, RowCounts> left_out_;  // keys of records for which there is no room
@@ -142,7 +142,7 @@ class Planner::Impl {
   std::map<uint32_t, std::set<std::pair<IpAddress, uint16_t>>> released_outliving_;
   std::set<uint32_t> returned_;           // backends that had left
   std::array<uint64_t, 2> leaving_ = {};  // IPv4, IPv6
-  std::set<std::pair<Outside, IpPrefix>> touched_outside_;
+  std::set<OutsidePlace> touched_outside_;
 };
 
 }  // namespace mesh::dataplane

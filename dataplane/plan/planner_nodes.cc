@@ -144,13 +144,12 @@ bool Planner::Impl::PlanPeer(const std::string& name, const IpPrefix& pod_cidr,
 void Planner::Impl::PlanOutside(Outside kind, const std::set<IpPrefix>& wanted) {
   for (const IpPrefix& range : wanted) {
     if (!observed_->outside.contains({kind, range})) {
-      plan_.actions.push_back(PutOutside{kind, range});
+      plan_.actions.push_back(PutOutside{{kind, range}});
     }
   }
   for (auto it = observed_->outside.lower_bound({kind, IpPrefix()});
-       it != observed_->outside.end() && it->first == kind; ++it) {
-    if (!wanted.contains(it->second))
-      phases_.remove_outside.push_back(RemoveOutside{kind, it->second});
+       it != observed_->outside.end() && it->kind == kind; ++it) {
+    if (!wanted.contains(it->range)) phases_.remove_outside.push_back(RemoveOutside{*it});
   }
 }
 

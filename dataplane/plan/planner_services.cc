@@ -147,18 +147,21 @@ void Planner::Impl::Register(const std::string& key, const Service& service) {
     });
     for (const Claim& claim : port.claims) claims_[claim.frontend].insert({claim.kind, key, i});
   }
-  const auto add = [&](Outside kind, const IpAddress& ip) {
-    if (!IsOf(service.family, ip)) return;  // told with the claims
-    const std::pair<Outside, IpPrefix> place(kind, IpPrefix::Of(ip));
+  const auto add = [&](const OutsidePlace& place) {
+    if (!IsOf(service.family, place.range.base())) return;  // told with the claims
     outside_[place].insert(key);
     record.outside.push_back(place);
     touched_outside_.insert(place);
   };
   for (const IpAddress& ip : service.load_balancer_ips) {
-    if (service.announced) add(Outside::kAnnounced, ip);
-    add(Outside::kRoute, ip);
+    if (service.announced) add({Outside::kAnnounced, IpPrefix::Of(ip)});
+    add({Outside::kRoute, IpPrefix::Of(ip)});
   }
-  for (const IpAddress& ip : service.external_ips) add(Outside::kRoute, ip);
+  // Somebody has it: what no Service serves there is his.
+  for (const IpAddress& ip : service.external_ips) {
+    for (const ServicePort& port : service.ports)
+      add({Outside::kPortRoute, IpPrefix::Of(ip), port.port, port.protocol});
+  }
 }
 
 // Where the node itself is dialled: by the control plane and its agent, and by tunnels.
@@ -249,9 +252,11 @@ void Planner::Impl::AddAtNodes(const std::set<IpPrefix>& before,
                                std::set<std::string>* keys) const {
   const auto add = [&](const std::set<IpPrefix>& some, const std::set<IpPrefix>& others) {
     for (const IpPrefix& node : some) {
-      const auto it = outside_.find({Outside::kRoute, node});
-      if (it == outside_.end() || others.contains(node)) continue;
-      keys->insert(it->second.begin(), it->second.end());
+      if (others.contains(node)) continue;
+      for (auto it = outside_.lower_bound({Outside::kPortRoute, node});
+           it != outside_.end() && it->first.range == node; ++it) {
+        keys->insert(it->second.begin(), it->second.end());
+      }
     }
   };
   add(before, nodes_);

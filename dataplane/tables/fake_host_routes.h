@@ -22,9 +22,21 @@ class FakeHostRoutes : public HostRoutes {
   absl::StatusOr<std::vector<IpAddress>> List() const override {
     return std::vector<IpAddress>(routes_.begin(), routes_.end());
   }
+  absl::Status AddPorts(const std::vector<Frontend>& ports) override {
+    ports_.insert(ports.begin(), ports.end());
+    return absl::OkStatus();
+  }
+  absl::Status RemovePorts(const std::vector<Frontend>& ports) override {
+    for (const Frontend& port : ports) ports_.erase(port);
+    return absl::OkStatus();
+  }
+  absl::StatusOr<std::vector<Frontend>> ListPorts() const override {
+    return std::vector<Frontend>(ports_.begin(), ports_.end());
+  }
 
  private:
   std::set<IpAddress> routes_;
+  std::set<Frontend> ports_;
 };
 
 }  // namespace mesh::dataplane

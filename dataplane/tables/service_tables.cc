@@ -86,16 +86,16 @@ absl::Status LoadAddresses(const ServiceTables::FamilyMaps<F>& maps, Observed& o
     out.identities[F::Decode(key.ip)] = {value.identity, value.ns};
   ASSIGN_OR_RETURN(const auto nodes, maps.node.Dump());
   for (const auto& [key, value] : nodes) {
-    out.outside.emplace(Outside::kNode, IpPrefix::Of(F::Decode(key.ip)));
+    out.outside.insert({Outside::kNode, IpPrefix::Of(F::Decode(key.ip))});
   }
   ASSIGN_OR_RETURN(const auto no_masquerade, maps.no_masquerade.Dump());
   for (const auto& [key, value] : no_masquerade) {
     ASSIGN_OR_RETURN(const IpPrefix prefix, DecodePrefix<F>(key.ip, key.prefix_length));
-    out.outside.emplace(Outside::kNoMasquerade, prefix);
+    out.outside.insert({Outside::kNoMasquerade, prefix});
   }
   ASSIGN_OR_RETURN(const auto announced, maps.announce.Dump());
   for (const auto& [key, value] : announced) {
-    out.outside.emplace(Outside::kAnnounced, IpPrefix::Of(F::Decode(key.ip)));
+    out.outside.insert({Outside::kAnnounced, IpPrefix::Of(F::Decode(key.ip))});
   }
   return absl::OkStatus();
 }
@@ -147,7 +147,10 @@ absl::StatusOr<Observed> ServiceTables::Load() const {
     out.namespaces[key.identity] = static_cast<Isolation>(value.isolation);
   }
   ASSIGN_OR_RETURN(const std::vector<IpAddress> routes, maps_.routes.List());
-  for (const IpAddress& route : routes) out.outside.emplace(Outside::kRoute, IpPrefix::Of(route));
+  for (const IpAddress& route : routes) out.outside.insert({Outside::kRoute, IpPrefix::Of(route)});
+  ASSIGN_OR_RETURN(const std::vector<Frontend> ports, maps_.routes.ListPorts());
+  for (const Frontend& at : ports)
+    out.outside.insert({Outside::kPortRoute, IpPrefix::Of(at.vip), at.port, at.protocol});
   return out;
 }
 
@@ -257,8 +260,8 @@ class ServiceTables::Run {
     const auto old = observed_.backends.find(a.backend_id);
     return old == observed_.backends.end() ? Family::kV4 : FamilyOf(old->second.ip);
   }
-  Family FamilyOfAction(const PutOutside& a) const { return FamilyOf(a.range); }
-  Family FamilyOfAction(const RemoveOutside& a) const { return FamilyOf(a.range); }
+  Family FamilyOfAction(const PutOutside& a) const { return FamilyOf(a.place.range); }
+  Family FamilyOfAction(const RemoveOutside& a) const { return FamilyOf(a.place.range); }
 
   // The actions of one family. FAILED_PRECONDITION: the node does not have it.
   template <typename T, typename Visit>
@@ -473,14 +476,16 @@ class ServiceTables::Run {
   absl::Status WriteOutside(bool put) {
     absl::Status first;
     std::vector<IpAddress> routes;
+    std::vector<Frontend> ports;
     Keep(first, EachOfItsFamily<T>([&](const auto& maps, const T& a) {
            using F = typename std::decay_t<decltype(maps)>::Rows;
-           const auto length = static_cast<uint32_t>(a.range.length());
-           const typename F::Address ip = F::Encode(a.range.base());
+           const OutsidePlace& place = a.place;
+           const auto length = static_cast<uint32_t>(place.range.length());
+           const typename F::Address ip = F::Encode(place.range.base());
            const auto set = [&](auto& map, const auto& key) {
              Keep(first, put ? map.Upsert(key, 1) : map.Remove(key));
            };
-           switch (a.kind) {
+           switch (place.kind) {
              case Outside::kNode:
                return set(maps.node, typename F::NodeKey{ip});
              case Outside::kNoMasquerade:
@@ -488,11 +493,15 @@ class ServiceTables::Run {
              case Outside::kAnnounced:
                return set(maps.announce, typename F::AnnounceKey{ip});
              case Outside::kRoute:
-               routes.push_back(a.range.base());
+               routes.push_back(place.range.base());
+               return;
+             case Outside::kPortRoute:
+               ports.push_back({place.range.base(), place.port, place.protocol});
            }
          }));
-    if (routes.empty()) return first;
-    Keep(first, put ? maps_.routes.Add(routes) : maps_.routes.Remove(routes));
+    if (!routes.empty()) Keep(first, put ? maps_.routes.Add(routes) : maps_.routes.Remove(routes));
+    if (!ports.empty())
+      Keep(first, put ? maps_.routes.AddPorts(ports) : maps_.routes.RemovePorts(ports));
     return first;
   }
   absl::Status WriteAll(const PutOutside&) { return WriteOutside<PutOutside>(true); }

@@ -17,13 +17,19 @@
 
 namespace mesh::dataplane {
 
-// Routes of the node's own processes to addresses of Services.
+// Routes of the node's own processes to Services. Adding is idempotent; removing what is absent is
+// fine.
 class HostRoutes {
  public:
   virtual ~HostRoutes() = default;
-  virtual absl::Status Add(const std::vector<IpAddress>& addresses) = 0;     // idempotent
-  virtual absl::Status Remove(const std::vector<IpAddress>& addresses) = 0;  // absent ones are fine
+  // Of whole addresses.
+  virtual absl::Status Add(const std::vector<IpAddress>& addresses) = 0;
+  virtual absl::Status Remove(const std::vector<IpAddress>& addresses) = 0;
   virtual absl::StatusOr<std::vector<IpAddress>> List() const = 0;
+  // Of single ports.
+  virtual absl::Status AddPorts(const std::vector<Frontend>& ports) = 0;
+  virtual absl::Status RemovePorts(const std::vector<Frontend>& ports) = 0;
+  virtual absl::StatusOr<std::vector<Frontend>> ListPorts() const = 0;
 };
 
 // The maps that follow the desired state, as bytes. Carries out plans.

@@ -454,6 +454,43 @@ TEST_F(EdgeTest, APodReachesTheOutsideAsItsNode) {
   }
 }
 
+TEST_F(EdgeTest, OfAnExternalAddressOnlyTheServedPortsAreTheClusters) {
+  const auto server = cluster().ServeOutside(7101, "@");
+  cluster().Apply(
+      fmt::format("apiVersion: v1\nkind: Service\nmetadata: {{name: borrowed}}\nspec:\n"
+                  "  ipFamilyPolicy: PreferDualStack\n  selector: {{app: echo}}\n  externalIPs: "
+                  "[\"{}\", \"{}\"]\n"
+                  "  ports: [{{port: 7100, targetPort: 9000}}]\n",
+                  OutsideAddress(4), OutsideAddress(6)));
+  const auto answered = [](const LoadResult& result, size_t by) {
+    return result.failures == 0 && result.answers.size() == by;
+  };
+
+  for (const int family : kFamilies) {
+    const std::string served = HostPort(OutsideAddress(family), 7100);
+    EXPECT_TRUE(Eventually([&] {
+      return answered(cluster().Load(client_, "tcp", served, 30), 3) &&
+             answered(cluster().LoadOnNode("n1", "tcp", served, 30), 3);
+    })) << cluster().LoadOnNode("n1", "tcp", served, 3).text;
+    const std::string owners = HostPort(OutsideAddress(family), 7101);
+    for (const char* protocol : kProtocols) {
+      const LoadResult of_pod = cluster().Load(client_, protocol, owners, 5);
+      EXPECT_TRUE(answered(of_pod, 1) && of_pod.answers.contains(NodeAddress(2, family)))
+          << protocol << " " << of_pod.text;
+      const LoadResult of_node = cluster().LoadOnNode("n1", protocol, owners, 5);
+      EXPECT_TRUE(answered(of_node, 1) && of_node.answers.contains(NodeAddress(0, family)))
+          << protocol << " " << of_node.text;
+    }
+  }
+
+  EXPECT_EQ(cluster().Meshctl({"delete", "service", "borrowed"}).exit_code, 0);
+  EXPECT_TRUE(Eventually([&] {
+    const auto out = cluster().Meshctl({"local", "exec", "--name", cluster().layout().cluster(),
+                                        "n1", "--", "ip", "rule", "show"});
+    return out.exit_code == 0 && out.text.find("dport 7100") == std::string::npos;
+  }));
+}
+
 TEST_F(EdgeTest, NamesOfHeadlessServicesAndAliases) {
   cluster().Apply(EdgeService("db", "named", "  clusterIP: None\n") +
                   ServerPod("named-0", "named", "n1", "-", "  hostname: zero\n  subdomain: db\n") +

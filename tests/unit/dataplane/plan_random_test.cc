@@ -118,8 +118,9 @@ std::string Seen(const Observed& now) {
     }
     out += "\n";
   }
-  for (const auto& [kind, range] : observed.outside) {
-    out += fmt::format("outside {} {}\n", static_cast<int>(kind), range.ToString());
+  for (const OutsidePlace& place : observed.outside) {
+    out += fmt::format("outside {} {} {} {}\n", static_cast<int>(place.kind),
+                       place.range.ToString(), place.port, static_cast<int>(place.protocol));
   }
   return out +
          fmt::format("{} backends, {} numbers", observed.backends.size(), observed.services.size());

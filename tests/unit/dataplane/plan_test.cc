@@ -195,7 +195,7 @@ TEST(ComputePlan, GivesAllFrontendsOfAPortOneNumberAndTwoSets) {
   EXPECT_EQ(after.services.at(id).source_ranges.size(), 1u);
   EXPECT_TRUE(after.outside.contains({Outside::kAnnounced, Range("192.0.2.200/32")}));
   EXPECT_TRUE(after.outside.contains({Outside::kRoute, Range("192.0.2.200/32")}));
-  EXPECT_TRUE(after.outside.contains({Outside::kRoute, Range("198.51.100.7/32")}));
+  EXPECT_TRUE(after.outside.contains({Outside::kPortRoute, Range("198.51.100.7/32"), 80}));
   EXPECT_EQ(after.outside.size(), 3u);
 }
 
@@ -383,8 +383,8 @@ TEST(ComputePlan, TellsOthersThatTheyAreNodesAndWhomNotToMasquerade) {
   }
 
   EXPECT_THAT(observed.outside,
-              ElementsAre(std::pair(Outside::kNode, Range("192.0.2.2/32")),
-                          std::pair(Outside::kNoMasquerade, Range("10.0.0.0/8"))));
+              ElementsAre(OutsidePlace{Outside::kNode, Range("192.0.2.2/32")},
+                          OutsidePlace{Outside::kNoMasquerade, Range("10.0.0.0/8")}));
 }
 
 TEST(ComputePlan, ServesBothFamiliesOfAServiceAtOneNodePort) {
@@ -448,9 +448,9 @@ TEST(ComputePlan, ReachesTheIpv6PodsOfPeersByTheirIpv4Address) {
   EXPECT_EQ(after.peers.at(Range("10.244.2.0/24")), (PeerEntry{Ip("192.0.2.2"), IpAddress()}));
   EXPECT_EQ(after.peers.at(Range("fd00:10:244:2::/64")),
             (PeerEntry{Ip("192.0.2.2"), Ip("2001:db8::2")}));
-  EXPECT_THAT(after.outside,
-              ::testing::UnorderedElementsAre(std::pair(Outside::kNode, Range("192.0.2.2/32")),
-                                              std::pair(Outside::kNode, Range("2001:db8::2/128"))));
+  EXPECT_THAT(after.outside, ::testing::UnorderedElementsAre(
+                                 OutsidePlace{Outside::kNode, Range("192.0.2.2/32")},
+                                 OutsidePlace{Outside::kNode, Range("2001:db8::2/128")}));
   desired.peers.clear();
   EXPECT_EQ(Converge(desired, after, next, DualStackNode()), Observed());
 }

@@ -53,10 +53,10 @@ TEST(Planner, FollowsRangesWithoutMasqueradeThatChange) {
 
   run({Range("10.0.0.0/8")});
   EXPECT_THAT(observed.outside,
-              ElementsAre(std::pair(Outside::kNoMasquerade, Range("10.0.0.0/8"))));
+              ElementsAre(OutsidePlace{Outside::kNoMasquerade, Range("10.0.0.0/8")}));
   run({Range("172.16.0.0/12")});
   EXPECT_THAT(observed.outside,
-              ElementsAre(std::pair(Outside::kNoMasquerade, Range("172.16.0.0/12"))));
+              ElementsAre(OutsidePlace{Outside::kNoMasquerade, Range("172.16.0.0/12")}));
   run({});
   EXPECT_TRUE(observed.outside.empty());
 }
@@ -250,7 +250,7 @@ TEST(Planner, NeverLeadsTheWayToANodeIntoItsServices) {
     for (const Action& action : planner.Compute(desired, observed).actions) {
       Perform(action, observed);
     }
-    return observed.outside.contains({Outside::kRoute, Range("192.0.2.2/32")});
+    return observed.outside.contains({Outside::kPortRoute, Range("192.0.2.2/32"), 80});
   };
   EXPECT_TRUE(plan()) << "nobody's yet";
   desired.changed_services.emplace();
@@ -259,7 +259,7 @@ TEST(Planner, NeverLeadsTheWayToANodeIntoItsServices) {
   EXPECT_FALSE(plan());
 
   EXPECT_EQ(observed.frontends.size(), 2u) << "that node serves it";
-  EXPECT_FALSE(observed.outside.contains({Outside::kRoute, Range("192.0.2.1/32")}));
+  EXPECT_FALSE(observed.outside.contains({Outside::kPortRoute, Range("192.0.2.1/32"), 80}));
   desired.peers.clear();
   EXPECT_TRUE(plan());
 }

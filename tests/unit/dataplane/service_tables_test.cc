@@ -146,14 +146,16 @@ TEST_F(Tables, KeepsIpv6InMapsOfItsOwn) {
   ASSERT_TRUE(
       Execute({PutPeer{Range("10.244.2.0/24"), {Ip("192.0.2.2"), {}}},
                PutPeer{Range("fd00:10:244:2::/64"), {Ip("192.0.2.2"), Ip("2001:db8::2")}},
-               PutOutside{Outside::kNode, Range("192.0.2.2/32")},
-               PutOutside{Outside::kNode, Range("2001:db8::2/128")},
-               PutOutside{Outside::kNoMasquerade, Range("fd00::/8")},
-               PutOutside{Outside::kAnnounced, Range("2001:db8::50/128")},
-               PutOutside{Outside::kRoute, Range("2001:db8::50/128")}, Backend(7, "10.244.1.10"),
-               Backend(8, "fd00:10:244:1::a", true), PutSourceRange{1, Range("2001:db8:1::/48")},
-               PutSourceRange{1, Range("::/0")}, Set({8}, Algorithm::kMaglev),
-               PutFrontend{frontend, Web().entry}, PutFrontend{any, Web().entry}, Web()})
+               PutOutside{{Outside::kNode, Range("192.0.2.2/32")}},
+               PutOutside{{Outside::kNode, Range("2001:db8::2/128")}},
+               PutOutside{{Outside::kNoMasquerade, Range("fd00::/8")}},
+               PutOutside{{Outside::kAnnounced, Range("2001:db8::50/128")}},
+               PutOutside{{Outside::kRoute, Range("2001:db8::50/128")}},
+               PutOutside{{Outside::kPortRoute, Range("2001:db8::51/128"), 80, Protocol::kUdp}},
+               Backend(7, "10.244.1.10"), Backend(8, "fd00:10:244:1::a", true),
+               PutSourceRange{1, Range("2001:db8:1::/48")}, PutSourceRange{1, Range("::/0")},
+               Set({8}, Algorithm::kMaglev), PutFrontend{frontend, Web().entry},
+               PutFrontend{any, Web().entry}, Web()})
           .ok());
 
   EXPECT_EQ(service_.size(), 1u);
@@ -179,7 +181,7 @@ TEST_F(Tables, KeepsIpv6InMapsOfItsOwn) {
   ASSERT_TRUE(Execute({RemoveFrontend{frontend}, RemoveFrontend{any}, RemoveFrontend{frontend_},
                        RemoveSet{1, Scope::kExternal}, RemoveSourceRange{1, Range("::/0")},
                        RemoveSourceRange{1, Range("2001:db8:1::/48")}, RemoveBackend{7},
-                       RemoveBackend{8}, RemoveOutside{Outside::kNode, Range("2001:db8::2/128")},
+                       RemoveBackend{8}, RemoveOutside{{Outside::kNode, Range("2001:db8::2/128")}},
                        RemovePeer{Range("fd00:10:244:2::/64")}})
                   .ok());
   EXPECT_EQ(service6_.size() + backend6_.size() + source_range6_.size() + node6_.size() +
@@ -203,14 +205,17 @@ TEST_F(Tables, RefusesIpv6OnANodeWithout) {
 
 TEST_F(Tables, ReadsBackWhatWasWritten) {
   ASSERT_TRUE(
-      Execute(
-          {PutNamespace{300, Isolation::kClosed}, PutPeer{Range("10.244.2.0/24"), Ip("192.0.2.2")},
-           PutOutside{Outside::kNode, Range("192.0.2.2/32")},
-           PutOutside{Outside::kNoMasquerade, Range("10.0.0.0/8")},
-           PutOutside{Outside::kAnnounced, Range("192.0.2.200/32")},
-           PutOutside{Outside::kRoute, Range("192.0.2.200/32")}, Backend(7, "10.244.1.10", true),
-           Backend(8, "10.244.1.11"), PutSourceRange{1, Range("203.0.113.0/24")},
-           PutSourceRange{1, Range("0.0.0.0/0")}, Set({7, 7, 8}, Algorithm::kMaglev), Web()})
+      Execute({PutNamespace{300, Isolation::kClosed},
+               PutPeer{Range("10.244.2.0/24"), Ip("192.0.2.2")},
+               PutOutside{{Outside::kNode, Range("192.0.2.2/32")}},
+               PutOutside{{Outside::kNoMasquerade, Range("10.0.0.0/8")}},
+               PutOutside{{Outside::kAnnounced, Range("192.0.2.200/32")}},
+               PutOutside{{Outside::kRoute, Range("192.0.2.200/32")}},
+               PutOutside{{Outside::kPortRoute, Range("192.0.2.201/32"), 80}},
+               PutOutside{{Outside::kPortRoute, Range("192.0.2.201/32"), 80, Protocol::kUdp}},
+               Backend(7, "10.244.1.10", true), Backend(8, "10.244.1.11"),
+               PutSourceRange{1, Range("203.0.113.0/24")}, PutSourceRange{1, Range("0.0.0.0/0")},
+               Set({7, 7, 8}, Algorithm::kMaglev), Web()})
           .ok());
 
   EXPECT_EQ(*tables_.Load(), observed_);
@@ -219,22 +224,24 @@ TEST_F(Tables, ReadsBackWhatWasWritten) {
 TEST_F(Tables, TakesEverythingAwayAgain) {
   ASSERT_TRUE(Execute({PutNamespace{300, Isolation::kClosed},
                        PutPeer{Range("10.244.2.0/24"), Ip("192.0.2.2")},
-                       PutOutside{Outside::kNode, Range("192.0.2.2/32")},
-                       PutOutside{Outside::kNoMasquerade, Range("10.0.0.0/8")},
-                       PutOutside{Outside::kAnnounced, Range("192.0.2.200/32")},
-                       PutOutside{Outside::kRoute, Range("192.0.2.200/32")},
+                       PutOutside{{Outside::kNode, Range("192.0.2.2/32")}},
+                       PutOutside{{Outside::kNoMasquerade, Range("10.0.0.0/8")}},
+                       PutOutside{{Outside::kAnnounced, Range("192.0.2.200/32")}},
+                       PutOutside{{Outside::kRoute, Range("192.0.2.200/32")}},
+                       PutOutside{{Outside::kPortRoute, Range("192.0.2.201/32"), 80}},
                        Backend(7, "10.244.1.10", true), PutSourceRange{1, Range("203.0.113.0/24")},
                        Set({7}, Algorithm::kMaglev), Web()})
                   .ok());
 
-  ASSERT_TRUE(
-      Execute({RemoveOutside{Outside::kNode, Range("192.0.2.2/32")},
-               RemoveOutside{Outside::kNoMasquerade, Range("10.0.0.0/8")},
-               RemoveOutside{Outside::kAnnounced, Range("192.0.2.200/32")},
-               RemoveOutside{Outside::kRoute, Range("192.0.2.200/32")}, RemoveFrontend{frontend_},
-               RemoveSet{1, Scope::kExternal}, RemoveSourceRange{1, Range("203.0.113.0/24")},
-               RemoveBackend{7}, RemovePeer{Range("10.244.2.0/24")}, RemoveNamespace{300}})
-          .ok());
+  ASSERT_TRUE(Execute({RemoveOutside{{Outside::kNode, Range("192.0.2.2/32")}},
+                       RemoveOutside{{Outside::kNoMasquerade, Range("10.0.0.0/8")}},
+                       RemoveOutside{{Outside::kAnnounced, Range("192.0.2.200/32")}},
+                       RemoveOutside{{Outside::kRoute, Range("192.0.2.200/32")}},
+                       RemoveOutside{{Outside::kPortRoute, Range("192.0.2.201/32"), 80}},
+                       RemoveFrontend{frontend_}, RemoveSet{1, Scope::kExternal},
+                       RemoveSourceRange{1, Range("203.0.113.0/24")}, RemoveBackend{7},
+                       RemovePeer{Range("10.244.2.0/24")}, RemoveNamespace{300}})
+                  .ok());
 
   EXPECT_EQ(*tables_.Load(), Observed());
   EXPECT_EQ(observed_, Observed());

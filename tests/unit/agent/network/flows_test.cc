@@ -145,6 +145,23 @@ TEST(FlowHub, KeepsTheNewestDropsForWhoAsksAfterwards) {
   EXPECT_EQ(recent.back().source_port, 2);
 }
 
+TEST(FlowHub, KnowsWhoWasRefusedForTheNumberOfHisFlows) {
+  FakeRing ring;
+  FlowHub hub(std::make_unique<FakeEvents>(&ring));
+  auto reader = hub.Follow();
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  FlowEvent refused = Dropped();
+  refused.reason = MESH_REASON_QUOTA;
+  FlowEvent other = Dropped();
+  other.source = Ip("10.244.1.6");
+
+  ring.Tell({refused, refused, other});
+  (*reader)->Next(absl::Now() + kLong);
+
+  EXPECT_THAT(hub.ReleaseQuotaRefusals(), ElementsAre(refused.source));
+  EXPECT_THAT(hub.ReleaseQuotaRefusals(), IsEmpty());
+}
+
 TEST(FlowHub, ASourceThatBreaksEndsItsReaders) {
   FakeRing ring;
   FlowHub hub(std::make_unique<FakeEvents>(&ring));

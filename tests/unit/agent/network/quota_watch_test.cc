@@ -13,11 +13,13 @@ using ::testing::IsEmpty;
 class QuotaWatchTest : public testing::Test {
  protected:
   // Names of the pods that are told of.
-  std::vector<std::string> Look(uint32_t flows, uint32_t limit, const std::string& pod = "web") {
+  std::vector<std::string> Look(uint32_t flows, uint32_t limit, const std::string& pod = "web",
+                                const std::set<IpAddress>& refused = {}) {
     dataplane::FlowUsage usage{.flows = 900, .capacity = 1000};
     usage.owners.push_back({*IpAddress::Parse("10.244.1.7"), "shop", pod, flows, limit});
     std::vector<std::string> out;
-    for (const dataplane::FlowOwner& owner : watch_.Reached(usage)) out.push_back(owner.pod);
+    for (const dataplane::FlowOwner& owner : watch_.Reached(usage, refused))
+      out.push_back(owner.pod);
     return out;
   }
   QuotaWatch watch_;
@@ -30,6 +32,16 @@ TEST_F(QuotaWatchTest, TellsOnceOfAPodThatStaysAtItsLimit) {
   // One flow has ended, and the next has taken its place.
   EXPECT_THAT(Look(95, 100), IsEmpty());
   EXPECT_THAT(Look(100, 100), IsEmpty());
+}
+
+// Between two looks it may reach its limit and have ended most of its flows.
+TEST_F(QuotaWatchTest, TellsOfAPodThatWasRefusedThoughItHasRoomAgain) {
+  const std::set<IpAddress> refused = {*IpAddress::Parse("10.244.1.7")};
+  EXPECT_THAT(Look(10, 100, "web", {*IpAddress::Parse("10.244.1.8")}), IsEmpty());
+  EXPECT_THAT(Look(10, 100, "web", refused), ElementsAre("web"));
+  EXPECT_THAT(Look(10, 100, "web", refused), IsEmpty()) << "it goes on";
+  EXPECT_THAT(Look(10, 100), IsEmpty());
+  EXPECT_THAT(Look(10, 100, "web", refused), ElementsAre("web"));
 }
 
 TEST_F(QuotaWatchTest, TellsAgainOfAPodThatHadRoomMeanwhile) {

@@ -72,7 +72,7 @@ class TraceHopTest : public testing::Test {
                      .refused = refused_,
                      .state = &state_,
                      .own = own_,
-                     .routes = [&](const IpAddress&) { return route_; }});
+                     .routes = [&](const IpAddress&, uint8_t, uint16_t) { return route_; }});
   }
   v1::TraceHopResponse Tell() {
     const auto out = Ask();

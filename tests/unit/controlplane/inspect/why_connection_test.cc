@@ -489,6 +489,18 @@ TEST_F(WhyConnectionTest, AnAddressMayBeSeveralThingsByItsPort) {
   EXPECT_THAT(Notes(Ask("192.0.2.12", 8888)), ElementsAre(HasSubstr("and no pod's host port")));
 }
 
+TEST_F(WhyConnectionTest, WhatNoServiceServesAtAnExternalAddressIsItsOwners) {
+  v1::Service service = Api();
+  service.mutable_spec()->add_external_ips("198.51.100.7");
+  PutService(service);
+
+  EXPECT_THAT(Oks(Ask("198.51.100.7", 80)), Contains(HasSubstr("an external address of service")));
+  const v1::WhyResponse beyond = Ask("198.51.100.7", 81);
+  EXPECT_THAT(Problems(beyond), IsEmpty());
+  EXPECT_THAT(Notes(beyond), Contains(HasSubstr("which has no port 81/TCP: the request leaves the "
+                                                "cluster, from the address of node")));
+}
+
 TEST_F(WhyConnectionTest, WhatTheClusterGaveAtANodeComesBeforeExternalAddresses) {
   v1::Pod pod = *FindObject(world.state.pods, {"pay", "api-1"});
   v1::ContainerPort& port = *pod.mutable_spec()->mutable_containers(0)->add_ports();
