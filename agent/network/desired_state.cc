@@ -183,8 +183,10 @@ void DesiredStateBuilder::Change(const std::string& key, Translated translated,
   }
   ChangeOne(key, std::move(translated.v4));
   ChangeOne(OutsideKey(key), std::move(translated.v4_outside));
+  ChangeOne(BalancerKey(key), std::move(translated.v4_balancer));
   ChangeOne(Ipv6Key(key), std::move(translated.v6));
   ChangeOne(OutsideKey(Ipv6Key(key)), std::move(translated.v6_outside));
+  ChangeOne(BalancerKey(Ipv6Key(key)), std::move(translated.v6_balancer));
 }
 
 void DesiredStateBuilder::ChangeOne(const std::string& key,

@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "common/rendezvous.h"
 #include "fmt/format.h"
 
 namespace mesh::agent {
@@ -48,8 +49,13 @@ struct Candidate {
 
 using Predicate = std::function<bool(const Candidate&)>;
 
-// Which frontends of a Service.
-enum class Part : uint8_t { kAll, kClusterIp, kOutside };
+// Which frontends of a Service: all, the ClusterIP, the rest, the balancer's addresses. The first
+// and the third have no balancer's addresses where those stand apart.
+enum class Part : uint8_t { kAll, kClusterIp, kOutside, kBalancer };
+
+bool BalancerStandsApart(const v1::ServiceState& service) {
+  return service.external_traffic_local() && service.load_balancer_ips_size() > 0;
+}
 
 bool HasOutside(const v1::ServiceState& service) {
   return service.load_balancer_ips_size() > 0 || service.external_ips_size() > 0 ||
@@ -76,15 +82,16 @@ class Translator {
     out_.name = from_.name();
     out_.identity = from_.identity();
     if (!AddClusterIp()) return std::nullopt;
-    if (part_ == Part::kOutside) {
+    if (part_ == Part::kOutside || part_ == Part::kBalancer) {
       out_.cluster_ip = IpAddress();
       out_.outside = true;
     }
-    if (part_ != Part::kClusterIp) {
+    if (part_ != Part::kClusterIp && (part_ == Part::kBalancer || !BalancerStandsApart(from_))) {
       AddAddresses("load balancer address", from_.load_balancer_ips(), &out_.load_balancer_ips);
-      AddAddresses("external address", from_.external_ips(), &out_.external_ips);
       AddSourceRanges();
     }
+    if (part_ == Part::kAll || part_ == Part::kOutside)
+      AddAddresses("external address", from_.external_ips(), &out_.external_ips);
     AddAlgorithms();
     AddReturnPath();
     AddAffinity();
@@ -93,7 +100,8 @@ class Translator {
     CheckDistribution();
     const bool addressed = !out_.load_balancer_ips.empty() || !out_.external_ips.empty();
     for (const v1::ServicePortState& port : from_.ports()) {
-      if (part_ != Part::kOutside || addressed || port.node_port() != 0) AddPort(port);
+      if (!out_.outside || addressed || (part_ == Part::kOutside && port.node_port() != 0))
+        AddPort(port);
     }
     return std::move(out_);
   }
@@ -228,7 +236,7 @@ class Translator {
     port.protocol = static_cast<Protocol>(from.protocol());
     if (!IsPort(from.port())) return Skip("port {} is not in 1..65535", from.port());
     port.port = static_cast<uint16_t>(from.port());
-    if (part_ == Part::kClusterIp)
+    if (part_ == Part::kClusterIp || part_ == Part::kBalancer)
       port.node_port = 0;
     else if (from.node_port() > 65535)
       Skip("port {}: node port {} is not in 1..65535", from.port(), from.node_port());
@@ -285,7 +293,31 @@ class Translator {
 
   bool OnThisNode(const Candidate& c) const { return c.backend.node == node_.name; }
 
-  void ChooseScopes(std::vector<Candidate>* candidates) const {
+  // Of a balancer's address of a Service with externalTrafficPolicy Local, where this node has no
+  // ready endpoint: the node whose endpoints new connections get, with their clients' addresses.
+  // The one that answers for the address; or when this one does, whose last endpoints stop and
+  // whose connections end in peace, the one that the control plane will choose next. Empty: none is
+  // ready.
+  std::string Heir(const std::vector<Candidate>& candidates) const {
+    const std::string service = from_.namespace_() + "/" + from_.name();
+    std::string best;
+    uint64_t best_weight = 0;
+    for (const Candidate& c : candidates) {
+      const std::string& node = c.backend.node;
+      if (c.backend.state != BackendState::kActive || node.empty()) continue;
+      if (node == node_.name) return "";
+      const uint64_t weight =
+          node == from_.announcing_node() ? UINT64_MAX : RendezvousWeight(service, node);
+      if (!best.empty() && weight <= best_weight) continue;
+      best = node;
+      best_weight = weight;
+    }
+    return best;
+  }
+
+  void ChooseScopes(std::vector<Candidate>* candidates) {
+    const std::string heir = part_ == Part::kBalancer ? Heir(*candidates) : "";
+    if (!heir.empty()) out_.direct_return = true;
     const Predicate local = [this](const Candidate& c) { return OnThisNode(c); };
     const Predicate nearest_active = Nearest(*candidates);
     const Predicate nearest = [&](const Candidate& c) {
@@ -293,7 +325,7 @@ class Translator {
     };
     for (Candidate& c : *candidates) {
       if (c.backend.state != BackendState::kActive && !c.backend.serves_last) continue;
-      if (part_ == Part::kOutside) {
+      if (out_.outside) {
         // Whoever dials them inside has neither policy. Without a set for them they get the
         // external.
         if (from_.external_traffic_local() && nearest(c))
@@ -301,8 +333,10 @@ class Translator {
       } else if ((from_.internal_traffic_local() ? local : nearest)(c)) {
         c.backend.scopes |= dataplane::kScopeInternal;
       }
-      if (part_ != Part::kClusterIp && (from_.external_traffic_local() ? local : nearest)(c))
-        c.backend.scopes |= dataplane::kScopeExternal;
+      const bool external = from_.external_traffic_local()
+                                ? local(c) || (!heir.empty() && c.backend.node == heir)
+                                : nearest(c);
+      if (part_ != Part::kClusterIp && external) c.backend.scopes |= dataplane::kScopeExternal;
     }
   }
 
@@ -438,6 +472,7 @@ class HostPortTranslator {
 
 std::string Ipv6Key(const std::string& key) { return key + "#6"; }
 std::string OutsideKey(const std::string& key) { return key + "#out"; }
+std::string BalancerKey(const std::string& key) { return key + "#lb"; }
 
 Translated TranslateService(const std::string& key, const v1::ServiceState& from,
                             const NodeView& node, std::vector<std::string>* skipped) {
@@ -446,19 +481,22 @@ Translated TranslateService(const std::string& key, const v1::ServiceState& from
   const std::set<Family> families = FamiliesOf(from);
   const bool apart = from.internal_traffic_local() && HasOutside(from);
   const auto translate = [&](Family family, std::optional<dataplane::Service>* whole,
-                             std::optional<dataplane::Service>* outside) {
+                             std::optional<dataplane::Service>* outside,
+                             std::optional<dataplane::Service>* balancer) {
     const auto run = [&](Part part) {
       return Translator(key, from, families, family, part, node, skipped).Run();
     };
     *whole = run(apart ? Part::kClusterIp : Part::kAll);
-    if (!apart) return;
-    *outside = run(Part::kOutside);
-    if (outside->has_value() && (*outside)->ports.empty()) outside->reset();
+    if (apart) *outside = run(Part::kOutside);
+    if (BalancerStandsApart(from)) *balancer = run(Part::kBalancer);
+    for (auto* part : {outside, balancer})
+      if (part->has_value() && (*part)->ports.empty()) part->reset();
   };
-  if (families.contains(Family::kV4)) translate(Family::kV4, &out.v4, &out.v4_outside);
+  if (families.contains(Family::kV4))
+    translate(Family::kV4, &out.v4, &out.v4_outside, &out.v4_balancer);
   if (families.contains(Family::kV6)) {
     if (node.ipv6) {
-      translate(Family::kV6, &out.v6, &out.v6_outside);
+      translate(Family::kV6, &out.v6, &out.v6_outside, &out.v6_balancer);
     } else {
       skipped->push_back(
           fmt::format("service {}: IPv6 is left out: this node was not given ranges of it", key));

@@ -27,17 +27,21 @@ struct NodeView {
 
 // What becomes of one thing of the control plane: one Service per family that has something to
 // program. Of one with internalTrafficPolicy Local the frontends for clients outside stand apart:
-// the policy is about the ClusterIP alone, and pods may dial the other addresses too.
+// the policy is about the ClusterIP alone, and pods may dial the other addresses too. Of one with
+// externalTrafficPolicy Local its balancer's addresses do: they are the whole cluster's, and what
+// comes to a node without a backend is led on to the right one.
 struct Translated {
   std::optional<dataplane::Service> v4, v6;
   std::optional<dataplane::Service> v4_outside, v6_outside;
+  std::optional<dataplane::Service> v4_balancer, v6_balancer;
 };
 
 // The key of the IPv6 half in DesiredState::services; the IPv4 one has `key` itself. No namespace
 // or name holds a '#'.
 std::string Ipv6Key(const std::string& key);
-// That of the frontends that stand apart.
+// Those of the frontends that stand apart.
 std::string OutsideKey(const std::string& key);
+std::string BalancerKey(const std::string& key);
 
 // Nothing for what has nothing to program (headless, ExternalName) and what cannot be programmed at
 // all. Each thing left out gets a line in `skipped`, with its reason; what a line takes away never
@@ -46,7 +50,9 @@ std::string OutsideKey(const std::string& key);
 //
 // The scopes of a backend, of those that are active and of one port and family:
 //   internal  all; internalTrafficPolicy Local: those of this node, be there none
-//   external  all; externalTrafficPolicy Local: those of this node, be there none
+//   external  all; externalTrafficPolicy Local: those of this node, be there none. At a balancer's
+//             address of a node without any: those of the node that answers for it, or that will
+//             when this one does and its last ones stop, with direct return
 // Pods and nodes of the cluster that dial an address for the outside get all, whatever the policies
 // say, as if they had gone out and come in again at a node with a backend.
 //   "all" with a trafficDistribution: the nearest that are there - PreferSameNode: this node, then

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/ip_address.h"
+#include "common/rendezvous.h"
 #include "controlplane/state/target_port.h"
 #include "google/protobuf/util/message_differencer.h"
 
@@ -272,18 +273,6 @@ void AddBackends(const ClusterState& state, const v1::EndpointSlice& slice,
   for (const v1::EndpointPort* was : gone) out->Add(slice, was->port(), Standing::kLeft);
 }
 
-// FNV-1a of both names, mixed (splitmix64) so that every node has its own order of Services.
-uint64_t RendezvousWeight(const std::string& service, const std::string& node) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const std::string* part : {&service, &node}) {
-    for (const char c : *part) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-    hash = (hash ^ 0xff) * 0x100000001b3;
-  }
-  hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9;
-  hash = (hash ^ (hash >> 27)) * 0x94d049bb133111eb;
-  return hash ^ (hash >> 31);
-}
-
 const std::string& AnnotationOf(const v1::Service& service, const char* name) {
   static const auto* none = new std::string;
   auto it = service.metadata().annotations().find(name);
@@ -426,15 +415,17 @@ std::string KeptAnnouncer(const v1::Service& service) {
 
 std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& service,
                            std::string_view kept) {
-  std::set<std::string> local;  // nodes with an endpoint that takes new flows
+  // Nodes with an endpoint that takes new flows, and with one that stops and still serves.
+  std::set<std::string> local, last;
   if (service.external_traffic_local()) {
-    std::set<std::string> last;
     for (const v1::ServicePortState& port : service.ports()) {
       for (const v1::BackendState& backend : port.backends()) {
         if (backend.state() == v1::BackendState::ACTIVE) local.insert(backend.node_name());
         if (backend.serves_last()) last.insert(backend.node_name());
       }
     }
+    // It gives new flows to the next one meanwhile.
+    if (last.contains(std::string(kept))) local.insert(std::string(kept));
     if (local.empty()) local = std::move(last);
   }
   const std::string key = ServiceKey(service);

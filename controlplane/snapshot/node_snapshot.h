@@ -19,8 +19,9 @@ namespace mesh::controlplane {
 std::optional<v1::ServiceState> BuildService(const ClusterState& state, const ObjectKey& key);
 // The node that answers for the Service's load balancer addresses: of those that may (with
 // externalTrafficPolicy Local: of those with a ready endpoint, or where no node has one, with one
-// that stops and still serves) `kept`, else the one whose rendezvous hash with the Service is
-// highest, so that a node's end moves only what it had. Empty: none.
+// that stops and still serves) `kept`, else the one with the highest RendezvousWeight(). With that
+// policy `kept` stays also while an endpoint of it stops and still serves: the connections to it
+// are known there, and the agent there leads new ones to the next node. Empty: none.
 std::string AnnouncingNode(const ClusterState& state, const v1::ServiceState& service,
                            std::string_view kept = {});
 // The condition of a Service that names its announcing node, as the message. It is the choice of

@@ -110,6 +110,63 @@ TEST_F(EdgeFailureTest, AnAgentThatStandsStillCostsNoRequestFromOutside) {
   for (const auto& held : helds) EXPECT_EQ(held->Stop().failures, 0);
 }
 
+// With policy Local the node that answers for the address may have no ready pod left, and
+// connections that go on.
+TEST_F(EdgeFailureTest, ABalancerAddressMovesWithoutEndingConnectionsWhenItsPodStops) {
+  std::string manifest;
+  for (const char* node : {"n1", "n2"}) {
+    std::string pod = ServerPod(std::string("stay-") + node, "stay", node, "-");
+    const std::string none = "terminationGracePeriodSeconds: 0";
+    manifest += pod.replace(pod.find(none), none.size(), "terminationGracePeriodSeconds: 10");
+  }
+  cluster().Apply(manifest + EdgeService("stay", "stay",
+                                         "  type: LoadBalancer\n  externalTrafficPolicy: Local\n"));
+  ASSERT_TRUE(cluster().WaitForPods("app=stay", 2));
+  std::vector<std::string> addresses, targets;
+  std::vector<std::unique_ptr<RunningLoad>> loads, helds, later;  // one of each family
+  for (const int family : kFamilies) {
+    ASSERT_TRUE(Eventually([&] {
+      addresses.resize(targets.size() + 1);
+      return !(addresses.back() = BalancerAddress(cluster(), "stay", family)).empty();
+    }));
+    targets.push_back(HostPort(addresses.back(), 80));
+    ASSERT_TRUE(Eventually([&] {
+      return cluster().LoadOutside("tcp", targets.back(), 10).failures == 0;
+    })) << targets.back();
+    loads.push_back(cluster().StartLoadOutside("tcp", targets.back()));
+    helds.push_back(cluster().StartLoadOutside("hold", targets.back()));
+  }
+  const bool first = NeighborMac(addresses[0]) == MacOf("n1");
+  const std::string stops = first ? "n1" : "n2", stays = first ? "n2" : "n1";
+
+  cluster().Meshctl({"delete", "pod", "stay-" + stops, "--wait=false"});
+  for (const std::string& target : targets) {
+    EXPECT_TRUE(Eventually([&] {
+      const LoadResult result = cluster().LoadOutside("tcp", target, 10);
+      return result.failures == 0 && result.answers.size() == 1 &&
+             result.answers.contains("stay-" + stays);
+    })) << cluster().LoadOutside("tcp", target, 5).text;
+    later.push_back(cluster().StartLoadOutside("hold", target));
+  }
+  EXPECT_EQ(NeighborMac(addresses[0]), MacOf(stops)) << "its connections are known there";
+  for (const auto& held : helds) {
+    const LoadResult result = held->Stop();
+    EXPECT_EQ(result.failures, 0) << result.text;
+  }
+  EXPECT_FALSE(cluster().Get({"pod", "stay-" + stops}).is_discarded()) << "not over by then";
+
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    EXPECT_TRUE(Eventually([&] { return NeighborMac(addresses[i]) == MacOf(stays); }));
+    EXPECT_EQ(cluster().LoadOutside("tcp", targets[i], 20).failures, 0);
+  }
+  for (const auto* some : {&later, &loads}) {
+    for (const auto& load : *some) {
+      const LoadResult result = load->Stop();
+      EXPECT_EQ(result.failures, 0) << result.text;
+    }
+  }
+}
+
 TEST_F(EdgeFailureTest, ABalancerAddressMovesWhenItsNodeDies) {
   // Services are spread over the nodes: one of them is announced by another node than meshd's.
   std::string address, address6, announcer;

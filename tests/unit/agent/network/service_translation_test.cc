@@ -3,6 +3,9 @@
 // and admits nobody. Method: tables over one Service with backends on three nodes in two zones.
 #include "agent/network/service_translation.h"
 
+#include <set>
+
+#include "common/rendezvous.h"
 #include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -99,6 +102,54 @@ TEST(TranslateService, KnowsWhichBackendsMayLiveWhenTheyAreListedNoMore) {
   EXPECT_TRUE(outcome.service->ports[0].backends[1].may_outlive);
 }
 
+// Scopes of the backends of the balancer's addresses, as Scopes().
+std::string OfBalancer(const v1::ServiceState& from) {
+  std::vector<std::string> skipped;
+  Translated out = TranslateService("shop/web", from, kNode, &skipped);
+  EXPECT_THAT(skipped, IsEmpty());
+  EXPECT_TRUE(out.v4_balancer);
+  if (!out.v4_balancer) return "";
+  EXPECT_THAT(out.v4->load_balancer_ips, IsEmpty());
+  const std::string scopes = Scopes({out.v4_balancer, {}});
+  bool here = false;
+  for (const auto& backend : out.v4_balancer->ports[0].backends)
+    here |= backend.node == "n1" && backend.state == dataplane::BackendState::kActive;
+  EXPECT_EQ(out.v4_balancer->direct_return, !here);
+  return scopes;
+}
+
+TEST(TranslateService, ABalancersAddressLeadsToTheNodeThatAnswersOrWillAnswer) {
+  v1::ServiceState web = Web({"n1/east?", "n2/east", "n3/west"});
+  web.set_external_traffic_local(true);
+  web.add_load_balancer_ips("10.89.0.200");
+
+  // "b": also what is led on to it; the first stops, and gets none while another is ready.
+  web.set_announcing_node("n3");
+  EXPECT_EQ(OfBalancer(web), "bib") << "a client that has not heard of it yet";
+  web.set_announcing_node("n1");
+  const bool second = RendezvousWeight("shop/web", "n2") > RendezvousWeight("shop/web", "n3");
+  EXPECT_EQ(OfBalancer(web), second ? "bbi" : "bib") << "whom the control plane will choose";
+  web.mutable_ports(0)->mutable_backends(0)->set_state(v1::BackendState::ACTIVE);
+  web.mutable_ports(0)->mutable_backends(0)->set_serves_last(false);
+  EXPECT_EQ(OfBalancer(web), "bii");
+  web.mutable_ports(0)->mutable_backends(0)->set_node_name("");
+  EXPECT_EQ(OfBalancer(web), second ? "ibi" : "iib") << "of no node";
+}
+
+TEST(TranslateService, ABalancersAddressIsServedByThePodsThatStopWhereNoneIsReady) {
+  v1::ServiceState web = Web({"n1/east?", "n2/east?"});
+  web.set_external_traffic_local(true);
+  web.add_load_balancer_ips("10.89.0.200");
+  web.set_announcing_node("n1");
+  std::vector<std::string> skipped;
+
+  const Translated out = TranslateService("shop/web", web, kNode, &skipped);
+
+  EXPECT_EQ(Scopes({out.v4_balancer, {}}), "bi");
+  EXPECT_FALSE(out.v4_balancer->direct_return);
+  EXPECT_TRUE(out.v4_balancer->announced);
+}
+
 TEST(TranslateService, ChoosesTheBackendsOfEachKindOfClient) {
   struct Case {
     const char* what;
@@ -187,6 +238,9 @@ TEST(TranslateService, InternalPolicyIsAboutTheClusterIpAlone) {
   out = TranslateService("shop/web", web, kNode, &skipped);
   EXPECT_EQ(Scopes({out.v4, {}}), "i-");
   EXPECT_EQ(Scopes({out.v4_outside, {}}), "bi");
+  EXPECT_EQ(Scopes({out.v4_balancer, {}}), "bi");
+  EXPECT_EQ(out.v4_balancer->ports.size(), 2u);
+  EXPECT_EQ(out.v4_outside->ports.size(), 1u) << "the second has no frontend there any more";
   web.set_traffic_distribution("PreferSameNode");
   out = TranslateService("shop/web", web, kNode, &skipped);
   EXPECT_EQ(Scopes({out.v4_outside, {}}), "b-") << "what they prefer holds";
@@ -339,11 +393,12 @@ TEST(TranslateService, EachFamilyHasItsOwnAddressesAndBackends) {
   EXPECT_EQ(out.v6->family, dataplane::Family::kV6);
   EXPECT_EQ(out.v4->cluster_ip.ToString(), "10.96.0.10");
   EXPECT_EQ(out.v6->cluster_ip.ToString(), "fd00:96::a");
-  EXPECT_THAT(out.v4->load_balancer_ips, ElementsAre(*IpAddress::Parse("10.89.0.200")));
-  EXPECT_THAT(out.v6->load_balancer_ips, ElementsAre(*IpAddress::Parse("fd00:89::200")));
+  EXPECT_THAT(out.v4_balancer->load_balancer_ips, ElementsAre(*IpAddress::Parse("10.89.0.200")));
+  EXPECT_THAT(out.v6_balancer->load_balancer_ips, ElementsAre(*IpAddress::Parse("fd00:89::200")));
   EXPECT_THAT(out.v4->external_ips, IsEmpty());
   EXPECT_THAT(out.v6->external_ips, ElementsAre(*IpAddress::Parse("fd00:88::1")));
-  EXPECT_TRUE(out.v4->announced && out.v6->announced);
+  EXPECT_TRUE(out.v4_balancer->announced && out.v6_balancer->announced);
+  EXPECT_EQ(out.v4_balancer->ports[0].node_port, 0);
   EXPECT_EQ(Scopes({out.v4, {}}), "b-i");
   EXPECT_EQ(Scopes({out.v6, {}}), "b-i");
   EXPECT_EQ(out.v6->ports[0].backends[0].ip.ToString(), "fd00:244::1");

@@ -447,6 +447,9 @@ TEST(AnnouncingNode, IsOneWithAnEndpointWherePolicyIsLocal) {
   v1::BackendState* other = service.mutable_ports(0)->add_backends();
   other->set_node_name("n1");
   other->set_state(v1::BackendState::ACTIVE);
+  EXPECT_EQ(AnnouncingNode(state, service), "n1");
+  EXPECT_EQ(AnnouncingNode(state, service, "n2"), "n2") << "its connections go on there";
+  backend->set_serves_last(false);
   EXPECT_EQ(AnnouncingNode(state, service, "n2"), "n1");
 }
 
