@@ -13,6 +13,7 @@
 #include "controlplane/controllers/objects.h"
 #include "controlplane/inspect/backends.h"
 #include "controlplane/inspect/destination.h"
+#include "controlplane/inspect/judgement.h"
 #include "controlplane/inspect/node_addresses.h"
 #include "controlplane/inspect/policy_answer.h"
 #include "controlplane/inspect/topics.h"
@@ -26,8 +27,6 @@ namespace {
 
 using google::protobuf::util::MessageDifferencer;
 
-constexpr char kIsolation[] = "mesh.io/isolation";
-
 class Walk {
  public:
   Walk(const ClusterState& state, const ClusterRanges& ranges, const v1::Pod& from,
@@ -37,11 +36,12 @@ class Walk {
         ranges_(ranges),
         from_(from),
         connection_(connection),
-        protocol_(connection.protocol().empty() ? "TCP" : connection.protocol()),
         known_(known),
         now_(now),
         report_(report),
-        wanted_(wanted) {}
+        wanted_(wanted),
+        request_{.protocol = connection.protocol().empty() ? "TCP" : connection.protocol()},
+        judgement_(state, from, known, request_) {}
 
   void Tell() {
     if (const auto problem = ProblemOf(state_, from_, now_)) {
@@ -53,9 +53,9 @@ class Walk {
       report_->Ok(PodTitle(from_), fmt::format("runs on node {}", from_.spec().node_name()));
       WhyNetwork(state_, from_, now_, report_);
     }
-    Names();
+    judgement_.Names(connection_.host(), report_);
     const Destination to = FindDestination(state_, ranges_, from_, connection_, report_);
-    families_ = FamiliesOf(to);
+    request_.families = FamiliesOf(to);
     asked_node_ = AnotherNode(to);
     switch (to.kind) {
       case Destination::Kind::kNothing:
@@ -104,19 +104,19 @@ class Walk {
   void Leave(const std::string& instead) {
     Network(from_.spec().node_name());
     if (asked_node_ == nullptr) return;
-    instead_ = instead;
+    request_.instead = instead;
     const auto address = IpAddress::Parse(connection_.host());
     if (!address.ok()) return;
     const std::string& node = asked_node_->metadata().name();
     report_->Ok(PodTitle(from_), fmt::format("the request leaves with the address of node {}, for "
                                              "node {}: it is judged as one between nodes",
                                              from_.spec().node_name(), node));
-    Policies(true, from_,
-             {.title = fmt::format("{} (node {})", address->ToString(), node),
-              .is_pod = false,
-              .traits = {},
-              .addresses = {*address}},
-             connection_.port());
+    judgement_.Policies(true, from_,
+                        {.title = fmt::format("{} (node {})", address->ToString(), node),
+                         .is_pod = false,
+                         .traits = {},
+                         .addresses = {*address}},
+                        connection_.port(), report_);
     SourcePorts(connection_.host(), connection_.port());
     Network(node);
   }
@@ -129,17 +129,17 @@ class Walk {
       if (problem->has_logs()) *finding.mutable_logs() = problem->logs();
       if (!IsBound(pod)) return;
     }
-    by_host_port_ = host_port_of != 0;
+    request_.by_host_port = host_port_of != 0;
     Backend backend{.pod = &pod,
                     .address = pod.status().pod_ip(),
-                    .port = by_host_port_ ? host_port_of : connection_.port()};
+                    .port = request_.by_host_port ? host_port_of : connection_.port()};
     if (backend.port == 0) {
       const std::string& name = connection_.port_name();
       for (const v1::Container& container : pod.spec().containers())
         for (const v1::ContainerPort& port : container.ports())
           if (backend.port == 0 && (name.empty() || port.name() == name)) {
             backend.port = static_cast<uint32_t>(port.container_port());
-            if (!name.empty()) protocol_ = ProtocolOf(port.protocol());
+            if (!name.empty()) request_.protocol = ProtocolOf(port.protocol());
           }
       if (backend.port == 0) {
         report_->Problem(PodTitle(pod),
@@ -275,7 +275,7 @@ class Walk {
     std::vector<std::string> has;
     for (const v1::ServicePort& port : service.spec().ports()) {
       if (port.name() == connection_.port_name()) {
-        protocol_ = ProtocolOf(port.protocol());
+        request_.protocol = ProtocolOf(port.protocol());
         return &port;
       }
       has.push_back(fmt::format("{} {}", ProtocolOf(port.protocol()), PortTitle(port).substr(5)));
@@ -297,12 +297,12 @@ class Walk {
     if (!connection_.port_name().empty() && to.service_port == 0) return FindNamed(service);
     if (wanted == 0) {
       for (const v1::ServicePort& port : service.spec().ports())
-        if (ProtocolOf(port.protocol()) == protocol_) return &port;
+        if (ProtocolOf(port.protocol()) == request_.protocol) return &port;
     }
     Report::Remedies remedies;
     std::vector<std::string> has;
     for (const v1::ServicePort& port : service.spec().ports()) {
-      if (port.port() == wanted && ProtocolOf(port.protocol()) == protocol_) return &port;
+      if (port.port() == wanted && ProtocolOf(port.protocol()) == request_.protocol) return &port;
       has.push_back(fmt::format("{} {}", ProtocolOf(port.protocol()), PortTitle(port).substr(5)));
       if (port.port() == wanted)
         remedies.push_back(fmt::format("ask with {}: port {} is served for it",
@@ -322,14 +322,15 @@ class Walk {
           fmt::format("add port {} to spec.ports of {}", wanted, ServiceTitle(service)));
     report_->Problem(ServiceTitle(service),
                      fmt::format("does not serve {}; it serves {}",
-                                 wanted == 0 ? protocol_ : fmt::format("{} {}", protocol_, wanted),
+                                 wanted == 0 ? request_.protocol
+                                             : fmt::format("{} {}", request_.protocol, wanted),
                                  fmt::join(has, ", ")),
                      remedies);
     return nullptr;
   }
 
   std::vector<Backend> BackendsOf(const v1::Service& service, const v1::ServicePort* port) const {
-    return controlplane::BackendsOf(state_, service, port, protocol_, families_);
+    return controlplane::BackendsOf(state_, service, port, request_.protocol, request_.families);
   }
 
   // Whether the node forwards at all; once for each node.
@@ -407,13 +408,13 @@ class Walk {
     Network(backend.pod->spec().node_name());
     if (asked_node_ != nullptr) {
       const std::optional<PolicyPeer> seen = Seen(*backend.pod);
-      if (seen && !Policies(false, *backend.pod, *seen, backend.port))
-        Isolation(*backend.pod, service, seen->title);
+      if (seen && !judgement_.Policies(false, *backend.pod, *seen, backend.port, report_))
+        judgement_.Isolation(*backend.pod, service, seen->title, report_);
     } else if (KeyOfMeta(backend.pod->metadata()) != KeyOfMeta(from_.metadata())) {
-      Policies(true, from_, PeerOf(*backend.pod), backend.port);
+      judgement_.Policies(true, from_, PeerOf(*backend.pod), backend.port, report_);
       // Once a policy selects the pod, it alone decides.
-      if (!Policies(false, *backend.pod, PeerOf(from_), backend.port))
-        Isolation(*backend.pod, service, "");
+      if (!judgement_.Policies(false, *backend.pod, PeerOf(from_), backend.port, report_))
+        judgement_.Isolation(*backend.pod, service, "", report_);
     }
     Socket(backend, service, service_port);
   }
@@ -421,7 +422,7 @@ class Walk {
   // Whom the backend sees when another node's address was asked.
   std::optional<PolicyPeer> Seen(const v1::Pod& backend) const {
     const v1::Node* own = FindObject(state_.nodes, {"", from_.spec().node_name()});
-    for (const bool ipv6 : families_) {
+    for (const bool ipv6 : request_.families) {
       const auto seen = SourceSeen(*own, *asked_node_, backend.spec().node_name(), !ipv6);
       if (seen)
         return PolicyPeer{
@@ -436,7 +437,7 @@ class Walk {
     if (!address.ok()) return;
     const std::string place =
         fmt::format(fmt::runtime(address->is_v4() ? "{}:{}/{}" : "[{}]:{}/{}"), address->ToString(),
-                    port, protocol_);
+                    port, request_.protocol);
     const auto at = PortsTakenAt(state_, from_, place, now_);
     if (!at.has_value()) return;
     report_->Problem(
@@ -463,174 +464,22 @@ class Walk {
       }
       const PolicyPeer peer{
           .title = connection_.host(), .is_pod = false, .traits = {}, .addresses = {*address}};
-      Policies(true, from_, peer, connection_.port());
+      judgement_.Policies(true, from_, peer, connection_.port(), report_);
       SourcePorts(connection_.host(), connection_.port());
       return;
     }
     const PolicyAnswer answer = AskPolicies(state_, {.egress = true,
                                                      .pod = from_,
                                                      .peer = {.title = connection_.host()},
-                                                     .protocol = ProtocolNumber(protocol_),
+                                                     .protocol = ProtocolNumber(request_.protocol),
                                                      .port = 0,
                                                      .ipv6 = std::nullopt});
-    Refused(true, from_);
+    judgement_.Refused(true, from_, report_);
     if (answer.facts.policies().empty()) return;
     report_->Note(PodTitle(from_),
                   fmt::format("is isolated for egress by {}: ask for the name's address to know "
                               "whether they admit it",
                               fmt::join(answer.facts.policies(), ", ")));
-  }
-
-  // Somebody may think that they are in force.
-  void PoliciesWithoutPods(bool egress, const std::string& ns) {
-    if (!told_nobody_.insert({egress, ns}).second) return;
-    const auto nobody =
-        PoliciesOfNobody(state_, ns, egress ? Direction::kEgress : Direction::kIngress);
-    if (nobody.empty()) return;
-    report_->Note(
-        "namespace " + ns,
-        fmt::format("{} for {} select{} no pod of it: {}",
-                    nobody.size() == 1 ? "a policy" : "policies", egress ? "egress" : "ingress",
-                    nobody.size() == 1 ? "s" : "", NameList(nobody)),
-        {fmt::format("meshctl why netpol/{} -n {}", nobody.front().substr(ns.size() + 1), ns)});
-  }
-
-  // What the NetworkPolicies say that select `pod`; whether there are any. Once where both families
-  // fare alike.
-  bool Policies(bool egress, const v1::Pod& pod, const PolicyPeer& peer, uint32_t port) {
-    std::vector<PolicyAnswer> answers;
-    std::vector<std::string> over;
-    for (const bool ipv6 : families_) {
-      answers.push_back(AskPolicies(state_, {.egress = egress,
-                                             .pod = pod,
-                                             .peer = peer,
-                                             .protocol = ProtocolNumber(protocol_),
-                                             .port = static_cast<uint16_t>(port),
-                                             .ipv6 = ipv6}));
-      over.push_back(ipv6 ? "over IPv6 " : "over IPv4 ");
-    }
-    if (answers.empty()) return false;
-    const bool alike = std::ranges::all_of(answers, [&](const PolicyAnswer& answer) {
-      return answer.facts.allowed() == answers[0].facts.allowed();
-    });
-    if (alike) {
-      answers.resize(1);
-      over = {""};
-    }
-    if (alike && answers[0].facts.allowed())
-      PoliciesWithoutPods(egress, pod.metadata().namespace_());
-    const bool refused = Refused(egress, pod);
-    for (size_t i = 0; i < answers.size(); ++i) TellPolicies(pod, answers[i], over[i], refused);
-    return refused || !answers[0].facts.policies().empty();
-  }
-
-  // Whether what the policies say about the pod is not what its packets meet.
-  bool Refused(bool egress, const v1::Pod& pod) {
-    const auto [told, is_new] = refused_.try_emplace({egress, KeyOfMeta(pod.metadata())});
-    if (is_new) {
-      told->second = WhyRefused(state_, pod, egress ? Direction::kEgress : Direction::kIngress,
-                                known_.refusals, report_);
-    }
-    return told->second;
-  }
-
-  void TellPolicies(const v1::Pod& pod, const PolicyAnswer& answer, const std::string& over,
-                    bool refused) {
-    const v1::TracePolicy& facts = answer.facts;
-    if (facts.policies().empty()) return;
-    const std::string text =
-        over + (facts.allowed()
-                    ? fmt::format("{} by {}", facts.egress() ? "may send it" : "takes it",
-                                  RuleTitle(facts))
-                    : fmt::format("is isolated for {} by {} {}, {} admits it; {}",
-                                  facts.egress() ? "egress" : "ingress",
-                                  facts.policies_size() == 1 ? "policy" : "policies",
-                                  fmt::join(facts.policies(), ", "),
-                                  facts.policies_size() == 1 ? "no rule of which" : "none of which",
-                                  answer.nearest));
-    // Of several backends one is enough.
-    if (!told_policies_.insert(PodTitle(pod) + text).second) return;
-    if (refused) {
-      report_->Note(PodTitle(pod), "once its policies are in force: " + text,
-                    facts.allowed() ? Report::Remedies() : answer.remedies);
-    } else if (facts.allowed()) {
-      report_->Ok(PodTitle(pod), text);
-    } else {
-      Report::Remedies remedies = answer.remedies;
-      if (!instead_.empty()) remedies.insert(remedies.begin(), instead_);
-      report_->Problem(PodTitle(pod), text, remedies);
-    }
-  }
-
-  // Whether the pod may ask for names; what it asks for here is a name, or may well be.
-  void Names() {
-    const PolicyAnswer answer = AskPolicies(state_, {.egress = true,
-                                                     .pod = from_,
-                                                     .peer = ResolverPeer(),
-                                                     .protocol = ProtocolNumber("UDP"),
-                                                     .port = 53});
-    if (answer.facts.allowed()) return;
-    const std::string text = fmt::format(
-        "may not ask for names: no egress rule of {} {} admits UDP 53 to the resolver, pods "
-        "k8s-app=kube-dns of namespace kube-system; {}",
-        answer.facts.policies_size() == 1 ? "policy" : "policies",
-        fmt::join(answer.facts.policies(), ", "), answer.nearest);
-    const bool by_address = IpAddress::Parse(connection_.host()).ok();
-    if (Refused(true, from_)) {
-      report_->Note(PodTitle(from_), "once its policies are in force: " + text, answer.remedies);
-    } else if (connection_.host().empty() || by_address) {
-      report_->Note(PodTitle(from_), text, answer.remedies);
-    } else {
-      report_->Problem(PodTitle(from_), text, answer.remedies);
-    }
-  }
-
-  // `seen`: of whose address the request is, where it is not the pod's own; else empty.
-  void Isolation(const v1::Pod& to, const v1::Service* service, const std::string& seen) {
-    const std::string& ns = to.metadata().namespace_();
-    const bool inside = seen.empty() && ns == from_.metadata().namespace_();
-    if (inside || !told_isolation_.insert(ns).second) return;
-    const v1::Namespace* object = FindObject(state_.namespaces, {"", ns});
-    std::string mode;
-    if (object != nullptr) {
-      const auto it = object->metadata().annotations().find(kIsolation);
-      if (it != object->metadata().annotations().end()) mode = it->second;
-    }
-    if (mode == "open") {
-      report_->Ok("namespace " + ns, "is open to other namespaces");
-      return;
-    }
-    const bool by_own_service = service != nullptr && service->metadata().namespace_() == ns;
-    if (mode != "closed" && (by_own_service || by_host_port_)) {
-      report_->Ok("namespace " + ns, by_own_service
-                                         ? "admits what comes through its own Services"
-                                         : "admits what comes through host ports of its pods");
-      return;
-    }
-    Report::Remedies remedies = {
-        fmt::format("annotate namespace {} with {}: open", ns, kIsolation)};
-    if (!seen.empty() && !instead_.empty() && ns == from_.metadata().namespace_())
-      remedies.insert(remedies.begin(), instead_);
-    if (mode == "closed") {
-      remedies.push_back(
-          fmt::format("remove {} of namespace {}: its Services are then open", kIsolation, ns));
-    } else {
-      remedies.insert(remedies.begin(),
-                      fmt::format("ask a Service of namespace {} instead of the pod", ns));
-    }
-    report_->Problem(
-        "namespace " + ns,
-        mode == "closed" && !seen.empty()
-            ? fmt::format("is closed ({}): none but its own pods gets in, and the request comes "
-                          "from {}",
-                          kIsolation, seen)
-        : mode == "closed"
-            ? fmt::format("is closed ({}): no other namespace gets in, {} is dropped there",
-                          kIsolation, from_.metadata().namespace_())
-            : fmt::format("admits other namespaces through its Services only: a request of "
-                          "namespace {} straight to a pod is dropped there",
-                          from_.metadata().namespace_()),
-        remedies);
   }
 
   // Whether a program waits at the port.
@@ -650,9 +499,9 @@ class Walk {
     }
     const SocketAnswer answer = AskSocket(state_, *it->second,
                                           {.pod = *backend.pod,
-                                           .protocol = protocol_,
+                                           .protocol = request_.protocol,
                                            .port = backend.port,
-                                           .families = families_,
+                                           .families = request_.families,
                                            .service = service,
                                            .service_port = service_port});
     if (answer.listens) {
@@ -666,18 +515,14 @@ class Walk {
   const ClusterRanges& ranges_;
   const v1::Pod& from_;
   const v1::WhyConnection& connection_;
-  std::string protocol_;  // of the Service's port, when it was named
   const Known& known_;
   const absl::Time now_;
   Report* report_;
   std::set<ObjectKey>* const wanted_;
-  std::set<bool> families_;               // of the request; true: IPv6
+  RequestFacts request_;
+  Judgement judgement_;
   const v1::Node* asked_node_ = nullptr;  // AnotherNode()
-  std::string instead_;                   // what to ask instead of it
-  std::set<std::string> seen_nodes_, told_isolation_, told_policies_;
-  bool by_host_port_ = false;
-  std::set<std::pair<bool, std::string>> told_nobody_;  // egress, namespace
-  std::map<std::pair<bool, ObjectKey>, bool> refused_;  // egress, pod
+  std::set<std::string> seen_nodes_;
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "controlplane/controllers/objects.h"
 #include "controlplane/inspect/backends.h"
 #include "controlplane/inspect/label_distance.h"
+#include "controlplane/inspect/node_addresses.h"
 #include "controlplane/inspect/topics.h"
 #include "controlplane/state/target_port.h"
 #include "fmt/format.h"
@@ -318,6 +319,19 @@ class Teller {
   }
 
   // Backends by node, as the dataplane is told them.
+  // The node that an endpoint is told to be on; of a hand-written one, what its address says.
+  std::string PlaceOf(const v1::Endpoint& endpoint) const {
+    if (!endpoint.node_name().empty()) return endpoint.node_name();
+    const auto address = IpAddress::Parse(endpoint.addresses(0));
+    const v1::Node* node = address.ok() ? NodeWith(state_, *address) : nullptr;
+    if (node != nullptr) return fmt::format("an address of node {}", node->metadata().name());
+    const auto& balanced = state_.index().balancer_ips;
+    const auto service = balanced.find(endpoint.addresses(0));
+    if (service != balanced.end())
+      return fmt::format("the load balancer address of service {}", service->second.ToString());
+    return "no node of the cluster";
+  }
+
   std::map<std::string, int> ReadyByNode(int* total) const {
     std::map<std::string, int> out;
     std::set<std::string> seen;
@@ -326,7 +340,7 @@ class Teller {
         if (!MayGetFlows(endpoint) || endpoint.addresses().empty()) continue;
         const std::string& uid = endpoint.target_ref().uid();
         if (!seen.insert(uid.empty() ? endpoint.addresses(0) : uid).second) continue;
-        ++out[endpoint.node_name()];
+        ++out[PlaceOf(endpoint)];
         ++*total;
       }
     }
@@ -429,9 +443,7 @@ class Teller {
       return;
     }
     std::vector<std::string> nodes;
-    for (const auto& [node, count] : by_node)
-      nodes.push_back(
-          fmt::format("{} on {}", count, node.empty() ? "no node of the cluster" : node));
+    for (const auto& [node, count] : by_node) nodes.push_back(fmt::format("{} on {}", count, node));
     report_->Ok(title_, fmt::format("has {} backend{} that may get requests: {}", total,
                                     total == 1 ? "" : "s", NameList(nodes, 8)));
   }
