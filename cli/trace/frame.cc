@@ -200,8 +200,11 @@ std::string FrameText(std::string_view frame) {
   const size_t l4 = kEthernet + (ipv4 ? 4u * (static_cast<uint8_t>(frame[kEthernet]) & 15u) : 40u);
   uint16_t from = 0, to = 0;
   std::string name = fmt::format("protocol {}", protocol), flags;
-  if (protocol == kTcp || protocol == kUdp) {
-    name = protocol == kTcp ? "TCP" : "UDP";
+  const bool later_fragment = ipv4 && (Read16(frame, 20) & 0x1fff) != 0;
+  if (protocol == kTcp || protocol == kUdp) name = protocol == kTcp ? "TCP" : "UDP";
+  if (later_fragment) {
+    flags = ", a later fragment";  // its payload begins where ports would be
+  } else if (protocol == kTcp || protocol == kUdp) {
     from = Read16(frame, l4);
     to = Read16(frame, l4 + 2);
     if (protocol == kTcp && frame.size() > l4 + 13) {

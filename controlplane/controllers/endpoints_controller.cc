@@ -366,7 +366,8 @@ void EndpointsController::NoteForeign(const ClusterState& state, const v1::Servi
     for (const v1::Endpoint& endpoint : slice->endpoints()) {
       for (const std::string& text : endpoint.addresses()) {
         const auto address = IpAddress::Parse(text);
-        if (!address.ok() || cluster_range_->Contains(*address) || nodes.contains(*address))
+        if (!address.ok() || cluster_range_->Contains(*address) || nodes.contains(*address) ||
+            state.index().balancer_ips.contains(address->ToString()))
           continue;
         if (count++ < kNamed) list += fmt::format("{}{}", list.empty() ? "" : ", ", text);
       }

@@ -230,12 +230,12 @@ BalancerChoice ChooseOne(const LoadBalancerPools& pools, const v1::Service& serv
     if (owners.pool(ip) || ServedFromOutside(owners, service, ip)) continue;
     return {.ips = {std::move(ip)}, .reason = "", .message = ""};
   }
-  return {.ips = {},
-          .reason = "PoolExhausted",
-          .message = fmt::format("all {} addresses of the pool {} are in use; delete a Service of "
-                                 "type LoadBalancer, or start meshd with a larger "
-                                 "--load-balancer-pool",
-                                 size, pools.ToString(is_v4))};
+  return {
+      .ips = {},
+      .reason = "PoolExhausted",
+      .message = fmt::format("all addresses of the pool {} are in use; delete a Service of type "
+                             "LoadBalancer, or start meshd with a larger --load-balancer-pool",
+                             pools.ToString(is_v4))};
 }
 
 }  // namespace

@@ -2,7 +2,10 @@
 // The examples, as their READMEs apply them.
 #include <gmock/gmock.h>
 
+#include <future>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "fmt/format.h"
 #include "tests/support/cluster/local_cluster.h"
@@ -116,12 +119,16 @@ TEST_F(ExamplesTest, TheNetworkPolicyLetsThoseAskWhomItNames) {
                            client.ns, "--timeout=60s"});
     ASSERT_EQ(ready.exit_code, 0) << ready.text;
   }
-  // Who is answered, in the order of `clients`.
+  // Who is answered, in the order of `clients`. At the same time: what is dropped is waited for.
   const auto answered = [&] {
-    std::string out;
+    std::vector<std::future<std::string>> pages;
     for (const Client& client : clients) {
-      out += Fetch(client.name, "http://web.pay/", client.ns).find("web-") == 0 ? '+' : '-';
+      pages.push_back(std::async(std::launch::async, [&, client] {
+        return Fetch(client.name, "http://web.pay/", client.ns);
+      }));
     }
+    std::string out;
+    for (std::future<std::string>& page : pages) out += page.get().starts_with("web-") ? '+' : '-';
     return out;
   };
   EXPECT_TRUE(Eventually([&] { return answered() == "+++"; })) << answered();

@@ -45,15 +45,16 @@ TEST_F(IsolationTest, DropsDirectConnectionsOfOtherNamespacesAndCountsThem) {
       directs.push_back(HostPort(PodIp(pod, family), 9000));
   }
 
-  for (const std::string& direct : directs) {
+  for (const std::string& direct : directs)
     EXPECT_EQ(cluster().Load(blue, "tcp", direct, 5).failures, 0) << "own namespace, " << direct;
-    for (const char* client : {"green-client", "green-near"}) {
-      for (const char* protocol : {"tcp", "udp"}) {
-        const long before = cluster().Drops();
-        const LoadResult refused = cluster().Load(cluster().PodPid(client), protocol, direct, 2);
-        EXPECT_EQ(refused.failures, 2) << client << " " << direct << " " << refused.text;
-        EXPECT_GE(cluster().Drops(), before + 2) << client << " " << protocol << " " << direct;
-      }
+  for (const char* client : {"green-client", "green-near"}) {
+    for (const char* protocol : {"tcp", "udp"}) {
+      const long before = cluster().Drops();
+      for (const LoadResult& refused :
+           cluster().LoadEach(cluster().PodPid(client), protocol, directs, 2))
+        EXPECT_EQ(refused.failures, 2) << client << " " << protocol << " " << refused.text;
+      EXPECT_GE(cluster().Drops(), before + 2 * static_cast<long>(directs.size()))
+          << client << " " << protocol;
     }
   }
 

@@ -80,23 +80,20 @@ class PolicyTest : public ClusterTest {
     }
   }
 
-  bool Reaches(const std::string& client, const std::string& protocol, const std::string& target) {
-    return cluster().Load(cluster().PodPid(client), protocol, target, 1).failures == 0;
+  // How many of the targets answer.
+  size_t Reaches(const std::string& client, const std::string& protocol,
+                 const std::vector<std::string>& targets) {
+    const auto results = cluster().LoadEach(cluster().PodPid(client), protocol, targets, 1);
+    return static_cast<size_t>(std::ranges::count(results, 0, &LoadResult::failures));
   }
   // Everything of a list, in the end; nothing of it, in the end.
   bool ReachesAll(const std::string& client, const std::string& protocol,
                   const std::vector<std::string>& targets) {
-    return Eventually([&] {
-      return std::all_of(targets.begin(), targets.end(),
-                         [&](const auto& target) { return Reaches(client, protocol, target); });
-    });
+    return Eventually([&] { return Reaches(client, protocol, targets) == targets.size(); });
   }
   bool ReachesNone(const std::string& client, const std::string& protocol,
                    const std::vector<std::string>& targets) {
-    return Eventually([&] {
-      return std::none_of(targets.begin(), targets.end(),
-                          [&](const auto& target) { return Reaches(client, protocol, target); });
-    });
+    return Eventually([&] { return Reaches(client, protocol, targets) == 0; });
   }
 
   std::vector<std::string> services_, directs_;

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <future>
 #include <iostream>
 
 #include "fmt/format.h"
@@ -299,6 +300,19 @@ LoadResult LocalCluster::LoadIn(const std::string& netns, const std::string& mod
 LoadResult LocalCluster::Load(pid_t where, const std::string& mode, const std::string& target,
                               int count) const {
   return LoadIn(NetnsOf(where), mode, target, count);
+}
+
+std::vector<LoadResult> LocalCluster::LoadEach(pid_t where, const std::string& mode,
+                                               const std::vector<std::string>& targets,
+                                               int count) const {
+  std::vector<std::future<LoadResult>> running;
+  for (const std::string& target : targets) {
+    running.push_back(
+        std::async(std::launch::async, [&, this] { return Load(where, mode, target, count); }));
+  }
+  std::vector<LoadResult> out;
+  for (std::future<LoadResult>& one : running) out.push_back(one.get());
+  return out;
 }
 
 LoadResult LocalCluster::LoadOnNode(const std::string& node, const std::string& mode,

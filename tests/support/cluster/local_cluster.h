@@ -109,6 +109,9 @@ class LocalCluster {
 
   // Runs mesh-load in the network namespace of a process.
   LoadResult Load(pid_t where, const std::string& mode, const std::string& target, int count) const;
+  // The same to each of `targets`, at the same time: what is dropped is waited for.
+  std::vector<LoadResult> LoadEach(pid_t where, const std::string& mode,
+                                   const std::vector<std::string>& targets, int count) const;
   // As a process of the node itself.
   LoadResult LoadOnNode(const std::string& node, const std::string& mode, const std::string& target,
                         int count) const;

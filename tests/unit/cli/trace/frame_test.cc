@@ -49,6 +49,9 @@ TEST(FrameTest, IsToldInALine) {
   EXPECT_EQ(FrameText(MakeFrame(Spec("fd00::1", "fd00::2", kUdp))),
             "UDP [fd00::1]:40000 -> [fd00::2]:80");
   EXPECT_EQ(FrameText(MakeFrame(Spec("fd00::1", "fd00::2", kIcmp))), "ICMP fd00::1 -> fd00::2");
+  std::string later = MakeFrame(Spec("10.244.1.3", "10.96.0.10", kUdp));
+  later[21] = 3;  // 24 bytes into its packet
+  EXPECT_EQ(FrameText(later), "UDP 10.244.1.3 -> 10.96.0.10, a later fragment");
   EXPECT_THAT(FrameText(std::string(14, '\0')), HasSubstr("frame of 14 bytes"));
 }
 

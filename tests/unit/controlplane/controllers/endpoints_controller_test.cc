@@ -500,6 +500,11 @@ TEST_F(EndpointsControllerTest, NamesWhatIsOddInSlicesOfOthers) {
     manual.mutable_metadata()->set_name("far");
     manual.set_address_type("IPv4");
     manual.mutable_endpoints(0)->set_addresses(0, "203.0.113.7");
+    // The cluster's own.
+    v1::Service& balanced = world.AddService("balanced", "web");
+    balanced.mutable_status()->mutable_load_balancer()->add_ingress()->set_ip("192.0.2.200");
+    world.Put(Wrap(balanced));
+    manual.add_endpoints()->add_addresses("192.0.2.200");
     world.Put(Wrap(manual));
 
     const ReconcileResult result = knowing.Reconcile(world.state, InDefault("web"), world.now);

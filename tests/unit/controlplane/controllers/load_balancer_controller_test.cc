@@ -48,11 +48,10 @@ TEST_F(LoadBalancerControllerTest, NamesThePoolThatIsExhausted) {
   Add("b", "192.168.1.2");
   Add("c");
 
-  EXPECT_EQ(
-      Why("c"),
-      "PoolExhausted: all 2 addresses of the pool 192.168.1.1-192.168.1.2 (2 addresses) are in "
-      "use; delete a Service of type LoadBalancer, or start meshd with a larger "
-      "--load-balancer-pool");
+  EXPECT_EQ(Why("c"),
+            "PoolExhausted: all addresses of the pool 192.168.1.1-192.168.1.2 (2 addresses) are in "
+            "use; delete a Service of type LoadBalancer, or start meshd with a larger "
+            "--load-balancer-pool");
   EXPECT_THAT(Reconcile("c").writes, IsEmpty());
 }
 

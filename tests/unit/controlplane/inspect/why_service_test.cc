@@ -182,6 +182,28 @@ TEST_F(WhyTest, PodsThatAreNotReadyAreToldWithTheirReason) {
                           "service default/web: has 1 backend that may get requests: 1 on n1"));
 }
 
+TEST_F(WhyTest, EndpointsThatSomebodyWroteAreToldByTheirAddresses) {
+  world.AddNode("n1");
+  v1::Node node = world.node("n1");
+  node.mutable_status()->add_addresses()->set_address("192.0.2.11");
+  world.Put(Wrap(node));
+  world.AddService("web", "");
+  v1::EndpointSlice manual;
+  manual.mutable_metadata()->set_name("manual");
+  manual.mutable_metadata()->set_namespace_("default");
+  (*manual.mutable_metadata()->mutable_labels())[kServiceNameLabel] = "web";
+  manual.set_address_type("IPv4");
+  v1::EndpointPort& port = *manual.add_ports();
+  port.set_port(8080);
+  port.set_protocol("TCP");
+  for (const char* address : {"192.0.2.11", "203.0.113.7"})
+    manual.add_endpoints()->add_addresses(address);
+  world.Put(Wrap(manual));
+
+  EXPECT_THAT(Oks(OfService("web")), Contains(AllOf(HasSubstr("1 on an address of node n1"),
+                                                    HasSubstr("1 on no node of the cluster"))));
+}
+
 TEST_F(WhyTest, LocalPoliciesNameTheNodesWithoutBackends) {
   world.AddNode("n1");
   world.AddNode("n2");
