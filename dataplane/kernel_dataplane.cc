@@ -86,7 +86,8 @@ void KernelDataplane::Impl::ServeOwnProcesses(const NodeSockets& sockets) {
   const absl::Status attached = AttachNodeSockets(sockets);
   if (attached.ok()) return;
   shortfall_ = fmt::format(
-      "processes of this node do not reach NodePorts and host ports at its own addresses: {}",
+      "processes of this node do not reach NodePorts and host ports at its own addresses, nor "
+      "externalIPs over TCP: {}",
       std::string(attached.message()));
   spdlog::warn("{}", shortfall_);
 }
@@ -386,8 +387,10 @@ absl::StatusOr<std::shared_ptr<Tracer>> KernelDataplane::PacketTracer() {
 }
 absl::StatusOr<NodeRoute> KernelDataplane::RouteOf(const IpAddress& destination, uint8_t protocol,
                                                    uint16_t port) const {
+  if (Shared()->Serves({destination, port, static_cast<Protocol>(protocol)}))
+    return NodeRoute{true, kHostName, {}};
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
-  const absl::StatusOr<RouteInfo> route = netlink.RouteTo(destination, protocol, port);
+  const absl::StatusOr<RouteInfo> route = netlink.RouteTo(destination);
   if (absl::IsNotFound(route.status())) return NodeRoute{};
   RETURN_IF_ERROR(route.status());
   ASSIGN_OR_RETURN(const LinkInfo link, netlink.Link(route->ifindex));

@@ -54,6 +54,8 @@ class KernelDataplane::Impl {
   absl::Status Observe();
   absl::Status Apply(const DesiredState& desired);
   PodEndpoints& pods() { return pods_; }
+  // Whether there is a frontend at that very address. Any thread.
+  bool Serves(const Frontend& frontend) const;
   absl::StatusOr<std::vector<ServiceRow>> Services() const;
   absl::StatusOr<std::vector<BackendRow>> Backends() const;
   absl::StatusOr<std::vector<ConntrackRow>> Conntrack() const;

@@ -7,6 +7,7 @@
 #include "dataplane/kernel_dataplane_impl.h"
 #include "dataplane/service_rows.h"
 #include "dataplane/tables/metrics_table.h"
+#include "dataplane/tables/service_encode.h"
 #include "fmt/format.h"
 
 namespace mesh::dataplane {
@@ -17,6 +18,13 @@ std::vector<ServiceProblem> KernelDataplane::Impl::ServiceProblems() const {
     out.push_back({service.ns, service.name, text});
   });
   return out;
+}
+
+bool KernelDataplane::Impl::Serves(const Frontend& frontend) const {
+  if (frontend.port == 0) return false;
+  if (FamilyOf(frontend.vip) == Family::kV4)
+    return maps_.v4.service.Lookup(Encode<V4>(frontend)).ok();
+  return maps_.v6.has_value() && maps_.v6->service.Lookup(Encode<V6>(frontend)).ok();
 }
 
 absl::StatusOr<std::vector<ServiceRow>> KernelDataplane::Impl::Services() const {

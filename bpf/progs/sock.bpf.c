@@ -5,7 +5,12 @@
  * program of the packet path sees it. So what a process of the node dials there, NodePort or host
  * port, becomes an address that stands for them and leads to mesh_host, where mesh_node goes on;
  * and it is named as it was dialled when the process asks. Sockets of other network namespaces are
- * left alone. Those of IPv6 may dial IPv4, as ::ffff:192.0.2.1: that is the matter of the programs
+ * left alone.
+ * A TCP connection to another address that is not the cluster's alone but has a frontend there
+ * (externalIPs) is bound to mesh_host, which the node's routing leads there: for its life, whatever
+ * becomes of the Service, and no other connection is, neither one that stands already nor an answer
+ * to that address.
+ * Sockets of IPv6 may dial IPv4, as ::ffff:192.0.2.1: that is the matter of the programs
  * of IPv4, which stand at those hooks too (but for sendmsg: there the kernel asks the hook of IPv4
  * itself). Verdicts: always 1 (go on). Reads mesh_service. Kernel 6.1.
  */
@@ -18,6 +23,11 @@
 
 /* Of the node's network namespace. */
 volatile const __u64 mesh_netns_cookie = 0;
+/* The interface whose index is mesh_config.host_ifindex. */
+volatile const char mesh_host_name[16] = {};
+
+#define SOL_SOCKET	1
+#define SO_BINDTODEVICE 25
 
 struct mesh_dialled_value {
 	mesh_addr ip;
@@ -68,6 +78,26 @@ static __always_inline int mesh_dial(struct bpf_sock_addr *ctx, const mesh_addr 
 	return 1;
 }
 
+/*
+ * Leads a connection to a frontend at an address to which the node's routes go elsewhere. Who has
+ * bound the socket himself knows better.
+ */
+static __always_inline void mesh_lead(struct bpf_sock_addr *ctx, const mesh_addr *ip)
+{
+	struct mesh_service_key key = {.vip = *ip, .port = ctx->user_port, .proto = IPPROTO_TCP};
+	char host[sizeof(mesh_host_name)];
+
+	if (ctx->protocol != IPPROTO_TCP || !ctx->sk || ctx->sk->bound_dev_if ||
+	    mesh_in_own(ip, service) || mesh_is_own(ip, node_ip) || mesh_is_own(ip, gateway))
+		return;
+	if (!mesh_is_of_node(ctx) || !bpf_map_lookup_elem(&mesh_service, &key))
+		return;
+#pragma unroll
+	for (int i = 0; i < (int)sizeof(host); i++)
+		host[i] = mesh_host_name[i];
+	bpf_setsockopt(ctx, SOL_SOCKET, SO_BINDTODEVICE, host, sizeof(host));
+}
+
 /* What the socket has dialled, when `ip` is what stands for it; NULL: it is its own name. */
 static __always_inline const struct mesh_dialled_value *mesh_dialled_as(struct bpf_sock_addr *ctx,
 									const mesh_addr *ip)
@@ -88,7 +118,7 @@ static __always_inline void mesh_read_user_ip(struct bpf_sock_addr *ctx, mesh_ad
 	ip->w[3] = ctx->user_ip6[3];
 }
 
-static __always_inline int mesh_dial6(struct bpf_sock_addr *ctx)
+static __always_inline int mesh_dial6(struct bpf_sock_addr *ctx, int connects)
 {
 	mesh_addr ip;
 
@@ -98,6 +128,8 @@ static __always_inline int mesh_dial6(struct bpf_sock_addr *ctx)
 		ctx->user_ip6[1] = bpf_htonl(MESH_OWN_ADDRESS6_1);
 		ctx->user_ip6[2] = bpf_htonl(MESH_OWN_ADDRESS6_2);
 		ctx->user_ip6[3] = bpf_htonl(MESH_OWN_ADDRESS6_3);
+	} else if (connects) {
+		mesh_lead(ctx, &ip);
 	}
 	return 1;
 }
@@ -121,13 +153,13 @@ static __always_inline int mesh_name6(struct bpf_sock_addr *ctx)
 SEC("cgroup/connect6")
 int mesh_connect6(struct bpf_sock_addr *ctx)
 {
-	return mesh_dial6(ctx);
+	return mesh_dial6(ctx, 1);
 }
 
 SEC("cgroup/sendmsg6")
 int mesh_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return mesh_dial6(ctx);
+	return mesh_dial6(ctx, 0);
 }
 
 SEC("cgroup/recvmsg6")
@@ -144,12 +176,14 @@ int mesh_getpeer6(struct bpf_sock_addr *ctx)
 
 #else
 
-static __always_inline int mesh_dial4(struct bpf_sock_addr *ctx)
+static __always_inline int mesh_dial4(struct bpf_sock_addr *ctx, int connects)
 {
 	mesh_addr ip = ctx->user_ip4;
 
 	if (mesh_dial(ctx, &ip))
 		ctx->user_ip4 = bpf_htonl(MESH_OWN_ADDRESS);
+	else if (connects)
+		mesh_lead(ctx, &ip);
 	return 1;
 }
 
@@ -173,13 +207,13 @@ static __always_inline int mesh_is_mapped(struct bpf_sock_addr *ctx)
 SEC("cgroup/connect4")
 int mesh_connect4(struct bpf_sock_addr *ctx)
 {
-	return mesh_dial4(ctx);
+	return mesh_dial4(ctx, 1);
 }
 
 SEC("cgroup/sendmsg4")
 int mesh_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return mesh_dial4(ctx);
+	return mesh_dial4(ctx, 0);
 }
 
 SEC("cgroup/recvmsg4")
@@ -199,8 +233,12 @@ int mesh_connect46(struct bpf_sock_addr *ctx)
 {
 	mesh_addr ip = ctx->user_ip6[3];
 
-	if (mesh_is_mapped(ctx) && mesh_dial(ctx, &ip))
+	if (!mesh_is_mapped(ctx))
+		return 1;
+	if (mesh_dial(ctx, &ip))
 		ctx->user_ip6[3] = bpf_htonl(MESH_OWN_ADDRESS);
+	else
+		mesh_lead(ctx, &ip);
 	return 1;
 }
 

@@ -4,7 +4,9 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <fstream>
 #include <set>
+#include <utility>
 
 #include "common/status.h"
 #include "dataplane/net/node_links.h"
@@ -12,22 +14,27 @@
 namespace mesh::dataplane {
 namespace {
 
-// Tables of ports: this, the protocol as IP numbers it, the port. Their rules come after the node's
-// own addresses and before what others would send elsewhere.
+// Ours: this, the protocol as IP numbers it, the port; of what is bound, 0. Their rules come after
+// the node's own addresses and before what others would send elsewhere.
 constexpr uint32_t kTables = 0x6d000000, kTablesMask = 0xff000000;
+constexpr uint32_t kBoundTable = kTables | IPPROTO_TCP << 16;
 constexpr uint32_t kPriority = 100;
 
-uint32_t TableOf(const Frontend& at) {
-  return kTables | (at.protocol == Protocol::kTcp ? IPPROTO_TCP : IPPROTO_UDP) << 16 | at.port;
-}
 bool IsTable(uint32_t table) { return (table & kTablesMask) == kTables; }
+uint32_t TableOf(const Frontend& at) { return kTables | IPPROTO_UDP << 16 | at.port; }
 Frontend FrontendOf(const RouteInfo& route) {
-  const bool udp = (route.table >> 16 & 0xff) == IPPROTO_UDP;
-  return {route.destination.base(), static_cast<uint16_t>(route.table & 0xffff),
-          udp ? Protocol::kUdp : Protocol::kTcp};
+  return {route.destination.base(), static_cast<uint16_t>(route.table & 0xffff), Protocol::kUdp};
 }
-PortRule RuleOf(const Frontend& at) {
-  return {FamilyOf(at.vip), at.protocol, at.port, TableOf(at), kPriority};
+
+// What the kernel gives to clients (net.ipv4.ip_local_port_range, of both families).
+std::pair<uint16_t, uint16_t> ClientPorts() {
+  uint16_t first = 0, last = 0;
+  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> first >> last;
+  return last == 0 ? std::pair<uint16_t, uint16_t>(32768, 60999) : std::pair(first, last);
+}
+
+Rule BoundRule(Family family) {
+  return {.family = family, .table = kBoundTable, .priority = kPriority, .output = kHostName};
 }
 
 // One system call for as many as its message buffer holds.
@@ -58,6 +65,9 @@ bool KernelHostRoutes::IsOurs(const RouteInfo& route) const {
 }
 
 absl::Status KernelHostRoutes::Add(const std::vector<IpAddress>& addresses) {
+  std::set<Family> bound;
+  for (const IpAddress& address : addresses) bound.insert(FamilyOf(address));
+  for (const Family family : bound) RETURN_IF_ERROR(LeadBound(family));
   return Together(netlink_, addresses, [&](const IpAddress& address) {
     return netlink_.AddRoute(RouteOf(address, kMainTable));
   });
@@ -83,28 +93,60 @@ absl::StatusOr<std::vector<IpAddress>> KernelHostRoutes::List() const {
   return out;
 }
 
+absl::Status KernelHostRoutes::LeadBound(Family family) {
+  ASSIGN_OR_RETURN(const IpPrefix all,
+                   IpPrefix::Parse(family == Family::kV4 ? "0.0.0.0/0" : "::/0"));
+  RouteInfo route = RouteOf(AnyAddress(family), kBoundTable);
+  route.destination = all;
+  RETURN_IF_ERROR(netlink_.AddRoute(route));
+  return netlink_.AddRule(BoundRule(family));
+}
+
 absl::Status KernelHostRoutes::AddPorts(const std::vector<Frontend>& ports) {
-  RETURN_IF_ERROR(Together(netlink_, ports, [&](const Frontend& at) {
+  std::vector<Frontend> udp;
+  std::set<Family> bound;
+  for (const Frontend& at : ports) {
+    if (at.protocol == Protocol::kUdp) {
+      udp.push_back(at);
+    } else {
+      bound.insert(FamilyOf(at.vip));
+    }
+  }
+  for (const Family family : bound) RETURN_IF_ERROR(LeadBound(family));
+  RETURN_IF_ERROR(Together(netlink_, udp, [&](const Frontend& at) {
     return netlink_.AddRoute(RouteOf(at.vip, TableOf(at)));
   }));
-  return Together(netlink_, ports,
-                  [&](const Frontend& at) { return netlink_.AddRule(RuleOf(at)); });
+  const auto sources = ClientPorts();
+  return Together(netlink_, udp, [&](const Frontend& at) {
+    return netlink_.AddRule({.family = FamilyOf(at.vip),
+                             .table = TableOf(at),
+                             .priority = kPriority,
+                             .protocol = IPPROTO_UDP,
+                             .port = at.port,
+                             .sources = sources});
+  });
 }
 
 absl::Status KernelHostRoutes::RemovePorts(const std::vector<Frontend>& ports) {
   absl::Status first;
+  std::set<uint32_t> idle;
   for (const Frontend& at : ports) {
+    if (at.protocol != Protocol::kUdp) continue;
     absl::Status status = netlink_.RemoveRoute(RouteOf(at.vip, TableOf(at)));
     if (!absl::IsNotFound(status) && first.ok()) first = status;
+    idle.insert(TableOf(at));
   }
   RETURN_IF_ERROR(first);
+  if (idle.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<Frontend> left, ListPorts());
-  std::set<PortRule> needed, idle;
-  for (const Frontend& at : left) needed.insert(RuleOf(at));
-  for (const Frontend& at : ports)
-    if (!needed.contains(RuleOf(at))) idle.insert(RuleOf(at));
-  return Together(netlink_, std::vector(idle.begin(), idle.end()),
-                  [&](const PortRule& rule) { return netlink_.RemoveRule(rule); });
+  for (const Family family : kFamilies) {
+    std::set<uint32_t> of_family = idle;
+    for (const Frontend& at : left)
+      if (FamilyOf(at.vip) == family) of_family.erase(TableOf(at));
+    RETURN_IF_ERROR(
+        RemoveRules(netlink_, family, [&](uint32_t table) { return of_family.contains(table); }));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<Frontend>> KernelHostRoutes::ListPorts() const {
@@ -113,18 +155,21 @@ absl::StatusOr<std::vector<Frontend>> KernelHostRoutes::ListPorts() const {
     if (family == Family::kV6 && gateway6_ == IpAddress()) continue;
     ASSIGN_OR_RETURN(const std::vector<RouteInfo> routes, netlink_.Routes(family, 0));
     for (const RouteInfo& route : routes)
-      if (IsOurs(route) && IsTable(route.table)) out.push_back(FrontendOf(route));
+      if (IsOurs(route) && IsTable(route.table) && route.table != kBoundTable)
+        out.push_back(FrontendOf(route));
   }
   return out;
 }
 
+absl::Status KernelHostRoutes::RemoveRules(Netlink& netlink, Family family,
+                                           const std::function<bool(uint32_t)>& of_table) {
+  ASSIGN_OR_RETURN(std::vector<Rule> rules, netlink.Rules(family));
+  std::erase_if(rules, [&](const Rule& rule) { return !of_table(rule.table); });
+  return Together(netlink, rules, [&](const Rule& rule) { return netlink.RemoveRule(rule); });
+}
+
 absl::Status KernelHostRoutes::RemoveRules(Netlink& netlink) {
-  for (const Family family : kFamilies) {
-    ASSIGN_OR_RETURN(std::vector<PortRule> rules, netlink.Rules(family));
-    std::erase_if(rules, [](const PortRule& rule) { return !IsTable(rule.table); });
-    RETURN_IF_ERROR(
-        Together(netlink, rules, [&](const PortRule& rule) { return netlink.RemoveRule(rule); }));
-  }
+  for (const Family family : kFamilies) RETURN_IF_ERROR(RemoveRules(netlink, family, IsTable));
   return absl::OkStatus();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "dataplane/net/netlink.h"
@@ -8,10 +9,15 @@
 
 namespace mesh::dataplane {
 
-// Routes into mesh_host, where the node's programs serve: those of single addresses by it and its
-// next hop. Of whole addresses they are in the main table. For each port there is a table of its
-// own, with the addresses of which it is served, and a rule that leads there who asks for the port:
-// the kernel asks all rules one after the other, so there are as many as ports, not as addresses.
+// Routes into mesh_host, where the node's programs serve.
+//
+// Of whole addresses: routes of the main table. Of single ports, over UDP: a rule leads who asks
+// for the port, from a port that the kernel gives to clients, to a table of that port with the
+// addresses of which it is served; servers answer from other ports. The kernel asks all rules one
+// after the other: there are as many as ports, not as addresses. Over TCP, to both: the programs at
+// sockets bind who connects to mesh_host for the life of the connection (node_sockets.h), and one
+// rule leads what is bound to a table with a default route. It stays when there is nothing to serve
+// any more.
 class KernelHostRoutes : public HostRoutes {
  public:
   // `netlink` outlives this. Of the gateways, what the node's processes send from; `gateway6` is
@@ -25,12 +31,16 @@ class KernelHostRoutes : public HostRoutes {
   absl::StatusOr<std::vector<IpAddress>> List() const override;
   absl::Status AddPorts(const std::vector<Frontend>& ports) override;
   absl::Status RemovePorts(const std::vector<Frontend>& ports) override;
+  // Of UDP: who starts adds the others again, which changes nothing.
   absl::StatusOr<std::vector<Frontend>> ListPorts() const override;
 
   // The rules that a node has left; the routes go with mesh_host.
   static absl::Status RemoveRules(Netlink& netlink);
 
  private:
+  static absl::Status RemoveRules(Netlink& netlink, Family family,
+                                  const std::function<bool(uint32_t)>& of_table);
+  absl::Status LeadBound(Family family);
   RouteInfo RouteOf(const IpAddress& address, uint32_t table) const;
   bool IsOurs(const RouteInfo& route) const;
 

@@ -153,7 +153,7 @@ absl::StatusOr<RouteInfo> ReadRoute(const nlmsghdr* row, Family family) {
   return info;
 }
 
-void PutRule(nlmsghdr* message, const PortRule& rule) {
+void PutRule(nlmsghdr* message, const Rule& rule) {
   auto* header =
       static_cast<fib_rule_hdr*>(mnl_nlmsg_put_extra_header(message, sizeof(fib_rule_hdr)));
   header->family = KernelFamily(rule.family);
@@ -161,15 +161,22 @@ void PutRule(nlmsghdr* message, const PortRule& rule) {
   mnl_attr_put_u32(message, FRA_TABLE, rule.table);
   mnl_attr_put_u32(message, FRA_PRIORITY, rule.priority);
   mnl_attr_put_u8(message, FRA_PROTOCOL, RTPROT_STATIC);
-  mnl_attr_put_u8(message, FRA_IP_PROTO,
-                  rule.protocol == Protocol::kTcp ? IPPROTO_TCP : IPPROTO_UDP);
-  const fib_rule_port_range range{rule.port, rule.port};
-  mnl_attr_put(message, FRA_DPORT_RANGE, sizeof(range), &range);
+  if (!rule.output.empty()) mnl_attr_put_strz(message, FRA_OIFNAME, rule.output.c_str());
+  if (rule.port == 0) return;
+  mnl_attr_put_u8(message, FRA_IP_PROTO, rule.protocol);
+  const fib_rule_port_range to{rule.port, rule.port};
+  const fib_rule_port_range from{rule.sources.first, rule.sources.second};
+  mnl_attr_put(message, FRA_DPORT_RANGE, sizeof(to), &to);
+  mnl_attr_put(message, FRA_SPORT_RANGE, sizeof(from), &from);
 }
 
-PortRule ReadRule(const nlmsghdr* row, Family family) {
-  PortRule out;
+Rule ReadRule(const nlmsghdr* row, Family family) {
+  Rule out;
   out.family = family;
+  const auto range = [](const nlattr* attribute) {
+    const auto* ports = static_cast<const fib_rule_port_range*>(mnl_attr_get_payload(attribute));
+    return std::pair(ports->start, ports->end);
+  };
   ForEachAttribute(row, sizeof(fib_rule_hdr), [&](const nlattr* attribute) {
     switch (mnl_attr_get_type(attribute)) {
       case FRA_TABLE:
@@ -178,11 +185,17 @@ PortRule ReadRule(const nlmsghdr* row, Family family) {
       case FRA_PRIORITY:
         out.priority = mnl_attr_get_u32(attribute);
         break;
+      case FRA_OIFNAME:
+        out.output = mnl_attr_get_str(attribute);
+        break;
       case FRA_IP_PROTO:
-        out.protocol = mnl_attr_get_u8(attribute) == IPPROTO_UDP ? Protocol::kUdp : Protocol::kTcp;
+        out.protocol = mnl_attr_get_u8(attribute);
         break;
       case FRA_DPORT_RANGE:
-        out.port = static_cast<const fib_rule_port_range*>(mnl_attr_get_payload(attribute))->start;
+        out.port = range(attribute).first;
+        break;
+      case FRA_SPORT_RANGE:
+        out.sources = range(attribute);
         break;
       default:
         break;
@@ -523,17 +536,17 @@ absl::Status Netlink::RemoveRoute(const RouteInfo& route) {
                                    route.ifindex));
 }
 
-absl::Status Netlink::AddRule(const PortRule& rule) {
+absl::Status Netlink::AddRule(const Rule& rule) {
   // Without EXCL the kernel would take the same rule twice.
   nlmsghdr* message = Message(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
   PutRule(message, rule);
-  return Send(message, fmt::format("add the routing rule of port {}", rule.port), EEXIST);
+  return Send(message, fmt::format("add a routing rule to table {}", rule.table), EEXIST);
 }
 
-absl::Status Netlink::RemoveRule(const PortRule& rule) {
+absl::Status Netlink::RemoveRule(const Rule& rule) {
   nlmsghdr* message = Message(RTM_DELRULE, 0);
   PutRule(message, rule);
-  return Send(message, fmt::format("remove the routing rule of port {}", rule.port), ENOENT);
+  return Send(message, fmt::format("remove a routing rule to table {}", rule.table), ENOENT);
 }
 
 absl::Status Netlink::SetBandwidth(int ifindex, uint64_t bits_per_second) {
@@ -624,34 +637,38 @@ absl::StatusOr<std::vector<RouteInfo>> Netlink::Routes(Family family, uint32_t t
   return out;
 }
 
-absl::StatusOr<std::vector<PortRule>> Netlink::Rules(Family family) {
+absl::StatusOr<std::vector<Rule>> Netlink::Rules(Family family) {
   nlmsghdr* message = Message(RTM_GETRULE, 0);
   auto* header =
       static_cast<fib_rule_hdr*>(mnl_nlmsg_put_extra_header(message, sizeof(fib_rule_hdr)));
   header->family = KernelFamily(family);
-  std::vector<PortRule> out;
+  std::vector<Rule> out;
   const absl::Status status = Dump(message, "list routing rules", [&](const nlmsghdr* row) {
     const auto* rule = static_cast<const fib_rule_hdr*>(mnl_nlmsg_get_payload(row));
-    if (rule->family != KernelFamily(family)) return;
-    const PortRule read = ReadRule(row, family);
-    if (read.port != 0) out.push_back(read);
+    if (rule->family == KernelFamily(family)) out.push_back(ReadRule(row, family));
   });
   // A kernel without rules has none.
   if (!status.ok() && !absl::IsUnimplemented(status)) return status;
   return out;
 }
 
-absl::StatusOr<RouteInfo> Netlink::RouteTo(const IpAddress& destination, uint8_t protocol,
-                                           uint16_t port) {
+absl::StatusOr<RouteInfo> Netlink::RouteTo(const IpAddress& destination, const Rule& like) {
+  int output = 0;
+  if (!like.output.empty()) {
+    ASSIGN_OR_RETURN(const LinkInfo link, Link(like.output));
+    output = link.ifindex;
+  }
   nlmsghdr* message = Message(RTM_GETROUTE, 0);
   auto* header = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(rtmsg)));
   const Family family = FamilyOf(destination);
   header->rtm_family = KernelFamily(family);
   header->rtm_dst_len = destination.is_v4() ? 32 : 128;
   PutIp(message, RTA_DST, destination);
-  if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) {
-    mnl_attr_put_u8(message, RTA_IP_PROTO, protocol);
-    mnl_attr_put_u16(message, RTA_DPORT, htons(port));
+  if (output != 0) mnl_attr_put_u32(message, RTA_OIF, static_cast<uint32_t>(output));
+  if (like.port != 0) {
+    mnl_attr_put_u8(message, RTA_IP_PROTO, like.protocol);
+    mnl_attr_put_u16(message, RTA_DPORT, htons(like.port));
+    mnl_attr_put_u16(message, RTA_SPORT, htons(like.sources.first));
   }
   const std::string what = fmt::format("look up the route to {}", destination.ToString());
   int error = 0;

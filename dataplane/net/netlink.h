@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -54,14 +55,17 @@ struct RouteInfo {
   friend bool operator==(const RouteInfo&, const RouteInfo&) = default;
 };
 
-// What goes to a port, of whatever address, is routed by `table` where that has a route.
-struct PortRule {
+// What meets it is routed by `table` where that has a route.
+struct Rule {
   Family family = Family::kV4;
-  Protocol protocol = Protocol::kTcp;
-  uint16_t port = 0;
   uint32_t table = 0;
   uint32_t priority = 0;  // lower ones first; 0: the addresses of the node, 32766: the main table
-  friend auto operator<=>(const PortRule&, const PortRule&) = default;
+  std::string output;     // the interface that its socket is bound to; empty: of any
+  // Of IPPROTO_*, to `port`, from one of the source ports; 0: to any port, of any protocol.
+  uint8_t protocol = 0;
+  uint16_t port = 0;
+  std::pair<uint16_t, uint16_t> sources = {0, 0};
+  friend auto operator<=>(const Rule&, const Rule&) = default;
 };
 
 // A socket of one network namespace. Requests are answered before a call returns. One thread.
@@ -110,9 +114,9 @@ class Netlink {
   // By destination and interface. Not to be queued. NOT_FOUND when there is none.
   absl::Status RemoveRoute(const RouteInfo& route);
   // UNIMPLEMENTED when the kernel has none (CONFIG_IP_MULTIPLE_TABLES).
-  absl::Status AddRule(const PortRule& rule);
+  absl::Status AddRule(const Rule& rule);
   // An absent one is fine.
-  absl::Status RemoveRule(const PortRule& rule);
+  absl::Status RemoveRule(const Rule& rule);
   // A token bucket as the interface's queue: `bits_per_second` of what it sends. Replaces another.
   // FAILED_PRECONDITION when the kernel has none.
   absl::Status SetBandwidth(int ifindex, uint64_t bits_per_second);
@@ -125,13 +129,14 @@ class Netlink {
   // Unicast routes; of `table`, 0: of all tables.
   absl::StatusOr<std::vector<RouteInfo>> Routes(Family family = Family::kV4,
                                                 uint32_t table = kMainTable);
-  // Those of ports.
-  absl::StatusOr<std::vector<PortRule>> Rules(Family family);
-  // Which way the kernel sends what a process writes to `destination`, by all its rules and tables;
-  // by `lo` to an address of its own. NOT_FOUND: by none of its routes.
-  //   protocol, port  IPPROTO_* and port that it writes to; 0: none, rules of ports do not hold
-  absl::StatusOr<RouteInfo> RouteTo(const IpAddress& destination, uint8_t protocol = 0,
-                                    uint16_t port = 0);
+  absl::StatusOr<std::vector<Rule>> Rules(Family family);
+  // Which way the kernel sends what a process writes to `destination`, by all its tables; by `lo`
+  // to an address of its own. NOT_FOUND: by none of its routes.
+  absl::StatusOr<RouteInfo> RouteTo(const IpAddress& destination) {
+    return RouteTo(destination, Rule());
+  }
+  // The same of a socket that `like` describes.
+  absl::StatusOr<RouteInfo> RouteTo(const IpAddress& destination, const Rule& like);
 
  private:
   struct State;

@@ -21,6 +21,7 @@
 #include "common/unique_fd.h"
 #include "dataplane/bpf/errors.h"
 #include "dataplane/bpf/programs.h"
+#include "dataplane/net/node_links.h"
 #include "fmt/format.h"
 #include "mesh/shared/service_map.h"
 #include "sock.skel.h"
@@ -37,6 +38,11 @@ struct Deleter {
 template <typename T>
 void WriteReadOnly(const volatile T& to, const T& from) {
   std::memcpy(const_cast<T*>(&to), &from, sizeof(from));
+}
+
+void WriteHostName(const volatile char (&to)[16]) {
+  static_assert(sizeof(kHostName) <= sizeof(to));
+  std::memcpy(const_cast<char*>(&to[0]), kHostName, sizeof(kHostName));
 }
 
 absl::Status Cannot(int error, const std::string& what) {
@@ -136,6 +142,7 @@ absl::Status PlaceBoth(const NodeSockets& options, int root, uint64_t cookie,
   if (skeleton == nullptr) return BpfErrnoStatus(errno, "open BPF object sock");
   WriteReadOnly(skeleton->rodata->mesh_config, options.config);
   skeleton->rodata->mesh_netns_cookie = cookie;
+  WriteHostName(skeleton->rodata->mesh_host_name);
   RETURN_IF_ERROR(PlaceAll(skeleton->obj, options.service_map, root, options.pin_dir, pins));
   if (!options.config6.has_value()) return absl::OkStatus();
   const std::unique_ptr<sock6_bpf, Deleter> skeleton6(sock6_bpf__open());
@@ -143,6 +150,7 @@ absl::Status PlaceBoth(const NodeSockets& options, int root, uint64_t cookie,
   WriteReadOnly(skeleton6->rodata->mesh_config, options.config);
   WriteReadOnly(skeleton6->rodata->mesh_config6, *options.config6);
   skeleton6->rodata->mesh_netns_cookie = cookie;
+  WriteHostName(skeleton6->rodata->mesh_host_name);
   return PlaceAll(skeleton6->obj, options.service_map6, root, options.pin_dir, pins);
 }
 

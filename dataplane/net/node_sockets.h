@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The programs at the root of the control groups (bpf/progs/sock.bpf.c): NodePorts and host ports
-// for processes of the node that dial its own addresses.
+// for processes of the node that dial its own addresses, and what Services serve over TCP at
+// addresses that are others' (externalIPs).
 #pragma once
 
 #include <optional>

@@ -456,11 +456,25 @@ TEST_F(EdgeTest, APodReachesTheOutsideAsItsNode) {
 
 TEST_F(EdgeTest, OfAnExternalAddressOnlyTheServedPortsAreTheClusters) {
   const auto server = cluster().ServeOutside(7101, "@");
+  const auto before = cluster().ServeOutside(7100, "owner");
+  std::vector<std::unique_ptr<RunningLoad>> helds;
+  const auto hold = [&](const std::string& target) {
+    helds.push_back(cluster().StartLoadOnNode("n1", "hold", target));
+    helds.push_back(cluster().StartLoad(client_, "hold", target));
+  };
+  for (const int family : kFamilies) {
+    const std::string served = HostPort(OutsideAddress(family), 7100);
+    ASSERT_TRUE(Eventually([&] {
+      return cluster().LoadOnNode("n1", "tcp", served, 3).answers.contains("owner");
+    })) << served;
+    hold(served);
+  }
   cluster().Apply(
       fmt::format("apiVersion: v1\nkind: Service\nmetadata: {{name: borrowed}}\nspec:\n"
-                  "  ipFamilyPolicy: PreferDualStack\n  selector: {{app: echo}}\n  externalIPs: "
-                  "[\"{}\", \"{}\"]\n"
-                  "  ports: [{{port: 7100, targetPort: 9000}}]\n",
+                  "  ipFamilyPolicy: PreferDualStack\n  selector: {{app: echo}}\n"
+                  "  externalIPs: [\"{}\", \"{}\"]\n"
+                  "  ports: [{{name: tcp, port: 7100, targetPort: 9000}},\n"
+                  "          {{name: udp, port: 7100, targetPort: 9000, protocol: UDP}}]\n",
                   OutsideAddress(4), OutsideAddress(6)));
   const auto answered = [](const LoadResult& result, size_t by) {
     return result.failures == 0 && result.answers.size() == by;
@@ -468,12 +482,13 @@ TEST_F(EdgeTest, OfAnExternalAddressOnlyTheServedPortsAreTheClusters) {
 
   for (const int family : kFamilies) {
     const std::string served = HostPort(OutsideAddress(family), 7100);
-    EXPECT_TRUE(Eventually([&] {
-      return answered(cluster().Load(client_, "tcp", served, 30), 3) &&
-             answered(cluster().LoadOnNode("n1", "tcp", served, 30), 3);
-    })) << cluster().LoadOnNode("n1", "tcp", served, 3).text;
     const std::string owners = HostPort(OutsideAddress(family), 7101);
     for (const char* protocol : kProtocols) {
+      EXPECT_TRUE(Eventually([&] {
+        return answered(cluster().Load(client_, protocol, served, 30), 3) &&
+               answered(cluster().LoadOnNode("n1", protocol, served, 30), 3);
+      })) << protocol
+          << " " << cluster().LoadOnNode("n1", protocol, served, 3).text;
       const LoadResult of_pod = cluster().Load(client_, protocol, owners, 5);
       EXPECT_TRUE(answered(of_pod, 1) && of_pod.answers.contains(NodeAddress(2, family)))
           << protocol << " " << of_pod.text;
@@ -481,14 +496,24 @@ TEST_F(EdgeTest, OfAnExternalAddressOnlyTheServedPortsAreTheClusters) {
       EXPECT_TRUE(answered(of_node, 1) && of_node.answers.contains(NodeAddress(0, family)))
           << protocol << " " << of_node.text;
     }
+    hold(served);  // through the Service
   }
 
   EXPECT_EQ(cluster().Meshctl({"delete", "service", "borrowed"}).exit_code, 0);
-  EXPECT_TRUE(Eventually([&] {
-    const auto out = cluster().Meshctl({"local", "exec", "--name", cluster().layout().cluster(),
-                                        "n1", "--", "ip", "rule", "show"});
-    return out.exit_code == 0 && out.text.find("dport 7100") == std::string::npos;
-  }));
+  for (const int family : kFamilies) {
+    const std::string served = HostPort(OutsideAddress(family), 7100);
+    for (const char* protocol : kProtocols) {
+      EXPECT_TRUE(Eventually([&] {
+        const LoadResult result = cluster().LoadOnNode("n1", protocol, served, 3);
+        return answered(result, 1) && result.answers.contains("owner");
+      })) << protocol;
+    }
+  }
+  for (const auto& held : helds) {
+    const LoadResult result = held->Stop();
+    EXPECT_EQ(result.failures, 0) << "a connection keeps who answers it: " << result.text;
+    EXPECT_EQ(result.answers.size(), 1u) << result.text;
+  }
 }
 
 TEST_F(EdgeTest, NamesOfHeadlessServicesAndAliases) {

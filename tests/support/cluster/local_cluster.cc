@@ -332,6 +332,13 @@ std::unique_ptr<RunningLoad> LocalCluster::StartLoad(pid_t where, const std::str
   return Start(LoadCommand(NetnsOf(where), {mode, target}));
 }
 
+std::unique_ptr<RunningLoad> LocalCluster::StartLoadOnNode(const std::string& node,
+                                                           const std::string& mode,
+                                                           const std::string& target) const {
+  return Start({"env", "MESH_SERVER=unix:" + layout_.Socket(), kMeshctl, "local", "exec", "--name",
+                layout_.cluster(), node, "--", kLoad, mode, target});
+}
+
 std::unique_ptr<RunningLoad> LocalCluster::StartLoadOutside(const std::string& mode,
                                                             const std::string& target) const {
   return Start(LoadCommand(OutsideNetns(), {mode, target}));

@@ -115,6 +115,8 @@ class LocalCluster {
   // As a process of the node itself.
   LoadResult LoadOnNode(const std::string& node, const std::string& mode, const std::string& target,
                         int count) const;
+  std::unique_ptr<RunningLoad> StartLoadOnNode(const std::string& node, const std::string& mode,
+                                               const std::string& target) const;
   std::unique_ptr<RunningLoad> StartLoad(pid_t where, const std::string& mode,
                                          const std::string& target) const;
   // The same outside the cluster, as a host on the nodes' link.
