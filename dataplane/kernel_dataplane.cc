@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/status.h"
 #include "dataplane/bpf/features.h"
+#include "dataplane/bpf/programs.h"
 #include "dataplane/kernel_dataplane_impl.h"
 #include "dataplane/kernel_flow_events.h"
 #include "dataplane/net/tc.h"
@@ -271,6 +272,7 @@ bool KernelDataplane::IsLeftAt(const std::string& bpf_root) {
 }
 
 absl::Status KernelDataplane::Remove(const Options& options) {
+  LogLibbpf();
   ASSIGN_OR_RETURN(Netlink netlink, Netlink::Open());
   ASSIGN_OR_RETURN(const std::vector<LinkInfo> links, netlink.Links());
   for (const LinkInfo& link : links) {

@@ -538,9 +538,13 @@ __noinline int mesh_flow_review(struct __sk_buff *skb, const struct mesh_packet 
 			}
 			goto again;
 		}
-		/* The connection does not stand yet, and the backend may be dead with its node. */
+		/*
+		 * The connection does not stand yet, and the backend may be dead with its node; or
+		 * it may have ended unseen, by the node that answers for the address now.
+		 */
 		if (state != MESH_BACKEND_ACTIVE && key->proto == IPPROTO_TCP &&
-		    mesh_packet_opens(packet) && !flow->tcp_data)
+		    mesh_packet_opens(packet) &&
+		    (!flow->tcp_data || flow->flags & MESH_FLOW_ONE_WAY))
 			goto again;
 		/*
 		 * Datagrams have no SYN: this may be another client on the same port, and the

@@ -67,7 +67,11 @@ bool KernelHostRoutes::IsOurs(const RouteInfo& route) const {
 absl::Status KernelHostRoutes::Add(const std::vector<IpAddress>& addresses) {
   std::set<Family> bound;
   for (const IpAddress& address : addresses) bound.insert(FamilyOf(address));
-  for (const Family family : bound) RETURN_IF_ERROR(LeadBound(family));
+  for (const Family family : bound) {
+    // Without, connections of the node's processes end with their Service.
+    const absl::Status led = LeadBound(family);
+    if (!led.ok() && !absl::IsUnimplemented(led)) return led;
+  }
   return Together(netlink_, addresses, [&](const IpAddress& address) {
     return netlink_.AddRoute(RouteOf(address, kMainTable));
   });

@@ -103,6 +103,30 @@ TEST_F(FrontendTest, DirectReturnSendsThePacketAsItIsAndNamesTheBackend) {
   EXPECT_EQ(flows_->Dump()->size(), 1u) << "one way, one entry";
 }
 
+// The node that answers for the address now has seen its end, this one has not.
+TEST_F(FrontendTest, ASynThatMeetsAConnectionToABackendThatTakesNoneBeginsAnew) {
+  for (const BackendState state : {BackendState::kDraining, BackendState::kLeft}) {
+    Serve({"10.244.2.10:8080"}, MESH_SERVICE_DIRECT_RETURN);
+    const Place client =
+        At(state == BackendState::kLeft ? "198.51.100.1:50001" : "198.51.100.1:50002");
+    const auto backend = [&](uint8_t flags, const std::string& data = "") {
+      return FromUplink(Tcp(client, kBalancer, flags, data)).frame.substr(0, 4);
+    };
+    const std::string one("\x0a\xf4\x02\x0a", 4), two("\x0a\xf4\x02\x0b", 4);
+    ASSERT_EQ(backend(kSyn), one);
+    ASSERT_EQ(backend(kAck, "odd"), one);
+
+    Put(BackendRow{1, kService, "10.244.2.10:8080", state});
+    Put(BackendRow{2, kService, "10.244.2.11:8080"});
+    PutSet(kService, MESH_SCOPE_EXTERNAL, {2});
+    JudgeAgain();
+
+    EXPECT_EQ(backend(kAck, "more"), one) << "it goes on";
+    EXPECT_EQ(backend(kSyn), two);
+    EXPECT_EQ(backend(kAck, "odd"), two);
+  }
+}
+
 TEST_F(FrontendTest, ANodeAsTheClientIsNotAnsweredDirectly) {
   Serve({"10.244.2.10:8080"}, MESH_SERVICE_DIRECT_RETURN);
   const Outcome out = FromUplink(Tcp(At("192.0.2.2:50000"), kNodePort, kSyn));
