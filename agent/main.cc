@@ -4,9 +4,7 @@
 // Threads: the agent's loop (this one), "net" (dataplane, CNI, resolver), the checkpoint writer,
 // gRPC's own, and the metrics server's.
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -265,17 +263,6 @@ int Main(Flags flags) {
   return 0;
 }
 
-// Whether somebody answers for the agent that has `run_dir`.
-bool AgentRuns(const std::string& run_dir) {
-  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-  const std::string path = run_dir + "/cni.sock";
-  if (path.size() >= sizeof(address.sun_path)) return false;
-  path.copy(address.sun_path, path.size());
-  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  return fd &&
-         ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-}
-
 // mesh-agent remove-network ...
 int RemoveNetwork(int argc, char** argv) {
   std::string bpf_root = Flags().bpf_root, run_dir = Flags().run_dir;
@@ -289,11 +276,7 @@ int RemoveNetwork(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
-  if (AgentRuns(run_dir)) {
-    return Fail(
-        fmt::format("an agent runs here: it answers at {}/cni.sock; stop it first", run_dir));
-  }
-  const absl::Status removed = Network::Remove(bpf_root);
+  const absl::Status removed = Network::Remove(run_dir, bpf_root);
   return removed.ok() ? 0 : Fail(std::string(removed.message()));
 }
 

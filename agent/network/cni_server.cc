@@ -34,7 +34,7 @@ absl::StatusOr<sockaddr_un> ToAddress(const std::string& path) {
   return address;
 }
 
-bool IsServed(const sockaddr_un& address) {
+bool Answers(const sockaddr_un& address) {
   UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   return probe &&
          ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
@@ -65,11 +65,16 @@ struct CniServer::Connection {
   TimerId idle_timer = 0;
 };
 
+bool CniServer::IsServed(const std::string& path) {
+  const absl::StatusOr<sockaddr_un> address = ToAddress(path);
+  return address.ok() && Answers(*address);
+}
+
 absl::StatusOr<std::unique_ptr<CniServer>> CniServer::Listen(EventLoop* loop,
                                                              const std::string& path,
                                                              Handler handler) {
   ASSIGN_OR_RETURN(const sockaddr_un address, ToAddress(path));
-  if (IsServed(address))
+  if (Answers(address))
     return absl::FailedPreconditionError(
         fmt::format("another process serves {}: is a mesh-agent running already?", path));
   if (::unlink(path.c_str()) != 0 && errno != ENOENT)

@@ -25,6 +25,10 @@ class CniServer {
   // `netns_fd` is -1 when none came along; it is closed after the call.
   using Handler = std::function<void(const v1::CniRequest& request, int netns_fd, Reply reply)>;
 
+  // Where the agent with this run folder listens.
+  static std::string PathIn(const std::string& run_dir) { return run_dir + "/cni.sock"; }
+  // Whether somebody does.
+  static bool IsServed(const std::string& path);
   // FAILED_PRECONDITION when another process serves `path`; a socket that nobody serves is
   // replaced.
   static absl::StatusOr<std::unique_ptr<CniServer>> Listen(EventLoop* loop, const std::string& path,

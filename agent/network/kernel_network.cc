@@ -3,10 +3,10 @@
 #include <net/if.h>
 
 #include <cerrno>
-#include <fstream>
 #include <utility>
 
 #include "agent/network/announcer.h"
+#include "agent/network/cni_server.h"
 #include "agent/network/listeners.h"
 #include "agent/network/network_impl.h"
 #include "agent/network/node_address.h"
@@ -14,8 +14,10 @@
 #include "common/status.h"
 #include "dataplane/bpf/features.h"
 #include "dataplane/kernel_dataplane.h"
+#include "dataplane/net/host_routes.h"
 #include "dataplane/net/link_removal.h"
 #include "dataplane/tables/endpoint_table.h"
+#include "fmt/format.h"
 
 namespace mesh::agent {
 namespace {
@@ -40,8 +42,7 @@ absl::Status RemovePodLink(const std::string& container_id, const std::string& i
 
 absl::StatusOr<NodeListeners> LookForListeners() {
   ASSIGN_OR_RETURN(const v1::ListListenersResponse all, LoadListeners("/proc/thread-self/ns/net"));
-  unsigned first = 32768, last = 60999;  // the kernel's default
-  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> first >> last;
+  const auto [first, last] = dataplane::ClientPorts();
   NodeListeners out;
   for (const v1::Listener& listener : all.listeners()) {
     ASSIGN_OR_RETURN(const IpAddress ip, IpAddress::Parse(listener.address()));
@@ -83,7 +84,11 @@ absl::StatusOr<std::unique_ptr<Network>> Network::Start(NetworkOptions options,
   return StartNetwork(std::move(options), std::move(initial), std::move(source));
 }
 
-absl::Status Network::Remove(const std::string& bpf_root) {
+absl::Status Network::Remove(const std::string& run_dir, const std::string& bpf_root) {
+  if (const std::string path = CniServer::PathIn(run_dir); CniServer::IsServed(path)) {
+    return absl::FailedPreconditionError(
+        fmt::format("an agent runs here: it answers at {}; stop it first", path));
+  }
   return dataplane::KernelDataplane::Remove({.bpf_root = bpf_root});
 }
 

@@ -358,7 +358,7 @@ class NetworkImpl : public Network {
     done.WaitForNotification();
   }
 
-  std::string SocketPath() const { return options_.run_dir + "/cni.sock"; }
+  std::string SocketPath() const { return CniServer::PathIn(options_.run_dir); }
 
   absl::Status BeginOnLoop(NodeStatePtr initial) {
     std::string dropped;

@@ -87,8 +87,9 @@ class Network {
   static absl::StatusOr<std::unique_ptr<Network>> Start(NetworkOptions options,
                                                         NodeStatePtr initial);
   // Takes all of it away from the node: interfaces (also those of pods, which are cut off),
-  // programs, maps, routes and routing rules. REQUIRES: no agent runs here.
-  static absl::Status Remove(const std::string& bpf_root);
+  // programs, maps, routes and routing rules. FAILED_PRECONDITION: an agent with this run folder
+  // runs; of one with another folder nothing is known here.
+  static absl::Status Remove(const std::string& run_dir, const std::string& bpf_root);
   virtual ~Network() = default;
 
   // Programs the maps and the resolver with `state` (states that arrive while one is being applied

@@ -26,13 +26,6 @@ Frontend FrontendOf(const RouteInfo& route) {
   return {route.destination.base(), static_cast<uint16_t>(route.table & 0xffff), Protocol::kUdp};
 }
 
-// What the kernel gives to clients (net.ipv4.ip_local_port_range, of both families).
-std::pair<uint16_t, uint16_t> ClientPorts() {
-  uint16_t first = 0, last = 0;
-  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> first >> last;
-  return last == 0 ? std::pair<uint16_t, uint16_t>(32768, 60999) : std::pair(first, last);
-}
-
 Rule BoundRule(Family family) {
   return {.family = family, .table = kBoundTable, .priority = kPriority, .output = kHostName};
 }
@@ -51,6 +44,12 @@ absl::Status Together(Netlink& netlink, const std::vector<T>& all, const Queue& 
 }
 
 }  // namespace
+
+std::pair<uint16_t, uint16_t> ClientPorts() {
+  std::pair<uint16_t, uint16_t> out(32768, 60999);  // the kernel's default
+  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> out.first >> out.second;
+  return out;
+}
 
 RouteInfo KernelHostRoutes::RouteOf(const IpAddress& address, uint32_t table) const {
   const Family family = FamilyOf(address);

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "dataplane/net/netlink.h"
 #include "dataplane/tables/service_tables.h"
 
 namespace mesh::dataplane {
+
+// First and last of what the kernel gives to clients of the network namespace
+// (net.ipv4.ip_local_port_range, of both families).
+std::pair<uint16_t, uint16_t> ClientPorts();
 
 // Routes into mesh_host, where the node's programs serve.
 //

@@ -203,7 +203,8 @@ TEST_F(Tables, RefusesIpv6OnANodeWithout) {
   EXPECT_EQ(backend_.size(), 1u);
 }
 
-TEST_F(Tables, ReadsBackWhatWasWritten) {
+TEST_F(Tables, ReadsBackWhatWasWrittenAndTakesEverythingAwayAgain) {
+  const OutsidePlace udp = {Outside::kPortRoute, Range("192.0.2.201/32"), 80, Protocol::kUdp};
   ASSERT_TRUE(
       Execute({PutNamespace{300, Isolation::kClosed},
                PutPeer{Range("10.244.2.0/24"), Ip("192.0.2.2")},
@@ -211,37 +212,26 @@ TEST_F(Tables, ReadsBackWhatWasWritten) {
                PutOutside{{Outside::kNoMasquerade, Range("10.0.0.0/8")}},
                PutOutside{{Outside::kAnnounced, Range("192.0.2.200/32")}},
                PutOutside{{Outside::kRoute, Range("192.0.2.200/32")}},
-               PutOutside{{Outside::kPortRoute, Range("192.0.2.201/32"), 80}},
-               PutOutside{{Outside::kPortRoute, Range("192.0.2.201/32"), 80, Protocol::kUdp}},
+               PutOutside{{Outside::kPortRoute, Range("192.0.2.201/32"), 80}}, PutOutside{udp},
                Backend(7, "10.244.1.10", true), Backend(8, "10.244.1.11"),
                PutSourceRange{1, Range("203.0.113.0/24")}, PutSourceRange{1, Range("0.0.0.0/0")},
                Set({7, 7, 8}, Algorithm::kMaglev), Web()})
           .ok());
 
   EXPECT_EQ(*tables_.Load(), observed_);
-}
+  EXPECT_EQ(observed_.outside.size(), 6u);
 
-TEST_F(Tables, TakesEverythingAwayAgain) {
-  ASSERT_TRUE(Execute({PutNamespace{300, Isolation::kClosed},
-                       PutPeer{Range("10.244.2.0/24"), Ip("192.0.2.2")},
-                       PutOutside{{Outside::kNode, Range("192.0.2.2/32")}},
-                       PutOutside{{Outside::kNoMasquerade, Range("10.0.0.0/8")}},
-                       PutOutside{{Outside::kAnnounced, Range("192.0.2.200/32")}},
-                       PutOutside{{Outside::kRoute, Range("192.0.2.200/32")}},
-                       PutOutside{{Outside::kPortRoute, Range("192.0.2.201/32"), 80}},
-                       Backend(7, "10.244.1.10", true), PutSourceRange{1, Range("203.0.113.0/24")},
-                       Set({7}, Algorithm::kMaglev), Web()})
-                  .ok());
-
-  ASSERT_TRUE(Execute({RemoveOutside{{Outside::kNode, Range("192.0.2.2/32")}},
-                       RemoveOutside{{Outside::kNoMasquerade, Range("10.0.0.0/8")}},
-                       RemoveOutside{{Outside::kAnnounced, Range("192.0.2.200/32")}},
-                       RemoveOutside{{Outside::kRoute, Range("192.0.2.200/32")}},
-                       RemoveOutside{{Outside::kPortRoute, Range("192.0.2.201/32"), 80}},
-                       RemoveFrontend{frontend_}, RemoveSet{1, Scope::kExternal},
-                       RemoveSourceRange{1, Range("203.0.113.0/24")}, RemoveBackend{7},
-                       RemovePeer{Range("10.244.2.0/24")}, RemoveNamespace{300}})
-                  .ok());
+  ASSERT_TRUE(
+      Execute({RemoveOutside{{Outside::kNode, Range("192.0.2.2/32")}},
+               RemoveOutside{{Outside::kNoMasquerade, Range("10.0.0.0/8")}},
+               RemoveOutside{{Outside::kAnnounced, Range("192.0.2.200/32")}},
+               RemoveOutside{{Outside::kRoute, Range("192.0.2.200/32")}},
+               RemoveOutside{{Outside::kPortRoute, Range("192.0.2.201/32"), 80}},
+               RemoveOutside{udp}, RemoveFrontend{frontend_}, RemoveSet{1, Scope::kExternal},
+               RemoveSourceRange{1, Range("203.0.113.0/24")},
+               RemoveSourceRange{1, Range("0.0.0.0/0")}, RemoveBackend{7}, RemoveBackend{8},
+               RemovePeer{Range("10.244.2.0/24")}, RemoveNamespace{300}})
+          .ok());
 
   EXPECT_EQ(*tables_.Load(), Observed());
   EXPECT_EQ(observed_, Observed());
