@@ -61,6 +61,17 @@ std::string NodeCommands(int index, bool ipv6) {
   return out;
 }
 
+absl::Status InNetns(const std::string& netns, const std::string& script) {
+  return RunOrFail({"ip", "netns", "exec", netns, "sh", "-c", script}).status();
+}
+
+// Links to come do not look for others with their addresses (RFC 4862, 5.4), who cannot be there:
+// for up to two seconds a link's own address asks for no neighbor, and what goes there waits.
+absl::Status TakeAddressesAtOnce(const std::string& netns) {
+  return Annotate(InNetns(netns, "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"),
+                  "set up IPv6 in " + netns);
+}
+
 }  // namespace
 
 std::string NetnsPath(const std::string& name) { return fmt::format("{}/{}", kNetnsDir, name); }
@@ -85,24 +96,31 @@ bool KernelHasIpv6() { return ::access("/proc/net/if_inet6", F_OK) == 0; }
 
 absl::Status CreateNetwork(const Layout& layout, int nodes, bool ipv6) {
   const std::string fabric = layout.FabricNetns();
-  std::string outside = fmt::format("netns add {}\n", fabric);
+  std::string namespaces = fmt::format("netns add {}\n", fabric);
+  std::string links;
   for (int i = 0; i < nodes; ++i) {
     const std::string node = Layout::NodeName(i);
-    outside +=
-        fmt::format("netns add {0}\nlink add eth0 netns {0} type veth peer name {1} netns {2}\n",
-                    layout.NetnsName(node), node, fabric);
+    namespaces += fmt::format("netns add {}\n", layout.NetnsName(node));
+    links += fmt::format("link add eth0 netns {} type veth peer name {} netns {}\n",
+                         layout.NetnsName(node), node, fabric);
   }
   RETURN_IF_ERROR(MarkNetnsMount());
-  RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "-batch", "-"}, outside).status(),
+  RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "-batch", "-"}, namespaces).status(),
                            "create the nodes' network namespaces"));
+  if (ipv6) {
+    RETURN_IF_ERROR(TakeAddressesAtOnce(fabric));
+    for (int i = 0; i < nodes; ++i)
+      RETURN_IF_ERROR(TakeAddressesAtOnce(layout.NetnsName(Layout::NodeName(i))));
+  }
+  RETURN_IF_ERROR(
+      Annotate(RunOrFail({"ip", "-batch", "-"}, links).status(), "create the nodes' links"));
   RETURN_IF_ERROR(Annotate(
       RunOrFail({"ip", "-netns", fabric, "-batch", "-"}, FabricCommands(nodes, ipv6)).status(),
       "create the network between the nodes"));
   // A gateway that forwards says by ICMP what it has no route to.
   std::string forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
   if (ipv6) forward += " && echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
-  RETURN_IF_ERROR(Annotate(RunOrFail({"ip", "netns", "exec", fabric, "sh", "-c", forward}).status(),
-                           "set up the nodes' gateway"));
+  RETURN_IF_ERROR(Annotate(InNetns(fabric, forward), "set up the nodes' gateway"));
   for (int i = 0; i < nodes; ++i) {
     const std::string netns = layout.NetnsName(Layout::NodeName(i));
     RETURN_IF_ERROR(
