@@ -101,6 +101,13 @@ TEST_F(UplinkTest, ItsMtuIsFollowedUnderConnectionsOrTold) {
 
 TEST_F(UplinkTest, PodsKeepTheirAddressesTowardsRangesWithoutMasquerade) {
   Up({"--non-masquerade-cidrs", OutsideAddress() + "/32," + OutsideAddress(6) + "/128"});
+  // A link whose address is not its own yet asks for no neighbor.
+  for (const auto& [name, netns] : netns_) {
+    const auto tentative =
+        cli::local::RunOrFail({"ip", "-netns", netns, "-6", "addr", "show", "tentative"});
+    ASSERT_TRUE(tentative.ok()) << tentative.status();
+    EXPECT_EQ(*tentative, "") << name;
+  }
   const std::map<int, std::string> others = {{4, "10.89.0.2"}, {6, "fd00:10:89::2"}};
   Ip("outside", {"addr", "add", others.at(4) + "/24", "dev", "br0"});
   Ip("outside", {"addr", "add", others.at(6) + "/64", "dev", "br0", "nodad"});
