@@ -87,7 +87,7 @@ TEST_P(RestartTest, ANewerBuildReplacesTheAgent) {
 }
 
 TEST_P(TakeOverTest, AnOlderBuildReplacesTheAgentAndTheNewerComesAgain) {
-  few_ports_ = false;
+  older_returns_ = true;
   UnderTraffic(kFast, [&] {
     for (const uint32_t version : {MESH_ABI_VERSION + 1, MESH_ABI_VERSION, MESH_ABI_VERSION + 1}) {
       ASSERT_STATUS(OpenNode(one_, {.bpf_root = one_.bpf_root, .abi_version = version}));
@@ -126,7 +126,7 @@ TEST_P(RestartTest, NewFlowsDoNotTakeThePortsOfThoseThatAreNotCarriedOverYet) {
 
 // One death at each kind of step; at every single one below.
 TEST_P(RestartTest, WhoDiesAtAStepIsSucceededByTheNewerAndByTheOlder) {
-  few_ports_ = false;
+  older_returns_ = true;
   UnderTraffic(kSlow, [&] {
     uint32_t version = MESH_ABI_VERSION;
     for (const std::string_view step :
@@ -174,7 +174,7 @@ TEST_P(TakeOverTest, ANewerBuildDiesBeforeAnEvenStepAndItsSuccessorGoesOn) {
 }
 
 TEST_P(TakeOverTest, ANewerBuildDiesBeforeAnOddStepAndTheOlderOneComesBack) {
-  few_ports_ = false;
+  older_returns_ = true;
   UnderTraffic(kSlow, [&] {
     one_.dataplane.reset();
     for (int number = 1;; number += 2) {

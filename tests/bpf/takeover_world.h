@@ -61,7 +61,7 @@ class TakeOverWorld : public Edge {
   // Runs `change` in the middle of the traffic; every datagram must be answered and no connection
   // reset.
   void UnderTraffic(int datagrams_per_second, const std::function<void()>& change) {
-    if (few_ports_) {
+    if (!older_returns_) {
       for (const Netns* netns : {&*client_.netns, &*outside_}) FewPorts(*netns);
     }
     std::vector<std::unique_ptr<Echo>> echoes;
@@ -90,7 +90,9 @@ class TakeOverWorld : public Edge {
         datagrams += result.sent;
       }
       const Connections::Result result = flows->connections->Stop();
-      EXPECT_THAT(result.problems, ::testing::IsEmpty()) << flows->road.name;
+      const size_t forgiven = older_returns_ ? 1 + result.connections / 1000 : 0;
+      EXPECT_LE(result.problems.size(), forgiven)
+          << flows->road.name << ": " << ::testing::PrintToString(result.problems);
       EXPECT_GT(result.connections, 0u) << flows->road.name;
       exchanges += result.exchanges;
       connections += result.connections;
@@ -168,8 +170,9 @@ class TakeOverWorld : public Edge {
   }
 
   Pod client_;
-  // Not where an older build comes back: docs/upgrade.md, "Limits".
-  bool few_ports_ = true;
+  // An older build comes back to its table while a newer one is half-way: then clients have all
+  // their ports, and one connection in a thousand may be reset (docs/upgrade.md, "Limits").
+  bool older_returns_ = false;
 
  private:
   // So that connections come again from where others have closed, and to the Service from the same
