@@ -2,6 +2,7 @@
 #include "tests/support/cluster/local_cluster.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/file.h>
 #include <sys/wait.h>
@@ -76,6 +77,14 @@ std::unique_ptr<RunningLoad> Start(const std::vector<std::string>& command) {
   return std::make_unique<RunningLoad>(pid, in[1], out[0]);
 }
 
+// One that holds its connection has it when this returns.
+std::unique_ptr<RunningLoad> StartMode(const std::string& mode,
+                                       const std::vector<std::string>& command) {
+  std::unique_ptr<RunningLoad> out = Start(command);
+  if (mode.starts_with("hold")) out->AwaitAnswer();
+  return out;
+}
+
 bool IsReady(const Json& pod) {
   if (pod["metadata"].contains("deletionTimestamp") || !pod.contains("status")) return false;
   for (const Json& condition : pod["status"].value("conditions", Json::array())) {
@@ -112,6 +121,13 @@ RunningLoad::~RunningLoad() {
   ::waitpid(pid_, nullptr, 0);
   ::close(input_);
   ::close(output_);
+}
+
+void RunningLoad::AwaitAnswer() {
+  pollfd output = {output_, POLLIN, 0};
+  char line = 0;
+  if (::poll(&output, 1, 10'000) != 1 || ::read(output_, &line, 1) != 1)
+    ADD_FAILURE() << "no request of this load is answered";
 }
 
 LoadResult RunningLoad::Stop() {
@@ -329,19 +345,19 @@ LoadResult LocalCluster::LoadOutside(const std::string& mode, const std::string&
 
 std::unique_ptr<RunningLoad> LocalCluster::StartLoad(pid_t where, const std::string& mode,
                                                      const std::string& target) const {
-  return Start(LoadCommand(NetnsOf(where), {mode, target}));
+  return StartMode(mode, LoadCommand(NetnsOf(where), {mode, target}));
 }
 
 std::unique_ptr<RunningLoad> LocalCluster::StartLoadOnNode(const std::string& node,
                                                            const std::string& mode,
                                                            const std::string& target) const {
-  return Start({"env", "MESH_SERVER=unix:" + layout_.Socket(), kMeshctl, "local", "exec", "--name",
-                layout_.cluster(), node, "--", kLoad, mode, target});
+  return StartMode(mode, {"env", "MESH_SERVER=unix:" + layout_.Socket(), kMeshctl, "local", "exec",
+                          "--name", layout_.cluster(), node, "--", kLoad, mode, target});
 }
 
 std::unique_ptr<RunningLoad> LocalCluster::StartLoadOutside(const std::string& mode,
                                                             const std::string& target) const {
-  return Start(LoadCommand(OutsideNetns(), {mode, target}));
+  return StartMode(mode, LoadCommand(OutsideNetns(), {mode, target}));
 }
 
 std::unique_ptr<RunningLoad> LocalCluster::ServeOutside(int port, const std::string& name) const {

@@ -57,6 +57,8 @@ class RunningLoad {
   ~RunningLoad();
   RunningLoad(const RunningLoad&) = delete;
   RunningLoad& operator=(const RunningLoad&) = delete;
+  // Until the first request is answered; a failure when that takes longer than ten seconds.
+  void AwaitAnswer();
   LoadResult Stop();
 
  private:

@@ -235,6 +235,12 @@ void Print(const Result& result) {
   std::fflush(stdout);
 }
 
+// An empty line: the first answer has come.
+void Tell() {
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
 int Load(const std::string& mode, const std::string& target_text, long count) {
   Target target;
   if (!ParseTarget(target_text, &target)) {
@@ -269,6 +275,7 @@ int Load(const std::string& mode, const std::string& target_text, long count) {
       ++result.failures;
       ++result.errors[error];
     } else {
+      if (count == 0 && result.answers.empty()) Tell();
       ++result.answers[answer];
       const int64_t now = NowMs();
       if (now - last_answer > result.longest_gap_ms) result.longest_gap_ms = now - last_answer;
