@@ -64,6 +64,7 @@ const KnownType* FindKnownType(std::string_view name) {
 // Kubernetes' name of the type that `message` mirrors.
 std::string_view KnownName(const Descriptor& message) {
   if (message.name() == "PodTemplateMeta") return "ObjectMeta";
+  if (message.name() == "VolumeClaimTemplate") return "PersistentVolumeClaim";
   return message.name();
 }
 
@@ -184,7 +185,8 @@ constexpr ImpliedValue kImpliedValues[] = {
 const FieldDescriptor* FindField(const Descriptor& message, std::string_view json_name) {
   for (int i = 0; i < message.field_count(); ++i) {
     const FieldDescriptor* field = message.field(i);
-    if (field->json_name() == json_name && !field->options().GetExtension(v1::internal)) {
+    if (field->json_name() == json_name && !field->options().GetExtension(v1::internal) &&
+        !field->options().GetExtension(v1::pending)) {
       return field;
     }
   }

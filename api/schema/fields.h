@@ -29,7 +29,7 @@ std::vector<std::string_view> ImpliedValuesOf(const google::protobuf::Descriptor
 bool IsKnownForeignKind(std::string_view kind);
 const std::vector<std::string>& ForeignKinds();
 
-// Field of `message` by its JSON name; null for unknown and (internal) ones.
+// Field of `message` by its JSON name; null for unknown, (internal) and (pending) ones.
 const google::protobuf::FieldDescriptor* FindField(const google::protobuf::Descriptor& message,
                                                    std::string_view json_name);
 

@@ -14,8 +14,24 @@ import sys
 ROOTS = [
     "core.v1.Namespace", "core.v1.Node", "core.v1.Pod", "core.v1.Service", "core.v1.Event",
     "apps.v1.ReplicaSet", "apps.v1.Deployment", "discovery.v1.EndpointSlice",
-    "networking.v1.NetworkPolicy",
+    "networking.v1.NetworkPolicy", "apps.v1.StatefulSet", "apps.v1.DaemonSet",
+    "core.v1.ReplicationController", "batch.v1.Job", "batch.v1.CronJob", "core.v1.Endpoints",
+    "core.v1.ConfigMap", "core.v1.Secret", "core.v1.ServiceAccount", "core.v1.PersistentVolume",
+    "core.v1.PersistentVolumeClaim", "storage.v1.StorageClass",
+    "autoscaling.v2.HorizontalPodAutoscaler", "policy.v1.PodDisruptionBudget",
+    "scheduling.v1.PriorityClass", "core.v1.ResourceQuota", "core.v1.LimitRange", "rbac.v1.Role",
+    "rbac.v1.RoleBinding", "rbac.v1.ClusterRole", "rbac.v1.ClusterRoleBinding",
+    "networking.v1.Ingress", "networking.v1.IngressClass",
 ]
+GATEWAY = "io.k8s.sigs.gateway-api.apis.v1."
+GATEWAY_ROOTS = ["Gateway", "GatewayClass", "HTTPRoute", "GRPCRoute"]
+# Two types of one name, or of a name that mesh has for something else.
+RENAMED = {
+    "io.k8s.api.core.v1.EndpointPort": "EndpointsPort",
+    GATEWAY + "ObjectReference": "GatewayObjectReference",
+    GATEWAY + "LocalObjectReference": "GatewayLocalObjectReference",
+    GATEWAY + "Listener": "GatewayListener",
+}
 # Versions that are read as the present one, with the fields that they had on top.
 OLDER = {"apps.v1.DeploymentSpec": "extensions.v1beta1.DeploymentSpec"}
 API = "io.k8s.api."
@@ -31,7 +47,10 @@ Config""".split()
 
 
 def short(name):
-    return name.rsplit(".", 1)[-1]
+    if name in RENAMED:
+        return RENAMED[name]
+    # "LabelSelector.v1.meta.apis.pkg.apimachinery.k8s.io" in the schema of the Gateway API.
+    return name.split(".")[0] if name.endswith(".k8s.io") else name.rsplit(".", 1)[-1]
 
 
 def target(kind):
@@ -46,12 +65,18 @@ def target(kind):
 
 
 def main():
-    schema = json.load(open(sys.argv[1]))
+    schema = {}
+    for path in reversed(sys.argv[1:]):
+        schema.update(json.load(open(path)))
     types, queue = {}, [API + r for r in ROOTS]
+    if len(sys.argv) > 2:
+        queue += [GATEWAY + r for r in GATEWAY_ROOTS]
     while queue:
         name = queue.pop()
         body = schema.get(name)
         if name in types or not isinstance(body, dict):
+            continue
+        if name.endswith(".k8s.io"):  # of both schemas: the other one's is whole
             continue
         fields = {}
         for field, kind in body.items():

@@ -16,17 +16,6 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-// The enum is the oneof's field number.
-static_assert(int{v1::KIND_NAMESPACE} == v1::Resource::kNamespace);
-static_assert(int{v1::KIND_NODE} == v1::Resource::kNode);
-static_assert(int{v1::KIND_POD} == v1::Resource::kPod);
-static_assert(int{v1::KIND_REPLICA_SET} == v1::Resource::kReplicaSet);
-static_assert(int{v1::KIND_DEPLOYMENT} == v1::Resource::kDeployment);
-static_assert(int{v1::KIND_SERVICE} == v1::Resource::kService);
-static_assert(int{v1::KIND_ENDPOINT_SLICE} == v1::Resource::kEndpointSlice);
-static_assert(int{v1::KIND_EVENT} == v1::Resource::kEvent);
-static_assert(int{v1::KIND_NETWORK_POLICY} == v1::Resource::kNetworkPolicy);
-
 // apiVersions that name the same thing, from before the kind was stable.
 struct OldVersion {
   v1::Kind kind;
@@ -44,23 +33,7 @@ constexpr OldVersion kOldVersions[] = {
 
 // kubectl's short names of what mesh does not have.
 constexpr std::pair<std::string_view, std::string_view> kForeignShortNames[] = {
-    {"cm", "ConfigMap"},
-    {"cj", "CronJob"},
     {"crd", "CustomResourceDefinition"},
-    {"ds", "DaemonSet"},
-    {"ep", "Endpoints"},
-    {"hpa", "HorizontalPodAutoscaler"},
-    {"ing", "Ingress"},
-    {"limits", "LimitRange"},
-    {"pc", "PriorityClass"},
-    {"pdb", "PodDisruptionBudget"},
-    {"pv", "PersistentVolume"},
-    {"pvc", "PersistentVolumeClaim"},
-    {"quota", "ResourceQuota"},
-    {"rc", "ReplicationController"},
-    {"sa", "ServiceAccount"},
-    {"sc", "StorageClass"},
-    {"sts", "StatefulSet"},
 };
 
 std::string Lower(std::string_view text) {
@@ -113,6 +86,54 @@ const std::vector<KindInfo>& AllKinds() {
       {v1::KIND_EVENT, "v1", "", "Event", "events", "event", "ev", true},
       {v1::KIND_NETWORK_POLICY, "networking.k8s.io/v1", "networking.k8s.io", "NetworkPolicy",
        "networkpolicies", "networkpolicy", "netpol", true},
+      {v1::KIND_STATEFUL_SET, "apps/v1", "apps", "StatefulSet", "statefulsets", "statefulset",
+       "sts", true},
+      {v1::KIND_DAEMON_SET, "apps/v1", "apps", "DaemonSet", "daemonsets", "daemonset", "ds", true},
+      {v1::KIND_REPLICATION_CONTROLLER, "v1", "", "ReplicationController", "replicationcontrollers",
+       "replicationcontroller", "rc", true},
+      {v1::KIND_JOB, "batch/v1", "batch", "Job", "jobs", "job", "", true},
+      {v1::KIND_CRON_JOB, "batch/v1", "batch", "CronJob", "cronjobs", "cronjob", "cj", true},
+      {v1::KIND_ENDPOINTS, "v1", "", "Endpoints", "endpoints", "endpoints", "ep", true},
+      {v1::KIND_CONFIG_MAP, "v1", "", "ConfigMap", "configmaps", "configmap", "cm", true},
+      {v1::KIND_SECRET, "v1", "", "Secret", "secrets", "secret", "", true},
+      {v1::KIND_SERVICE_ACCOUNT, "v1", "", "ServiceAccount", "serviceaccounts", "serviceaccount",
+       "sa", true},
+      {v1::KIND_PERSISTENT_VOLUME, "v1", "", "PersistentVolume", "persistentvolumes",
+       "persistentvolume", "pv", false},
+      {v1::KIND_PERSISTENT_VOLUME_CLAIM, "v1", "", "PersistentVolumeClaim",
+       "persistentvolumeclaims", "persistentvolumeclaim", "pvc", true},
+      {v1::KIND_STORAGE_CLASS, "storage.k8s.io/v1", "storage.k8s.io", "StorageClass",
+       "storageclasses", "storageclass", "sc", false},
+      {v1::KIND_HORIZONTAL_POD_AUTOSCALER, "autoscaling/v2", "autoscaling",
+       "HorizontalPodAutoscaler", "horizontalpodautoscalers", "horizontalpodautoscaler", "hpa",
+       true},
+      {v1::KIND_POD_DISRUPTION_BUDGET, "policy/v1", "policy", "PodDisruptionBudget",
+       "poddisruptionbudgets", "poddisruptionbudget", "pdb", true},
+      {v1::KIND_PRIORITY_CLASS, "scheduling.k8s.io/v1", "scheduling.k8s.io", "PriorityClass",
+       "priorityclasses", "priorityclass", "pc", false},
+      {v1::KIND_RESOURCE_QUOTA, "v1", "", "ResourceQuota", "resourcequotas", "resourcequota",
+       "quota", true},
+      {v1::KIND_LIMIT_RANGE, "v1", "", "LimitRange", "limitranges", "limitrange", "limits", true},
+      {v1::KIND_ROLE, "rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io", "Role", "roles",
+       "role", "", true},
+      {v1::KIND_ROLE_BINDING, "rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io",
+       "RoleBinding", "rolebindings", "rolebinding", "", true},
+      {v1::KIND_CLUSTER_ROLE, "rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io",
+       "ClusterRole", "clusterroles", "clusterrole", "", false},
+      {v1::KIND_CLUSTER_ROLE_BINDING, "rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io",
+       "ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding", "", false},
+      {v1::KIND_INGRESS, "networking.k8s.io/v1", "networking.k8s.io", "Ingress", "ingresses",
+       "ingress", "ing", true},
+      {v1::KIND_INGRESS_CLASS, "networking.k8s.io/v1", "networking.k8s.io", "IngressClass",
+       "ingressclasses", "ingressclass", "", false},
+      {v1::KIND_GATEWAY, "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io", "Gateway",
+       "gateways", "gateway", "gtw", true},
+      {v1::KIND_GATEWAY_CLASS, "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io",
+       "GatewayClass", "gatewayclasses", "gatewayclass", "gc", false},
+      {v1::KIND_HTTP_ROUTE, "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io",
+       "HTTPRoute", "httproutes", "httproute", "", true},
+      {v1::KIND_GRPC_ROUTE, "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io",
+       "GRPCRoute", "grpcroutes", "grpcroute", "", true},
   };
   return *kinds;
 }

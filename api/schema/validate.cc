@@ -271,7 +271,9 @@ void CheckMessage(const Message& message, const std::string& path, Problems* pro
       continue;
     }
     const std::string here = Join(path, field.json_name());
-    if (!IsEmpty(message, field)) {
+    if (field.options().GetExtension(v1::pending)) {
+      if (!IsEmpty(message, field)) Add(problems, here, "not supported yet");
+    } else if (!IsEmpty(message, field)) {
       CheckField(message, field, here, problems);
     } else if (field.options().GetExtension(v1::required)) {
       Add(problems, here, "Required value");

@@ -4,39 +4,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "api/schema/schema.h"
 #include "common/check.h"
 
 namespace mesh::controlplane {
 namespace {
-
-// Calls `visit` with the typed object of `resource` (const or not). REQUIRES: a kind is set.
-template <typename R, typename Visit>
-decltype(auto) Visited(R& resource, Visit visit) {
-  switch (resource.kind_case()) {
-    case v1::Resource::kNode:
-      return visit(resource.node());
-    case v1::Resource::kPod:
-      return visit(resource.pod());
-    case v1::Resource::kReplicaSet:
-      return visit(resource.replica_set());
-    case v1::Resource::kDeployment:
-      return visit(resource.deployment());
-    case v1::Resource::kService:
-      return visit(resource.service());
-    case v1::Resource::kEndpointSlice:
-      return visit(resource.endpoint_slice());
-    case v1::Resource::kEvent:
-      return visit(resource.event());
-    case v1::Resource::kNetworkPolicy:
-      return visit(resource.network_policy());
-    case v1::Resource::kNamespace:
-      return visit(resource.namespace_());
-    case v1::Resource::KIND_NOT_SET:
-      break;
-  }
-  MESH_CHECK(false) << "a resource without a kind";
-  __builtin_unreachable();
-}
 
 using LabelMap = google::protobuf::Map<std::string, std::string>;
 
@@ -98,9 +70,10 @@ void ClusterState::PutObject(const std::shared_ptr<const v1::Resource>& resource
     case v1::Resource::kNetworkPolicy:
       return PutShared(network_policies, resource, resource->network_policy());
     case v1::Resource::KIND_NOT_SET:
-      break;
+      MESH_CHECK(false) << "a resource without a kind";
+    default:
+      others[KindOf(*resource)][KeyOf(*resource)] = resource;
   }
-  MESH_CHECK(false) << "a resource without a kind";
 }
 
 std::vector<const v1::EndpointSlice*> ClusterState::SlicesOf(const ObjectKey& service) const {
@@ -192,6 +165,7 @@ void ClusterState::Remove(v1::Kind kind, const ObjectKey& key) {
       network_policies.erase(key);
       break;
     default:
+      if (auto it = others.find(kind); it != others.end()) it->second.erase(key);
       break;
   }
 }
@@ -218,13 +192,37 @@ std::shared_ptr<const v1::Resource> ClusterState::Find(v1::Kind kind, const Obje
     case v1::KIND_NETWORK_POLICY:
       return Wrapped(network_policies, key, [](R& r) { return r.mutable_network_policy(); });
     default:
-      return nullptr;
+      break;
   }
+  auto objects = others.find(kind);
+  if (objects == others.end()) return nullptr;
+  auto it = objects->second.find(key);
+  return it == objects->second.end() ? nullptr : it->second;
 }
 
 const v1::ObjectMeta& MetaOf(const v1::Resource& resource) {
-  return Visited(resource,
-                 [](const auto& object) -> const v1::ObjectMeta& { return object.metadata(); });
+  switch (resource.kind_case()) {
+    case v1::Resource::kNamespace:
+      return resource.namespace_().metadata();
+    case v1::Resource::kNode:
+      return resource.node().metadata();
+    case v1::Resource::kPod:
+      return resource.pod().metadata();
+    case v1::Resource::kReplicaSet:
+      return resource.replica_set().metadata();
+    case v1::Resource::kDeployment:
+      return resource.deployment().metadata();
+    case v1::Resource::kService:
+      return resource.service().metadata();
+    case v1::Resource::kEndpointSlice:
+      return resource.endpoint_slice().metadata();
+    case v1::Resource::kEvent:
+      return resource.event().metadata();
+    case v1::Resource::kNetworkPolicy:
+      return resource.network_policy().metadata();
+    default:
+      return schema::MetaOf(resource);
+  }
 }
 
 v1::ObjectMeta* MutableMetaOf(v1::Resource* resource) {
@@ -247,11 +245,9 @@ v1::ObjectMeta* MutableMetaOf(v1::Resource* resource) {
       return resource->mutable_event()->mutable_metadata();
     case v1::Resource::kNetworkPolicy:
       return resource->mutable_network_policy()->mutable_metadata();
-    case v1::Resource::KIND_NOT_SET:
-      break;
+    default:
+      return schema::MutableMetaOf(resource);
   }
-  MESH_CHECK(false) << "a resource without a kind";
-  return nullptr;
 }
 
 std::string AddressFamilyOf(const v1::EndpointSlice& slice) {

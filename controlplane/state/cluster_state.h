@@ -32,6 +32,8 @@ struct ClusterState {
   ObjectMap<v1::EndpointSlice> endpoint_slices;
   ObjectMap<v1::Event> events;
   ObjectMap<v1::NetworkPolicy> network_policies;
+  // Of every other kind: whole, by kind.
+  std::map<v1::Kind, ObjectMap<v1::Resource>> others;
   // When this meshd last heard each node on its stream; time that it did not listen (stopped, no
   // processor) is not counted. Not stored: a write that waits behind others must not make a node
   // look dead.
