@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/rpc/api.h"
 
-#include <algorithm>
 #include <map>
 #include <set>
 #include <utility>
@@ -9,11 +8,9 @@
 #include "api/schema/defaults.h"
 #include "api/schema/merge.h"
 #include "api/schema/schema.h"
-#include "api/schema/selector.h"
 #include "api/schema/validate.h"
 #include "common/status.h"
 #include "controlplane/rpc/status.h"
-#include "controlplane/scheduler/fit.h"
 #include "controlplane/state/object_rules.h"
 #include "fmt/format.h"
 
@@ -106,39 +103,30 @@ v1::ObjectReference ReferenceTo(const v1::Resource& resource) {
   return out;
 }
 
-template <typename T, typename LabelsOf>
-bool AnyMatch(const ObjectMap<T>& objects, const std::string& ns, const schema::LabelMap& wanted,
-              LabelsOf labels_of) {
-  return std::any_of(objects.begin(), objects.end(), [&](const auto& entry) {
-    return entry.first.ns == ns && schema::MatchesAll(wanted, labels_of(*entry.second));
-  });
-}
-
-bool SelectsNothing(const ClusterState& state, const v1::Service& service) {
-  const auto& wanted = service.spec().selector();
-  const std::string& ns = service.metadata().namespace_();
-  const auto of_template = [](const auto& owner) -> const auto& {
-    return owner.spec().template_().metadata().labels();
-  };
-  return !wanted.empty() &&
-         !AnyMatch(
-             state.pods, ns, wanted,
-             [](const v1::Pod& pod) -> const auto& { return pod.metadata().labels(); }) &&
-         !AnyMatch(state.deployments, ns, wanted, of_template) &&
-         !AnyMatch(state.replica_sets, ns, wanted, of_template);
-}
-
-const v1::PodSpec* PodSpecOf(const v1::Resource& resource) {
-  switch (resource.kind_case()) {
-    case v1::Resource::kPod:
-      return &resource.pod().spec();
-    case v1::Resource::kReplicaSet:
-      return &resource.replica_set().spec().template_().spec();
-    case v1::Resource::kDeployment:
-      return &resource.deployment().spec().template_().spec();
-    default:
-      return nullptr;
+// The object that an update makes of what is there (null: nothing is).
+absl::StatusOr<v1::Resource> Updated(const v1::UpdateRequest& request,
+                                     const v1::Resource* current) {
+  const v1::ObjectMeta& meta = MetaOf(request.resource());
+  const v1::Kind kind = KindOf(request.resource());
+  if (current == nullptr) return NotFoundFor(kind, meta.name());
+  if (!meta.resource_version().empty() &&
+      meta.resource_version() != MetaOf(*current).resource_version()) {
+    return ConflictFor(kind, meta.name());
   }
+  if (!meta.uid().empty() && meta.uid() != MetaOf(*current).uid()) {
+    return ConflictFor(kind, meta.name());
+  }
+  if (request.status()) return WithStatusOf(*current, request.resource());
+  v1::Resource next = request.resource();
+  if (meta.last_applied().empty()) {
+    MutableMetaOf(&next)->set_last_applied(MetaOf(*current).last_applied());
+  }
+  schema::PrepareUpdate(*current, &next);
+  schema::ApplyDefaults(&next);
+  RETURN_IF_ERROR(CheckObject(next));
+  RETURN_IF_ERROR(Invalid(0, next, schema::ValidateUpdate(*current, next)));
+  CarryIntoUpdate(*current, &next);
+  return next;
 }
 
 absl::StatusOr<v1::Resource> OnlyResource(const absl::StatusOr<Written>& written) {
@@ -193,6 +181,9 @@ struct Api::Application {
 };
 
 void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
+  if (request.server_side()) {
+    return done(absl::InvalidArgumentError("server-side apply is not supported yet"));
+  }
   // Their defaults are checked here and made again with each merge: kept, they would be the
   // request a second time.
   absl::Status checked = CheckForApply(request);
@@ -335,78 +326,57 @@ void Api::AddWarnings(Application* application) {
   }
 }
 
-std::vector<Warning> WarningsFor(const std::vector<const ClusterState*>& states,
-                                 const v1::Resource& resource) {
-  std::vector<Warning> out;
-  const auto selects_nothing = [&](const ClusterState* state) {
-    return SelectsNothing(*state, resource.service());
-  };
-  if (resource.has_service() && std::ranges::all_of(states, selects_nothing)) {
-    std::string selector = schema::Selector::From(resource.service().spec().selector()).ToString();
-    out.push_back({"SelectorMatchesNothing",
-                   fmt::format("service \"{}\": selector {} matches no pod and no pod template in "
-                               "namespace {}",
-                               MetaOf(resource).name(), selector, MetaOf(resource).namespace_())});
-  }
-  if (const v1::PodSpec* spec = PodSpecOf(resource)) {
-    for (const std::string& why : WhyNeverFits(*states[0], *spec)) {
-      out.push_back({"NeverFits", fmt::format("{} \"{}\" can never fit on any node: {}",
-                                              schema::SingularWithGroup(KindOf(resource)),
-                                              MetaOf(resource).name(), why)});
-    }
-  }
-  return out;
-}
-
-void Api::Create(v1::Resource resource, Done done) {
+void Api::Create(v1::CreateRequest request, Done done) {
+  v1::Resource& resource = *request.mutable_resource();
   if (resource.kind_case() == v1::Resource::KIND_NOT_SET) {
     return done(absl::InvalidArgumentError("kind: Required value"));
   }
   schema::ApplyDefaults(&resource);
   if (absl::Status status = CheckObject(resource); !status.ok()) return done(status);
+  if (request.dry_run()) {
+    if (cache_.Find(KindOf(resource), KeyOf(resource)) != nullptr) {
+      return done(AlreadyExistsFor(KindOf(resource), MetaOf(resource).name()));
+    }
+    return done(Tried(nullptr, std::move(resource)));
+  }
   writer_.Create(std::move(resource),
                  [done = std::move(done)](const absl::StatusOr<Written>& written) {
                    done(OnlyResource(written));
                  });
 }
 
+absl::StatusOr<v1::Resource> Api::Tried(const v1::Resource* current, v1::Resource next) {
+  // What the trial hands out is its own: addresses are given for good by the writer.
+  Admission trial = writer_.admission();
+  const uint64_t holder = ~uint64_t{0};  // no write's
+  RETURN_IF_ERROR(trial.Admit(cache_.state(), holder, current, &next));
+  return next;
+}
+
 void Api::Update(v1::UpdateRequest request, Done done) {
   if (request.resource().kind_case() == v1::Resource::KIND_NOT_SET) {
     return done(absl::InvalidArgumentError("kind: Required value"));
+  }
+  if (request.dry_run() && request.status()) {
+    return done(absl::InvalidArgumentError("a dry run of a status is not supported yet"));
   }
   if (MetaOf(request.resource()).namespace_().empty() || request.status()) {
     schema::ApplyDefaults(request.mutable_resource());  // the namespace is part of the key
   }
   const v1::Kind kind = KindOf(request.resource());
   const ObjectKey key = KeyOf(request.resource());
+  if (request.dry_run()) {
+    const auto current = cache_.Find(kind, key);
+    absl::StatusOr<v1::Resource> next = Updated(request, current.get());
+    if (!next.ok()) return done(next.status());
+    return done(Tried(current.get(), *std::move(next)));
+  }
   writer_.Change(
       kind, key,
-      [request = std::move(request), kind, key](
+      [request = std::move(request)](
           const ClusterState&,
           const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
-        if (current == nullptr) return NotFoundFor(kind, key.name);
-        const v1::ObjectMeta& meta = MetaOf(request.resource());
-        if (!meta.resource_version().empty() &&
-            meta.resource_version() != MetaOf(*current).resource_version()) {
-          return ConflictFor(kind, key.name);
-        }
-        if (!meta.uid().empty() && meta.uid() != MetaOf(*current).uid()) {
-          return ConflictFor(kind, key.name);
-        }
-        if (request.status()) {
-          return Intent{.type = Intent::Type::kPut,
-                        .resource = WithStatusOf(*current, request.resource()),
-                        .others = {}};
-        }
-        v1::Resource next = request.resource();
-        if (meta.last_applied().empty()) {
-          MutableMetaOf(&next)->set_last_applied(MetaOf(*current).last_applied());
-        }
-        schema::PrepareUpdate(*current, &next);
-        schema::ApplyDefaults(&next);
-        RETURN_IF_ERROR(CheckObject(next));
-        RETURN_IF_ERROR(Invalid(0, next, schema::ValidateUpdate(*current, next)));
-        CarryIntoUpdate(*current, &next);
+        ASSIGN_OR_RETURN(v1::Resource next, Updated(request, current.get()));
         return Intent{.type = Intent::Type::kPut, .resource = std::move(next), .others = {}};
       },
       [done = std::move(done)](const absl::StatusOr<Written>& written) {

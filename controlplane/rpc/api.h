@@ -35,7 +35,8 @@ class Api {
   void Apply(v1::ApplyRequest request, ApplyDone done);
 
   using Done = std::function<void(absl::StatusOr<v1::Resource>)>;
-  void Create(v1::Resource resource, Done done);
+  // A dry run of Create and Update goes through admission and writes nothing.
+  void Create(v1::CreateRequest request, Done done);
   void Update(v1::UpdateRequest request, Done done);
   void Delete(const v1::DeleteRequest& request, Done done);
   void Scale(const v1::ScaleRequest& request, Done done);
@@ -48,6 +49,8 @@ class Api {
   void ApplyOne(const std::shared_ptr<Application>& application, int index);
   void FinishApply(const std::shared_ptr<Application>& application);
   void AddWarnings(Application* application);
+  // What would be stored; `current` is null for a new object.
+  absl::StatusOr<v1::Resource> Tried(const v1::Resource* current, v1::Resource next);
 
   WatchCache& cache_;
   Writer& writer_;

@@ -106,9 +106,8 @@ grpc::ServerUnaryReactor* ControlService::Create(grpc::CallbackServerContext* co
                                                  const v1::CreateRequest* request,
                                                  v1::Resource* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  loop_.Post([this, reactor, request, response] {
-    api_.Create(request->resource(), Answer(reactor, response));
-  });
+  loop_.Post(
+      [this, reactor, request, response] { api_.Create(*request, Answer(reactor, response)); });
   return reactor;
 }
 

@@ -63,6 +63,30 @@ TEST_F(ControlServiceTest, ChangesNothingWhenOneObjectIsInvalid) {
   EXPECT_EQ(Count(v1::KIND_DEPLOYMENT), 0);
 }
 
+TEST_F(ControlServiceTest, TriesCreateAndUpdateWithoutWriting) {
+  v1::CreateRequest create;
+  *create.mutable_resource() = ADeployment("web", 1);
+  create.set_dry_run(true);
+  v1::Resource answer;
+
+  ASSERT_TRUE(stub_->Create(Call(), create, &answer).ok());
+  EXPECT_EQ(answer.deployment().spec().strategy().type(), "RollingUpdate");
+  EXPECT_EQ(Count(v1::KIND_DEPLOYMENT), 0);
+
+  v1::ApplyResponse applied;
+  ASSERT_TRUE(Apply({ADeployment("web", 1)}, &applied).ok());
+  EXPECT_EQ(stub_->Create(Call(), create, &answer).error_code(), StatusCode::ALREADY_EXISTS);
+
+  v1::UpdateRequest update;
+  *update.mutable_resource() = applied.results(0).resource();
+  update.mutable_resource()->mutable_deployment()->mutable_spec()->set_replicas(7);
+  update.set_dry_run(true);
+  ASSERT_TRUE(stub_->Update(Call(), update, &answer).ok());
+  EXPECT_EQ(answer.deployment().spec().replicas(), 7);
+  ASSERT_TRUE(Apply({ADeployment("web", 1)}, &applied).ok());
+  EXPECT_EQ(applied.results(0).outcome(), v1::ApplyResult::UNCHANGED);
+}
+
 TEST_F(ControlServiceTest, RefusesTheSameObjectTwice) {
   v1::ApplyResponse response;
   v1::Resource implicit = ADeployment("web", 1);

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "api/schema/schema.h"
+#include "api/schema/selector.h"
+#include "controlplane/rpc/api.h"
+#include "controlplane/scheduler/fit.h"
+#include "fmt/format.h"
+
+namespace mesh::controlplane {
+namespace {
+
+template <typename T, typename LabelsOf>
+bool AnyMatch(const ObjectMap<T>& objects, const std::string& ns, const schema::LabelMap& wanted,
+              LabelsOf labels_of) {
+  return std::any_of(objects.begin(), objects.end(), [&](const auto& entry) {
+    return entry.first.ns == ns && schema::MatchesAll(wanted, labels_of(*entry.second));
+  });
+}
+
+bool SelectsNothing(const ClusterState& state, const v1::Service& service) {
+  const auto& wanted = service.spec().selector();
+  const std::string& ns = service.metadata().namespace_();
+  const auto of_template = [](const auto& owner) -> const auto& {
+    return owner.spec().template_().metadata().labels();
+  };
+  return !wanted.empty() &&
+         !AnyMatch(
+             state.pods, ns, wanted,
+             [](const v1::Pod& pod) -> const auto& { return pod.metadata().labels(); }) &&
+         !AnyMatch(state.deployments, ns, wanted, of_template) &&
+         !AnyMatch(state.replica_sets, ns, wanted, of_template);
+}
+
+const v1::PodSpec* PodSpecOf(const v1::Resource& resource) {
+  switch (resource.kind_case()) {
+    case v1::Resource::kPod:
+      return &resource.pod().spec();
+    case v1::Resource::kReplicaSet:
+      return &resource.replica_set().spec().template_().spec();
+    case v1::Resource::kDeployment:
+      return &resource.deployment().spec().template_().spec();
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace
+
+std::vector<Warning> WarningsFor(const std::vector<const ClusterState*>& states,
+                                 const v1::Resource& resource) {
+  std::vector<Warning> out;
+  const auto selects_nothing = [&](const ClusterState* state) {
+    return SelectsNothing(*state, resource.service());
+  };
+  if (resource.has_service() && std::ranges::all_of(states, selects_nothing)) {
+    std::string selector = schema::Selector::From(resource.service().spec().selector()).ToString();
+    out.push_back({"SelectorMatchesNothing",
+                   fmt::format("service \"{}\": selector {} matches no pod and no pod template in "
+                               "namespace {}",
+                               MetaOf(resource).name(), selector, MetaOf(resource).namespace_())});
+  }
+  if (const v1::PodSpec* spec = PodSpecOf(resource)) {
+    for (const std::string& why : WhyNeverFits(*states[0], *spec)) {
+      out.push_back({"NeverFits", fmt::format("{} \"{}\" can never fit on any node: {}",
+                                              schema::SingularWithGroup(KindOf(resource)),
+                                              MetaOf(resource).name(), why)});
+    }
+  }
+  return out;
+}
+
+}  // namespace mesh::controlplane
