@@ -6,7 +6,9 @@
 #include <string_view>
 
 #include "api/schema/image.h"
+#include "api/schema/kinds.h"
 #include "api/schema/rules.h"
+#include "api/schema/rules_kinds.h"
 #include "api/schema/schema.h"
 #include "common/check.h"
 #include "common/quantity.h"
@@ -33,7 +35,9 @@ void SetDefault(Message* message, const FieldDescriptor& field, const std::strin
   const Reflection& reflection = *message->GetReflection();
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
-      if (reflection.GetString(*message, &field).empty()) {
+      // With presence "" is an answer: the core group.
+      if (field.has_presence() ? !reflection.HasField(*message, &field)
+                               : reflection.GetString(*message, &field).empty()) {
         reflection.SetString(message, &field, text);
       }
       return;
@@ -153,19 +157,9 @@ void ApplyDefaults(v1::Resource* resource) {
     case v1::Resource::kPod:
       if (resource->pod().has_spec()) FillPodSpec(resource->mutable_pod()->mutable_spec());
       break;
-    case v1::Resource::kReplicaSet:
-      if (resource->replica_set().spec().template_().has_spec()) {
-        FillPodSpec(
-            resource->mutable_replica_set()->mutable_spec()->mutable_template_()->mutable_spec());
-      }
-      break;
     case v1::Resource::kDeployment:
       if (resource->deployment().has_spec()) {
         FillDeployment(resource->mutable_deployment()->mutable_spec());
-      }
-      if (resource->deployment().spec().template_().has_spec()) {
-        FillPodSpec(
-            resource->mutable_deployment()->mutable_spec()->mutable_template_()->mutable_spec());
       }
       break;
     case v1::Resource::kService:
@@ -175,7 +169,12 @@ void ApplyDefaults(v1::Resource* resource) {
       internal::FillNetworkPolicy(resource->mutable_network_policy()->mutable_spec());
       break;
     default:
+      internal::FillStoredKind(resource);
       break;
+  }
+  if (v1::PodTemplateSpec* pod = MutablePodTemplateOf(resource);
+      pod != nullptr && pod->has_spec()) {
+    FillPodSpec(pod->mutable_spec());
   }
 }
 

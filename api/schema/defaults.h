@@ -10,6 +10,8 @@ namespace mesh::schema {
 //   - imagePullPolicy by the image's tag,
 //   - targetPort = port, clusterIPs from clusterIP,
 //   - rollingUpdate 25% / 25% for a Deployment of type RollingUpdate,
+//   - the update strategies, Job sizes, metrics, routes ... of the other kinds (rules_kinds.h),
+//   - stringData of a Secret, which becomes data,
 //   - resources.requests from limits where only a limit is given.
 // Nothing that is set changes; applying twice is applying once.
 void ApplyDefaults(v1::Resource* resource);

@@ -4,13 +4,25 @@
 #include <map>
 #include <optional>
 
-#include "api/schema/rules.h"
+#include "api/schema/rules_kinds.h"
 #include "api/schema/selector.h"
 
 namespace mesh::schema::internal {
 namespace {
 
 constexpr int kMaxExactPercent = 100;
+
+// The number of "25%"; nullopt for anything else.
+std::optional<int> Percent(const std::string& text) {
+  if (text.size() < 2 || text.back() != '%') return std::nullopt;
+  int value = 0;
+  const char* end = text.data() + text.size() - 1;
+  const auto [at, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc() || at != end || text.front() == '-') return std::nullopt;
+  return value;
+}
+
+}  // namespace
 
 std::string LabelsText(const LabelMap& labels) {
   std::map<std::string, std::string> sorted(labels.begin(), labels.end());
@@ -37,22 +49,15 @@ void CheckTemplate(const v1::LabelSelector& selector, const v1::PodTemplateSpec&
     Add(problems, "spec.template.spec.restartPolicy",
         "Unsupported value: \"{}\": supported values: \"Always\"", policy);
   }
-  CheckPodSpec(pod.spec(), "spec.template.spec", problems);
-  CheckWeight(pod.metadata().annotations(), "spec.template.metadata", problems);
-  CheckBandwidth(pod.metadata().annotations(), "spec.template.metadata", problems);
+  CheckPodTemplate(pod, "spec.template", problems);
 }
 
-// The number of "25%"; nullopt for anything else.
-std::optional<int> Percent(const std::string& text) {
-  if (text.size() < 2 || text.back() != '%') return std::nullopt;
-  int value = 0;
-  const char* end = text.data() + text.size() - 1;
-  const auto [at, error] = std::from_chars(text.data(), end, value);
-  if (error != std::errc() || at != end || text.front() == '-') return std::nullopt;
-  return value;
+void CheckPodTemplate(const v1::PodTemplateSpec& pod, const std::string& path, Problems* problems) {
+  CheckPodSpec(pod.spec(), path + ".spec", problems);
+  CheckWeight(pod.metadata().annotations(), path + ".metadata", problems);
+  CheckBandwidth(pod.metadata().annotations(), path + ".metadata", problems);
 }
 
-// Checks one of the two; true when it is certainly zero.
 bool CheckIntOrPercent(const v1::IntOrString& value, const std::string& path, bool capped,
                        Problems* problems) {
   if (value.has_int_value()) {
@@ -83,6 +88,8 @@ std::string ValueText(const v1::IntOrString& value) {
   return value.has_int_value() ? fmt::format("{}", value.int_value())
                                : fmt::format("\"{}\"", value.string_value());
 }
+
+namespace {
 
 void CheckStrategy(const v1::DeploymentStrategy& strategy, Problems* problems) {
   const std::string path = "spec.strategy.rollingUpdate";

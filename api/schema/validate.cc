@@ -5,7 +5,9 @@
 #include <map>
 #include <set>
 
+#include "api/schema/kinds.h"
 #include "api/schema/rules.h"
+#include "api/schema/rules_kinds.h"
 #include "api/schema/schema.h"
 #include "common/ip_address.h"
 #include "common/quantity.h"
@@ -283,9 +285,11 @@ void CheckMessage(const Message& message, const std::string& path, Problems* pro
 
 void CheckMeta(v1::Kind kind, const v1::ObjectMeta& meta, Problems* problems) {
   if (!meta.name().empty()) {
-    const std::string why = kind == v1::KIND_NAMESPACE ? CheckDnsLabel(meta.name())
-                            : kind == v1::KIND_SERVICE ? CheckDnsLabel1035(meta.name())
-                                                       : CheckDnsSubdomain(meta.name());
+    const auto of_kind = internal::CheckNameOfKind(kind, meta.name());
+    const std::string why = of_kind                      ? *of_kind
+                            : kind == v1::KIND_NAMESPACE ? CheckDnsLabel(meta.name())
+                            : kind == v1::KIND_SERVICE   ? CheckDnsLabel1035(meta.name())
+                                                         : CheckDnsSubdomain(meta.name());
     if (!why.empty()) Add(problems, "metadata.name", "{}", InvalidText(meta.name(), why));
   }
   if (!meta.generate_name().empty() && meta.name().empty()) {
@@ -411,6 +415,7 @@ std::vector<Problem> Validate(const v1::Resource& resource) {
       internal::CheckNetworkPolicy(resource.network_policy(), &problems);
       break;
     default:
+      internal::CheckStoredKind(resource, &problems);
       break;
   }
   return problems;
@@ -423,6 +428,7 @@ std::vector<Problem> ValidateUpdate(const v1::Resource& live, const v1::Resource
   if (live.has_service()) {
     internal::CheckServiceUpdate(live.service().spec(), next.service().spec(), &problems);
   }
+  internal::CheckStoredKindUpdate(live, next, &problems);
   return problems;
 }
 
@@ -432,23 +438,15 @@ std::vector<Problem> Warnings(const v1::Resource& resource) {
   if (kind != v1::KIND_UNSPECIFIED) {
     internal::WarnAnnotations(MetaOf(resource).annotations(), kind, "metadata", &problems);
   }
-  const auto template_annotations = [&](const auto& spec) {
-    internal::WarnAnnotations(spec.template_().metadata().annotations(), v1::KIND_POD,
-                              "spec.template.metadata", &problems);
-  };
+  if (const TemplateRef ref = PodTemplateOf(resource); ref.pod != nullptr) {
+    const std::string path(ref.path);
+    internal::WarnAnnotations(ref.pod->metadata().annotations(), v1::KIND_POD, path + ".metadata",
+                              &problems);
+    internal::WarnPodSpec(ref.pod->spec(), path + ".spec", &problems);
+  }
   switch (resource.kind_case()) {
     case v1::Resource::kPod:
       internal::WarnPodSpec(resource.pod().spec(), "spec", &problems);
-      break;
-    case v1::Resource::kReplicaSet:
-      template_annotations(resource.replica_set().spec());
-      internal::WarnPodSpec(resource.replica_set().spec().template_().spec(), "spec.template.spec",
-                            &problems);
-      break;
-    case v1::Resource::kDeployment:
-      template_annotations(resource.deployment().spec());
-      internal::WarnPodSpec(resource.deployment().spec().template_().spec(), "spec.template.spec",
-                            &problems);
       break;
     case v1::Resource::kService:
       internal::WarnService(resource.service(), &problems);
@@ -457,6 +455,7 @@ std::vector<Problem> Warnings(const v1::Resource& resource) {
       internal::WarnNetworkPolicy(resource.network_policy(), &problems);
       break;
     default:
+      internal::WarnStoredKind(resource, &problems);
       break;
   }
   return problems;

@@ -13,6 +13,7 @@
 #include "api/schema/fields.h"
 #include "api/schema/schema.h"
 #include "api/schema/validate.h"
+#include "cli/manifest/legacy.h"
 #include "fmt/format.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "mesh/v1/options.pb.h"
@@ -199,7 +200,12 @@ bool ObjectDecoder::Decode(const YamlNode& node, Object* object) {
     }
     return true;
   }
-  DecodeMessage(node, "", body);
+  const Modernized modern = Modernize(node, *api_version, kind_);
+  for (const LegacyProblem& problem : modern.problems) {
+    failed_.insert(problem.path);
+    findings_->Error(problem.mark, fmt::format("{}: {}", problem.path, problem.message));
+  }
+  DecodeMessage(modern.node != nullptr ? *modern.node : node, "", body);
   FillOldSelector(*api_version, object);
   return true;
 }
@@ -211,11 +217,25 @@ void ObjectDecoder::FillOldSelector(std::string_view api_version, Object* object
     if (spec->has_selector() || spec->template_().metadata().labels().empty()) return;
     *spec->mutable_selector()->mutable_match_labels() = spec->template_().metadata().labels();
   };
-  if (object->resource.has_deployment() && object->resource.deployment().has_spec()) {
-    fill(object->resource.mutable_deployment()->mutable_spec());
+  v1::Resource& resource = object->resource;
+  if (resource.has_deployment() && resource.deployment().has_spec()) {
+    fill(resource.mutable_deployment()->mutable_spec());
   }
-  if (object->resource.has_replica_set() && object->resource.replica_set().has_spec()) {
-    fill(object->resource.mutable_replica_set()->mutable_spec());
+  if (resource.has_replica_set() && resource.replica_set().has_spec()) {
+    fill(resource.mutable_replica_set()->mutable_spec());
+  }
+  // These two replaced no pod by themselves then.
+  if (resource.has_daemon_set() && resource.daemon_set().has_spec()) {
+    v1::DaemonSetSpec* spec = resource.mutable_daemon_set()->mutable_spec();
+    fill(spec);
+    if (spec->update_strategy().type().empty())
+      spec->mutable_update_strategy()->set_type("OnDelete");
+  }
+  if (resource.has_stateful_set() && resource.stateful_set().has_spec()) {
+    v1::StatefulSetSpec* spec = resource.mutable_stateful_set()->mutable_spec();
+    fill(spec);
+    if (spec->update_strategy().type().empty())
+      spec->mutable_update_strategy()->set_type("OnDelete");
   }
 }
 
@@ -426,7 +446,7 @@ void ObjectDecoder::DecodeValue(const YamlNode& node, const FieldDescriptor& fie
       }
       if (!value) return expected("integer");
       // Where zero stands for "absent", the rules would ask for what is there.
-      if (*value == 0 && !field.has_presence()) {
+      if (*value == 0 && !list && !field.has_presence()) {
         if (const std::string why = schema::CheckRange(field, 0); !why.empty()) {
           return Fail(node, path, why);
         }
@@ -438,7 +458,11 @@ void ObjectDecoder::DecodeValue(const YamlNode& node, const FieldDescriptor& fie
                     fmt::format("Invalid value: {}: does not fit in 32 bits", node.text));
       }
       if (field.cpp_type() == FieldDescriptor::CPPTYPE_INT64) {
-        return reflection.SetInt64(message, &field, *value);
+        return list ? reflection.AddInt64(message, &field, *value)
+                    : reflection.SetInt64(message, &field, *value);
+      }
+      if (list && field.cpp_type() == FieldDescriptor::CPPTYPE_INT32) {
+        return reflection.AddInt32(message, &field, static_cast<int32_t>(*value));
       }
       if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32) {
         return reflection.SetUInt32(message, &field, static_cast<uint32_t>(*value));

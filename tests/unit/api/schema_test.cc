@@ -2,6 +2,9 @@
 // Names of kinds: what kubectl's users type and what manifests say.
 #include "api/schema/schema.h"
 
+#include <tuple>
+
+#include "api/schema/kinds.h"
 #include "gtest/gtest.h"
 
 namespace mesh::schema {
@@ -34,9 +37,11 @@ TEST(FindResourceType, SaysWhatIsWrongWithOtherNames) {
   const std::pair<const char*, const char*> cases[] = {
       {"foo", "the server doesn't have a resource type \"foo\""},
       {"pdos", "the server doesn't have a resource type \"pdos\"; did you mean \"pods\"?"},
-      {"cm", "the server doesn't have a resource type \"cm\": ConfigMap is not supported yet"},
-      {"ingresses",
-       "the server doesn't have a resource type \"ingresses\": Ingress is not supported yet"},
+      {"crd",
+       "the server doesn't have a resource type \"crd\": CustomResourceDefinition is not supported "
+       "yet"},
+      {"csidrivers",
+       "the server doesn't have a resource type \"csidrivers\": CSIDriver is not supported yet"},
       {"deployments.extensions",
        "the server doesn't have a resource type \"deployments.extensions\"; did you mean "
        "\"deployments\"?"},
@@ -58,6 +63,27 @@ TEST(FindManifestType, ReadsOldVersionsAsThePresentOne) {
             "extensions/v1beta1 Deployment is deprecated; it is read as apps/v1 Deployment");
 }
 
+TEST(FindManifestType, KnowsTheOldVersionsOfEveryKind) {
+  const std::tuple<const char*, const char*, v1::Kind> cases[] = {
+      {"extensions/v1beta1", "DaemonSet", v1::KIND_DAEMON_SET},
+      {"apps/v1beta1", "StatefulSet", v1::KIND_STATEFUL_SET},
+      {"batch/v1beta1", "CronJob", v1::KIND_CRON_JOB},
+      {"policy/v1beta1", "PodDisruptionBudget", v1::KIND_POD_DISRUPTION_BUDGET},
+      {"storage.k8s.io/v1beta1", "StorageClass", v1::KIND_STORAGE_CLASS},
+      {"scheduling.k8s.io/v1beta1", "PriorityClass", v1::KIND_PRIORITY_CLASS},
+      {"rbac.authorization.k8s.io/v1beta1", "ClusterRoleBinding", v1::KIND_CLUSTER_ROLE_BINDING},
+      {"networking.k8s.io/v1beta1", "Ingress", v1::KIND_INGRESS},
+      {"autoscaling/v1", "HorizontalPodAutoscaler", v1::KIND_HORIZONTAL_POD_AUTOSCALER},
+      {"gateway.networking.k8s.io/v1beta1", "HTTPRoute", v1::KIND_HTTP_ROUTE},
+  };
+  for (const auto& [api_version, name, kind] : cases) {
+    const auto type = FindManifestType(api_version, name);
+    ASSERT_TRUE(type.ok()) << type.status();
+    EXPECT_EQ(type->info->kind, kind) << name;
+    EXPECT_NE(type->note, "") << name;
+  }
+}
+
 TEST(FindManifestType, TellsUnknownFromUnsupported) {
   struct Case {
     const char* api_version;
@@ -65,8 +91,8 @@ TEST(FindManifestType, TellsUnknownFromUnsupported) {
     const char* message;
   };
   const Case cases[] = {
-      {"v1", "ConfigMap", "kind ConfigMap is not supported yet"},
-      {"apps/v1", "StatefulSet", "kind StatefulSet is not supported yet"},
+      {"storage.k8s.io/v1", "CSIDriver", "kind CSIDriver is not supported yet"},
+      {"apps/v1", "ControllerRevision", "kind ControllerRevision is not supported yet"},
       {"apps/v1", "Deploymnet", "unknown kind \"Deploymnet\"; did you mean \"Deployment\"?"},
       {"v1", "pod", "unknown kind \"pod\"; did you mean \"Pod\"?"},
       {"v1", "Deployment", "kind Deployment has apiVersion \"apps/v1\", not \"v1\""},
@@ -99,6 +125,22 @@ TEST(Schema, HasOneRowPerKindInTheOrderOfTheEnum) {
     EXPECT_EQ(static_cast<size_t>(AllKinds()[i].kind), i + 1);
   }
   EXPECT_EQ(AllKinds().size(), static_cast<size_t>(v1::Kind_MAX));
+}
+
+TEST(StoredNote, SaysThatNothingActsOnAKind) {
+  v1::Resource set = NewResource(v1::KIND_STATEFUL_SET);
+  MutableMetaOf(&set)->set_name("web");
+  v1::Resource endpoints = NewResource(v1::KIND_ENDPOINTS);
+  MutableMetaOf(&endpoints)->set_name("db");
+  v1::Resource ingress = NewResource(v1::KIND_INGRESS);
+  MutableMetaOf(&ingress)->set_name("web");
+
+  EXPECT_EQ(StoredNote(set),
+            "note: statefulset.apps/web: stored; nothing acts on StatefulSets yet");
+  EXPECT_EQ(StoredNote(endpoints), "note: endpoints/db: stored; nothing acts on Endpoints yet");
+  EXPECT_EQ(StoredNote(ingress),
+            "note: ingress.networking.k8s.io/web: stored; nothing acts on Ingresses yet");
+  EXPECT_EQ(StoredNote(NewResource(v1::KIND_POD)), "");
 }
 
 TEST(NearestWord, FindsSlipsAndLeavesOthersAlone) {

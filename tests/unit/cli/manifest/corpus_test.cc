@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "api/schema/defaults.h"
 #include "cli/manifest/manifest.h"
 #include "cli/manifest/print.h"
 #include "gtest/gtest.h"
@@ -36,6 +37,16 @@ TEST(Corpus, EveryFileIsReadOrRefusedByName) {
                               << again.diagnostics[0].ToString() << "\n"
                               << ToYaml(object.resource);
       EXPECT_EQ(ToYaml(again.objects[0].resource), ToYaml(object.resource)) << source.name;
+      // What the server would store comes back, too.
+      v1::Resource complete = object.resource;
+      schema::ApplyDefaults(&complete);
+      const Manifest stored = Decode({{"stored", ToYaml(complete)}});
+      ASSERT_TRUE(stored.ok()) << source.name << "\n"
+                               << stored.diagnostics[0].ToString() << "\n"
+                               << ToYaml(complete);
+      v1::Resource twice = stored.objects[0].resource;
+      schema::ApplyDefaults(&twice);
+      EXPECT_EQ(ToYaml(twice), ToYaml(complete)) << source.name;
     }
   }
 }

@@ -179,8 +179,8 @@ TEST(Decode, NamesEachMistakeWithItsPlace) {
        {"web.yaml:4:9: error: metadata.name: the tag !Ref is not supported"}},
       {With("kind: Deployment", "kind: Deploymnet"),
        {"web.yaml:2:7: error: unknown kind \"Deploymnet\"; did you mean \"Deployment\"?"}},
-      {With("kind: Deployment", "kind: StatefulSet"),
-       {"web.yaml:2:7: error: kind StatefulSet is not supported yet"}},
+      {With("kind: Deployment", "kind: ControllerRevision"),
+       {"web.yaml:2:7: error: kind ControllerRevision is not supported yet"}},
       {With("apiVersion: apps/v1", "apiVersion: v1"),
        {"web.yaml:1:13: error: kind Deployment has apiVersion \"apps/v1\", not \"v1\""}},
       {With("apiVersion: apps/v1\n", ""), {"web.yaml:1:1: error: apiVersion: Required value"}},
@@ -207,7 +207,8 @@ TEST(Decode, NamesEachMistakeWithItsPlace) {
 
 TEST(Decode, ReportsAllMistakesOfAllFilesInOneRun) {
   const Manifest manifest = Decode({
-      {"a.yaml", With("  replicas: 3", "  replics: 3") + "---\nkind: Job\napiVersion: batch/v1\n"},
+      {"a.yaml", With("  replicas: 3", "  replics: 3") +
+                     "---\nkind: CSINode\napiVersion: storage.k8s.io/v1\n"},
       {"b.yaml", "a: [\n"},
       {"c.yaml",
        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n"
@@ -217,7 +218,7 @@ TEST(Decode, ReportsAllMistakesOfAllFilesInOneRun) {
   EXPECT_THAT(
       Messages(manifest),
       ElementsAre("a.yaml:6:3: error: spec.replics: unknown field; did you mean \"replicas\"?",
-                  "a.yaml:21:7: error: kind Job is not supported yet",
+                  "a.yaml:21:7: error: kind CSINode is not supported yet",
                   "b.yaml:2:1: error: invalid YAML: a list that starts with [ is not closed"));
   ASSERT_EQ(manifest.objects.size(), 1u);
   EXPECT_TRUE(manifest.objects[0].resource.has_service());
@@ -225,7 +226,7 @@ TEST(Decode, ReportsAllMistakesOfAllFilesInOneRun) {
 
 TEST(Decode, StopsListingAtTheBound) {
   std::string text;
-  for (int i = 0; i < 80; ++i) text += "---\nkind: Job\napiVersion: batch/v1\n";
+  for (int i = 0; i < 80; ++i) text += "---\nkind: CSINode\napiVersion: storage.k8s.io/v1\n";
 
   const Manifest manifest = DecodeOne(text);
 
