@@ -82,6 +82,10 @@ class CriClient {
   virtual Cancel PullImage(const std::string& image, const cri::PodSandboxConfig& sandbox,
                            Done<std::string> done) = 0;
 
+  // Runs a command in a container to its end. DEADLINE_EXCEEDED when it takes longer than
+  // `timeout` (whole seconds, rounded up); it is killed then.
+  virtual void ExecSync(const std::string& id, const std::vector<std::string>& command,
+                        absl::Duration timeout, Done<cri::ExecSyncResponse> done) = 0;
   // URL of the runtime's streaming server for this command.
   virtual void Exec(const cri::ExecRequest& request, Done<std::string> done) = 0;
 

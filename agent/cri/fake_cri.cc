@@ -2,6 +2,7 @@
 #include "agent/cri/fake_cri.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <utility>
 
@@ -330,6 +331,32 @@ CriClient::Cancel FakeCri::PullImage(const std::string& image, const cri::PodSan
     done("sha256:" + image);
   });
   return [] {};
+}
+
+void FakeCri::ExecSync(const std::string& id, const std::vector<std::string>& command,
+                       absl::Duration timeout, Done<cri::ExecSyncResponse> done) {
+  auto it = containers.find(id);
+  const std::string name = it == containers.end() ? id : it->second.status.metadata().name();
+  calls.push_back(fmt::format("ExecSync {} {}", name, fmt::join(command, " ")));
+  const std::string text = fmt::format("{}", fmt::join(command, " "));
+  std::string out;
+  const int code = on_exec == nullptr ? 0 : on_exec(name, text, &out);
+  auto answer = [this, id, out, code, timeout, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    auto found = containers.find(id);
+    if (found == containers.end() || found->second.status.state() != cri::CONTAINER_RUNNING)
+      return done(absl::NotFoundError("container is not running"));
+    if (code < 0) {
+      return done(absl::DeadlineExceededError(
+          fmt::format("timeout {}s exceeded", absl::ToInt64Seconds(timeout))));
+    }
+    cri::ExecSyncResponse response;
+    response.set_exit_code(code);
+    response.set_stdout(out);
+    done(response);
+  };
+  if (code >= 0) return Answer("ExecSync", answer);
+  loop_->RunAfter(timeout, [this, answer] { Answer("ExecSync", answer); });
 }
 
 void FakeCri::Exec(const cri::ExecRequest&, Done<std::string> done) {

@@ -3,6 +3,7 @@
 // rules. Calls take `latency` of the loop's time; everything else happens at once.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -39,6 +40,10 @@ class FakeCri : public CriClient {
   std::multimap<std::string, absl::Status> failures;
   std::map<std::string, Sandbox> sandboxes;
   std::map<std::string, Container> containers;
+  // Answers commands that are run in a container (by its name): their exit code, and output in
+  // `out`; a negative code: not within the time. Null: all succeed.
+  std::function<int(const std::string& container, const std::string& command, std::string* out)>
+      on_exec;
   std::vector<std::string> calls;  // "RunSandbox web", "StopContainer web/app 30", ...
 
   // The runtime's process ends and comes back; pods live on.
@@ -72,6 +77,8 @@ class FakeCri : public CriClient {
   void ImageStatus(const std::string& image, Done<std::optional<cri::Image>> done) override;
   Cancel PullImage(const std::string& image, const cri::PodSandboxConfig& sandbox,
                    Done<std::string> done) override;
+  void ExecSync(const std::string& id, const std::vector<std::string>& command,
+                absl::Duration timeout, Done<cri::ExecSyncResponse> done) override;
   void Exec(const cri::ExecRequest& request, Done<std::string> done) override;
   Cancel Subscribe(std::function<void(const RuntimeEvent&)> on_event, DoneStatus ended) override;
 

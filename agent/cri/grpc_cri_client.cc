@@ -337,6 +337,18 @@ class GrpcCriClient : public CriClient {
                  });
   }
 
+  void ExecSync(const std::string& id, const std::vector<std::string>& command,
+                absl::Duration timeout, Done<cri::ExecSyncResponse> done) override {
+    cri::ExecSyncRequest request;
+    request.set_container_id(id);
+    for (const std::string& word : command) request.add_cmd(word);
+    request.set_timeout(
+        std::max<int64_t>(1, absl::ToInt64Seconds(absl::Ceil(timeout, absl::Seconds(1)))));
+    Runtime(&cri::RuntimeService::Stub::async_interface::ExecSync, request,
+            absl::Seconds(request.timeout()) + kReadTimeout,
+            Whole<cri::ExecSyncResponse>(std::move(done)));
+  }
+
   void Exec(const cri::ExecRequest& request, Done<std::string> done) override {
     Runtime(&cri::RuntimeService::Stub::async_interface::Exec, request, kReadTimeout,
             [done](absl::Status status, cri::ExecResponse& response) {
