@@ -489,6 +489,9 @@ std::string Describe(const v1::Resource& object, const Related& related, absl::T
       break;
     case v1::Resource::KIND_NOT_SET:
       break;
+    default:
+      DescribeStoredKind(object, related, now, &text);
+      break;
   }
   return text.Finish();
 }

@@ -73,4 +73,8 @@ void DescribeNetworkPolicy(const v1::NetworkPolicy& policy, const Related& relat
 void DescribeSlice(const v1::EndpointSlice& slice, const Related& related, absl::Time now,
                    Text* text);
 
+// Of kinds that are stored for others to act on.
+void DescribeStoredKind(const v1::Resource& object, const Related& related, absl::Time now,
+                        Text* text);
+
 }  // namespace mesh::cli

@@ -11,6 +11,7 @@
 #include "api/schema/selector.h"
 #include "cli/output/age.h"
 #include "cli/output/pod_status.h"
+#include "cli/output/printers_kinds.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -19,8 +20,6 @@ namespace {
 
 constexpr char kNone[] = "<none>";
 constexpr char kRolePrefix[] = "node-role.kubernetes.io/";
-
-using Row = std::vector<std::string>;
 
 std::string OrNone(const std::string& text) { return text.empty() ? kNone : text; }
 
@@ -52,11 +51,6 @@ std::string ContainerImages(const v1::PodSpec& spec) {
   return fmt::format("{}", fmt::join(images, ","));
 }
 
-struct Columns {
-  Row narrow;
-  Row wide;
-};
-
 Columns HeadersOf(v1::Kind kind) {
   switch (kind) {
     case v1::KIND_NAMESPACE:
@@ -79,8 +73,13 @@ Columns HeadersOf(v1::Kind kind) {
     case v1::KIND_NETWORK_POLICY:
       return {{"NAME", "POD-SELECTOR", "AGE"}, {}};
     default:
-      return {{"NAME", "AGE"}, {}};
+      break;
   }
+  Columns columns = {{"NAME", "AGE"}, {}};
+  if (!WorkloadColumns(kind, &columns) && !StorageColumns(kind, &columns)) {
+    RuleColumns(kind, &columns);
+  }
+  return columns;
 }
 
 Row NodeRow(const v1::Node& node, bool wide, absl::Time now) {
@@ -202,8 +201,13 @@ Row RowOf(const v1::Resource& object, bool wide, absl::Time now) {
               Age(policy.metadata(), now)};
     }
     default:
-      return {};
+      break;
   }
+  Row row;
+  if (!WorkloadRow(object, wide, now, &row) && !StorageRow(object, wide, now, &row)) {
+    RuleRow(object, wide, now, &row);
+  }
+  return row;
 }
 
 std::string LabelOr(const v1::ObjectMeta& meta, const std::string& key) {
