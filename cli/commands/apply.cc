@@ -3,9 +3,11 @@
 #include <memory>
 #include <ostream>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "api/schema/kinds.h"
 #include "api/schema/schema.h"
 #include "api/schema/selector.h"
 #include "api/schema/source_annotation.h"
@@ -87,6 +89,9 @@ absl::StatusOr<v1::ApplyResponse> DryRunHere(const v1::ApplyRequest& request, Co
     v1::ApplyResult* result = response.add_results();
     *result->mutable_resource() = resource;
     result->set_outcome(v1::ApplyResult::CREATED);
+    if (std::string note = schema::StoredNote(resource); !note.empty()) {
+      result->add_warnings(std::move(note));
+    }
     for (const schema::Problem& problem : schema::DroppedByDefaults(resource)) {
       result->add_warnings(problem.ToString());
     }
@@ -125,7 +130,8 @@ void Print(const v1::ApplyResponse& response, const Flags& flags, DryRun dry_run
   std::vector<v1::Resource> resources;
   for (const v1::ApplyResult& result : response.results()) {
     for (const std::string& warning : result.warnings()) {
-      context.err << "Warning: " << warning << "\n";
+      const bool note = std::string_view(warning).starts_with(schema::kNotePrefix);
+      context.err << (note ? "" : "Warning: ") << warning << "\n";
     }
     const std::string name = schema::ObjectText(result.resource());
     if (flags.output.empty()) {

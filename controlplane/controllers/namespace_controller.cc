@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/controllers/namespace_controller.h"
 
+#include "api/schema/kinds.h"
 #include "controlplane/controllers/objects.h"
 #include "fmt/format.h"
 
@@ -14,11 +15,14 @@ class Step {
 
   ReconcileResult Run() {
     // Owners before what they own, so that nothing is made anew.
+    DeleteOthers(/*owners=*/true);
     DeleteAll(state_.deployments);
     DeleteAll(state_.replica_sets);
     DeleteAll(state_.services);
     DeletePods();
     DeleteAll(state_.endpoint_slices);
+    // Pods that stop may still read their ConfigMaps.
+    if (remaining_ == 0) DeleteOthers(/*owners=*/false);
     // The last: nothing is open while pods are there.
     if (remaining_ == 0) DeleteAll(state_.network_policies);
     if (remaining_ == 0) DeleteAll(state_.events);
@@ -44,6 +48,18 @@ class Step {
       ++remaining_;
       if (!IsTerminating(object->metadata()) && !Full())
         result_.writes.push_back({Write::Type::kDelete, Wrap(*object), {}});
+    }
+  }
+
+  // Objects of the kinds that are kept whole: those that make pods, or all that is left.
+  void DeleteOthers(bool owners) {
+    for (const auto& [kind, objects] : state_.others) {
+      for (const auto& [key, object] : InNamespace(objects, name_)) {
+        if (owners && schema::PodTemplateOf(*object).pod == nullptr) continue;
+        ++remaining_;
+        if (!IsTerminating(MetaOf(*object)) && !Full())
+          result_.writes.push_back({Write::Type::kDelete, *object, {}});
+      }
     }
   }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "api/schema/defaults.h"
+#include "api/schema/kinds.h"
 #include "api/schema/merge.h"
 #include "api/schema/schema.h"
 #include "api/schema/validate.h"
@@ -311,6 +312,9 @@ void Api::AddWarnings(Application* application) {
     v1::ApplyResult& result = *application->response.mutable_results(i);
     for (const Problem& problem : schema::DroppedByDefaults(application->request.resources(i))) {
       result.add_warnings(problem.ToString());
+    }
+    if (std::string note = schema::StoredNote(result.resource()); !note.empty()) {
+      result.add_warnings(std::move(note));
     }
     for (const Problem& problem : schema::Warnings(result.resource())) {
       result.add_warnings(problem.ToString());

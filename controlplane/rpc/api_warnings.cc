@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "api/schema/kinds.h"
 #include "api/schema/schema.h"
 #include "api/schema/selector.h"
 #include "controlplane/rpc/api.h"
@@ -18,6 +19,20 @@ bool AnyMatch(const ObjectMap<T>& objects, const std::string& ns, const schema::
   });
 }
 
+// Of the kinds that are kept whole: StatefulSets, Jobs and so on.
+bool AnyTemplateMatches(const ClusterState& state, const std::string& ns,
+                        const schema::LabelMap& wanted) {
+  for (const auto& [kind, objects] : state.others) {
+    for (const auto& [key, object] : objects) {
+      if (key.ns != ns) continue;
+      const schema::TemplateRef ref = schema::PodTemplateOf(*object);
+      if (ref.pod == nullptr) break;  // none of this kind has one
+      if (schema::MatchesAll(wanted, ref.pod->metadata().labels())) return true;
+    }
+  }
+  return false;
+}
+
 bool SelectsNothing(const ClusterState& state, const v1::Service& service) {
   const auto& wanted = service.spec().selector();
   const std::string& ns = service.metadata().namespace_();
@@ -29,20 +44,14 @@ bool SelectsNothing(const ClusterState& state, const v1::Service& service) {
              state.pods, ns, wanted,
              [](const v1::Pod& pod) -> const auto& { return pod.metadata().labels(); }) &&
          !AnyMatch(state.deployments, ns, wanted, of_template) &&
-         !AnyMatch(state.replica_sets, ns, wanted, of_template);
+         !AnyMatch(state.replica_sets, ns, wanted, of_template) &&
+         !AnyTemplateMatches(state, ns, wanted);
 }
 
 const v1::PodSpec* PodSpecOf(const v1::Resource& resource) {
-  switch (resource.kind_case()) {
-    case v1::Resource::kPod:
-      return &resource.pod().spec();
-    case v1::Resource::kReplicaSet:
-      return &resource.replica_set().spec().template_().spec();
-    case v1::Resource::kDeployment:
-      return &resource.deployment().spec().template_().spec();
-    default:
-      return nullptr;
-  }
+  if (resource.has_pod()) return &resource.pod().spec();
+  const schema::TemplateRef ref = schema::PodTemplateOf(resource);
+  return ref.pod == nullptr ? nullptr : &ref.pod->spec();
 }
 
 }  // namespace

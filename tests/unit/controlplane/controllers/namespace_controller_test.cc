@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/controllers/namespace_controller.h"
 
+#include "api/schema/schema.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/controlplane/controllers/cluster_world.h"
@@ -93,6 +94,36 @@ TEST_F(NamespaceControllerTest, GivesAHeardNodeLongerToStopAPod) {
   EXPECT_THAT(Describe(Reconcile()), IsEmpty());
   world.now += kStuckPodMargin;
   EXPECT_THAT(Describe(Reconcile()), ElementsAre("remove p"));
+}
+
+v1::Resource Named(v1::Kind kind, const std::string& name) {
+  v1::Resource out = schema::NewResource(kind);
+  MutableMetaOf(&out)->set_name(name);
+  MutableMetaOf(&out)->set_namespace_("default");
+  return out;
+}
+
+TEST_F(NamespaceControllerTest, TakesWhatIsOnlyStoredWithIt) {
+  v1::Resource set = Named(v1::KIND_STATEFUL_SET, "db");
+  set.mutable_stateful_set()->mutable_spec()->mutable_template_();
+  world.Put(set);
+  world.Put(Named(v1::KIND_CONFIG_MAP, "conf"));
+  world.Put(Named(v1::KIND_SECRET, "keys"));
+  v1::Resource other = Named(v1::KIND_SECRET, "others");
+  MutableMetaOf(&other)->set_namespace_("shop");
+  world.Put(other);
+  world.AddPod("p", "web");
+  DeleteNamespace();
+
+  // What makes pods goes at once; what pods read, after them.
+  EXPECT_THAT(Describe(Reconcile()), ::testing::Contains("delete db"));
+  EXPECT_THAT(Describe(Reconcile()), ::testing::Not(::testing::Contains("delete conf")));
+  world.Settle(controller, {"", "default"}, 6);
+
+  EXPECT_TRUE(Gone());
+  EXPECT_EQ(world.state.Find(v1::KIND_CONFIG_MAP, {"default", "conf"}), nullptr);
+  EXPECT_EQ(world.state.Find(v1::KIND_SECRET, {"default", "keys"}), nullptr);
+  EXPECT_NE(world.state.Find(v1::KIND_SECRET, {"shop", "others"}), nullptr);
 }
 
 TEST_F(NamespaceControllerTest, WaitsForFinalizersOfOthers) {
