@@ -27,6 +27,8 @@ std::string DuplicateText(std::string_view value);
 // `path` is that of the value: "spec" or "spec.template.spec".
 void CheckNamespace(const v1::Namespace& object, Problems* problems);
 void CheckPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems);
+// Of a pod's volumes, their mounts, and where its environment comes from.
+void CheckPodSources(const v1::PodSpec& spec, const std::string& path, Problems* problems);
 void CheckSelector(const v1::LabelSelector& selector, const std::string& path, Problems* problems);
 void CheckReplicaSet(const v1::ReplicaSet& object, Problems* problems);
 void CheckDeployment(const v1::Deployment& object, Problems* problems);

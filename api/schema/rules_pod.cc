@@ -94,6 +94,7 @@ void CheckPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* pr
     CheckContainer(spec.containers(i), fmt::format("{}.containers[{}]", path, i), problems);
   }
   CheckHostPorts(spec, path, problems);
+  CheckPodSources(spec, path, problems);
 }
 
 void CheckBandwidth(const google::protobuf::Map<std::string, std::string>& annotations,
