@@ -41,6 +41,11 @@ std::string ServiceKey(const v1::ServiceState& service) {
   return fmt::format("{}/{}", service.namespace_(), service.name());
 }
 
+template <typename T>
+std::string NamedKey(const T& object) {
+  return fmt::format("{}/{}", object.metadata().namespace_(), object.metadata().name());
+}
+
 absl::Status WriteAll(int fd, const std::string& bytes, const std::string& path) {
   size_t done = 0;
   while (done < bytes.size()) {
@@ -73,6 +78,8 @@ std::string Encode(const NodeState& state) {
   for (const auto& [number, identity] : state.identities) *update.add_identities() = *identity;
   for (const auto& [number, set] : state.policy_sets) *update.add_policy_sets() = *set;
   update.set_policy_epoch(state.policy_epoch);
+  for (const auto& [key, map] : state.config_maps) *update.add_config_maps() = *map;
+  for (const auto& [key, secret] : state.secrets) *update.add_secrets() = *secret;
   const std::string head = welcome.SerializeAsString();
   const std::string body = message.SerializeAsString();
   return fmt::format("{}{:010}{:010}{}{}", kMagic, head.size(), body.size(), head, body);
@@ -147,6 +154,9 @@ absl::Status NodeState::Merge(const v1::NodeUpdate& update) {
   MergeList(
       full, update.policy_sets(), update.removed_policy_sets(),
       [](const v1::PolicySetState& set) { return set.number(); }, &policy_sets);
+  MergeList(full, update.config_maps(), update.removed_config_maps(), NamedKey<v1::ConfigMap>,
+            &config_maps);
+  MergeList(full, update.secrets(), update.removed_secrets(), NamedKey<v1::Secret>, &secrets);
   revision = update.revision();
   return absl::OkStatus();
 }

@@ -42,13 +42,18 @@ struct NodeState {
   SharedMap<uint32_t, Shared<v1::PolicySetState>> policy_sets;
   uint64_t policy_epoch = 0;
 
+  // What the pods refer to, by "namespace/name".
+  SharedMap<std::string, Shared<v1::ConfigMap>> config_maps;
+  SharedMap<std::string, Shared<v1::Secret>> secrets;
+
   // Merging is associative. INVALID_ARGUMENT for an increment without a full update before it.
   absl::Status Merge(const v1::NodeUpdate& update);
 };
 
 using NodeStatePtr = std::shared_ptr<const NodeState>;
 
-// Whole file, written aside, fsynced and renamed; DATA_LOSS when it does not parse.
+// Whole file, mode 0600 (it has the secrets), written aside, fsynced and renamed; DATA_LOSS when it
+// does not parse.
 absl::Status SaveCheckpoint(const NodeState& state, const std::string& path);
 // NOT_FOUND when there is none.
 absl::StatusOr<NodeState> LoadCheckpoint(const std::string& path);

@@ -80,6 +80,7 @@ NodeSessions::NodeSessions(EventLoop& loop, WatchCache& cache, Writer& writer, O
   for (const auto& [key, pod] : state.pods) {
     if (pod->spec().node_name().empty()) continue;
     pods_[pod->spec().node_name()][key] = pod;
+    references_.Put(pod->spec().node_name(), key, *pod);
     told_[pod->metadata().uid()] = pod->status().identity();
   }
   ScheduleLook();
@@ -198,6 +199,8 @@ void NodeSessions::GoLive(Session& session, const v1::Node& node) {
   session.pending = view_.Full(session.node);
   policies_.Full(&*session.pending);
   *session.pending->mutable_pods() = session.pods.pods();
+  session.referred = references_.Of(session.node, cache_.state());
+  DiffReferred({}, session.referred, &*session.pending);
   session.live = true;
   session.status_written = loop_.Now();
   SendNext(session);
@@ -328,6 +331,7 @@ void NodeSessions::OnChanges(const ChangeBatch& batch) {
     view_.Note(change);
     policies_.Note(change);
     NotePod(change);
+    NoteReferred(change);
     NoteNode(change);
   }
   if (view_.dirty() || policies_.dirty() || !dirty_nodes_.empty()) PostFlush();
@@ -342,6 +346,7 @@ void NodeSessions::NotePod(const Change& change) {
     const std::string& node = before.spec().node_name();
     if (auto it = pods_.find(node); it != pods_.end()) {
       it->second.erase(key);
+      references_.Remove(node, key);
       if (it->second.empty()) pods_.erase(it);
       dirty_nodes_.insert(node);
     }
@@ -359,6 +364,7 @@ void NodeSessions::NotePod(const Change& change) {
   if (change.after == nullptr || change.after->pod().spec().node_name().empty()) return;
   const v1::Pod& after = change.after->pod();
   pods_[after.spec().node_name()][key] = std::shared_ptr<const v1::Pod>(change.after, &after);
+  references_.Put(after.spec().node_name(), key, after);
   dirty_nodes_.insert(after.spec().node_name());
 
   const bool stops =
@@ -372,6 +378,12 @@ void NodeSessions::NotePod(const Change& change) {
             .quiet_since = 0,
             .timer = loop_.RunAfter(options_.stop_hold, [this] { Flush(); })};
   held_[after.metadata().uid()] = std::move(held);
+}
+
+void NodeSessions::NoteReferred(const Change& change) {
+  const v1::Resource& some = change.after != nullptr ? *change.after : *change.before;
+  if (!some.has_config_map() && !some.has_secret()) return;
+  dirty_nodes_.merge(references_.NodesOf({KindOf(some), KeyOf(some)}));
 }
 
 void NodeSessions::PostFlush() {
@@ -410,6 +422,9 @@ void NodeSessions::Flush() {
     v1::NodeUpdate next = PodPart(node);
     v1::NodeUpdate increment = Diff(session.pods, next);
     session.pods = std::move(next);
+    ReferredObjects referred = references_.Of(node, state);
+    DiffReferred(session.referred, referred, &increment);
+    session.referred = std::move(referred);
     if (IsEmpty(increment)) continue;
     session.pending = session.pending ? Merge(*session.pending, increment) : std::move(increment);
   }

@@ -27,6 +27,7 @@
 #include "controlplane/rpc/node_events.h"
 #include "controlplane/snapshot/cluster_view.h"
 #include "controlplane/snapshot/node_snapshot.h"
+#include "controlplane/snapshot/referred.h"
 #include "controlplane/state/watch_cache.h"
 #include "controlplane/state/writer.h"
 #include "mesh/v1/node_sync.pb.h"
@@ -106,7 +107,8 @@ class NodeSessions {
     std::optional<v1::Welcome> welcome;  // to send
     v1::Welcome welcomed;                // the last one
     std::optional<v1::NodeUpdate> pending;
-    v1::NodeUpdate pods;  // as of the last flush
+    v1::NodeUpdate pods;       // as of the last flush
+    ReferredObjects referred;  // likewise
     Revision sent = 0;
     Revision acked = 0;
     // Status to write.
@@ -151,6 +153,7 @@ class NodeSessions {
 
   void OnChanges(const ChangeBatch& batch);
   void NotePod(const Change& change);
+  void NoteReferred(const Change& change);
   void PostFlush();
   void Flush();
   void ReleaseHeld();
@@ -190,6 +193,7 @@ class NodeSessions {
   Revision flushed_ = 0;  // what view_ and all Session::pods reflect
   bool flush_posted_ = false;
   std::map<std::string, NodePods> pods_;
+  ReferenceIndex references_;         // of pods_
   std::map<std::string, Held> held_;  // by uid
   std::set<std::string> dirty_nodes_;
   WatchCache::Subscription subscription_;

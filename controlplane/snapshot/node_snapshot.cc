@@ -13,6 +13,7 @@
 
 #include "common/ip_address.h"
 #include "common/rendezvous.h"
+#include "controlplane/snapshot/referred.h"
 #include "controlplane/state/target_port.h"
 #include "google/protobuf/util/message_differencer.h"
 
@@ -83,6 +84,16 @@ std::map<uint32_t, const v1::PolicySetState*> ByKey(
   for (const auto& set : sets) out[set.number()] = &set;
   return out;
 }
+
+template <typename T>
+Keyed<T> ByName(const RepeatedPtrField<T>& objects) {
+  Keyed<T> out;
+  for (const auto& object : objects)
+    out[object.metadata().namespace_() + "/" + object.metadata().name()] = &object;
+  return out;
+}
+Keyed<v1::ConfigMap> ByKey(const RepeatedPtrField<v1::ConfigMap>& maps) { return ByName(maps); }
+Keyed<v1::Secret> ByKey(const RepeatedPtrField<v1::Secret>& secrets) { return ByName(secrets); }
 
 void Append(const std::string& key, RepeatedPtrField<std::string>* list) { *list->Add() = key; }
 void Append(uint32_t key, RepeatedField<uint32_t>* list) { list->Add(key); }
@@ -503,6 +514,11 @@ v1::NodeUpdate BuildNodeSnapshot(const ClusterState& state, std::string_view nod
   v1::NodeUpdate out = BuildClusterPart(state);
   DropPeer(node, &out);
   *out.mutable_pods() = BuildPodPart(state, node).pods();
+  ReferenceIndex references;
+  for (const auto& [key, pod] : state.pods) {
+    if (pod->spec().node_name() == node) references.Put(std::string(node), key, *pod);
+  }
+  DiffReferred({}, references.Of(std::string(node), state), &out);
   return out;
 }
 
@@ -521,6 +537,10 @@ v1::NodeUpdate Diff(const v1::NodeUpdate& previous, const v1::NodeUpdate& next) 
            out.mutable_removed_pod_identities());
   DiffList(previous.policy_sets(), next.policy_sets(), out.mutable_policy_sets(),
            out.mutable_removed_policy_sets());
+  DiffList(previous.config_maps(), next.config_maps(), out.mutable_config_maps(),
+           out.mutable_removed_config_maps());
+  DiffList(previous.secrets(), next.secrets(), out.mutable_secrets(),
+           out.mutable_removed_secrets());
   return out;
 }
 
@@ -547,6 +567,11 @@ v1::NodeUpdate Merge(const v1::NodeUpdate& first, const v1::NodeUpdate& second) 
   MergeList(full, first.policy_sets(), first.removed_policy_sets(), second.policy_sets(),
             second.removed_policy_sets(), out.mutable_policy_sets(),
             out.mutable_removed_policy_sets());
+  MergeList(full, first.config_maps(), first.removed_config_maps(), second.config_maps(),
+            second.removed_config_maps(), out.mutable_config_maps(),
+            out.mutable_removed_config_maps());
+  MergeList(full, first.secrets(), first.removed_secrets(), second.secrets(),
+            second.removed_secrets(), out.mutable_secrets(), out.mutable_removed_secrets());
   out.set_policy_epoch(first.policy_epoch());
   return out;
 }
@@ -567,7 +592,9 @@ bool IsEmpty(const v1::NodeUpdate& update) {
          update.removed_identities().empty() && update.pod_identities().empty() &&
          update.removed_pod_ips().empty() && update.identities().empty() &&
          update.removed_pod_identities().empty() && update.policy_sets().empty() &&
-         update.removed_policy_sets().empty();
+         update.removed_policy_sets().empty() && update.config_maps().empty() &&
+         update.removed_config_maps().empty() && update.secrets().empty() &&
+         update.removed_secrets().empty();
 }
 
 }  // namespace mesh::controlplane

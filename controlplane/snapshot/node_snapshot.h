@@ -48,7 +48,8 @@ v1::NodeUpdate BuildClusterPart(const ClusterState& state);
 v1::NodeUpdate BuildPodPart(const ClusterState& state, std::string_view node);
 v1::Pod PodForNode(const v1::Pod& pod);
 
-// Both, without the node itself among its peers: the first update of a stream.
+// Both, without the node itself among its peers, and the ConfigMaps and Secrets that its pods refer
+// to: the first update of a stream.
 v1::NodeUpdate BuildNodeSnapshot(const ClusterState& state, std::string_view node);
 
 // The increment that turns `previous` into `next`, both full. Carries next's revision. A pod whose

@@ -98,6 +98,38 @@ TEST(NodeState, MergesPoliciesAndKeepsThemInTheCheckpoint) {
   EXPECT_FALSE(state.policy_sets.contains(4));
 }
 
+TEST(NodeState, KeepsWhatPodsReferToInACheckpointThatOthersCannotRead) {
+  NodeState state;
+  v1::NodeUpdate full = Full(1);
+  for (const char* name : {"a", "b"}) {
+    v1::Secret* secret = full.add_secrets();
+    secret->mutable_metadata()->set_namespace_("shop");
+    secret->mutable_metadata()->set_name(name);
+    v1::ConfigMap* map = full.add_config_maps();
+    map->mutable_metadata()->set_namespace_("shop");
+    map->mutable_metadata()->set_name(name);
+  }
+  ASSERT_TRUE(state.Merge(full).ok());
+  v1::NodeUpdate increment;
+  increment.add_removed_secrets("shop/a");
+  increment.add_removed_config_maps("shop/b");
+  ASSERT_TRUE(state.Merge(increment).ok());
+
+  const std::string path = ::testing::TempDir() + "/referred.checkpoint";
+  ASSERT_TRUE(SaveCheckpoint(state, path).ok());
+  const auto loaded = LoadCheckpoint(path);
+
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->secrets.size(), 1u);
+  EXPECT_TRUE(loaded->secrets.contains("shop/b"));
+  EXPECT_EQ(loaded->config_maps.size(), 1u);
+  EXPECT_TRUE(loaded->config_maps.contains("shop/a"));
+  struct stat info {};
+  ASSERT_EQ(::stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+  std::filesystem::remove(path);
+}
+
 TEST(NodeState, RefusesAnIncrementBeforeAFullUpdate) {
   NodeState state;
   v1::NodeUpdate update;
