@@ -194,6 +194,9 @@ int Main(Flags flags) {
   options.containerd_socket = flags.containerd_socket;
   options.sync.servers = flags.servers;
   options.pods.node_ip = node_ip;
+  options.pods.node = {.ips = options.node_ips,
+                       .cpu_milli = ::sysconf(_SC_NPROCESSORS_ONLN) * 1000,
+                       .memory_bytes = MemoryCapacityBytes()};
   options.pods.config.log_root = flags.log_dir;
   options.pods.config.files_root = flags.state_dir + "/pods";
   options.pods.config.cgroup_parent = flags.cgroup_parent;

@@ -320,18 +320,20 @@ void PodReconciler::CreateContainer(const std::string& uid, const RunContainer& 
       return Finish(uid, RunKey(action.name));
     }
     const PodConfigOptions config = ConfigOptions();
-    if (absl::Status written = WriteHosts(*t->pod, config); !written.ok()) {
+    const absl::Status written = WriteHosts(*t->pod, config);
+    const absl::StatusOr<PodInputs> inputs =
+        written.ok() ? InputsOf(*t, *spec) : absl::StatusOr<PodInputs>(written);
+    if (!inputs.ok()) {
       ReleaseSlot();
-      Emit(*t, "Warning", "Failed", fmt::format("Error: {}", Text(written)));
-      return StartFailed(uid, action.name, "CreateContainerConfigError", Text(written),
+      Emit(*t, "Warning", "Failed", fmt::format("Error: {}", Text(inputs.status())));
+      return StartFailed(uid, action.name, "CreateContainerConfigError", Text(inputs.status()),
                          kCreateDelayFirst, kPullDelayMax);
     }
     cri::CreateContainerRequest request;
     request.set_pod_sandbox_id(action.sandbox_id);
     *request.mutable_sandbox_config() = BuildSandboxConfig(*t->pod, 0, config);
     *request.mutable_config() =
-        BuildContainerConfig(*t->pod, *spec, action.attempt, image_ref,
-                             ServiceEnvironment(state_->services, t->ns), config);
+        BuildContainerConfig(*t->pod, *spec, action.attempt, image_ref, *inputs, config);
     MakeFolder(request.sandbox_config().log_directory() + "/" + action.name);
     auto done = [this, uid, action](const absl::StatusOr<std::string>& id) {
       ContainerMade(uid, action, id);

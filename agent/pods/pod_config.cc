@@ -186,32 +186,34 @@ cri::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
   return out;
 }
 
-cri::ContainerConfig BuildContainerConfig(
-    const v1::Pod& pod, const v1::Container& container, uint32_t attempt,
-    const std::string& image_ref, const std::vector<std::pair<std::string, std::string>>& extra_env,
-    const PodConfigOptions& options) {
+cri::ContainerConfig BuildContainerConfig(const v1::Pod& pod, const v1::Container& container,
+                                          uint32_t attempt, const std::string& image_ref,
+                                          const PodInputs& inputs,
+                                          const PodConfigOptions& options) {
   cri::ContainerConfig out;
   out.mutable_metadata()->set_name(container.name());
   out.mutable_metadata()->set_attempt(attempt);
   out.mutable_image()->set_image(image_ref);
   out.mutable_image()->set_user_specified_image(container.image());
   std::map<std::string, std::string> known;
-  const auto add_env = [&](const std::string& name, const std::string& value) {
+  for (const auto& [name, value] : inputs.environment) {
     known[name] = value;
     cri::KeyValue* entry = out.add_envs();
     entry->set_key(name);
     entry->set_value(value);
-  };
-  for (const auto& [name, value] : extra_env) add_env(name, value);
-  for (const v1::EnvVar& variable : container.env()) {
-    add_env(variable.name(), ExpandVariables(variable.value(), known));
   }
   for (const std::string& word : container.command()) out.add_command(ExpandVariables(word, known));
   for (const std::string& word : container.args()) out.add_args(ExpandVariables(word, known));
   out.set_working_dir(container.working_dir());
-  cri::Mount* hosts = out.add_mounts();
-  hosts->set_container_path("/etc/hosts");
-  hosts->set_host_path(HostsPath(options, pod.metadata().uid()));
+  const bool own_hosts =
+      std::any_of(inputs.mounts.begin(), inputs.mounts.end(),
+                  [](const cri::Mount& mount) { return mount.container_path() == "/etc/hosts"; });
+  if (!own_hosts) {
+    cri::Mount* hosts = out.add_mounts();
+    hosts->set_container_path("/etc/hosts");
+    hosts->set_host_path(HostsPath(options, pod.metadata().uid()));
+  }
+  for (const cri::Mount& mount : inputs.mounts) *out.add_mounts() = mount;
   FillLabels(pod, out.mutable_labels());
   (*out.mutable_labels())[kContainerNameLabel] = container.name();
   (*out.mutable_annotations())[kSpecHashAnnotation] = SpecHash(container);

@@ -31,6 +31,12 @@ struct PodConfigOptions {
   int64_t oom_score_adj_min = 0;
 };
 
+// What a container gets of other objects.
+struct PodInputs {
+  std::vector<std::pair<std::string, std::string>> environment;  // resolved, each name once
+  std::vector<runtime::v1::Mount> mounts;                        // of its volumes
+};
+
 // The resolvers of the two nodes that follow this one in the ring of names: pods ask them while
 // their own node's agent is away. `peers`: the other nodes by name.
 std::vector<std::string> PeerNameServers(const std::string& node_name,
@@ -51,10 +57,11 @@ std::string ContainerLogPath(const std::string& container, uint32_t attempt);
 runtime::v1::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
                                                  const PodConfigOptions& options);
 // REQUIRES, before the container is created: HostsFile() stands at HostsPath().
-runtime::v1::ContainerConfig BuildContainerConfig(
-    const v1::Pod& pod, const v1::Container& container, uint32_t attempt,
-    const std::string& image_ref, const std::vector<std::pair<std::string, std::string>>& extra_env,
-    const PodConfigOptions& options);
+runtime::v1::ContainerConfig BuildContainerConfig(const v1::Pod& pod,
+                                                  const v1::Container& container, uint32_t attempt,
+                                                  const std::string& image_ref,
+                                                  const PodInputs& inputs,
+                                                  const PodConfigOptions& options);
 
 // Kubernetes' variables of the Services of a namespace: WEB_SERVICE_HOST, WEB_SERVICE_PORT,
 // WEB_PORT_80_TCP_ADDR and so on. Services by "namespace/name".

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -28,6 +29,10 @@ PodReconciler::PodReconciler(EventLoop* loop, CriClient* cri, PodReconcilerOptio
       cri_(cri),
       options_(std::move(options)),
       hooks_(std::move(hooks)),
+      own_mounts_(options_.mounts == nullptr ? NewKernelMounts() : nullptr),
+      volumes_(std::make_unique<Volumes>(
+          options_.mounts == nullptr ? own_mounts_.get() : options_.mounts,
+          options_.config.files_root)),
       state_(std::make_shared<NodeState>()),
       connect_delay_(kConnectDelayFirst),
       directory_(std::make_shared<PodDirectory>()) {}
@@ -98,6 +103,7 @@ void PodReconciler::Relist() {
     std::vector<std::string> uids;
     for (const auto& [uid, tracked] : pods_) uids.push_back(uid);
     for (const std::string& uid : uids) Kick(uid);
+    if (may_remove_) SweepOnce();
   };
   cri_->ListSandboxes("", Posted(done));
 }
@@ -133,7 +139,7 @@ PodReconciler::Tracked& PodReconciler::Ensure(const std::string& uid, const std:
 }
 
 void PodReconciler::SetDesired(NodeStatePtr state, bool live) {
-  state_ = std::move(state);
+  const NodeStatePtr before = std::exchange(state_, std::move(state));
   may_remove_ = may_remove_ || (live && state_->complete);
   std::vector<std::string> changed;
   for (const auto& [uid, pod] : state_->pods) {
@@ -165,6 +171,7 @@ void PodReconciler::SetDesired(NodeStatePtr state, bool live) {
       Kick(uid);
     }
   }
+  NoteObjects(*before);
   Publish();
 }
 
@@ -251,13 +258,22 @@ void PodReconciler::Gone(Tracked& t) {
   t.timer = 0;
   std::error_code ignored;  // a folder that stays behind does no harm
   std::filesystem::remove_all(PodLogDirectory(options_.config, t.ns, t.name, t.uid), ignored);
-  std::filesystem::remove_all(PodFilesDirectory(options_.config, t.uid), ignored);
+  if (absl::Status removed = volumes_->Remove(t.uid); !removed.ok()) {
+    spdlog::warn("pod {}/{}: its folder stays: {}", t.ns, t.name, Text(removed));
+  }
   std::erase_if(owners_, [&](const auto& owner) { return owner.second == t.uid; });
   if (t.desired) return;  // until the control plane drops it, the report may have to be repeated
   hooks_.forget(t.uid);
   const std::string uid = t.uid;
   pods_.erase(uid);
   Publish();
+}
+
+void PodReconciler::SweepOnce() {
+  if (std::exchange(swept_, true)) return;
+  std::set<std::string> uids;
+  for (const auto& [uid, t] : pods_) uids.insert(uid);
+  volumes_->RemoveOthers(uids);
 }
 
 void PodReconciler::ArmTimer(Tracked& t, absl::Time when) {

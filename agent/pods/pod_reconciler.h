@@ -23,8 +23,10 @@
 #include "absl/synchronization/mutex.h"
 #include "agent/cri/cri_client.h"
 #include "agent/pods/pod_config.h"
+#include "agent/pods/pod_fields.h"
 #include "agent/pods/pod_model.h"
 #include "agent/pods/pod_plan.h"
+#include "agent/pods/volumes.h"
 #include "agent/state/node_state.h"
 #include "common/event_loop.h"
 #include "mesh/v1/node_sync.pb.h"
@@ -48,7 +50,9 @@ using PodDirectory = std::map<std::string, PodEntry>;  // by "namespace/name"
 
 struct PodReconcilerOptions {
   std::string node_ip;
-  PodConfigOptions config;  // cluster_domain and name_servers come from state and network
+  NodeFacts node;
+  Mounts* mounts = nullptr;  // null: the kernel's
+  PodConfigOptions config;   // cluster_domain and name_servers come from state and network
   int parallel_starts = 4;
   absl::Duration relist_every = absl::Seconds(10);
 };
@@ -114,6 +118,8 @@ class PodReconciler {
   void Step(Tracked& t);
   void Report(Tracked& t, const PodPlan& plan, absl::Time& look_again_at);
   void Gone(Tracked& t);
+  // REQUIRES: every pod of the node is known.
+  void SweepOnce();
   void ArmTimer(Tracked& t, absl::Time when);
 
   // Actions. Each ends in Finish().
@@ -138,6 +144,10 @@ class PodReconciler {
                        const std::string& image_ref);
   void ImagePresent(const std::string& uid, const RunContainer& action, const std::string& image,
                     const std::string& image_ref);
+  // Failed in a way that people are told: see environment.h.
+  absl::StatusOr<PodInputs> InputsOf(const Tracked& t, const v1::Container& spec);
+  // Of the state before this one: pods that wait for an object that has changed try again.
+  void NoteObjects(const NodeState& before);
   void ContainerMade(const std::string& uid, const RunContainer& action,
                      const absl::StatusOr<std::string>& id);
   void StartCreated(const std::string& uid, const std::string& container, const std::string& id);
@@ -156,6 +166,10 @@ class PodReconciler {
   CriClient* const cri_;
   const PodReconcilerOptions options_;
   const Hooks hooks_;
+
+  const std::unique_ptr<Mounts> own_mounts_;
+  const std::unique_ptr<Volumes> volumes_;
+  bool swept_ = false;  // what pods of another agent have left
 
   NodeStatePtr state_;
   bool may_remove_ = false;  // a complete live state has come

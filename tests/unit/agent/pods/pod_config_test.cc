@@ -60,21 +60,16 @@ TEST(BuildSandboxConfig, WaitsOnlyASecondForANodesResolverWhenThereAreOthers) {
   EXPECT_THAT(config.dns_config().options(), ElementsAre("ndots:5", "timeout:1", "attempts:3"));
 }
 
-TEST(BuildContainerConfig, ExpandsVariablesInEnvironmentCommandAndArguments) {
+TEST(BuildContainerConfig, ExpandsVariablesInCommandAndArguments) {
   v1::Pod pod = MakePod();
   v1::Container& container = *pod.mutable_spec()->mutable_containers(0);
-  v1::EnvVar* port = container.add_env();
-  port->set_name("PORT");
-  port->set_value("80");
-  v1::EnvVar* url = container.add_env();
-  url->set_name("URL");
-  url->set_value("http://$(HOST):$(PORT)");
   container.add_command("serve");
   container.add_args("--url=$(URL)");
 
-  const auto config = BuildContainerConfig(pod, container, 2, "sha256:1", {{"HOST", "db"}}, {});
+  const PodInputs inputs{.environment = {{"HOST", "db"}, {"URL", "http://db:80"}}, .mounts = {}};
+  const auto config = BuildContainerConfig(pod, container, 2, "sha256:1", inputs, {});
 
-  EXPECT_EQ(config.envs(2).value(), "http://db:80");
+  EXPECT_EQ(config.envs(1).value(), "http://db:80");
   EXPECT_THAT(config.args(), ElementsAre("--url=http://db:80"));
   EXPECT_EQ(config.log_path(), "app/2.log");
   EXPECT_EQ(config.image().image(), "sha256:1");

@@ -32,7 +32,11 @@ class PodReconcilerTest : public ::testing::Test {
     cri.images = {"registry.local/app:1", "registry.local/side:1"};
     Restart();
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  void TearDown() override {
+    pods.reset();
+    retired_.clear();
+    std::filesystem::remove_all(folder_);
+  }
 
   // A new agent process on the same node.
   void Restart() {
@@ -55,8 +59,12 @@ class PodReconcilerTest : public ::testing::Test {
     if (pods != nullptr) retired_.push_back(std::move(pods));
     pods = std::make_unique<PodReconciler>(&loop, &cri, std::move(options), std::move(hooks));
   }
-  void Want(const std::vector<v1::Pod>& wanted, bool live = true) {
+  void Want(const std::vector<v1::Pod>& wanted, bool live = true,
+            const std::vector<v1::ConfigMap>& maps = {}) {
     auto state = std::make_shared<NodeState>();
+    for (const v1::ConfigMap& map : maps) {
+      state->config_maps[map.metadata().namespace_() + "/" + map.metadata().name()] = map;
+    }
     state->complete = true;
     state->config.set_cluster_domain("cluster.local");
     for (const v1::Pod& pod : wanted) state->pods[pod.metadata().uid()] = pod;
@@ -132,6 +140,32 @@ TEST_F(PodReconcilerTest, SaysWhyAHostsFileCannotBeWritten) {
   ASSERT_TRUE(Eventually([&] { return Waiting() == "CreateContainerConfigError"; }));
   EXPECT_THAT(events, Contains(HasSubstr(folder_ + "/files/uid-web")));
   EXPECT_TRUE(cri.containers.empty());
+}
+
+TEST_F(PodReconcilerTest, StartsAContainerAtOnceWhenTheObjectItNeedsComes) {
+  v1::Pod pod = MakePod();
+  v1::EnvVar* color = pod.mutable_spec()->mutable_containers(0)->add_env();
+  color->set_name("COLOR");
+  color->mutable_value_from()->mutable_config_map_key_ref()->set_name("settings");
+  color->mutable_value_from()->mutable_config_map_key_ref()->set_key("color");
+  pods->Start();
+  Want({pod});
+  ASSERT_TRUE(Eventually([&] { return Waiting() == "CreateContainerConfigError"; }));
+  EXPECT_EQ(reports["uid-web"].status().container_statuses(0).state().waiting().message(),
+            "configmap \"settings\" not found");
+  EXPECT_TRUE(cri.containers.empty());
+  loop.RunFor(absl::Seconds(40));  // its back-off is long by now
+
+  v1::ConfigMap map;
+  map.mutable_metadata()->set_namespace_("default");
+  map.mutable_metadata()->set_name("settings");
+  (*map.mutable_data())["color"] = "green";
+  Want({pod}, true, {map});
+
+  ASSERT_TRUE(Eventually([&] { return Ready(); }, absl::Milliseconds(100)));
+  const auto& envs = cri.Find("web", "app")->config.envs();
+  ASSERT_EQ(envs.size(), 1);
+  EXPECT_EQ(envs[0].value(), "green");
 }
 
 TEST_F(PodReconcilerTest, WaitsForTheNodesNetwork) {
