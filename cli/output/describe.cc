@@ -7,6 +7,7 @@
 #include <set>
 
 #include "cli/output/age.h"
+#include "cli/output/describe_pod_sources.h"
 #include "cli/output/describe_text.h"
 #include "cli/output/pod_status.h"
 #include "cli/output/printers.h"
@@ -18,19 +19,6 @@ namespace mesh::cli {
 namespace {
 
 using QuantityMap = google::protobuf::Map<std::string, v1::Quantity>;
-
-// A script in a manifest has many lines; each is indented. Tabs would become columns. At least one.
-std::vector<std::string> LinesOf(std::string_view text) {
-  std::vector<std::string> lines;
-  while (true) {
-    const size_t end = text.find('\n');
-    std::string line;
-    for (char c : text.substr(0, end)) line += c == '\t' ? std::string(4, ' ') : std::string(1, c);
-    lines.push_back(std::move(line));
-    if (end == std::string_view::npos || end + 1 == text.size()) return lines;
-    text.remove_prefix(end + 1);
-  }
-}
 
 std::string Bool(bool value) { return value ? "True" : "False"; }
 
@@ -111,16 +99,8 @@ void DescribeContainer(const v1::Container& container, const v1::ContainerStatus
   }
   DescribeQuantities("Limits", container.resources().limits(), 2, text);
   DescribeQuantities("Requests", container.resources().requests(), 2, text);
-  if (container.env().empty()) {
-    text->Line(2, "Environment:\t<none>");
-  } else {
-    text->Line(2, "Environment:");
-    for (const auto& variable : container.env()) {
-      std::vector<std::string> lines = LinesOf(variable.value());
-      text->Line(3, "{}:\t{}", variable.name(), lines.front());
-      for (size_t i = 1; i < lines.size(); ++i) text->Line(3, "\t{}", lines[i]);
-    }
-  }
+  DescribeEnvironment(container, text);
+  DescribeMounts(container, text);
 }
 
 // "Guaranteed", "Burstable" or "BestEffort", as Kubernetes classes pods.
@@ -197,6 +177,7 @@ void DescribePod(const v1::Pod& pod, const Related& related, absl::Time now, Tex
       text->Line(1, "{}:\t{}: {}", condition.type(), condition.reason(), condition.message());
     }
   }
+  DescribeVolumes(pod.spec(), 0, text);
   text->Line(0, "QoS Class:\t{}", QosClass(pod.spec()));
   text->Map("Node-Selectors", pod.spec().node_selector());
   DescribeEvents(related.events, now, text);
@@ -220,6 +201,7 @@ void DescribeTemplate(const v1::PodTemplateSpec& pod_template, Text* text) {
   for (const auto& container : pod_template.spec().containers()) {
     DescribeContainer(container, nullptr, /*in_template=*/true, text);
   }
+  DescribeVolumes(pod_template.spec(), 1, text);
   text->Line(1, "Node-Selectors:\t{}", LabelsText(pod_template.spec().node_selector()));
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Containers that wait, have ended, or were started again.
+#include <set>
 #include <string>
 #include <vector>
 
+#include "api/schema/references.h"
 #include "controlplane/controllers/objects.h"
 #include "controlplane/inspect/topics.h"
 #include "fmt/format.h"
@@ -111,6 +113,24 @@ class Containers {
     }
   }
 
+  // What the pod refers to and nobody has made. Where all is there, a key may be missing in it,
+  // which the message says.
+  Report::Remedies MissingRemedies() const {
+    const std::string& ns = pod_.metadata().namespace_();
+    const schema::PodReferences references = schema::ReferencesOf(pod_.spec());
+    Report::Remedies out;
+    const auto add = [&](v1::Kind kind, const char* title, const std::set<std::string>& names) {
+      for (const std::string& name : names) {
+        if (state_.Find(kind, {.ns = ns, .name = name}) != nullptr) continue;
+        out.push_back(
+            fmt::format("apply {} {}/{}, or mark it as optional in {}", title, ns, name, owner_));
+      }
+    };
+    add(v1::KIND_CONFIG_MAP, "ConfigMap", references.config_maps);
+    add(v1::KIND_SECRET, "Secret", references.secrets);
+    return out;
+  }
+
   void Waiting(const v1::ContainerStatus& status) {
     const v1::ContainerStateWaiting& waiting = status.state().waiting();
     const std::string& reason = waiting.reason();
@@ -138,6 +158,11 @@ class Containers {
           Title(status),
           fmt::format("{}: {}", reason, waiting.message().empty() ? image : waiting.message()),
           remedies);
+      return;
+    }
+    if (reason == "CreateContainerConfigError") {
+      report_->Problem(Title(status), fmt::format("{}: {}", reason, waiting.message()),
+                       MissingRemedies());
       return;
     }
     if (reason == "CreateContainerError" || reason == "RunContainerError") {

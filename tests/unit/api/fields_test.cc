@@ -16,7 +16,8 @@ TEST(ExplainUnknownField, TellsUnsupportedFromSlipFromMisplaced) {
     const char* message_text;
   };
   const Case cases[] = {
-      {v1::PodSpec::descriptor(), "spec.template.spec", "volumes", "not supported yet"},
+      {v1::Volume::descriptor(), "spec.template.spec.volumes[0]", "persistentVolumeClaim",
+       "not supported yet"},
       {v1::Container::descriptor(), "spec.template.spec.containers[0]", "livenessProbe",
        "not supported yet"},
       {v1::DeploymentSpec::descriptor(), "spec", "replics",
@@ -31,11 +32,9 @@ TEST(ExplainUnknownField, TellsUnsupportedFromSlipFromMisplaced) {
       {v1::PodSpec::descriptor(), "spec.template.spec", "image",
        "unknown field; \"image\" belongs in spec.template.spec.containers[]"},
       {v1::Container::descriptor(), "spec.template.spec.containers[0]", "mountPath",
-       "unknown field; \"mountPath\" belongs in spec.template.spec.containers[].volumeMounts[], "
-       "and "
-       "is not supported yet"},
+       "unknown field; \"mountPath\" belongs in spec.template.spec.containers[].volumeMounts[]"},
       {v1::PodSpec::descriptor(), "spec.template.spec", "volums",
-       "unknown field; did you mean \"volumes\" (not supported yet)?"},
+       "unknown field; did you mean \"volumes\"?"},
       {v1::DeploymentSpec::descriptor(), "spec", "zebra", "unknown field"},
   };
   for (const Case& c : cases) {
