@@ -27,6 +27,7 @@
 #include "agent/network/prober.h"
 #include "agent/node_info.h"
 #include "agent/node_service.h"
+#include "agent/probes/net_probe_client.h"
 #include "api/schema/validate.h"
 #include "common/ip_address.h"
 #include "common/log.h"
@@ -182,6 +183,7 @@ int Main(Flags flags) {
   if (!network.ok()) return Fail(std::string(network.status().message()));
 
   std::unique_ptr<CriClient> cri = NewGrpcCriClient(flags.containerd_socket);
+  auto probe_client = std::make_unique<NetProbeClient>();
 
   AgentOptions options;
   options.node_name = flags.node_name;
@@ -197,6 +199,7 @@ int Main(Flags flags) {
   options.pods.node = {.ips = options.node_ips,
                        .cpu_milli = ::sysconf(_SC_NPROCESSORS_ONLN) * 1000,
                        .memory_bytes = MemoryCapacityBytes()};
+  options.pods.probe_client = probe_client.get();
   options.pods.config.log_root = flags.log_dir;
   options.pods.config.files_root = flags.state_dir + "/pods";
   options.pods.config.cgroup_parent = flags.cgroup_parent;
@@ -261,6 +264,7 @@ int Main(Flags flags) {
   metrics.reset();
   server->reset();
   cri.reset();
+  probe_client.reset();
   agent.reset();
   network->reset();
   return 0;

@@ -27,13 +27,6 @@ constexpr absl::Duration kStartAgain = absl::Milliseconds(200);
 // Kubernetes never stops a container with less.
 constexpr absl::Duration kGraceMin = absl::Seconds(2);
 
-const v1::Container* FindSpec(const v1::Pod& pod, const std::string& name) {
-  for (const v1::Container& container : pod.spec().containers()) {
-    if (container.name() == name) return &container;
-  }
-  return nullptr;
-}
-
 std::string PullPolicy(const v1::Container& container) {
   if (!container.image_pull_policy().empty()) return container.image_pull_policy();
   const std::string& image = container.image();
@@ -199,7 +192,13 @@ void PodReconciler::Do(Tracked& t, const EndTask& action) {
 void PodReconciler::Do(Tracked& t, const StopContainer& action) {
   t.stopping[action.id] = action.deadline;
   if (t.killing_told.insert(action.id).second && t.desired) {
-    Emit(t, "Normal", "Killing", fmt::format("Stopping container {}", action.name));
+    const auto health = t.memory.health.find(action.id);
+    const bool given_up = health != t.memory.health.end() && health->second.given_up();
+    const bool again = !t.must_stop() && t.pod->spec().restart_policy() != "Never";
+    Emit(t, "Normal", "Killing",
+         given_up ? fmt::format("Container {} {}{}", action.name, health->second.kill_why,
+                                again ? ", will be restarted" : "")
+                  : fmt::format("Stopping container {}", action.name));
   }
   auto done = [this, uid = t.uid, action](const absl::Status& status) {
     Cleaned(uid, fmt::format("stop container {}", action.name), status);
@@ -243,7 +242,7 @@ void PodReconciler::StartFailed(const std::string& uid, const std::string& conta
 
 void PodReconciler::CheckImage(const std::string& uid, const RunContainer& action) {
   Tracked* t = Find(uid);
-  const v1::Container* spec = t == nullptr ? nullptr : FindSpec(*t->pod, action.name);
+  const v1::Container* spec = t == nullptr ? nullptr : FindContainer(*t->pod, action.name);
   if (spec == nullptr) return Finish(uid, RunKey(action.name));
   const std::string image = spec->image();
   if (absl::Status valid = CheckImageReference(image); !valid.ok()) {
@@ -314,7 +313,7 @@ void PodReconciler::CreateContainer(const std::string& uid, const RunContainer& 
                                     const std::string& image_ref) {
   WithSlot([this, uid, action, image_ref] {
     Tracked* t = Find(uid);
-    const v1::Container* spec = t == nullptr ? nullptr : FindSpec(*t->pod, action.name);
+    const v1::Container* spec = t == nullptr ? nullptr : FindContainer(*t->pod, action.name);
     if (spec == nullptr || t->must_stop()) {
       ReleaseSlot();
       return Finish(uid, RunKey(action.name));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "mesh/v1/pod.pb.h"
 
 namespace mesh::agent {
 
@@ -59,6 +60,19 @@ struct Retry {
   bool failed() const { return !reason.empty(); }
 };
 
+// What probes and hooks say of a container that runs.
+struct ContainerHealth {
+  bool started = true;  // its start hook is done, its startup probe has passed
+  bool ready = true;    // its readiness probe has passed
+  // A probe has given it up: stopped, and killed by then.
+  absl::Time kill_by = absl::InfiniteFuture();
+  std::string kill_why;  // "failed liveness probe"
+  // What the last probe that failed asked, and what came; empty: none fails.
+  std::string failing;
+
+  bool given_up() const { return kill_by != absl::InfiniteFuture(); }
+};
+
 struct ContainerMemory {
   // Wait after an exit before the next start; zero for the first restart.
   absl::Duration restart_delay = absl::ZeroDuration();
@@ -69,11 +83,17 @@ struct ContainerMemory {
 // fresh back-offs and repeats idempotent stops.
 struct PodMemory {
   std::map<std::string, ContainerMemory> containers;  // by name
+  std::map<std::string, ContainerHealth> health;      // by id, of those that run
   Retry sandbox;
   Retry cleanup;
   // Nothing runs of these containers; forgotten when a clean-up fails.
   std::set<std::string> ended_tasks;
   std::set<std::string> stopped_sandboxes;  // StopSandbox succeeded: their address is free
 };
+
+// Of a container that runs: as `memory` has it; one that nobody has looked at yet is neither ready
+// nor started where probes ask for it.
+ContainerHealth HealthOf(const v1::Container& spec, const ObservedContainer& running,
+                         const PodMemory& memory);
 
 }  // namespace mesh::agent

@@ -31,15 +31,33 @@ const ObservedSandbox* UsableSandbox(const ObservedPod& observed) {
   return newest.ready && !newest.ip.empty() ? &newest : nullptr;
 }
 
-// Containers first (all at once), then their sandbox, then what the runtime keeps of it.
+// All that are no sidecars at once; then the sidecars, the last one first.
+void PlanStopOfContainers(const v1::Pod* pod, const ObservedPod& observed, absl::Time deadline,
+                          PodPlan& plan) {
+  std::vector<std::string> sidecars;
+  if (pod != nullptr) {
+    for (const v1::Container& init : pod->spec().init_containers()) {
+      if (IsSidecar(init)) sidecars.push_back(init.name());
+    }
+  }
+  for (const ObservedContainer& container : observed.containers) {
+    if (!IsLive(container)) continue;
+    if (std::find(sidecars.begin(), sidecars.end(), container.name) != sidecars.end()) continue;
+    plan.actions.push_back(StopContainer{container.name, container.id, deadline});
+  }
+  for (auto name = sidecars.rbegin(); name != sidecars.rend() && plan.actions.empty(); ++name) {
+    for (const ObservedContainer& container : observed.containers) {
+      if (container.name == *name && IsLive(container))
+        plan.actions.push_back(StopContainer{container.name, container.id, deadline});
+    }
+  }
+}
+
+// Containers first, then their sandbox, then what the runtime keeps of it.
 void PlanStop(const v1::Pod* pod, const ObservedPod& observed, const PodMemory& memory,
               absl::Time stopping_since, absl::Time now, PodPlan& plan) {
   if (now < memory.cleanup.next_at) return LookAgain(plan, memory.cleanup.next_at);
-  const absl::Time deadline = KillDeadline(pod, stopping_since);
-  for (const ObservedContainer& container : observed.containers) {
-    if (!IsLive(container)) continue;
-    plan.actions.push_back(StopContainer{container.name, container.id, deadline});
-  }
+  PlanStopOfContainers(pod, observed, KillDeadline(pod, stopping_since), plan);
   if (!plan.actions.empty()) return;
   for (const ObservedSandbox& sandbox : observed.sandboxes) {
     if (memory.stopped_sandboxes.contains(sandbox.id)) {
@@ -79,6 +97,11 @@ bool IsFinished(const v1::Pod& pod, const ObservedPod& observed) {
   // A pod that has ended never runs again, whatever the runtime has forgotten.
   if (pod.status().phase() == "Succeeded" || pod.status().phase() == "Failed") return true;
   if (pod.spec().restart_policy() == "Always" || pod.spec().restart_policy().empty()) return false;
+  for (const v1::Container& init : pod.spec().init_containers()) {
+    const ObservedContainer* newest = observed.Newest(init.name());
+    if (IsSidecar(init) || newest == nullptr || newest->state != RunState::kExited) continue;
+    if (newest->exit_code != 0 && !ShouldRestart(pod, *newest)) return true;
+  }
   for (const v1::Container& container : pod.spec().containers()) {
     const ObservedContainer* newest = observed.Newest(container.name());
     if (newest == nullptr || newest->state != RunState::kExited) return false;
@@ -111,42 +134,89 @@ void PlanSandbox(const ObservedPod& observed, const PodMemory& memory, absl::Tim
   plan.actions.push_back(RunSandbox{attempt});
 }
 
+enum class Step : uint8_t {
+  kSettled,  // nothing to do: it runs, or has ended for good
+  kWaits,    // for its back-off
+  kActs,     // an action is planned
+};
+
+// `again`: one that has ended in another sandbox is run again, however it ended.
+Step PlanContainer(const v1::Pod& pod, const v1::Container& container, bool again,
+                   const ObservedPod& observed, const PodMemory& memory,
+                   const ObservedSandbox& sandbox, absl::Time now, PodPlan& plan) {
+  const ObservedContainer* newest = observed.Newest(container.name());
+  if (newest != nullptr && newest->state == RunState::kUnknown) {
+    plan.actions.push_back(StopContainer{newest->name, newest->id, now});
+    return Step::kActs;
+  }
+  if (newest != nullptr && newest->state == RunState::kRunning) {
+    if (!newest->spec_hash.empty() && newest->spec_hash != SpecHash(container)) {
+      const absl::Duration grace = absl::Seconds(pod.spec().termination_grace_period_seconds());
+      plan.actions.push_back(StopContainer{newest->name, newest->id, now + grace});
+      return Step::kActs;
+    }
+    if (const ContainerHealth health = HealthOf(container, *newest, memory); health.given_up())
+      plan.actions.push_back(StopContainer{newest->name, newest->id, health.kill_by});
+    return Step::kSettled;
+  }
+  absl::Time not_before = absl::InfinitePast();
+  if (auto it = memory.containers.find(container.name()); it != memory.containers.end()) {
+    not_before = it->second.start.next_at;
+  }
+  if (newest != nullptr && newest->state == RunState::kExited) {
+    const bool ended_elsewhere = again && newest->sandbox_id != sandbox.id;
+    if (!ended_elsewhere && !ShouldRestart(pod, *newest)) return Step::kSettled;
+    not_before = std::max(not_before, RestartAt(*newest, memory));
+  }
+  if (now < not_before) {
+    LookAgain(plan, not_before);
+    return Step::kWaits;
+  }
+  if (newest != nullptr && newest->state == RunState::kCreated &&
+      newest->sandbox_id == sandbox.id) {
+    plan.actions.push_back(StartContainer{newest->name, newest->id});
+  } else {
+    const uint32_t attempt = newest == nullptr ? 0 : newest->attempt + 1;
+    plan.actions.push_back(RunContainer{container.name(), attempt, sandbox.id});
+  }
+  return Step::kActs;
+}
+
+// One init container that is not done holds up all after it.
+bool InitDone(const v1::Container& init, const ObservedPod& observed, const PodMemory& memory,
+              const std::string& sandbox_id) {
+  const ObservedContainer* newest = observed.Newest(init.name());
+  if (newest == nullptr || newest->sandbox_id != sandbox_id) return false;
+  if (IsSidecar(init))
+    return newest->state == RunState::kRunning && HealthOf(init, *newest, memory).started;
+  return newest->state == RunState::kExited && newest->exit_code == 0;
+}
+
+// Up to the first that is not done; once all were, only the sidecars are kept running.
+Step PlanInitContainers(const v1::Pod& pod, bool initialized, const ObservedPod& observed,
+                        const PodMemory& memory, const ObservedSandbox& sandbox, absl::Time now,
+                        PodPlan& plan) {
+  for (const v1::Container& init : pod.spec().init_containers()) {
+    const bool done = InitDone(init, observed, memory, sandbox.id);
+    if (!IsSidecar(init) && (initialized || done)) continue;
+    const Step step =
+        PlanContainer(pod, init, /*again=*/true, observed, memory, sandbox, now, plan);
+    if (step == Step::kActs) return step;
+    if (!initialized && !done) return Step::kWaits;
+  }
+  return Step::kSettled;
+}
+
+// One start after the other, in the order of the spec.
 void PlanContainers(const v1::Pod& pod, const ObservedPod& observed, const PodMemory& memory,
                     const ObservedSandbox& sandbox, absl::Time now, PodPlan& plan) {
+  const bool initialized = IsInitialized(pod, observed, memory);
+  const Step init = PlanInitContainers(pod, initialized, observed, memory, sandbox, now, plan);
+  if (init != Step::kSettled) return;
   for (const v1::Container& container : pod.spec().containers()) {
-    const ObservedContainer* newest = observed.Newest(container.name());
-    if (newest != nullptr && newest->state == RunState::kUnknown) {
-      plan.actions.push_back(StopContainer{newest->name, newest->id, now});
-      return;
-    }
-    if (newest != nullptr && newest->state == RunState::kRunning) {
-      if (!newest->spec_hash.empty() && newest->spec_hash != SpecHash(container)) {
-        const absl::Duration grace = absl::Seconds(pod.spec().termination_grace_period_seconds());
-        plan.actions.push_back(StopContainer{newest->name, newest->id, now + grace});
-        return;
-      }
-      continue;
-    }
-    absl::Time not_before = absl::InfinitePast();
-    if (auto it = memory.containers.find(container.name()); it != memory.containers.end()) {
-      not_before = it->second.start.next_at;
-    }
-    if (newest != nullptr && newest->state == RunState::kExited) {
-      if (!ShouldRestart(pod, *newest)) continue;
-      not_before = std::max(not_before, RestartAt(*newest, memory));
-    }
-    if (now < not_before) {
-      LookAgain(plan, not_before);
-      continue;
-    }
-    if (newest != nullptr && newest->state == RunState::kCreated &&
-        newest->sandbox_id == sandbox.id) {
-      plan.actions.push_back(StartContainer{newest->name, newest->id});
-    } else {
-      const uint32_t attempt = newest == nullptr ? 0 : newest->attempt + 1;
-      plan.actions.push_back(RunContainer{container.name(), attempt, sandbox.id});
-    }
-    return;  // one after the other, in the order of the spec
+    const Step step =
+        PlanContainer(pod, container, /*again=*/false, observed, memory, sandbox, now, plan);
+    if (step == Step::kActs) return;
   }
 }
 
@@ -198,8 +268,48 @@ const ObservedContainer* ObservedPod::Previous(const std::string& name) const {
   return nullptr;
 }
 
+ContainerHealth HealthOf(const v1::Container& spec, const ObservedContainer& running,
+                         const PodMemory& memory) {
+  const auto it = memory.health.find(running.id);
+  if (it != memory.health.end()) return it->second;
+  ContainerHealth out;
+  out.started = !spec.has_startup_probe();
+  out.ready = out.started && !spec.has_readiness_probe();
+  return out;
+}
+
+bool IsSidecar(const v1::Container& init_container) {
+  return init_container.restart_policy() == "Always";
+}
+
+const v1::Container* FindContainer(const v1::Pod& pod, const std::string& name) {
+  for (const auto* list : {&pod.spec().containers(), &pod.spec().init_containers()}) {
+    for (const v1::Container& container : *list) {
+      if (container.name() == name) return &container;
+    }
+  }
+  return nullptr;
+}
+
+bool IsInitialized(const v1::Pod& pod, const ObservedPod& observed, const PodMemory& memory) {
+  if (pod.spec().init_containers().empty()) return true;
+  if (observed.sandboxes.empty()) return false;
+  const std::string& sandbox = observed.sandboxes.front().id;
+  for (const v1::Container& container : pod.spec().containers()) {
+    const ObservedContainer* newest = observed.Newest(container.name());
+    if (newest != nullptr && newest->sandbox_id == sandbox) return true;
+  }
+  return std::all_of(
+      pod.spec().init_containers().begin(), pod.spec().init_containers().end(),
+      [&](const v1::Container& init) { return InitDone(init, observed, memory, sandbox); });
+}
+
 bool ShouldRestart(const v1::Pod& pod, const ObservedContainer& exited) {
   const std::string& policy = pod.spec().restart_policy();
+  for (const v1::Container& init : pod.spec().init_containers()) {
+    if (init.name() != exited.name) continue;
+    return IsSidecar(init) || (exited.exit_code != 0 && policy != "Never");
+  }
   if (policy == "Never") return false;
   if (policy == "OnFailure") return exited.exit_code != 0;
   return true;
@@ -256,6 +366,10 @@ PodPlan ComputePodPlan(const v1::Pod* pod, const ObservedPod& observed, const Po
       LookAgain(plan, memory.cleanup.next_at);
       return plan;
     }
+    // Sidecars outlive the containers, and end as if the pod were deleted.
+    const absl::Duration grace = absl::Seconds(pod->spec().termination_grace_period_seconds());
+    PlanStopOfContainers(pod, observed, now + grace, plan);
+    if (!plan.actions.empty()) return plan;
     for (const ObservedSandbox& sandbox : observed.sandboxes) {
       if (!memory.stopped_sandboxes.contains(sandbox.id)) {
         plan.actions.push_back(StopSandbox{sandbox.id});

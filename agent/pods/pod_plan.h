@@ -89,6 +89,13 @@ struct PodPlan {
 PodPlan ComputePodPlan(const v1::Pod* pod, const ObservedPod& observed, const PodMemory& memory,
                        absl::Time stopping_since, absl::Time now);
 
+// Of init containers: one that goes on running beside the containers.
+bool IsSidecar(const v1::Container& init_container);
+// Of the containers and the init containers; null: none of that name.
+const v1::Container* FindContainer(const v1::Pod& pod, const std::string& name);
+// Every init container has ended well in the present sandbox (a sidecar: has started), or the
+// containers have begun there.
+bool IsInitialized(const v1::Pod& pod, const ObservedPod& observed, const PodMemory& memory);
 // Whether the policy lets this exited container run again.
 bool ShouldRestart(const v1::Pod& pod, const ObservedContainer& exited);
 // When the exited container may be started again.

@@ -35,9 +35,23 @@ PodReconciler::PodReconciler(EventLoop* loop, CriClient* cri, PodReconcilerOptio
           options_.config.files_root)),
       state_(std::make_shared<NodeState>()),
       connect_delay_(kConnectDelayFirst),
+      probes_(loop, cri, options_.probe_client, ProbeHooks()),
       directory_(std::make_shared<PodDirectory>()) {}
 
 PodReconciler::~PodReconciler() = default;
+
+PodProbes::Hooks PodReconciler::ProbeHooks() {
+  PodProbes::Hooks hooks;
+  hooks.changed = [this](const std::string& uid) {
+    if (Tracked* t = Find(uid)) Step(*t);
+  };
+  hooks.event = [this](const std::string& uid, const char* type, const char* reason,
+                       std::string message) {
+    Tracked* t = Find(uid);
+    if (t != nullptr && t->desired) Emit(*t, type, reason, std::move(message));
+  };
+  return hooks;
+}
 
 void PodReconciler::Start() { Connect(); }
 
@@ -198,6 +212,7 @@ void PodReconciler::Step(Tracked& t) {
   if (!t.desired && !may_remove_) return;
   const absl::Time now = loop_->Now();
   if (t.must_stop() && t.stopping_since == absl::InfiniteFuture()) t.stopping_since = now;
+  WatchProbes(t);
   const PodPlan plan =
       ComputePodPlan(t.desired ? &*t.pod : nullptr, t.observed, t.memory, t.stopping_since, now);
   absl::Time look_again_at = plan.look_again_at.value_or(absl::InfiniteFuture());
@@ -217,6 +232,16 @@ void PodReconciler::Step(Tracked& t) {
       Run(t, action);
     }
   }
+}
+
+void PodReconciler::WatchProbes(Tracked& t) {
+  if (t.desired) {
+    probes_.Watch(t.pod, t.observed, t.reported.empty() ? t.pod->status() : t.status,
+                  t.must_stop());
+  } else {
+    probes_.Forget(t.uid);
+  }
+  t.memory.health = probes_.Health(t.uid);
 }
 
 void PodReconciler::Report(Tracked& t, const PodPlan& plan, absl::Time& look_again_at) {
@@ -265,6 +290,7 @@ void PodReconciler::Gone(Tracked& t) {
   if (t.desired) return;  // until the control plane drops it, the report may have to be repeated
   hooks_.forget(t.uid);
   const std::string uid = t.uid;
+  probes_.Forget(uid);
   pods_.erase(uid);
   Publish();
 }
@@ -315,11 +341,11 @@ void PodReconciler::Publish() {
     PodEntry entry;
     entry.uid = uid;
     entry.log_directory = PodLogDirectory(options_.config, t->ns, t->name, uid);
-    for (const v1::Container& spec : t->pod->spec().containers()) {
+    const auto add = [&](const v1::Container& spec, const auto& statuses) {
       ContainerEntry container;
       container.name = spec.name();
       container.waiting = "ContainerCreating";
-      for (const v1::ContainerStatus& status : t->status.container_statuses()) {
+      for (const v1::ContainerStatus& status : statuses) {
         if (status.name() == spec.name() && status.state().has_waiting()) {
           container.waiting = status.state().waiting().reason();
         }
@@ -333,7 +359,11 @@ void PodReconciler::Publish() {
         container.running = newest->state == RunState::kRunning;
       }
       entry.containers.push_back(std::move(container));
-    }
+    };
+    for (const v1::Container& spec : t->pod->spec().containers())
+      add(spec, t->status.container_statuses());
+    for (const v1::Container& spec : t->pod->spec().init_containers())
+      add(spec, t->status.init_container_statuses());
     (*directory)[t->ns + "/" + t->name] = std::move(entry);
   }
   absl::MutexLock lock(&directory_mutex_);

@@ -26,6 +26,7 @@
 #include "agent/pods/pod_fields.h"
 #include "agent/pods/pod_model.h"
 #include "agent/pods/pod_plan.h"
+#include "agent/pods/pod_probes.h"
 #include "agent/pods/volumes.h"
 #include "agent/state/node_state.h"
 #include "common/event_loop.h"
@@ -44,7 +45,7 @@ struct ContainerEntry {
 struct PodEntry {
   std::string uid;
   std::string log_directory;
-  std::vector<ContainerEntry> containers;  // in the order of the spec
+  std::vector<ContainerEntry> containers;  // in the order of the spec; init containers last
 };
 using PodDirectory = std::map<std::string, PodEntry>;  // by "namespace/name"
 
@@ -55,6 +56,8 @@ struct PodReconcilerOptions {
   PodConfigOptions config;   // cluster_domain and name_servers come from state and network
   int parallel_starts = 4;
   absl::Duration relist_every = absl::Seconds(10);
+  // Outlives the reconciler. Null: what asks containers over the network learns nothing.
+  ProbeClient* probe_client = nullptr;
 };
 
 class PodReconciler {
@@ -116,6 +119,8 @@ class PodReconciler {
   void NoteExits(Tracked& t, const ObservedPod& before);
   void Recheck(Tracked& t);
   void Step(Tracked& t);
+  PodProbes::Hooks ProbeHooks();
+  void WatchProbes(Tracked& t);
   void Report(Tracked& t, const PodPlan& plan, absl::Time& look_again_at);
   void Gone(Tracked& t);
   // REQUIRES: every pod of the node is known.
@@ -181,6 +186,8 @@ class PodReconciler {
   TimerId relist_timer_ = 0;
   std::map<std::string, std::unique_ptr<Tracked>> pods_;  // by uid
   std::map<std::string, std::string> owners_;             // container or sandbox id -> uid
+
+  PodProbes probes_;
 
   int busy_slots_ = 0;
   std::deque<Task> waiting_;

@@ -53,8 +53,10 @@ void FillTerminated(const ObservedContainer& container, v1::ContainerStateTermin
 
 const v1::ContainerStatus* FindStatus(const v1::PodStatus* status, const std::string& name) {
   if (status == nullptr) return nullptr;
-  for (const v1::ContainerStatus& container : status->container_statuses()) {
-    if (container.name() == name) return &container;
+  for (const auto* list : {&status->container_statuses(), &status->init_container_statuses()}) {
+    for (const v1::ContainerStatus& container : *list) {
+      if (container.name() == name) return &container;
+    }
   }
   return nullptr;
 }
@@ -86,8 +88,17 @@ class Builder {
   explicit Builder(const StatusInput& input) : in_(input) {}
 
   StatusOutput Build() {
-    for (const v1::Container& container : in_.pod->spec().containers()) Container(container);
     v1::PodStatus& status = out_.status;
+    initialized_ = IsInitialized(*in_.pod, *in_.observed, *in_.memory);
+    for (const v1::Container& init : in_.pod->spec().init_containers()) {
+      v1::ContainerStatus* out = status.add_init_container_statuses();
+      Container(init, out);
+      if (IsSidecar(init)) continue;
+      out->set_started(false);
+      out->set_ready(out->state().has_terminated() && out->state().terminated().exit_code() == 0);
+    }
+    for (const v1::Container& container : in_.pod->spec().containers())
+      Container(container, status.add_container_statuses());
     status.set_phase(Phase());
     status.set_host_ip(in_.node_ip);
     status.set_pod_ip(in_.pod->status().pod_ip());
@@ -102,8 +113,7 @@ class Builder {
   }
 
  private:
-  void Container(const v1::Container& spec) {
-    v1::ContainerStatus* out = out_.status.add_container_statuses();
+  void Container(const v1::Container& spec, v1::ContainerStatus* out) {
     out->set_name(spec.name());
     out->set_image(spec.image());
     const ObservedContainer* newest = in_.observed->Newest(spec.name());
@@ -118,7 +128,8 @@ class Builder {
       if (memory != nullptr && memory->start.failed()) {
         FillRetry(spec, memory->start, in_.now, out_.look_again_at, out);
       } else {
-        FillWaiting("ContainerCreating", in_.memory->sandbox.message, out);
+        FillWaiting(initialized_ ? "ContainerCreating" : "PodInitializing",
+                    in_.memory->sandbox.message, out);
       }
       return;
     }
@@ -131,11 +142,14 @@ class Builder {
       *out->mutable_last_state() = before->last_state();
     }
     switch (newest->state) {
-      case RunState::kRunning:
+      case RunState::kRunning: {
         SetTime(newest->started_at, out->mutable_state()->mutable_running()->mutable_started_at());
-        out->set_ready(true);
-        out->set_started(true);
+        const ContainerHealth health = HealthOf(spec, *newest, *in_.memory);
+        out->set_ready(health.ready);
+        out->set_started(health.started);
+        out->set_probe_failure(health.failing);
         return;
+      }
       case RunState::kCreated:
         FillWaiting("ContainerCreating", "", out);
         return;
@@ -183,8 +197,18 @@ class Builder {
       }
     }
     const std::string& policy = in_.pod->spec().restart_policy();
-    if (waiting > 0) return "Pending";
-    if (running > 0) return "Running";
+    bool sidecars = false;
+    for (int i = 0; i < out_.status.init_container_statuses_size(); ++i) {
+      const v1::ContainerStatus& init = out_.status.init_container_statuses(i);
+      if (IsSidecar(in_.pod->spec().init_containers(i))) {
+        sidecars = sidecars || init.state().has_running();
+      } else if (policy == "Never" && init.state().terminated().exit_code() != 0) {
+        return "Failed";
+      }
+    }
+    if (waiting > 0 || !initialized_) return "Pending";
+    // Sidecars end after the containers, and the pod with them.
+    if (running > 0 || sidecars) return "Running";
     if (policy != "Never" && policy != "OnFailure") return "Running";
     if (stopped == succeeded) return "Succeeded";
     return policy == "Never" ? "Failed" : "Running";
@@ -220,9 +244,20 @@ class Builder {
     }
   }
 
+  // Sidecars that are not ready, and init containers that are not done.
+  void Uninitialized(std::vector<std::string>* unready, std::vector<std::string>* incomplete) {
+    for (int i = 0; i < out_.status.init_container_statuses_size(); ++i) {
+      const v1::ContainerStatus& init = out_.status.init_container_statuses(i);
+      const bool sidecar = IsSidecar(in_.pod->spec().init_containers(i));
+      if (sidecar && !init.ready()) unready->push_back(init.name());
+      if (sidecar ? !init.started() : !init.ready()) incomplete->push_back(init.name());
+    }
+  }
+
   void Conditions() {
     const std::string phase = out_.status.phase();
-    std::vector<std::string> unready;
+    std::vector<std::string> unready, incomplete;
+    Uninitialized(&unready, &incomplete);
     for (const v1::ContainerStatus& container : out_.status.container_statuses()) {
       if (!container.ready()) unready.push_back(container.name());
     }
@@ -236,13 +271,19 @@ class Builder {
       reason = "ContainersNotReady";
       message = fmt::format("containers with unready status: [{}]", fmt::join(unready, " "));
     }
-    Condition("Initialized", true, phase == "Succeeded" ? "PodCompleted" : "", "");
+    if (initialized_) {
+      Condition("Initialized", true, phase == "Succeeded" ? "PodCompleted" : "", "");
+    } else {
+      Condition("Initialized", false, "ContainersNotInitialized",
+                fmt::format("containers with incomplete status: [{}]", fmt::join(incomplete, " ")));
+    }
     Condition("Ready", ready, reason, message);
     Condition("ContainersReady", ready, reason, message);
     Condition("PodScheduled", true, "", "");
   }
 
   const StatusInput& in_;
+  bool initialized_ = true;
   StatusOutput out_;
 };
 

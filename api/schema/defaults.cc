@@ -79,18 +79,21 @@ void FillOptions(Message* message) {
   }
 }
 
-void FillPodSpec(v1::PodSpec* spec) {
-  for (v1::Container& container : *spec->mutable_containers()) {
-    if (container.image_pull_policy().empty() && !container.image().empty()) {
-      container.set_image_pull_policy(HasMovingTag(container.image()) ? "Always" : "IfNotPresent");
-    }
-    if (!container.has_resources()) continue;
-    for (const auto& [name, limit] : container.resources().limits()) {
-      const auto milli = ParseQuantityMilli(limit.text());
-      if (!milli.ok() || *milli < 0) continue;  // one complaint is enough
-      container.mutable_resources()->mutable_requests()->insert({name, limit});
-    }
+void FillContainer(v1::Container* container) {
+  if (container->image_pull_policy().empty() && !container->image().empty()) {
+    container->set_image_pull_policy(HasMovingTag(container->image()) ? "Always" : "IfNotPresent");
   }
+  if (!container->has_resources()) return;
+  for (const auto& [name, limit] : container->resources().limits()) {
+    const auto milli = ParseQuantityMilli(limit.text());
+    if (!milli.ok() || *milli < 0) continue;  // one complaint is enough
+    container->mutable_resources()->mutable_requests()->insert({name, limit});
+  }
+}
+
+void FillPodSpec(v1::PodSpec* spec) {
+  for (v1::Container& container : *spec->mutable_containers()) FillContainer(&container);
+  for (v1::Container& container : *spec->mutable_init_containers()) FillContainer(&container);
 }
 
 void FillDeployment(v1::DeploymentSpec* spec) {

@@ -44,6 +44,13 @@ void CheckWeight(const google::protobuf::Map<std::string, std::string>& annotati
 // Annotations kubernetes.io/ingress-bandwidth and egress-bandwidth: bits a second.
 void CheckBandwidth(const google::protobuf::Map<std::string, std::string>& annotations,
                     const std::string& path, Problems* problems);
+// Annotation mesh.io/probe-period-ms.
+void CheckProbePeriod(const google::protobuf::Map<std::string, std::string>& annotations,
+                      const std::string& path, Problems* problems);
+// Startup, readiness and liveness probe. `path`: of the container.
+void CheckProbes(const v1::Container& container, const std::string& path, Problems* problems);
+// What init containers may not have, and names that two containers share. `path`: of the spec.
+void CheckInitContainers(const v1::PodSpec& spec, const std::string& path, Problems* problems);
 // Cluster IPs in the one way that they are stored: "fd00::7" for "fd00:0::7".
 void CanonicalizeClusterIps(v1::ServiceSpec* spec);
 // policyTypes where they are not given.

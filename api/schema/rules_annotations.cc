@@ -22,6 +22,7 @@ constexpr KnownAnnotation kKnown[] = {
     {"mesh.io/isolation", v1::KIND_NAMESPACE},   {"mesh.io/load-balancing", v1::KIND_SERVICE},
     {"mesh.io/return-path", v1::KIND_SERVICE},   {"mesh.io/weight", v1::KIND_POD},
     {"mesh.io/weight", v1::KIND_ENDPOINT_SLICE}, {kSourceAnnotation, v1::KIND_NETWORK_POLICY},
+    {"mesh.io/probe-period-ms", v1::KIND_POD},
 };
 
 // "Pod or EndpointSlice"

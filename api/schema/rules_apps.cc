@@ -56,6 +56,7 @@ void CheckPodTemplate(const v1::PodTemplateSpec& pod, const std::string& path, P
   CheckPodSpec(pod.spec(), path + ".spec", problems);
   CheckWeight(pod.metadata().annotations(), path + ".metadata", problems);
   CheckBandwidth(pod.metadata().annotations(), path + ".metadata", problems);
+  CheckProbePeriod(pod.metadata().annotations(), path + ".metadata", problems);
 }
 
 bool CheckIntOrPercent(const v1::IntOrString& value, const std::string& path, bool capped,

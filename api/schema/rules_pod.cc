@@ -67,6 +67,7 @@ void CheckContainer(const v1::Container& container, const std::string& path, Pro
     }
   }
   CheckResources(container.resources(), path + ".resources", problems);
+  CheckProbes(container, path, problems);
 }
 
 // Each port of the node once per address and protocol.
@@ -93,6 +94,11 @@ void CheckPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* pr
   for (int i = 0; i < spec.containers_size(); ++i) {
     CheckContainer(spec.containers(i), fmt::format("{}.containers[{}]", path, i), problems);
   }
+  for (int i = 0; i < spec.init_containers_size(); ++i) {
+    CheckContainer(spec.init_containers(i), fmt::format("{}.initContainers[{}]", path, i),
+                   problems);
+  }
+  CheckInitContainers(spec, path, problems);
   CheckHostPorts(spec, path, problems);
   CheckPodSources(spec, path, problems);
 }

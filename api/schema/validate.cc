@@ -398,6 +398,7 @@ std::vector<Problem> Validate(const v1::Resource& resource) {
       internal::CheckPodSpec(resource.pod().spec(), "spec", &problems);
       internal::CheckWeight(resource.pod().metadata().annotations(), "metadata", &problems);
       internal::CheckBandwidth(resource.pod().metadata().annotations(), "metadata", &problems);
+      internal::CheckProbePeriod(resource.pod().metadata().annotations(), "metadata", &problems);
       break;
     case v1::Resource::kReplicaSet:
       internal::CheckReplicaSet(resource.replica_set(), &problems);

@@ -125,6 +125,7 @@ absl::StatusOr<std::vector<Source>> FindSources(const Flags& flags, Context& con
   for (const v1::Pod& pod : pods) {
     std::vector<std::string> containers;
     if (flags.all_containers) {
+      for (const auto& init : pod.spec().init_containers()) containers.push_back(init.name());
       for (const auto& container : pod.spec().containers()) containers.push_back(container.name());
     } else {
       std::string note;

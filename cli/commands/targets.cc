@@ -285,7 +285,10 @@ absl::StatusOr<std::string> ChooseContainer(const v1::Pod& pod, const std::strin
   std::vector<std::string> names;
   for (const auto& container : pod.spec().containers()) names.push_back(container.name());
   if (!asked.empty()) {
-    if (std::find(names.begin(), names.end(), asked) == names.end()) {
+    const auto& inits = pod.spec().init_containers();
+    const bool init = std::any_of(inits.begin(), inits.end(),
+                                  [&](const auto& candidate) { return candidate.name() == asked; });
+    if (!init && std::find(names.begin(), names.end(), asked) == names.end()) {
       return absl::InvalidArgumentError(
           fmt::format("container {} is not valid for pod {}", asked, pod.metadata().name()));
     }

@@ -11,6 +11,7 @@
 #include "cli/output/describe_text.h"
 #include "cli/output/pod_status.h"
 #include "cli/output/printers.h"
+#include "cli/output/probe_text.h"
 #include "common/quantity.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -99,6 +100,12 @@ void DescribeContainer(const v1::Container& container, const v1::ContainerStatus
   }
   DescribeQuantities("Limits", container.resources().limits(), 2, text);
   DescribeQuantities("Requests", container.resources().requests(), 2, text);
+  if (container.has_liveness_probe())
+    text->Line(2, "Liveness:\t{}", ProbeText(container.liveness_probe()));
+  if (container.has_readiness_probe())
+    text->Line(2, "Readiness:\t{}", ProbeText(container.readiness_probe()));
+  if (container.has_startup_probe())
+    text->Line(2, "Startup:\t{}", ProbeText(container.startup_probe()));
   DescribeEnvironment(container, text);
   DescribeMounts(container, text);
 }
@@ -157,6 +164,14 @@ void DescribePod(const v1::Pod& pod, const Related& related, absl::Time now, Tex
   if (std::string owner = ControlledBy(meta); !owner.empty()) {
     text->Line(0, "Controlled By:\t{}", owner);
   }
+  if (!pod.spec().init_containers().empty()) text->Line(0, "Init Containers:");
+  for (const auto& init : pod.spec().init_containers()) {
+    const v1::ContainerStatus* found = nullptr;
+    for (const auto& candidate : status.init_container_statuses()) {
+      if (candidate.name() == init.name()) found = &candidate;
+    }
+    DescribeContainer(init, found, /*in_template=*/false, text);
+  }
   text->Line(0, "Containers:");
   for (const auto& container : pod.spec().containers()) {
     const v1::ContainerStatus* found = nullptr;
@@ -196,6 +211,10 @@ void DescribeTemplate(const v1::PodTemplateSpec& pod_template, Text* text) {
       text->Line(1, "\t{}={}", key, value);
     }
     first = false;
+  }
+  if (!pod_template.spec().init_containers().empty()) text->Line(1, "Init Containers:");
+  for (const auto& init : pod_template.spec().init_containers()) {
+    DescribeContainer(init, nullptr, /*in_template=*/true, text);
   }
   text->Line(1, "Containers:");
   for (const auto& container : pod_template.spec().containers()) {

@@ -24,32 +24,52 @@ class Containers {
       : state_(state), pod_(pod), now_(now), report_(report), owner_(TemplateTitle(state, pod)) {}
 
   void Tell() {
-    for (const v1::ContainerStatus& status : pod_.status().container_statuses()) {
+    for (const v1::ContainerStatus& status : pod_.status().init_container_statuses()) {
       const v1::ContainerState& now = status.state();
-      if (now.has_waiting()) {
-        Waiting(status);
-      } else if (now.has_terminated()) {
-        Terminated(status);
-      } else if (now.has_running() && status.restart_count() > 0 &&
-                 status.last_state().has_terminated()) {
-        Restarted(status);
-      }
+      // The one that holds up the others says why; those wait for it.
+      if (now.has_waiting() && now.waiting().reason() == "PodInitializing") continue;
+      if (now.has_terminated() && now.terminated().exit_code() == 0) continue;
+      if (now.has_running() && !status.ready() && !status.started())
+        report_->Note(Title(status), "runs as init container: the containers after it wait");
+      TellOf(status);
+    }
+    for (const v1::ContainerStatus& status : pod_.status().container_statuses()) {
+      if (status.state().waiting().reason() == "PodInitializing") continue;
+      TellOf(status);
     }
   }
 
  private:
+  void TellOf(const v1::ContainerStatus& status) {
+    const v1::ContainerState& now = status.state();
+    if (now.has_waiting()) {
+      Waiting(status);
+    } else if (now.has_terminated()) {
+      Terminated(status);
+    } else if (now.has_running() && status.restart_count() > 0 &&
+               status.last_state().has_terminated()) {
+      Restarted(status);
+    }
+    if (now.has_running() && !status.probe_failure().empty())
+      report_->Problem(Title(status), status.probe_failure());
+  }
+
   std::string Title(const v1::ContainerStatus& status) const {
     return fmt::format("container {} of {}", status.name(), PodTitle(pod_));
   }
   const v1::Container* SpecOf(const v1::ContainerStatus& status) const {
-    for (const v1::Container& container : pod_.spec().containers())
-      if (container.name() == status.name()) return &container;
+    for (const auto* list : {&pod_.spec().containers(), &pod_.spec().init_containers()})
+      for (const v1::Container& container : *list)
+        if (container.name() == status.name()) return &container;
     return nullptr;
   }
   std::string FieldOf(const v1::ContainerStatus& status, std::string_view field) const {
     for (int i = 0; i < pod_.spec().containers_size(); ++i)
       if (pod_.spec().containers(i).name() == status.name())
         return fmt::format("spec.containers[{}].{} of {}", i, field, owner_);
+    for (int i = 0; i < pod_.spec().init_containers_size(); ++i)
+      if (pod_.spec().init_containers(i).name() == status.name())
+        return fmt::format("spec.initContainers[{}].{} of {}", i, field, owner_);
     return fmt::format("{} of {}", field, owner_);
   }
   void AddLogs(const v1::ContainerStatus& status, bool previous, v1::Finding* finding) const {

@@ -37,14 +37,17 @@ namespace {
 
 std::map<PortName, uint16_t> NamedPorts(const v1::Pod& pod) {
   std::map<PortName, uint16_t> out;
-  for (const v1::Container& container : pod.spec().containers()) {
+  const auto add = [&](const v1::Container& container) {
     for (const v1::ContainerPort& port : container.ports()) {
       const uint8_t protocol = ProtocolNumber(port.protocol());
       if (port.name().empty() || protocol == 0) continue;
       // Of two of the same name the first one counts.
       out.try_emplace({port.name(), protocol}, static_cast<uint16_t>(port.container_port()));
     }
-  }
+  };
+  for (const v1::Container& container : pod.spec().containers()) add(container);
+  for (const v1::Container& init : pod.spec().init_containers())
+    if (init.restart_policy() == "Always") add(init);
   return out;
 }
 

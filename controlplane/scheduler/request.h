@@ -15,7 +15,8 @@ struct Request {
   int64_t memory_bytes = 0;
 };
 
-// Sum over the containers; a container without request counts with its limit. Quantities that do
+// Sum over the containers and sidecars, or what an init container needs with the sidecars before it
+// where that is more; one without request counts with its limit. Quantities that do
 // not parse count as 0 (admission refuses them).
 Request RequestOf(const v1::PodSpec& spec);
 

@@ -316,5 +316,149 @@ TEST(NextRestartDelay, DoublesFromAFifthOfASecondToFiveMinutes) {
                               300000, 300000));
 }
 
+// ---- init containers and sidecars
+
+void AddInit(v1::Pod& pod, const std::string& name, bool sidecar = false) {
+  v1::Container* init = pod.mutable_spec()->add_init_containers();
+  init->set_name(name);
+  init->set_image("registry.local/" + name + ":1");
+  if (sidecar) init->set_restart_policy("Always");
+}
+
+TEST(ComputePodPlan, RunsInitContainersEachToItsEndBeforeTheContainers) {
+  v1::Pod pod = MakePod();
+  AddInit(pod, "zeta");
+  AddInit(pod, "alpha");
+  ObservedPod observed;
+  observed.sandboxes = {MakeSandbox("s0")};
+
+  EXPECT_THAT(Plan(pod, observed).actions, ElementsAre(PodAction(RunContainer{"zeta", 0, "s0"})));
+  observed.containers = {MakeRunning("zeta")};
+  EXPECT_THAT(Plan(pod, observed).actions, IsEmpty());
+  observed.containers = {MakeExited("zeta", 0, 0, kNow, kNow)};
+  EXPECT_THAT(Plan(pod, observed).actions, ElementsAre(PodAction(RunContainer{"alpha", 0, "s0"})));
+  observed.containers = {MakeExited("alpha", 0, 0, kNow, kNow),
+                         MakeExited("zeta", 0, 0, kNow, kNow)};
+  EXPECT_THAT(Plan(pod, observed).actions, ElementsAre(PodAction(RunContainer{"app", 0, "s0"})));
+}
+
+TEST(ComputePodPlan, RunsAFailedInitContainerAgainUnlessThePodsPolicyIsNever) {
+  v1::Pod pod = MakePod();
+  AddInit(pod, "init");
+  ObservedPod observed;
+  observed.sandboxes = {MakeSandbox("s0")};
+  observed.containers = {MakeExited("init", 1, 0, kNow, kNow)};
+
+  EXPECT_THAT(Plan(pod, observed).actions, ElementsAre(PodAction(RunContainer{"init", 1, "s0"})));
+  pod.mutable_spec()->set_restart_policy("Never");
+  const PodPlan plan = Plan(pod, observed);
+  EXPECT_TRUE(plan.finished);
+  EXPECT_THAT(plan.actions, ElementsAre(PodAction(StopSandbox{"s0"})));
+}
+
+TEST(ComputePodPlan, AnInitContainerWaitsForItsBackOffAndHoldsUpTheOthers) {
+  v1::Pod pod = MakePod();
+  AddInit(pod, "init");
+  ObservedPod observed;
+  observed.sandboxes = {MakeSandbox("s0")};
+  observed.containers = {MakeExited("init", 1, 3, kNow, kNow)};
+  PodMemory memory;
+  memory.containers["init"].restart_delay = absl::Seconds(5);
+
+  const PodPlan plan = Plan(pod, observed, memory);
+
+  EXPECT_THAT(plan.actions, IsEmpty());
+  EXPECT_EQ(plan.look_again_at, kNow + absl::Seconds(5));
+}
+
+TEST(ComputePodPlan, RunsInitContainersAgainInANewSandbox) {
+  v1::Pod pod = MakePod();
+  AddInit(pod, "init");
+  ObservedPod observed;
+  observed.sandboxes = {MakeSandbox("s1", 1), MakeSandbox("s0", 0, false)};
+  observed.containers = {MakeExited("app", 255, 0, kNow, kNow),
+                         MakeExited("init", 0, 0, kNow, kNow)};
+  PodMemory memory;
+  memory.stopped_sandboxes = {"s0"};
+
+  EXPECT_THAT(Plan(pod, observed, memory).actions,
+              ElementsAre(PodAction(RunContainer{"init", 1, "s1"})));
+}
+
+TEST(ComputePodPlan, NeverRunsInitContainersAgainOnceTheContainersHaveBegun) {
+  v1::Pod pod = MakePod();
+  AddInit(pod, "init");
+  ObservedPod observed;
+  observed.sandboxes = {MakeSandbox("s0")};
+  observed.containers = {MakeExited("app", 1, 0, kNow, kNow)};  // the runtime forgot the other
+
+  EXPECT_THAT(Plan(pod, observed).actions, ElementsAre(PodAction(RunContainer{"app", 1, "s0"})));
+}
+
+TEST(ComputePodPlan, TheNextStartsOnceASidecarHasStarted) {
+  v1::Pod pod = MakePod();
+  AddInit(pod, "proxy", /*sidecar=*/true);
+  ObservedPod observed;
+  observed.sandboxes = {MakeSandbox("s0")};
+  observed.containers = {MakeRunning("proxy")};
+  PodMemory memory;
+  memory.health["proxy-0"].started = false;
+
+  EXPECT_THAT(Plan(pod, observed, memory).actions, IsEmpty());
+  memory.health["proxy-0"].started = true;
+  EXPECT_THAT(Plan(pod, observed, memory).actions,
+              ElementsAre(PodAction(RunContainer{"app", 0, "s0"})));
+}
+
+TEST(ComputePodPlan, RestartsASidecarHoweverItEnds) {
+  v1::Pod pod = MakePod({"app"}, "Never");
+  AddInit(pod, "proxy", /*sidecar=*/true);
+  ObservedPod observed;
+  observed.sandboxes = {MakeSandbox("s0")};
+  observed.containers = {MakeRunning("app"), MakeExited("proxy", 0, 0, kNow, kNow)};
+
+  EXPECT_THAT(Plan(pod, observed).actions, ElementsAre(PodAction(RunContainer{"proxy", 1, "s0"})));
+}
+
+TEST(ComputePodPlan, StopsSidecarsAfterTheContainersAndTheLastOneFirst) {
+  v1::Pod pod = MakePod();
+  AddInit(pod, "proxy", /*sidecar=*/true);
+  AddInit(pod, "logger", /*sidecar=*/true);
+  const absl::Time deadline = kNow + absl::Seconds(30);
+  MarkDeleted(pod, deadline);
+  ObservedPod observed;
+  observed.sandboxes = {MakeSandbox("s0")};
+  observed.containers = {MakeRunning("app"), MakeRunning("logger"), MakeRunning("proxy")};
+
+  const auto stop = [&] { return ComputePodPlan(&pod, observed, {}, kNow, kNow).actions; };
+  EXPECT_THAT(stop(), ElementsAre(PodAction(StopContainer{"app", "app-0", deadline})));
+  observed.containers[0] = MakeExited("app", 0, 0, kNow, kNow);
+  EXPECT_THAT(stop(), ElementsAre(PodAction(StopContainer{"logger", "logger-0", deadline})));
+  observed.containers[1] = MakeExited("logger", 0, 0, kNow, kNow);
+  EXPECT_THAT(stop(), ElementsAre(PodAction(StopContainer{"proxy", "proxy-0", deadline})));
+}
+
+TEST(ComputePodPlan, SidecarsEndWhenTheContainersHave) {
+  v1::Pod pod = MakePod({"app"}, "Never");
+  AddInit(pod, "proxy", /*sidecar=*/true);
+  ObservedPod observed;
+  observed.sandboxes = {MakeSandbox("s0")};
+  observed.containers = {MakeExited("app", 0, 0, kNow, kNow), MakeRunning("proxy")};
+
+  EXPECT_THAT(Plan(pod, observed).actions,
+              ElementsAre(PodAction(StopContainer{"proxy", "proxy-0", kNow + absl::Seconds(30)})));
+}
+
+TEST(ComputePodPlan, StopsAContainerThatAProbeHasGivenUp) {
+  ObservedPod observed;
+  observed.sandboxes = {MakeSandbox("s0")};
+  observed.containers = {MakeRunning("app")};
+  PodMemory memory;
+  memory.health["app-0"].kill_by = kNow + absl::Seconds(7);
+
+  EXPECT_THAT(Plan(MakePod(), observed, memory).actions,
+              ElementsAre(PodAction(StopContainer{"app", "app-0", kNow + absl::Seconds(7)})));
+}
+
 }  // namespace
 }  // namespace mesh::agent

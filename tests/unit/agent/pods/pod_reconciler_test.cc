@@ -509,5 +509,66 @@ TEST_F(PodReconcilerTest, SaysNothingWhileNothingChanges) {
   EXPECT_TRUE(reports.empty());
 }
 
+TEST_F(PodReconcilerTest, APodIsReadyWhenItsProbeSaysSoAndRestartedWhenTheOtherGivesItUp) {
+  v1::Pod pod = MakePod();
+  v1::Probe* probe = pod.mutable_spec()->mutable_containers(0)->mutable_readiness_probe();
+  probe->mutable_exec()->add_command("ready");
+  probe->set_period_seconds(1);
+  probe->set_failure_threshold(1);
+  *pod.mutable_spec()->mutable_containers(0)->mutable_liveness_probe() = *probe;
+  pod.mutable_spec()->mutable_containers(0)->mutable_liveness_probe()->mutable_exec()->set_command(
+      0, "live");
+  int ready = 1, live = 0;
+  cri.on_exec = [&](const std::string&, const std::string& command, std::string*) {
+    return command == "ready" ? ready : live;
+  };
+  pods->Start();
+  Want({pod});
+
+  ASSERT_TRUE(Eventually([&] { return cri.RunningContainers() == 1; }));
+  loop.RunFor(absl::Seconds(1));
+  EXPECT_FALSE(Ready());
+  ready = 0;
+  ASSERT_TRUE(Eventually([&] { return Ready(); }));
+  ready = 1;
+  EXPECT_TRUE(Eventually([&] { return !Ready(); }, absl::Seconds(2)));
+  live = 1;
+  ASSERT_TRUE(Eventually([&] { return cri.CountCalls("StopContainer app 30") == 1; }));
+  live = 0;
+  ready = 0;
+
+  EXPECT_TRUE(Eventually([&] { return Ready(); }));
+  EXPECT_EQ(reports["uid-web"].status().container_statuses(0).restart_count(), 1);
+  EXPECT_THAT(events, Contains("Killing: Container app failed liveness probe, will be restarted"));
+}
+
+TEST_F(PodReconcilerTest, RunsInitContainersThenTheOthersAndStopsSidecarsLast) {
+  v1::Pod pod = MakePod();
+  for (const char* name : {"init", "side"}) {
+    v1::Container* init = pod.mutable_spec()->add_init_containers();
+    *init = pod.spec().containers(0);
+    init->set_name(name);
+  }
+  pod.mutable_spec()->mutable_init_containers(1)->set_restart_policy("Always");
+  cri.exits_at_once["init"] = 0;
+  pods->Start();
+  Want({pod});
+  ASSERT_TRUE(Eventually([&] { return Ready(); }));
+  std::vector<std::string> created;
+  for (const std::string& call : cri.calls)
+    if (call.starts_with("CreateContainer")) created.push_back(call);
+  EXPECT_THAT(created, ElementsAre("CreateContainer web/init 0", "CreateContainer web/side 0",
+                                   "CreateContainer web/app 0"));
+
+  MarkDeleted(pod, loop.Now() + absl::Seconds(30));
+  Want({pod});
+  ASSERT_TRUE(Eventually([&] { return reports["uid-web"].terminated(); }));
+
+  std::vector<std::string> stopped;
+  for (const std::string& call : cri.calls)
+    if (call.starts_with("StopContainer")) stopped.push_back(call.substr(0, 18));
+  EXPECT_THAT(stopped, ElementsAre("StopContainer app ", "StopContainer side"));
+}
+
 }  // namespace
 }  // namespace mesh::agent

@@ -194,5 +194,58 @@ TEST_F(PodStatusTest, KeepsTransitionTimesUntilAConditionChanges) {
   }
 }
 
+TEST_F(PodStatusTest, IsReadyAsItsProbesSay) {
+  observed.containers = {MakeRunning("app")};
+  pod.mutable_spec()->mutable_containers(0)->mutable_readiness_probe();
+  EXPECT_EQ(ConditionOf(Compute().status, "Ready"), "False ContainersNotReady") << "not asked yet";
+
+  memory.health["app-0"] = {.ready = false, .failing = "Readiness probe: GET http://x: nothing"};
+  v1::PodStatus status = Compute().status;
+  EXPECT_EQ(status.phase(), "Running");
+  EXPECT_FALSE(status.container_statuses(0).ready());
+  EXPECT_TRUE(status.container_statuses(0).started());
+  EXPECT_EQ(status.container_statuses(0).probe_failure(), "Readiness probe: GET http://x: nothing");
+  memory.health["app-0"] = {};
+  EXPECT_EQ(ConditionOf(Compute().status, "Ready"), "True ");
+}
+
+TEST_F(PodStatusTest, TellsHowFarInitializationHasCome) {
+  v1::Container* init = pod.mutable_spec()->add_init_containers();
+  init->set_name("init");
+  v1::Container* proxy = pod.mutable_spec()->add_init_containers();
+  proxy->set_name("proxy");
+  proxy->set_restart_policy("Always");
+  observed.containers = {MakeRunning("init")};
+
+  v1::PodStatus status = Compute().status;
+  EXPECT_EQ(status.phase(), "Pending");
+  EXPECT_EQ(ConditionOf(status, "Initialized"), "False ContainersNotInitialized");
+  EXPECT_FALSE(status.init_container_statuses(0).ready());
+  EXPECT_TRUE(status.init_container_statuses(0).state().has_running());
+  EXPECT_EQ(status.init_container_statuses(1).state().waiting().reason(), "PodInitializing");
+  EXPECT_EQ(status.container_statuses(0).state().waiting().reason(), "PodInitializing");
+
+  observed.containers = {MakeRunning("app"), MakeExited("init", 0, 0, kNow, kNow),
+                         MakeRunning("proxy")};
+  status = Compute().status;
+  EXPECT_EQ(status.phase(), "Running");
+  EXPECT_EQ(ConditionOf(status, "Initialized"), "True ");
+  EXPECT_TRUE(status.init_container_statuses(0).ready());
+  EXPECT_TRUE(status.init_container_statuses(1).started());
+  EXPECT_EQ(ConditionOf(status, "Ready"), "True ");
+
+  observed.containers[2] = MakeExited("proxy", 1, 0, kNow, kNow);
+  EXPECT_EQ(ConditionOf(Compute().status, "Ready"), "False ContainersNotReady");
+}
+
+TEST_F(PodStatusTest, HasFailedWithAnInitContainerThatMayNotRunAgain) {
+  pod.mutable_spec()->set_restart_policy("Never");
+  pod.mutable_spec()->add_init_containers()->set_name("init");
+  observed.containers = {MakeExited("init", 1, 0, kNow, kNow)};
+
+  EXPECT_EQ(Compute().status.phase(), "Failed");
+  EXPECT_EQ(Compute().status.init_container_statuses(0).state().terminated().exit_code(), 1);
+}
+
 }  // namespace
 }  // namespace mesh::agent

@@ -7,6 +7,9 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <sys/socket.h>
 
 #include <future>
@@ -162,6 +165,68 @@ TEST(NetProbeClient, SaysThatAServerSpeaksNoTls) {
   NetProbeClient client;
 
   EXPECT_FALSE(Get(client, server.port(), "/", absl::Milliseconds(300), /*tls=*/true).ok);
+}
+
+// Answers one connection with TLS and a certificate that it made itself.
+class TlsServer {
+ public:
+  TlsServer() : context_(::SSL_CTX_new(::TLS_server_method())) {
+    EVP_PKEY* key = ::EVP_EC_gen("P-256");
+    X509* certificate = ::X509_new();
+    ::X509_gmtime_adj(::X509_getm_notBefore(certificate), 0);
+    ::X509_gmtime_adj(::X509_getm_notAfter(certificate), 3600);
+    ::X509_set_pubkey(certificate, key);
+    ::X509_sign(certificate, key, ::EVP_sha256());
+    ::SSL_CTX_use_certificate(context_, certificate);
+    ::SSL_CTX_use_PrivateKey(context_, key);
+    ::X509_free(certificate);
+    ::EVP_PKEY_free(key);
+    listener_.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address));
+    ::listen(listener_.get(), 16);
+    socklen_t length = sizeof(address);
+    ::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length);
+    port_ = ntohs(address.sin_port);
+    thread_ = std::thread([this] { Serve(); });
+  }
+  ~TlsServer() {
+    ::shutdown(listener_.get(), SHUT_RDWR);
+    thread_.join();
+    ::SSL_CTX_free(context_);
+  }
+  uint16_t port() const { return port_; }
+
+ private:
+  void Serve() {
+    UniqueFd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!client) return;
+    SSL* ssl = ::SSL_new(context_);
+    ::SSL_set_fd(ssl, client.get());
+    char request[4096];
+    if (::SSL_accept(ssl) == 1 && ::SSL_read(ssl, request, sizeof(request)) > 0) {
+      constexpr std::string_view kAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+      ::SSL_write(ssl, kAnswer.data(), static_cast<int>(kAnswer.size()));
+      ::SSL_shutdown(ssl);
+    }
+    ::SSL_free(ssl);
+  }
+
+  ssl_ctx_st* context_;
+  UniqueFd listener_;
+  uint16_t port_ = 0;
+  std::thread thread_;
+};
+
+TEST(NetProbeClient, AsksServersWhoseCertificateNobodyKnows) {
+  TlsServer server;
+  NetProbeClient client;
+
+  const ProbeAnswer answer = Get(client, server.port(), "/", kTimeout, /*tls=*/true);
+
+  EXPECT_TRUE(answer.ok) << answer.text;
 }
 
 class Health : public grpc::health::v1::Health::Service {

@@ -94,5 +94,39 @@ TEST(Summarize, TellsWhenTheLastRestartWas) {
             "3 (5m ago)");
 }
 
+PodSummary WithInit(const std::string& status) {
+  return Summarize(
+      Parse<v1::Pod>("spec { init_containers { name: 'i' } init_containers { name: 'p' "
+                     "restart_policy: 'Always' } containers { name: 'a' } } status { phase: "
+                     "'Pending' container_statuses { name: 'a' state { waiting { reason: "
+                     "'PodInitializing' } } } " +
+                     status + " }"),
+      Now());
+}
+
+TEST(Summarize, SaysHowFarInitializationHasCome) {
+  const std::string done = "init_container_statuses { name: 'i' state { terminated {} } } ";
+  EXPECT_EQ(WithInit("init_container_statuses { name: 'i' state { running {} } }").status,
+            "Init:0/2");
+  EXPECT_EQ(WithInit(done + "init_container_statuses { name: 'p' state { waiting { reason: "
+                            "'PodInitializing' } } }")
+                .status,
+            "Init:1/2");
+  EXPECT_EQ(WithInit("init_container_statuses { name: 'i' state { waiting { reason: "
+                     "'CrashLoopBackOff' } } }")
+                .status,
+            "Init:CrashLoopBackOff");
+  EXPECT_EQ(WithInit("init_container_statuses { name: 'i' state { terminated { exit_code: 1 "
+                     "reason: 'Error' } } }")
+                .status,
+            "Init:Error");
+  const PodSummary begun = WithInit(
+      done +
+      "init_container_statuses { name: 'p' ready: true started: true state { running {} } }");
+  EXPECT_EQ(begun.status, "PodInitializing");
+  EXPECT_EQ(begun.ready, 1);
+  EXPECT_EQ(begun.total, 2);
+}
+
 }  // namespace
 }  // namespace mesh::cli

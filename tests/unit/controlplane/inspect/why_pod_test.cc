@@ -217,6 +217,19 @@ TEST_F(WhyTest, ARestartOfLongAgoIsNoProblem) {
   EXPECT_THAT(Oks(OfPod("p")), ElementsAre(HasSubstr("runs on node n1, is ready")));
 }
 
+TEST_F(WhyTest, AProbeThatFailsSaysWhatItAskedAndWhatCame) {
+  world.AddNode("n1");
+  world.AddPod("p", "a", "n1");
+  v1::ContainerStatus& status = Container("p");
+  status.mutable_state()->mutable_running();
+  status.set_probe_failure(
+      "Readiness probe: GET http://10.0.0.7:8080/: HTTP probe failed with statuscode: 503");
+
+  EXPECT_THAT(Problems(OfPod("p")),
+              ElementsAre("container main of pod default/p: Readiness probe: GET "
+                          "http://10.0.0.7:8080/: HTTP probe failed with statuscode: 503"));
+}
+
 TEST_F(WhyTest, AnImageThatDoesNotComeIsNamed) {
   world.AddNode("n1");
   world.AddPod("p", "a", "n1");
