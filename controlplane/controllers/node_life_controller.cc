@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "controlplane/controllers/objects.h"
+#include "controlplane/controllers/tolerations.h"
 #include "fmt/format.h"
 
 namespace mesh::controlplane {
@@ -132,6 +133,15 @@ void NodeLifeController::Evict(const ClusterState& state, const v1::Node& node, 
       continue;
     // A bare pod would not come back elsewhere: it waits for its node.
     if (ControllerOf(pod->metadata()) == nullptr) continue;
+    if (const auto stays = ToleratedFor(pod->spec(), kUnreachableTaint)) {
+      const v1::Condition* ready = FindCondition(node.status().conditions(), "Ready");
+      const absl::Time until =
+          ready == nullptr ? now : ToTime(ready->last_transition_time()) + *stays;
+      if (now < until) {
+        if (until != absl::InfiniteFuture()) Earlier(&result->requeue_at, until);
+        continue;
+      }
+    }
     if (static_cast<int>(result->writes.size()) >= kMaxWritesPerStep) {
       result->requeue_at = now;
       return;

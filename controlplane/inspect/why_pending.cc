@@ -42,6 +42,24 @@ class Teller {
                 fmt::format("remove spec.nodeName of {}", owner_), "", 4};
       case Kind::kNodeSelector:
         return Selector(obstacle, node);
+      case Kind::kNodeAffinity:
+        return {"matches no term of spec.affinity.nodeAffinity",
+                fmt::format("give spec.affinity.nodeAffinity of {} a term that node {} matches",
+                            owner_, name),
+                fmt::format("give node {} the labels of a term", name), 3};
+      case Kind::kPodAffinity:
+        return {
+            "no pod that spec.affinity.podAffinity asks for is near",
+            fmt::format("take the required terms out of spec.affinity.podAffinity of {}", owner_),
+            fmt::format("run such a pod near node {}", name), 3};
+      case Kind::kPodAntiAffinity:
+        return {"a pod that spec.affinity.podAntiAffinity keeps away is near",
+                fmt::format("take the required terms out of spec.affinity.podAntiAffinity of {}",
+                            owner_),
+                "", 3};
+      case Kind::kExistingPodAntiAffinity:
+        return {"a pod is near whose spec.affinity.podAntiAffinity keeps this one away", "",
+                fmt::format("move that pod away from node {}", name), 3};
       case Kind::kUnschedulable:
         if (IsTerminating(table_.nodes[static_cast<size_t>(node)]->metadata()))
           return {"is being deleted", "", "", 8};
@@ -221,11 +239,12 @@ void WhyPending(const ClusterState& state, const v1::Pod& pod, Report* report) {
   }
   AddressPool::Cursors cursors;
   const AddressPool addresses(state, table, &cursors);
+  const PodAffinity near(state, table, FindAntiAffine(state, table), pod);
   const Teller teller(state, pod, table);
   std::vector<Candidate> candidates;
   for (size_t i = 0; i < table.size(); ++i) {
     const int node = static_cast<int>(i);
-    const auto obstacles = ObstaclesOf(table, addresses, pod.spec(), node);
+    const auto obstacles = ObstaclesOf(table, addresses, pod.spec(), node, near);
     if (obstacles.empty()) {
       report->Note(title,
                    fmt::format("waits for the scheduler: node {} has room for it", table.names[i]));
@@ -250,9 +269,9 @@ void WhyPending(const ClusterState& state, const v1::Pod& pod, Report* report) {
                                    FormatCpuMilli(request.cpu_milli),
                                    FormatBytes(request.memory_bytes)));
   }
-  report->Problem(title,
-                  fmt::format("pending: {}", Explain(table, addresses, pod.spec()).ToString()),
-                  smallest);
+  report->Problem(
+      title, fmt::format("pending: {}", Explain(table, addresses, pod.spec(), near).ToString()),
+      smallest);
   for (size_t i = 0; i < candidates.size() && i < kMostNodes; ++i) {
     const Candidate& candidate = candidates[i];
     report->Note("node " + table.names[static_cast<size_t>(candidate.node)], candidate.text,

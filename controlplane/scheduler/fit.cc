@@ -5,6 +5,7 @@
 
 #include "common/quantity.h"
 #include "controlplane/controllers/objects.h"
+#include "controlplane/scheduler/affinity.h"
 #include "controlplane/scheduler/node_table.h"
 #include "fmt/format.h"
 
@@ -34,6 +35,7 @@ std::vector<std::string> WhyNeverFits(const ClusterState& state, const v1::PodSp
   int64_t most_cpu = 0, most_memory = 0;
   for (size_t i = 0; i < table.size(); ++i) {
     if (!MatchesLabels(spec.node_selector(), table.nodes[i]->metadata().labels())) continue;
+    if (!MatchesNodeAffinity(spec, *table.nodes[i])) continue;
     selected = true;
     if (request.cpu_milli <= table.cpu_allocatable[i] &&
         request.memory_bytes <= table.memory_allocatable[i])
@@ -41,9 +43,14 @@ std::vector<std::string> WhyNeverFits(const ClusterState& state, const v1::PodSp
     most_cpu = std::max(most_cpu, table.cpu_allocatable[i]);
     most_memory = std::max(most_memory, table.memory_allocatable[i]);
   }
+  const bool has_affinity =
+      spec.affinity().node_affinity().has_required_during_scheduling_ignored_during_execution();
+  if (!selected && has_affinity)
+    return {"no node matches spec.nodeSelector and spec.affinity.nodeAffinity"};
   if (!selected) return {fmt::format("no node has the labels {}", SelectorText(spec))};
   std::vector<std::string> reasons;
-  const std::string_view which = spec.node_selector().empty() ? "node" : "selected node";
+  const std::string_view which =
+      spec.node_selector().empty() && !has_affinity ? "node" : "selected node";
   if (request.cpu_milli > most_cpu)
     reasons.push_back(fmt::format("requests cpu {}, the largest {} has {}",
                                   FormatCpuMilli(request.cpu_milli), which,

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <utility>
 
 #include "controlplane/controllers/objects.h"
+#include "controlplane/controllers/tolerations.h"
 #include "controlplane/scheduler/fit.h"
 #include "fmt/format.h"
 
@@ -17,19 +19,44 @@ bool HasNodePorts(const v1::ServiceSpec& spec) {
          std::ranges::any_of(spec.ports(), [](const auto& port) { return port.node_port() != 0; });
 }
 
+// Above the spread over owners and Services (49 bits); more preference than this makes no
+// difference.
+constexpr int kPreferenceShift = 50;
+constexpr int64_t kPreferenceMax = 4095;
+constexpr int32_t kMostOfOwner = 127;
+
+bool AsksForPods(const v1::PodSpec& spec) {
+  return spec.affinity().has_pod_affinity() || spec.affinity().has_pod_anti_affinity();
+}
+
+// Takes new pods, or the pod does not mind.
+bool IsOpen(const NodeTable& table, size_t i, const v1::PodSpec& spec) {
+  if (table.schedulable[i]) return true;
+  return !IsTerminating(table.nodes[i]->metadata()) &&
+         Tolerates(spec, kUnschedulableTaint, "NoSchedule");
+}
+
 // What pods of one owner (with one set of labels) share: computed once per pass.
 struct Group {
   std::vector<uint8_t> eligible;      // by node: ready, schedulable, selected
   std::vector<int32_t> same_owner;    // pods of the owner, by node
   std::vector<int32_t> same_service;  // pods behind the same Services, by node
+  std::vector<int32_t> preferred;     // weights of preferred nodes; empty: none
+  std::unique_ptr<PodAffinity> near;  // null: nothing to ask
 };
 
 class Pass {
  public:
-  Pass(const ClusterState& state, absl::Time now, AddressPool::Cursors* cursors)
+  // `waiting`: those that Place() may be called with.
+  Pass(const ClusterState& state, absl::Time now, AddressPool::Cursors* cursors,
+       const std::vector<const v1::Pod*>& waiting)
       : state_(state),
         now_(now),
         table_(NodeTable::Build(state)),
+        anti_affine_(FindAntiAffine(state, table_)),
+        pods_matter_(!anti_affine_.empty() ||
+                     std::ranges::any_of(
+                         waiting, [](const v1::Pod* pod) { return AsksForPods(pod->spec()); })),
         addresses_(state, table_, cursors),
         allocated_(table_.size()),
         has_address_(table_.size()) {
@@ -52,13 +79,22 @@ class Pass {
     table_.AddHostPorts(node, ports);
     ++group.same_owner[node];
     ++group.same_service[node];
+    if (pods_matter_) {
+      placed_.emplace_back(&pod, node);
+      for (const auto& [key, other] : groups_)
+        if (other->near != nullptr) other->near->Add(pod, node);
+    }
     Bind(pod, node, ns->status().identity());
     Refresh(node);
   }
 
   // Reasons are told from how things stand after all placements: they will still be true then.
   ReconcileResult Finish() {
-    for (const v1::Pod* pod : rejected_) Reject(*pod);
+    for (const v1::Pod* pod : rejected_) {
+      Reject(*pod);
+      // It may be near what has been placed after it.
+      if (bound_ > 0 && pod->spec().affinity().has_pod_affinity()) result_.requeue_at = now_;
+    }
     return std::move(result_);
   }
   int bound() const { return bound_; }
@@ -66,8 +102,9 @@ class Pass {
  private:
   Group& GroupOf(const v1::Pod& pod) {
     const v1::OwnerReference* owner = ControllerOf(pod.metadata());
-    const std::string key = owner != nullptr ? "owner " + owner->uid() + " " + SelectorText(pod)
-                                             : "pod " + pod.metadata().uid();
+    const std::string key = owner != nullptr
+                                ? "owner " + owner->uid() + " " + SelectorText(pod) + RulesText(pod)
+                                : "pod " + pod.metadata().uid();
     std::unique_ptr<Group>& group = groups_[key];
     if (group == nullptr) group = std::make_unique<Group>(BuildGroup(pod, owner));
     return *group;
@@ -81,6 +118,22 @@ class Pass {
     return out;
   }
 
+  // What tells pods of one owner apart for tolerations and affinity.
+  std::string RulesText(const v1::Pod& pod) const {
+    if (!pods_matter_ && !pod.spec().has_affinity() && pod.spec().tolerations().empty()) return "";
+    v1::Pod rules;
+    *rules.mutable_spec()->mutable_affinity() = pod.spec().affinity();
+    *rules.mutable_spec()->mutable_tolerations() = pod.spec().tolerations();
+    if (pods_matter_) *rules.mutable_metadata()->mutable_labels() = pod.metadata().labels();
+    return CanonicalBytes(rules);
+  }
+
+  std::unique_ptr<PodAffinity> NearOf(const v1::Pod& pod) const {
+    auto out = std::make_unique<PodAffinity>(state_, table_, anti_affine_, pod);
+    for (const auto& [other, node] : placed_) out->Add(*other, node);
+    return out;
+  }
+
   Group BuildGroup(const v1::Pod& pod, const v1::OwnerReference* owner) const {
     Group out;
     out.eligible.resize(table_.size());
@@ -88,9 +141,17 @@ class Pass {
     out.same_service.resize(table_.size());
     for (size_t i = 0; i < table_.size(); ++i) {
       out.eligible[i] =
-          table_.ready[i] && table_.schedulable[i] &&
-          MatchesLabels(pod.spec().node_selector(), table_.nodes[i]->metadata().labels());
+          table_.ready[i] && IsOpen(table_, i, pod.spec()) &&
+          MatchesLabels(pod.spec().node_selector(), table_.nodes[i]->metadata().labels()) &&
+          MatchesNodeAffinity(pod.spec(), *table_.nodes[i]);
     }
+    const v1::NodeAffinity& affinity = pod.spec().affinity().node_affinity();
+    if (!affinity.preferred_during_scheduling_ignored_during_execution().empty()) {
+      out.preferred.reserve(table_.size());
+      for (const v1::Node* node : table_.nodes)
+        out.preferred.push_back(static_cast<int32_t>(NodePreference(pod.spec(), *node)));
+    }
+    if (pods_matter_) out.near = NearOf(pod);
     const std::string& ns = pod.metadata().namespace_();
     std::vector<const v1::Service*> services;
     for (const auto& [key, service] : InNamespace(state_.services, ns))
@@ -129,6 +190,15 @@ class Pass {
     has_address_[node] = addresses_.HasFree(node);
   }
 
+  // Less where spec.affinity prefers the node.
+  static int64_t Disfavour(const Group& group, size_t i) {
+    if (group.preferred.empty() && group.near == nullptr) return 0;
+    int64_t weight = group.preferred.empty() ? 0 : group.preferred[i];
+    if (group.near != nullptr) weight += group.near->Preference(static_cast<int>(i));
+    const int64_t middle = kPreferenceMax / 2;
+    return (middle - std::clamp(weight, -middle, middle)) << kPreferenceShift;
+  }
+
   // -1 when none fits.
   int Choose(const v1::Pod& pod, const Request& request, const std::vector<HostPort>& ports,
              const Group& group) const {
@@ -137,7 +207,8 @@ class Pass {
       const int node = table_.IndexOf(pod.spec().node_name());
       return node >= 0 && addresses_.HasFree(node) && table_.HasHostPorts(node, ports) &&
                      MatchesLabels(pod.spec().node_selector(),
-                                   table_.nodes[node]->metadata().labels())
+                                   table_.nodes[node]->metadata().labels()) &&
+                     MatchesNodeAffinity(pod.spec(), *table_.nodes[node])
                  ? node
                  : -1;
     }
@@ -145,10 +216,14 @@ class Pass {
     int64_t best_score = std::numeric_limits<int64_t>::max();
     for (size_t i = 0; i < table_.size(); ++i) {
       if (!group.eligible[i]) continue;
-      const int64_t spread =
-          (int64_t{group.same_owner[i]} << 42) + (int64_t{group.same_service[i]} << 21);
+      const int64_t spread = Disfavour(group, i) +
+                             (int64_t{std::min(group.same_owner[i], kMostOfOwner)} << 42) +
+                             (int64_t{group.same_service[i]} << 21);
       if (spread >= best_score || !HasRoom(i, request)) continue;
       if (!ports.empty() && !table_.HasHostPorts(static_cast<int>(i), ports)) continue;
+      if (group.near != nullptr &&
+          group.near->Of(static_cast<int>(i)) != PodAffinity::Verdict::kFits)
+        continue;
       const int64_t score = spread + allocated_[i];
       if (score >= best_score) continue;
       best_score = score;
@@ -181,7 +256,7 @@ class Pass {
   void Reject(const v1::Pod& pod) {
     const std::string taken = NodePortAmong(state_, HostPortsOf(pod.spec()));
     const std::string message =
-        taken.empty() ? Explain(table_, addresses_, pod.spec()).ToString()
+        taken.empty() ? Explain(table_, addresses_, pod.spec(), *NearOf(pod)).ToString()
                       : fmt::format("0/{} nodes are available: {}.", table_.size(), taken);
     v1::Pod rejected = pod;
     if (!SetCondition(rejected.mutable_status()->mutable_conditions(), "PodScheduled", "False",
@@ -195,10 +270,13 @@ class Pass {
   const ClusterState& state_;
   const absl::Time now_;
   NodeTable table_;
+  const AntiAffinePods anti_affine_;  // that ran before
+  const bool pods_matter_;            // some pod asks for others, or does not want them
   AddressPool addresses_;
   // By node: share that is allocated, in thousandths, cpu and memory together.
   std::vector<int32_t> allocated_;
   std::vector<uint8_t> has_address_;
+  std::vector<std::pair<const v1::Pod*, int>> placed_;  // where they matter
   std::map<std::string, std::unique_ptr<Group>> groups_;
   std::vector<const v1::Pod*> rejected_;
   int bound_ = 0;
@@ -237,6 +315,7 @@ std::string_view SummaryOf(Obstacle::Kind kind) {
     case Obstacle::Kind::kNodeName:
       return "node(s) didn't match the requested node name";
     case Obstacle::Kind::kNodeSelector:
+    case Obstacle::Kind::kNodeAffinity:
       return "node(s) didn't match Pod's node affinity/selector";
     case Obstacle::Kind::kUnschedulable:
       return "node(s) were unschedulable";
@@ -252,12 +331,18 @@ std::string_view SummaryOf(Obstacle::Kind kind) {
       return "node(s) didn't have free ports for the requested pod ports";
     case Obstacle::Kind::kNoAddress:
       return "node(s) had no free pod address";
+    case Obstacle::Kind::kPodAffinity:
+      return "node(s) didn't match pod affinity rules";
+    case Obstacle::Kind::kPodAntiAffinity:
+      return "node(s) didn't match pod anti-affinity rules";
+    case Obstacle::Kind::kExistingPodAntiAffinity:
+      return "node(s) didn't satisfy existing pods anti-affinity rules";
   }
   return "";
 }
 
 std::vector<Obstacle> ObstaclesOf(const NodeTable& table, const AddressPool& addresses,
-                                  const v1::PodSpec& spec, int node) {
+                                  const v1::PodSpec& spec, int node, const PodAffinity& near) {
   using Kind = Obstacle::Kind;
   std::vector<Obstacle> out;
   const auto add = [&](Kind kind) -> Obstacle& { return out.emplace_back(Obstacle{.kind = kind}); };
@@ -281,9 +366,10 @@ std::vector<Obstacle> ObstaclesOf(const NodeTable& table, const AddressPool& add
     }
     std::ranges::sort(obstacle.missing);
   }
+  if (!MatchesNodeAffinity(spec, *table.nodes[i])) add(Kind::kNodeAffinity);
   // Who names his node has its room taken for granted.
   if (!named) {
-    if (!table.schedulable[i]) add(Kind::kUnschedulable);
+    if (!IsOpen(table, i, spec)) add(Kind::kUnschedulable);
     if (!table.ready[i]) add(Kind::kNotReady);
     const Request request = RequestOf(spec);
     measure(Kind::kCpu, request.cpu_milli, table.cpu_used[i], table.cpu_allocatable[i]);
@@ -292,10 +378,25 @@ std::vector<Obstacle> ObstaclesOf(const NodeTable& table, const AddressPool& add
   }
   if (!table.HasHostPorts(node, HostPortsOf(spec))) add(Kind::kHostPort);
   if (!addresses.HasFree(node)) add(Kind::kNoAddress);
+  if (named) return out;
+  switch (near.Of(node)) {
+    case PodAffinity::Verdict::kFits:
+      break;
+    case PodAffinity::Verdict::kAffinity:
+      add(Kind::kPodAffinity);
+      break;
+    case PodAffinity::Verdict::kAntiAffinity:
+      add(Kind::kPodAntiAffinity);
+      break;
+    case PodAffinity::Verdict::kExistingAntiAffinity:
+      add(Kind::kExistingPodAntiAffinity);
+      break;
+  }
   return out;
 }
 
-Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v1::PodSpec& spec) {
+Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v1::PodSpec& spec,
+                   const PodAffinity& near) {
   // What rules a node out by itself: the rest of it is not told.
   const auto decides = [](const Obstacle& obstacle) {
     return obstacle.kind <= Obstacle::Kind::kNotReady;
@@ -303,7 +404,8 @@ Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v
   Rejections out;
   out.nodes = static_cast<int>(table.size());
   for (size_t i = 0; i < table.size(); ++i) {
-    for (const Obstacle& obstacle : ObstaclesOf(table, addresses, spec, static_cast<int>(i))) {
+    for (const Obstacle& obstacle :
+         ObstaclesOf(table, addresses, spec, static_cast<int>(i), near)) {
       ++out.reasons[std::string(SummaryOf(obstacle.kind))];
       if (decides(obstacle)) break;
     }
@@ -321,9 +423,11 @@ ReconcileResult Scheduler::Schedule(const ClusterState& state, absl::Time now, i
     if (AwaitsScheduling(*pod)) waiting.push_back(pod.get());
   if (waiting.empty()) return {};
   std::stable_sort(waiting.begin(), waiting.end(), [](const v1::Pod* a, const v1::Pod* b) {
+    if (a->spec().priority() != b->spec().priority())
+      return a->spec().priority() > b->spec().priority();
     return ToTime(a->metadata().creation_timestamp()) < ToTime(b->metadata().creation_timestamp());
   });
-  Pass pass(state, now, &cursors_);
+  Pass pass(state, now, &cursors_, waiting);
   bool all = true;
   for (const v1::Pod* pod : waiting) {
     if (pass.bound() >= limit) {

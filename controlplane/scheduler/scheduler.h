@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chooses a node and an address for each pod that has none.
 //
-// Filters: node ready and schedulable, spec.nodeName, spec.nodeSelector, cpu, memory, number of
-// pods, free ports of the node, a free address. Scores: fewest pods of the same owner, then fewest
-// of the same Services, then the least allocated node; the name decides between equals.
+// Pods of a higher spec.priority first, then the older ones. Filters: node ready and schedulable
+// (or tolerated), spec.nodeName, spec.nodeSelector, spec.affinity, cpu, memory, number of pods,
+// free ports of the node, a free address. Scores: what spec.affinity prefers, then fewest pods of
+// the same owner, then fewest of the same Services, then the least allocated node; the name decides
+// between equals.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "controlplane/controllers/controller.h"
+#include "controlplane/scheduler/affinity.h"
 #include "controlplane/scheduler/node_table.h"
 
 namespace mesh::controlplane {
@@ -49,6 +52,7 @@ struct Obstacle {
   enum class Kind : uint8_t {
     kNodeName,       // spec.nodeName is another
     kNodeSelector,   // `missing` are the labels that it lacks
+    kNodeAffinity,   // no required term of spec.affinity.nodeAffinity matches
     kUnschedulable,  // cordoned, or being deleted
     kNotReady,
     kCpu,  // `wanted` and `free`, in thousandths
@@ -56,6 +60,9 @@ struct Obstacle {
     kPods,
     kHostPort,
     kNoAddress,
+    kPodAffinity,              // required, and no such pod is near
+    kPodAntiAffinity,          // such a pod is near
+    kExistingPodAntiAffinity,  // a pod is near that does not want this one
   };
   Kind kind;
   // Of what there is only so much: what the pod asks for, what is free and what the node has in
@@ -65,13 +72,14 @@ struct Obstacle {
 };
 // As the summary of all nodes has it: "Insufficient cpu".
 std::string_view SummaryOf(Obstacle::Kind kind);
-// Empty: the pod fits on the node.
+// Empty: the pod fits on the node. `near`: of this pod.
 std::vector<Obstacle> ObstaclesOf(const NodeTable& table, const AddressPool& addresses,
-                                  const v1::PodSpec& spec, int node);
+                                  const v1::PodSpec& spec, int node, const PodAffinity& near);
 // A host port of the pod that every node already serves, for a Service, in words; empty: none.
 std::string NodePortAmong(const ClusterState& state, const std::vector<HostPort>& ports);
 
 // Reasons of every node against one pod, on the given table.
-Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v1::PodSpec& spec);
+Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v1::PodSpec& spec,
+                   const PodAffinity& near);
 
 }  // namespace mesh::controlplane
