@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "api/schema/qos.h"
 #include "cli/output/age.h"
 #include "cli/output/describe_pod_sources.h"
 #include "cli/output/describe_text.h"
@@ -110,25 +111,14 @@ void DescribeContainer(const v1::Container& container, const v1::ContainerStatus
   DescribeMounts(container, text);
 }
 
-// "Guaranteed", "Burstable" or "BestEffort", as Kubernetes classes pods.
-std::string QosClass(const v1::PodSpec& spec) {
-  bool any = false, guaranteed = true;
-  for (const auto& container : spec.containers()) {
-    const auto& resources = container.resources();
-    if (!resources.limits().empty() || !resources.requests().empty()) any = true;
-    for (const char* name : {"cpu", "memory"}) {
-      auto limit = resources.limits().find(name);
-      auto request = resources.requests().find(name);
-      if (limit == resources.limits().end()) {
-        guaranteed = false;
-      } else if (request != resources.requests().end()) {
-        auto a = ParseQuantityMilli(limit->second.text());
-        auto b = ParseQuantityMilli(request->second.text());
-        if (!a.ok() || !b.ok() || *a != *b) guaranteed = false;
-      }
-    }
-  }
-  return !any ? "BestEffort" : guaranteed ? "Guaranteed" : "Burstable";
+std::string TolerationText(const v1::Toleration& toleration) {
+  std::string out = toleration.key();
+  if (!toleration.value().empty()) out += "=" + toleration.value();
+  if (!toleration.effect().empty()) out += ":" + toleration.effect();
+  if (toleration.operator_() == "Exists") out += (out.empty() ? "op=Exists" : " op=Exists");
+  if (toleration.has_toleration_seconds())
+    out += fmt::format(" for {}s", toleration.toleration_seconds());
+  return out;
 }
 
 void DescribePod(const v1::Pod& pod, const Related& related, absl::Time now, Text* text) {
@@ -136,6 +126,12 @@ void DescribePod(const v1::Pod& pod, const Related& related, absl::Time now, Tex
   const v1::PodStatus& status = pod.status();
   text->Line(0, "Name:\t{}", meta.name());
   text->Line(0, "Namespace:\t{}", meta.namespace_());
+  const v1::PodSpec& spec = pod.spec();
+  if (spec.has_priority()) text->Line(0, "Priority:\t{}", spec.priority());
+  if (!spec.priority_class_name().empty())
+    text->Line(0, "Priority Class Name:\t{}", spec.priority_class_name());
+  if (!spec.service_account_name().empty())
+    text->Line(0, "Service Account:\t{}", spec.service_account_name());
   if (pod.spec().node_name().empty()) {
     text->Line(0, "Node:\t<none>");
   } else {
@@ -192,9 +188,11 @@ void DescribePod(const v1::Pod& pod, const Related& related, absl::Time now, Tex
       text->Line(1, "{}:\t{}: {}", condition.type(), condition.reason(), condition.message());
     }
   }
-  DescribeVolumes(pod.spec(), 0, text);
-  text->Line(0, "QoS Class:\t{}", QosClass(pod.spec()));
-  text->Map("Node-Selectors", pod.spec().node_selector());
+  DescribeVolumes(spec, 0, text);
+  text->Line(0, "QoS Class:\t{}", schema::QosClass(spec));
+  text->Map("Node-Selectors", spec.node_selector());
+  for (int i = 0; i < spec.tolerations_size(); ++i)
+    text->Line(0, "{}\t{}", i == 0 ? "Tolerations:" : "", TolerationText(spec.tolerations(i)));
   DescribeEvents(related.events, now, text);
 }
 

@@ -23,6 +23,7 @@ v1::PodStatus Reported(const v1::PodStatus& current, const v1::PodStatus& report
   v1::PodStatus out = report;
   out.set_identity(current.identity());
   *out.mutable_identity_blocks() = current.identity_blocks();
+  out.set_qos_class(current.qos_class());
   out.set_pod_ip(current.pod_ip());
   *out.mutable_pod_ips() = current.pod_ips();
   if (out.host_ip().empty()) out.set_host_ip(current.host_ip());

@@ -6,8 +6,27 @@
 #include <utility>
 
 #include "common/log.h"
+#include "controlplane/controllers/objects.h"
 
 namespace mesh::controlplane {
+namespace {
+
+// Whose object a write creates; without a kind where that is nobody's.
+v1::ObjectReference CreatorOf(const Write& write) {
+  if (write.type != Write::Type::kCreate) return {};
+  const v1::ObjectMeta& meta = MetaOf(write.resource);
+  const v1::OwnerReference* owner = ControllerOf(meta);
+  if (owner == nullptr) return {};
+  v1::ObjectReference out;
+  out.set_api_version(owner->api_version());
+  out.set_kind(owner->kind());
+  out.set_name(owner->name());
+  out.set_uid(owner->uid());
+  out.set_namespace_(meta.namespace_());
+  return out;
+}
+
+}  // namespace
 
 // A step whose writes are on their way.
 struct ControllerLoop::StepState {
@@ -94,8 +113,14 @@ void ControllerLoop::SubmitAll(const std::shared_ptr<StepState>& step, std::vect
   step->open = static_cast<int>(writes.size());
   stats_.writes += step->open;
   for (Write& write : writes) {
-    writer_.Submit(std::move(write), [this, alive = alive_, step](auto written) {
-      if (*alive) OnWritten(step, written.status());
+    const v1::ObjectReference creator = CreatorOf(write);
+    writer_.Submit(std::move(write), [this, alive = alive_, step, creator](auto written) {
+      if (!*alive) return;
+      if (absl::IsPermissionDenied(written.status()) && !creator.kind().empty()) {
+        writer_.Note({creator, "Warning", "FailedCreate",
+                      "Error creating: " + std::string(written.status().message())});
+      }
+      OnWritten(step, written.status());
     });
   }
 }

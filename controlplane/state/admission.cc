@@ -8,6 +8,7 @@
 #include "common/check.h"
 #include "common/status.h"
 #include "controlplane/state/object_rules.h"
+#include "controlplane/state/pod_admission.h"
 #include "fmt/format.h"
 
 namespace mesh::controlplane {
@@ -153,6 +154,7 @@ absl::Status Admission::AdmitNamespace(const ClusterState& state, uint64_t holde
 
 absl::Status Admission::AdmitPod(const ClusterState& state, uint64_t holder,
                                  const v1::Resource* before, v1::Pod* pod) {
+  if (before == nullptr) RETURN_IF_ERROR(AdmitNewPod(state, pod));
   if (pod->spec().node_name().empty() || pod->status().pod_ip().empty()) return absl::OkStatus();
   const std::vector<std::string> blocks = BlocksAround(*pod, state.index().blocks);
   pod->mutable_status()->mutable_identity_blocks()->Assign(blocks.begin(), blocks.end());
