@@ -311,9 +311,12 @@ void FakeCri::EndTask(const std::string& id, DoneStatus done) {
 void FakeCri::ImageStatus(const std::string& image, Done<std::optional<cri::Image>> done) {
   Answer("ImageStatus", [this, image, done](absl::Status status) {
     if (!status.ok()) return done(status);
-    if (!images.contains(image)) return done(std::optional<cri::Image>());
+    const std::string name = image.starts_with("sha256:") ? image.substr(7) : image;
+    if (!images.contains(name)) return done(std::optional<cri::Image>());
     cri::Image out;
-    out.set_id("sha256:" + image);
+    out.set_id("sha256:" + name);
+    if (const auto user = image_users.find(name); user != image_users.end())
+      out.mutable_uid()->set_value(user->second);
     done(std::optional<cri::Image>(out));
   });
 }

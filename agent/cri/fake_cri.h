@@ -31,11 +31,12 @@ class FakeCri : public CriClient {
 
   // What the test sets up and looks at.
   absl::Duration latency = absl::Milliseconds(5);
-  std::set<std::string> images;              // on the node
-  std::set<std::string> registry;            // can be pulled
-  std::set<std::string> ignores_sigterm;     // container names that must be killed
-  std::map<std::string, int> exits_at_once;  // container name -> exit code
-  std::set<std::string> lost_tasks;          // ids of containers that have exited for the CRI only
+  std::set<std::string> images;                // on the node
+  std::map<std::string, int64_t> image_users;  // root where there is none
+  std::set<std::string> registry;              // can be pulled
+  std::set<std::string> ignores_sigterm;       // container names that must be killed
+  std::map<std::string, int> exits_at_once;    // container name -> exit code
+  std::set<std::string> lost_tasks;  // ids of containers that have exited for the CRI only
   // Method name -> error of its next calls (one each).
   std::multimap<std::string, absl::Status> failures;
   std::map<std::string, Sandbox> sandboxes;

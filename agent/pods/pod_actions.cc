@@ -10,6 +10,7 @@
 
 #include "agent/network/files.h"
 #include "agent/pods/pod_tracked.h"
+#include "agent/pods/security.h"
 #include "common/log.h"
 #include "common/status.h"
 
@@ -311,7 +312,23 @@ void PodReconciler::PullImage(const std::string& uid, const RunContainer& action
 
 void PodReconciler::CreateContainer(const std::string& uid, const RunContainer& action,
                                     const std::string& image_ref) {
-  WithSlot([this, uid, action, image_ref] {
+  Tracked* t = Find(uid);
+  const v1::Container* spec = t == nullptr ? nullptr : FindContainer(*t->pod, action.name);
+  if (spec == nullptr) return Finish(uid, RunKey(action.name));
+  if (!NeedsImageUser(t->pod->spec(), *spec)) return CreateFrom(uid, action, image_ref, {});
+  auto done = [this, uid, action,
+               image_ref](const absl::StatusOr<std::optional<cri::Image>>& image) {
+    if (image.ok() && image->has_value()) return CreateFrom(uid, action, image_ref, **image);
+    const std::string why = image.ok() ? "the image is gone" : Text(image.status());
+    StartFailed(uid, action.name, "ImageInspectError", why, kCreateDelayFirst, kPullDelayMax);
+  };
+  cri_->ImageStatus(image_ref, Posted(done));
+}
+
+// `image`: whom it runs as, where that matters.
+void PodReconciler::CreateFrom(const std::string& uid, const RunContainer& action,
+                               const std::string& image_ref, const cri::Image& image) {
+  WithSlot([this, uid, action, image_ref, image] {
     Tracked* t = Find(uid);
     const v1::Container* spec = t == nullptr ? nullptr : FindContainer(*t->pod, action.name);
     if (spec == nullptr || t->must_stop()) {
@@ -319,9 +336,10 @@ void PodReconciler::CreateContainer(const std::string& uid, const RunContainer& 
       return Finish(uid, RunKey(action.name));
     }
     const PodConfigOptions config = ConfigOptions();
-    const absl::Status written = WriteHosts(*t->pod, config);
+    absl::Status ready = CheckImageUser(*t->pod, *spec, image);
+    if (ready.ok()) ready = WriteHosts(*t->pod, config);
     const absl::StatusOr<PodInputs> inputs =
-        written.ok() ? InputsOf(*t, *spec) : absl::StatusOr<PodInputs>(written);
+        ready.ok() ? InputsOf(*t, *spec) : absl::StatusOr<PodInputs>(ready);
     if (!inputs.ok()) {
       ReleaseSlot();
       Emit(*t, "Warning", "Failed", fmt::format("Error: {}", Text(inputs.status())));
@@ -332,7 +350,7 @@ void PodReconciler::CreateContainer(const std::string& uid, const RunContainer& 
     request.set_pod_sandbox_id(action.sandbox_id);
     *request.mutable_sandbox_config() = BuildSandboxConfig(*t->pod, 0, config);
     *request.mutable_config() =
-        BuildContainerConfig(*t->pod, *spec, action.attempt, image_ref, *inputs, config);
+        BuildContainerConfig(*t->pod, *spec, action.attempt, image_ref, *inputs, config, image);
     MakeFolder(request.sandbox_config().log_directory() + "/" + action.name);
     auto done = [this, uid, action](const absl::StatusOr<std::string>& id) {
       ContainerMade(uid, action, id);

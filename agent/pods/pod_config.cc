@@ -5,65 +5,16 @@
 
 #include <algorithm>
 #include <cctype>
-#include <optional>
 
 #include "agent/cri/cri_client.h"
+#include "agent/pods/dns_config.h"
 #include "agent/pods/pod_plan.h"
+#include "agent/pods/resources.h"
+#include "agent/pods/security.h"
 #include "common/ip_address.h"
-#include "common/quantity.h"
 
 namespace mesh::agent {
 namespace {
-
-constexpr int64_t kCpuPeriodUs = 100'000;
-constexpr int64_t kCpuQuotaUsMin = 1'000;  // of the kernel
-constexpr int64_t kCpuSharesMin = 2;       // of the kernel
-constexpr int64_t kCpuSharesMax = 262'144;
-// A million processors: no limit to any machine, and its quota is one that the kernel takes.
-constexpr int64_t kCpuMilliMax = 1'000'000'000;
-
-std::optional<int64_t> CpuMilli(const google::protobuf::Map<std::string, v1::Quantity>& from) {
-  auto it = from.find("cpu");
-  if (it == from.end()) return std::nullopt;
-  auto value = ParseQuantityMilli(it->second.text());
-  return value.ok() ? std::optional(std::min(*value, kCpuMilliMax)) : std::nullopt;
-}
-
-std::optional<int64_t> MemoryBytes(const google::protobuf::Map<std::string, v1::Quantity>& from) {
-  auto it = from.find("memory");
-  if (it == from.end()) return std::nullopt;
-  auto value = ParseQuantity(it->second.text());
-  return value.ok() ? std::optional(*value) : std::nullopt;
-}
-
-// Pods that ask for nothing are the first to go; the more memory was asked for, the later.
-int64_t OomScoreAdj(const v1::Container& container, const PodConfigOptions& options) {
-  const auto request = MemoryBytes(container.resources().requests());
-  const auto limit = MemoryBytes(container.resources().limits());
-  const int64_t asked = request.value_or(limit.value_or(0));
-  int64_t out = 1000;
-  if (asked > 0 && options.memory_capacity_bytes > 0) {
-    const double share =
-        static_cast<double>(asked) / static_cast<double>(options.memory_capacity_bytes);
-    out = std::clamp<int64_t>(1000 - static_cast<int64_t>(1000 * share), 3, 999);
-  }
-  return std::max(out, options.oom_score_adj_min);
-}
-
-void FillResources(const v1::Container& container, const PodConfigOptions& options,
-                   cri::LinuxContainerResources* out) {
-  const auto& resources = container.resources();
-  const auto limit = CpuMilli(resources.limits());
-  const auto request = CpuMilli(resources.requests());
-  const int64_t share_milli = request.value_or(limit.value_or(0));
-  out->set_cpu_shares(std::clamp(share_milli * 1024 / 1000, kCpuSharesMin, kCpuSharesMax));
-  if (limit && *limit > 0) {
-    out->set_cpu_period(kCpuPeriodUs);
-    out->set_cpu_quota(std::max(*limit * kCpuPeriodUs / 1000, kCpuQuotaUsMin));
-  }
-  if (const auto memory = MemoryBytes(resources.limits())) out->set_memory_limit_in_bytes(*memory);
-  out->set_oom_score_adj(OomScoreAdj(container, options));
-}
 
 void FillLabels(const v1::Pod& pod, google::protobuf::Map<std::string, std::string>* labels) {
   for (const auto& [key, value] : pod.metadata().labels()) (*labels)[key] = value;
@@ -146,7 +97,7 @@ std::string HostsFile(const v1::Pod& pod, const PodConfigOptions& options) {
   for (const v1::PodIP& ip : status.pod_ips()) out += fmt::format("{}\t{}\n", ip.ip(), names);
   if (status.pod_ips().empty() && !status.pod_ip().empty())
     out += fmt::format("{}\t{}\n", status.pod_ip(), names);
-  return out;
+  return out + HostAliasLines(pod.spec());
 }
 
 std::string ContainerLogPath(const std::string& container, uint32_t attempt) {
@@ -163,33 +114,19 @@ cri::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
   out.mutable_metadata()->set_attempt(attempt);
   out.set_hostname(Hostname(pod));
   out.set_log_directory(PodLogDirectory(options, meta.namespace_(), meta.name(), meta.uid()));
-  if (!options.name_servers.empty()) {
-    cri::DNSConfig* dns = out.mutable_dns_config();
-    for (const std::string& server : options.name_servers) dns->add_servers(server);
-    dns->add_searches(fmt::format("{}.svc.{}", meta.namespace_(), options.cluster_domain));
-    dns->add_searches(fmt::format("svc.{}", options.cluster_domain));
-    dns->add_searches(options.cluster_domain);
-    dns->add_options("ndots:5");
-    if (options.name_servers.size() > 1) {
-      // The C library waits five seconds for a silent server; an agent is back in one.
-      dns->add_options("timeout:1");
-      dns->add_options("attempts:3");
-    }
-  }
+  if (HasDns(pod, options)) FillDns(pod, options, out.mutable_dns_config());
   FillLabels(pod, out.mutable_labels());
   for (const auto& [key, value] : meta.annotations()) (*out.mutable_annotations())[key] = value;
   cri::LinuxPodSandboxConfig* config = out.mutable_linux();
   config->set_cgroup_parent(options.cgroup_parent);
-  cri::LinuxSandboxSecurityContext* security = config->mutable_security_context();
-  security->mutable_namespace_options()->set_pid(cri::CONTAINER);
-  security->mutable_seccomp()->set_profile_type(cri::SecurityProfile::RuntimeDefault);
+  FillSandboxSecurity(pod.spec(), config);
   return out;
 }
 
 cri::ContainerConfig BuildContainerConfig(const v1::Pod& pod, const v1::Container& container,
                                           uint32_t attempt, const std::string& image_ref,
-                                          const PodInputs& inputs,
-                                          const PodConfigOptions& options) {
+                                          const PodInputs& inputs, const PodConfigOptions& options,
+                                          const cri::Image& image) {
   cri::ContainerConfig out;
   out.mutable_metadata()->set_name(container.name());
   out.mutable_metadata()->set_attempt(attempt);
@@ -218,19 +155,9 @@ cri::ContainerConfig BuildContainerConfig(const v1::Pod& pod, const v1::Containe
   (*out.mutable_labels())[kContainerNameLabel] = container.name();
   (*out.mutable_annotations())[kSpecHashAnnotation] = SpecHash(container);
   out.set_log_path(ContainerLogPath(container.name(), attempt));
-  FillResources(container, options, out.mutable_linux()->mutable_resources());
-  cri::LinuxContainerSecurityContext* security = out.mutable_linux()->mutable_security_context();
-  security->mutable_namespace_options()->set_pid(cri::CONTAINER);
-  security->mutable_seccomp()->set_profile_type(cri::SecurityProfile::RuntimeDefault);
-  for (const char* path : {"/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys",
-                           "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
-                           "/proc/sched_debug", "/proc/scsi", "/sys/firmware"}) {
-    security->add_masked_paths(path);
-  }
-  for (const char* path :
-       {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}) {
-    security->add_readonly_paths(path);
-  }
+  FillResources(pod.spec(), container, options, out.mutable_linux()->mutable_resources());
+  FillContainerSecurity(pod.spec(), container, image,
+                        out.mutable_linux()->mutable_security_context());
   return out;
 }
 

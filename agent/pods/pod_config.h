@@ -26,6 +26,8 @@ struct PodConfigOptions {
   // Empty: the node's own resolv.conf. The first is asked; the others only while it does not
   // answer.
   std::vector<std::string> name_servers;
+  // Text of the node's /etc/resolv.conf, for pods that have the node's names.
+  std::string node_resolv_conf;
   int64_t memory_capacity_bytes = 0;  // of the node
   // Never asked for less than this: lowering needs CAP_SYS_RESOURCE.
   int64_t oom_score_adj_min = 0;
@@ -48,7 +50,7 @@ std::string PodLogDirectory(const PodConfigOptions& options, const std::string& 
 // What the agent writes for the pod's containers: "<root>/<uid>".
 std::string PodFilesDirectory(const PodConfigOptions& options, const std::string& uid);
 // /etc/hosts of the pod's containers: the pod knows itself by its name, in each of its families,
-// and nothing that the node's own file has.
+// and its spec.hostAliases; nothing that the node's own file has.
 std::string HostsFile(const v1::Pod& pod, const PodConfigOptions& options);
 std::string HostsPath(const PodConfigOptions& options, const std::string& uid);
 // "<container>/<attempt>.log", relative to the pod's log directory.
@@ -56,12 +58,14 @@ std::string ContainerLogPath(const std::string& container, uint32_t attempt);
 
 runtime::v1::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
                                                  const PodConfigOptions& options);
-// REQUIRES, before the container is created: HostsFile() stands at HostsPath().
+// REQUIRES, before the container is created: HostsFile() stands at HostsPath(), and
+// CheckImageUser() is fine with `image` (security.h).
 runtime::v1::ContainerConfig BuildContainerConfig(const v1::Pod& pod,
                                                   const v1::Container& container, uint32_t attempt,
                                                   const std::string& image_ref,
                                                   const PodInputs& inputs,
-                                                  const PodConfigOptions& options);
+                                                  const PodConfigOptions& options,
+                                                  const runtime::v1::Image& image = {});
 
 // Kubernetes' variables of the Services of a namespace: WEB_SERVICE_HOST, WEB_SERVICE_PORT,
 // WEB_PORT_80_TCP_ADDR and so on. Services by "namespace/name".

@@ -38,9 +38,12 @@ bool Concerns(const std::set<std::string>& changed, const std::string& ns,
 absl::StatusOr<PodInputs> PodReconciler::InputsOf(const Tracked& t, const v1::Container& spec) {
   RETURN_IF_ERROR(volumes_->SetUp(*t.pod, *state_, options_.node));
   PodInputs out;
+  const v1::PodSpec& pod = t.pod->spec();
+  Variables services;
+  if (!pod.has_enable_service_links() || pod.enable_service_links())
+    services = ServiceEnvironment(state_->services, t.ns);
   ASSIGN_OR_RETURN(Environment environment,
-                   ResolveEnvironment(*t.pod, spec, ServiceEnvironment(state_->services, t.ns),
-                                      *state_, options_.node));
+                   ResolveEnvironment(*t.pod, spec, services, *state_, options_.node));
   for (std::string& skipped : environment.skipped) {
     Emit(t, "Warning", "InvalidEnvironmentVariableNames", std::move(skipped));
   }

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "agent/network/files.h"
 #include "agent/pods/pod_status.h"
 #include "agent/pods/pod_tracked.h"
 #include "common/log.h"
@@ -20,6 +21,7 @@ constexpr absl::Duration kConnectDelayFirst = absl::Milliseconds(50);
 constexpr absl::Duration kConnectDelayMax = absl::Milliseconds(200);
 // Within it, what happened between the list and the start of the event stream is found.
 constexpr absl::Duration kSettle = absl::Seconds(1);
+constexpr char kNodeResolvConf[] = "/etc/resolv.conf";
 
 }  // namespace
 
@@ -331,6 +333,9 @@ PodConfigOptions PodReconciler::ConfigOptions() const {
     out.name_servers = PeerNameServers(state_->config.node_name(), state_->nodes);
     out.name_servers.insert(out.name_servers.begin(), std::move(own));
   }
+  // The node's names may change while the agent runs.
+  if (auto text = ReadWholeFile(kNodeResolvConf); text.ok())
+    out.node_resolv_conf = *std::move(text);
   return out;
 }
 

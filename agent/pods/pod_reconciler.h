@@ -153,6 +153,8 @@ class PodReconciler {
   absl::StatusOr<PodInputs> InputsOf(const Tracked& t, const v1::Container& spec);
   // Of the state before this one: pods that wait for an object that has changed try again.
   void NoteObjects(const NodeState& before);
+  void CreateFrom(const std::string& uid, const RunContainer& action, const std::string& image_ref,
+                  const cri::Image& image);
   void ContainerMade(const std::string& uid, const RunContainer& action,
                      const absl::StatusOr<std::string>& id);
   void StartCreated(const std::string& uid, const std::string& container, const std::string& id);

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "agent/network/files.h"
+#include "agent/pods/ownership.h"
 #include "agent/pods/pod_config.h"
 #include "agent/pods/volume_files.h"
 #include "agent/pods/volume_folder.h"
@@ -99,6 +100,12 @@ absl::Status OfVolume(const v1::Volume& volume, const absl::Status& status) {
   return Annotate(status, fmt::format("MountVolume.SetUp failed for volume \"{}\"", volume.name()));
 }
 
+// Of objects: containers may not write them.
+absl::Status WriteFiles(const std::string& path, const VolumeFiles& files, const v1::Pod& pod) {
+  RETURN_IF_ERROR(WriteVolumeFolder(path, files));
+  return ApplyOwnership(path, pod.spec().security_context(), true);
+}
+
 }  // namespace
 
 Volumes::Volumes(Mounts* mounts, std::string root) : mounts_(mounts), root_(std::move(root)) {
@@ -144,19 +151,24 @@ absl::Status Volumes::SetUpOne(const v1::Pod& pod, const v1::Volume& volume, con
   const bool has_source = HasFiles(volume) || volume.has_ephemeral() ||
                           volume.has_persistent_volume_claim() || volume.has_empty_dir();
   if (volume.has_empty_dir() || !has_source) {
+    std::error_code error;
+    // Once: what a container has written stays as it left it.
+    const bool is_new = !fs::exists(path, error);
     RETURN_IF_ERROR(MakeFolder(path, 0777));
-    if (volume.empty_dir().medium() != "Memory") return absl::OkStatus();
-    int64_t bytes = 0;
-    if (volume.empty_dir().has_size_limit()) {
-      ASSIGN_OR_RETURN(bytes, ParseQuantity(volume.empty_dir().size_limit().text()));
+    if (volume.empty_dir().medium() == "Memory") {
+      int64_t bytes = 0;
+      if (volume.empty_dir().has_size_limit()) {
+        ASSIGN_OR_RETURN(bytes, ParseQuantity(volume.empty_dir().size_limit().text()));
+      }
+      RETURN_IF_ERROR(mounts_->Tmpfs(path, bytes, 0777));
     }
-    return mounts_->Tmpfs(path, bytes, 0777);
+    return is_new ? ApplyOwnership(path, pod.spec().security_context()) : absl::OkStatus();
   }
   if (!HasFiles(volume)) return absl::UnimplementedError("its source is not supported yet");
   ASSIGN_OR_RETURN(const VolumeFiles files, FilesOf(volume, pod, state, node));
   RETURN_IF_ERROR(MakeFolder(path, 0755));
   if (HasSecrets(volume)) RETURN_IF_ERROR(mounts_->Tmpfs(path, 0, 0755));
-  return WriteVolumeFolder(path, files);
+  return WriteFiles(path, files, pod);
 }
 
 absl::Status Volumes::Refresh(const v1::Pod& pod, const NodeState& state, const NodeFacts& node) {
@@ -167,7 +179,7 @@ absl::Status Volumes::Refresh(const v1::Pod& pod, const NodeState& state, const 
     std::error_code error;
     if (!fs::is_symlink(path + "/..data", error)) continue;  // its first container makes it
     absl::StatusOr<VolumeFiles> files = FilesOf(volume, pod, state, node);
-    out.Update(OfVolume(volume, files.ok() ? WriteVolumeFolder(path, *files) : files.status()));
+    out.Update(OfVolume(volume, files.ok() ? WriteFiles(path, *files, pod) : files.status()));
   }
   return out;
 }

@@ -164,20 +164,9 @@ struct ImpliedValue {
 };
 // What mesh does in any case. A value that would need something else is "not supported yet".
 constexpr ImpliedValue kImpliedValues[] = {
-    {"Container", "stdin", "false"},
-    {"Container", "stdinOnce", "false"},
-    {"Container", "tty", "false"},
-    {"DeploymentSpec", "paused", "false"},
-    {"PodSpec", "automountServiceAccountToken", "false"},
-    {"PodSpec", "dnsPolicy", "ClusterFirst"},
-    {"PodSpec", "enableServiceLinks", "false"},
-    {"PodSpec", "hostIPC", "false"},
-    {"PodSpec", "hostNetwork", "false"},
-    {"PodSpec", "hostPID", "false"},
-    {"PodSpec", "priority", "0"},
-    {"PodSpec", "schedulerName", "default-scheduler"},
-    {"PodSpec", "setHostnameAsFQDN", "false"},
-    {"PodSpec", "shareProcessNamespace", "false"},
+    {"Container", "stdin", "false"},     {"Container", "stdinOnce", "false"},
+    {"Container", "tty", "false"},       {"DeploymentSpec", "paused", "false"},
+    {"PodSpec", "hostNetwork", "false"}, {"PodSpec", "setHostnameAsFQDN", "false"},
 };
 
 }  // namespace

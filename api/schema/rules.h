@@ -29,6 +29,8 @@ void CheckNamespace(const v1::Namespace& object, Problems* problems);
 void CheckPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems);
 // Of a pod's volumes, their mounts, and where its environment comes from.
 void CheckPodSources(const v1::PodSpec& spec, const std::string& path, Problems* problems);
+void CheckPodSecurity(const v1::PodSpec& spec, const std::string& path, Problems* problems);
+void CheckPlacement(const v1::PodSpec& spec, const std::string& path, Problems* problems);
 void CheckSelector(const v1::LabelSelector& selector, const std::string& path, Problems* problems);
 void CheckReplicaSet(const v1::ReplicaSet& object, Problems* problems);
 void CheckDeployment(const v1::Deployment& object, Problems* problems);
@@ -66,6 +68,7 @@ std::string WhyNotUnicast(const IpAddress& address);
 void WarnAnnotations(const google::protobuf::Map<std::string, std::string>& annotations,
                      v1::Kind kind, const std::string& path, Problems* problems);
 void WarnPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems);
+void WarnPodSecurity(const v1::PodSpec& spec, const std::string& path, Problems* problems);
 void WarnService(const v1::Service& object, Problems* problems);
 void WarnNetworkPolicy(const v1::NetworkPolicy& object, Problems* problems);
 

@@ -101,6 +101,8 @@ void CheckPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* pr
   CheckInitContainers(spec, path, problems);
   CheckHostPorts(spec, path, problems);
   CheckPodSources(spec, path, problems);
+  CheckPodSecurity(spec, path, problems);
+  CheckPlacement(spec, path, problems);
 }
 
 void CheckBandwidth(const google::protobuf::Map<std::string, std::string>& annotations,
@@ -117,6 +119,7 @@ void CheckBandwidth(const google::protobuf::Map<std::string, std::string>& annot
 }
 
 void WarnPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems) {
+  WarnPodSecurity(spec, path, problems);
   // Containers of a pod share one network: two cannot listen on one port.
   std::map<std::pair<int, std::string>, std::string> listeners;
   for (int i = 0; i < spec.containers_size(); ++i) {

@@ -114,6 +114,27 @@ TEST(BuildContainerConfig, TurnsResourcesIntoCgroupValues) {
   EXPECT_EQ(config.linux().resources().oom_score_adj(), 750);
 }
 
+TEST(BuildContainerConfig, LetsThoseGoFirstWhoAskForNothing) {
+  v1::Pod pod = MakePod();
+  v1::Container& container = *pod.mutable_spec()->mutable_containers(0);
+  PodConfigOptions options;
+  options.memory_capacity_bytes = int64_t{1} << 30;
+  options.oom_score_adj_min = -1000;
+  const auto score = [&] {
+    return BuildContainerConfig(pod, container, 0, "x", {}, options)
+        .linux()
+        .resources()
+        .oom_score_adj();
+  };
+
+  EXPECT_EQ(score(), 1000);
+  (*container.mutable_resources()->mutable_requests())["cpu"].set_text("1");
+  EXPECT_EQ(score(), 999);
+  (*container.mutable_resources()->mutable_limits())["cpu"].set_text("1");
+  (*container.mutable_resources()->mutable_limits())["memory"].set_text("512Mi");
+  EXPECT_EQ(score(), -997);
+}
+
 TEST(BuildContainerConfig, KeepsHugeCpuWithinWhatTheKernelTakes) {
   v1::Pod pod = MakePod();
   v1::Container& container = *pod.mutable_spec()->mutable_containers(0);

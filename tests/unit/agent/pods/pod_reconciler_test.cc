@@ -168,6 +168,20 @@ TEST_F(PodReconcilerTest, StartsAContainerAtOnceWhenTheObjectItNeedsComes) {
   EXPECT_EQ(envs[0].value(), "green");
 }
 
+TEST_F(PodReconcilerTest, LooksWhomTheImageRunsAsWhereThePodMustNotBeRoot) {
+  v1::Pod pod = MakePod();
+  pod.mutable_spec()->mutable_security_context()->set_run_as_non_root(true);
+  pods->Start();
+
+  Want({pod});
+
+  ASSERT_TRUE(Eventually([&] { return Waiting() == "CreateContainerConfigError"; }));
+  EXPECT_THAT(events, Contains(HasSubstr("image will run as root")));
+  EXPECT_TRUE(cri.containers.empty());
+  cri.image_users[pod.spec().containers(0).image()] = 101;
+  EXPECT_TRUE(Eventually([&] { return Ready(); }));
+}
+
 TEST_F(PodReconcilerTest, WaitsForTheNodesNetwork) {
   network_ready = false;
   pods->Start();
