@@ -193,11 +193,15 @@ std::string ExplainUnknownField(v1::Kind kind, const Descriptor& message, std::s
   };
   if (is_known(field)) return "not supported yet";
 
+  // What can be written first: of two that are equally near it is the one meant.
   std::vector<std::string> siblings;
-  for (int i = 0; i < message.field_count(); ++i) {
-    const FieldDescriptor& candidate = *message.field(i);
-    if (candidate.options().GetExtension(v1::internal)) continue;
-    siblings.push_back(candidate.json_name());
+  for (const bool pending : {false, true}) {
+    for (int i = 0; i < message.field_count(); ++i) {
+      const FieldDescriptor& candidate = *message.field(i);
+      if (candidate.options().GetExtension(v1::internal)) continue;
+      if (candidate.options().GetExtension(v1::pending) != pending) continue;
+      siblings.push_back(candidate.json_name());
+    }
   }
   if (&message == &root) {
     siblings.emplace_back("apiVersion");

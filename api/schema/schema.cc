@@ -7,7 +7,6 @@
 
 #include "api/schema/fields.h"
 #include "common/check.h"
-#include "common/edit_distance.h"
 #include "fmt/format.h"
 
 namespace mesh::schema {
@@ -88,6 +87,23 @@ bool IsCustomGroup(std::string_view api_version) {
   if (slash == std::string_view::npos) return false;
   const std::string_view group = api_version.substr(0, slash);
   return group.find('.') != std::string_view::npos;
+}
+
+bool IsOurVersion(std::string_view api_version) {
+  return std::any_of(AllKinds().begin(), AllKinds().end(),
+                     [&](const KindInfo& info) { return info.api_version == api_version; });
+}
+
+// The kind that was meant: one of the apiVersion given where that is ours.
+std::optional<std::string> NearestKind(std::string_view api_version, std::string_view kind) {
+  std::vector<std::string> of_version, others;
+  for (const KindInfo& info : AllKinds()) {
+    (info.api_version == api_version ? of_version : others).emplace_back(info.name);
+  }
+  std::vector<std::string> words = of_version;
+  words.insert(words.end(), others.begin(), others.end());
+  words.insert(words.end(), ForeignKinds().begin(), ForeignKinds().end());
+  return NearestWord(kind, words);
 }
 
 const FieldDescriptor* BodyField(v1::Kind kind) {
@@ -236,7 +252,9 @@ absl::StatusOr<ManifestType> FindManifestType(std::string_view api_version, std:
       return ManifestType{&info, fmt::format("{} {} is deprecated; it is read as {} {}",
                                              api_version, kind, info.api_version, kind)};
     }
-    if (IsCustomGroup(api_version)) break;  // a Service of another world
+    // A Service of another world, or a slip of the pen.
+    const bool slip = NearestWord(api_version, {std::string(info.api_version)}).has_value();
+    if (IsCustomGroup(api_version) && !slip) break;
     return absl::InvalidArgumentError(fmt::format("kind {} has apiVersion \"{}\", not \"{}\"", kind,
                                                   info.api_version, api_version));
   }
@@ -249,14 +267,14 @@ absl::StatusOr<ManifestType> FindManifestType(std::string_view api_version, std:
   if (IsKnownForeignKind(kind)) {
     return absl::InvalidArgumentError(fmt::format("kind {} is not supported yet", kind));
   }
-  if (IsCustomGroup(api_version)) {
+  if (IsCustomGroup(api_version) && !IsOurVersion(api_version)) {
     return absl::InvalidArgumentError(
         fmt::format("kind {} of apiVersion \"{}\" is not supported yet", kind, api_version));
   }
   std::string message = fmt::format("unknown kind \"{}\"", kind);
-  auto near = NearestWord(kind, words);
-  if (!near) near = NearestWord(kind, ForeignKinds());
-  if (near) message += fmt::format("; did you mean \"{}\"?", *near);
+  if (const auto near = NearestKind(api_version, kind)) {
+    message += fmt::format("; did you mean \"{}\"?", *near);
+  }
   return absl::InvalidArgumentError(message);
 }
 
@@ -288,23 +306,6 @@ v1::Resource NewResource(v1::Kind kind) {
   v1::Resource resource;
   resource.GetReflection()->MutableMessage(&resource, BodyField(kind));
   return resource;
-}
-
-std::optional<std::string> NearestWord(std::string_view word,
-                                       const std::vector<std::string>& candidates) {
-  if (word.size() > 64) return std::nullopt;
-  const std::string lower = Lower(word);
-  // One letter of a short word may be wrong, three of a long one.
-  size_t best = (word.size() >= 8 ? 3 : std::max<size_t>(1, word.size() / 3)) + 1;
-  std::optional<std::string> found;
-  for (const std::string& candidate : candidates) {
-    const size_t distance = EditDistance(lower, Lower(candidate));
-    if (distance < best) {
-      best = distance;
-      found = candidate;
-    }
-  }
-  return found;
 }
 
 }  // namespace mesh::schema

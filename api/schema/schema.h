@@ -63,7 +63,8 @@ google::protobuf::Message* MutableBodyOf(v1::Resource* resource);
 v1::Resource NewResource(v1::Kind kind);
 
 // The candidate nearest to `word` by edit distance (case ignored), when it is near enough to be
-// meant.
+// meant: one letter of a short word may be wrong, three of a long one. Of equals the one that has
+// the same case and length and begins and ends alike; of those the first.
 std::optional<std::string> NearestWord(std::string_view word,
                                        const std::vector<std::string>& candidates);
 

@@ -93,16 +93,20 @@ void CheckString(const FieldDescriptor& field, const std::string& text, const st
   const int count = options.ExtensionSize(v1::one_of);
   if (count > 0) {
     std::string allowed;
+    std::vector<std::string> words;
     for (int i = 0; i < count; ++i) {
       if (options.GetExtension(v1::one_of, i) == text) return;
+      words.push_back(options.GetExtension(v1::one_of, i));
       allowed += fmt::format("{}\"{}\"", i == 0 ? "" : ", ", options.GetExtension(v1::one_of, i));
     }
     const auto known = std::find_if(
         std::begin(kUnsupportedValues), std::end(kUnsupportedValues),
         [&](const KnownValue& row) { return row.field == field.full_name() && row.value == text; });
-    Add(problems, path, "Unsupported value: \"{}\": {}{}supported values: {}", text,
-        known == std::end(kUnsupportedValues) ? "" : known->why,
-        known == std::end(kUnsupportedValues) ? "" : ", ", allowed);
+    const bool is_known = known != std::end(kUnsupportedValues);
+    const auto near = is_known ? std::nullopt : NearestWord(text, words);
+    Add(problems, path, "Unsupported value: \"{}\": {}{}supported values: {}{}", text,
+        is_known ? known->why : "", is_known ? ", " : "", allowed,
+        near ? fmt::format("; did you mean \"{}\"?", *near) : "");
     return;
   }
   const std::string why = CheckFormat(options.GetExtension(v1::format), text);

@@ -13,8 +13,10 @@
 #include "api/schema/source_annotation.h"
 #include "api/schema/validate.h"
 #include "cli/client.h"
+#include "cli/commands/change_object.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/manifest_input.h"
+#include "cli/commands/prune.h"
 #include "cli/manifest/print.h"
 #include "common/status.h"
 #include "fmt/format.h"
@@ -28,17 +30,8 @@ struct Flags {
   std::string output;
   std::string selector;
   std::string validate = "strict";
+  PruneFlags prune;
 };
-
-enum class DryRun : uint8_t { kNone, kClient, kServer };
-
-absl::StatusOr<DryRun> ParseDryRun(const std::string& text) {
-  if (text == "none" || text == "false") return DryRun::kNone;
-  if (text == "client" || text == "true" || text.empty()) return DryRun::kClient;
-  if (text == "server") return DryRun::kServer;
-  return UsageError(fmt::format(
-      "invalid dry-run value ({}). Must be \"none\", \"server\", or \"client\".", text));
-}
 
 std::string_view OutcomeText(v1::ApplyResult::Outcome outcome) {
   switch (outcome) {
@@ -67,17 +60,6 @@ void NoteSource(const manifest::Object& object, v1::Resource* resource) {
     source.egress.push_back(object.Locate(fmt::format("spec.egress[{}]", i)).line);
   }
   annotations[schema::kSourceAnnotation] = schema::SourceText(source);
-}
-
-std::string_view Suffix(DryRun dry_run) {
-  switch (dry_run) {
-    case DryRun::kClient:
-      return " (dry run)";
-    case DryRun::kServer:
-      return " (server dry run)";
-    default:
-      return "";
-  }
 }
 
 // What the server would be asked, answered without writing: created where the object is absent or
@@ -135,7 +117,8 @@ void Print(const v1::ApplyResponse& response, const Flags& flags, DryRun dry_run
     }
     const std::string name = schema::ObjectText(result.resource());
     if (flags.output.empty()) {
-      context.out << fmt::format("{} {}{}\n", name, OutcomeText(result.outcome()), Suffix(dry_run));
+      context.out << fmt::format("{} {}{}\n", name, OutcomeText(result.outcome()),
+                                 DryRunSuffix(dry_run));
     } else if (flags.output == "name") {
       context.out << name << "\n";
     }
@@ -149,7 +132,7 @@ void Print(const v1::ApplyResponse& response, const Flags& flags, DryRun dry_run
   }
 }
 
-absl::StatusOr<int> Run(const Flags& flags, Context& context) {
+absl::StatusOr<int> Run(Flags flags, Context& context) {
   if (flags.input.files.empty()) return UsageError("must specify one of -f and -k");
   if (!flags.output.empty() && flags.output != "name" && flags.output != "yaml" &&
       flags.output != "json") {
@@ -158,11 +141,9 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
         "json,name,yaml",
         flags.output));
   }
-  if (flags.validate != "strict" && flags.validate != "true") {
-    return UsageError(fmt::format(
-        "--validate={}: not supported; a manifest with errors is never applied", flags.validate));
-  }
   ASSIGN_OR_RETURN(const DryRun dry_run, ParseDryRun(flags.dry_run));
+  ASSIGN_OR_RETURN(flags.input.unknown, ParseValidate(flags.validate));
+  RETURN_IF_ERROR(CheckPruneFlags(flags.prune, flags.selector));
   ASSIGN_OR_RETURN(const schema::Selector selector, schema::Selector::Parse(flags.selector));
   ASSIGN_OR_RETURN(manifest::Manifest manifest, ReadManifests(flags.input, "apply", context));
 
@@ -178,11 +159,16 @@ absl::StatusOr<int> Run(const Flags& flags, Context& context) {
   }
   if (objects.empty()) return absl::InvalidArgumentError("no objects passed to apply");
 
+  if (flags.input.unknown != manifest::DecodeOptions::Unknown::kIgnore) {
+    PrintCrossProblems(objects, context);
+  }
+
   // One request: the server writes nothing when one object is wrong.
   const absl::StatusOr<v1::ApplyResponse> response = Send(request, dry_run, context);
   if (!response.ok()) return PrintServerProblems(response.status(), objects, context);
   Print(*response, flags, dry_run, context);
-  return 0;
+  if (!flags.prune.prune) return 0;
+  return Prune(flags.prune, flags.selector, objects, DryRunSuffix(dry_run), flags.output, context);
 }
 
 }  // namespace
@@ -195,7 +181,8 @@ Command ApplyCommand() {
           .examples =
               "  meshctl apply -f web.yaml\n"
               "  meshctl apply -R -f manifests/\n"
-              "  cat web.yaml | meshctl apply -f - --dry-run=server\n",
+              "  cat web.yaml | meshctl apply -f - --dry-run=server\n"
+              "  meshctl apply -f manifests/ --prune -l app=web\n",
           .define = [](CLI::App& app, Context& context) -> Action {
             auto flags = std::make_shared<Flags>();
             app.add_option("-f,--filename", flags->input.files,
@@ -210,8 +197,17 @@ Command ApplyCommand() {
             app.add_option("-l,--selector", flags->selector,
                            "Only objects of the files with these labels");
             app.add_option("--validate", flags->validate,
-                           "strict: any error in a file stops the whole")
+                           "Of fields that are unknown or not supported: strict (an error), warn, "
+                           "or ignore (leave them out)")
                 ->expected(0, 1);
+            app.add_flag("--prune", flags->prune.prune,
+                         "Delete what apply has made before, has the labels of -l (or --all) and "
+                         "is not in the files");
+            app.add_flag("--all", flags->prune.all, "With --prune: whatever its labels");
+            app.add_option("--prune-allowlist", flags->prune.allowlist,
+                           "With --prune: only this kind (GROUP/VERSION/KIND); may be repeated")
+                ->allow_extra_args(false)
+                ->take_all();
             return [flags, &context] { return Run(*flags, context); };
           }};
 }

@@ -9,19 +9,26 @@ namespace mesh::cli {
 // The tree that main runs.
 Command RootCommand();
 
+Command AnnotateCommand();
 Command ApiResourcesCommand();
 Command ApplyCommand();
 Command BpfCommand();
 Command CompletionCommand();
 Command ConnectivityCommand();
+Command ConvertCommand();
+Command CreateCommand();
 Command DeleteCommand();
 Command DescribeCommand();
+Command DiffCommand();
 Command EventsCommand();
 Command ExecCommand();
+Command ExplainCommand();
 Command FlowsCommand();
 Command GetCommand();
+Command LabelCommand();
 Command LocalCommand();  // cli/local
 Command LogsCommand();
+Command ReplaceCommand();
 Command RolloutCommand();
 Command ScaleCommand();
 Command TraceCommand();

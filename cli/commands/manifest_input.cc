@@ -5,10 +5,23 @@
 #include <utility>
 
 #include "api/schema/schema.h"
+#include "cli/client.h"
+#include "cli/manifest/cross_check.h"
 #include "fmt/format.h"
 #include "mesh/v1/control.pb.h"
 
 namespace mesh::cli {
+
+absl::StatusOr<manifest::DecodeOptions::Unknown> ParseValidate(std::string_view text) {
+  using Unknown = manifest::DecodeOptions::Unknown;
+  if (text == "strict" || text == "true" || text.empty()) return Unknown::kError;
+  if (text == "warn") return Unknown::kWarn;
+  if (text == "ignore" || text == "false") return Unknown::kIgnore;
+  return UsageError(
+      fmt::format("invalid - validate option \"{}\"; must be one of: strict (or "
+                  "true), warn, ignore (or false)",
+                  text));
+}
 
 absl::StatusOr<manifest::Manifest> ReadManifests(const ManifestFlags& flags,
                                                  std::string_view command, Context& context) {
@@ -16,6 +29,7 @@ absl::StatusOr<manifest::Manifest> ReadManifests(const ManifestFlags& flags,
   manifest::DecodeOptions options;
   options.default_namespace = context.ns();
   options.identity_only = flags.identity_only;
+  options.unknown = flags.unknown;
   manifest::Manifest manifest = manifest::Decode(read.sources, options);
 
   for (const std::string& error : read.errors) context.err << "error: " << error << "\n";
@@ -30,6 +44,7 @@ absl::StatusOr<manifest::Manifest> ReadManifests(const ManifestFlags& flags,
     return absl::InvalidArgumentError(fmt::format("no objects passed to {}", command));
   }
 
+  if (flags.keep_namespaces) return manifest;
   bool conflict = false;
   for (manifest::Object& object : manifest.objects) {
     if (!schema::Info(schema::KindOf(object.resource)).namespaced) continue;
@@ -47,6 +62,22 @@ absl::StatusOr<manifest::Manifest> ReadManifests(const ManifestFlags& flags,
   }
   if (conflict) return AlreadyPrinted();
   return manifest;
+}
+
+void PrintCrossProblems(const std::vector<manifest::Object>& objects, Context& context) {
+  const absl::StatusOr<ControlClient*> client = context.client();
+  const manifest::Lookup lookup = [&](v1::Kind kind, const std::string& ns,
+                                      const std::string& name) -> absl::StatusOr<v1::Resource> {
+    if (!client.ok()) return absl::UnavailableError("there is no server to ask");
+    v1::GetRequest get;
+    get.mutable_name()->set_kind(kind);
+    get.mutable_name()->set_namespace_(ns);
+    get.mutable_name()->set_name(name);
+    return (*client)->Get(get);
+  };
+  for (const manifest::Diagnostic& problem : manifest::CrossCheck(objects, lookup)) {
+    context.err << problem.ToString() << "\n";
+  }
 }
 
 absl::Status PrintServerProblems(const absl::Status& status,

@@ -17,7 +17,13 @@ struct ManifestFlags {
   bool recursive = false;
   // Only kinds and names matter (delete, get): nothing is validated.
   bool identity_only = false;
+  manifest::DecodeOptions::Unknown unknown = manifest::DecodeOptions::Unknown::kError;
+  // Objects come back with the namespace that they say, if any.
+  bool keep_namespaces = false;
 };
+
+// The value of --validate: strict (true), warn, ignore (false). UsageError in kubectl's words.
+absl::StatusOr<manifest::DecodeOptions::Unknown> ParseValidate(std::string_view text);
 
 // Reads files, folders and standard input, and prints everything found wrong with them. Each
 // namespaced object comes back with its namespace: its own, or the one of -n. AlreadyPrinted when
@@ -30,5 +36,9 @@ absl::StatusOr<manifest::Manifest> ReadManifests(const ManifestFlags& flags,
 // answer) at their places in the files. AlreadyPrinted, or `status` itself when it has no payload.
 absl::Status PrintServerProblems(const absl::Status& status,
                                  const std::vector<manifest::Object>& objects, Context& context);
+
+// Prints what only shows when the objects are seen together, those of the server among them where
+// it can be asked.
+void PrintCrossProblems(const std::vector<manifest::Object>& objects, Context& context);
 
 }  // namespace mesh::cli

@@ -6,11 +6,13 @@ namespace mesh::cli {
 Command RootCommand() {
   return {.name = "meshctl",
           .summary = "meshctl runs containers, and the network between them, on your machines.",
-          .children = {GetCommand(), ApplyCommand(), DeleteCommand(), ScaleCommand(),
-                       RolloutCommand(), DescribeCommand(), LogsCommand(), ExecCommand(),
-                       WaitCommand(), EventsCommand(), WhyCommand(), BpfCommand(), FlowsCommand(),
-                       ConnectivityCommand(), TraceCommand(), LocalCommand(), ApiResourcesCommand(),
-                       CompletionCommand(), VersionCommand()}};
+          .children = {
+              GetCommand(),     ApplyCommand(),    DiffCommand(),         DeleteCommand(),
+              ExplainCommand(), ScaleCommand(),    RolloutCommand(),      DescribeCommand(),
+              LogsCommand(),    ExecCommand(),     WaitCommand(),         EventsCommand(),
+              WhyCommand(),     BpfCommand(),      FlowsCommand(),        ConnectivityCommand(),
+              TraceCommand(),   LocalCommand(),    ApiResourcesCommand(), ConvertCommand(),
+              LabelCommand(),   AnnotateCommand(), CompletionCommand(),   VersionCommand()}};
 }
 
 }  // namespace mesh::cli

@@ -20,7 +20,7 @@ namespace mesh::manifest {
 
 inline constexpr size_t kMaxFileBytes = 3 << 20;  // what the API server of Kubernetes takes
 inline constexpr int kMaxDepth = 64;
-inline constexpr size_t kMaxDiagnostics = 50;
+inline constexpr size_t kMaxDiagnostics = 1000;
 inline constexpr size_t kMaxNodes = 500'000;  // after aliases: an alias bomb ends here
 
 // What "-" is shown as.
@@ -79,6 +79,10 @@ struct DecodeOptions {
   // Only apiVersion, kind, name and namespace are read, and nothing is validated: for commands that
   // need no more (delete -f).
   bool identity_only = false;
+  // What becomes of fields that are unknown or not supported yet and of keys given twice (the last
+  // one counts then). Anything else that is wrong is an error in any case.
+  enum class Unknown : uint8_t { kError, kWarn, kIgnore };
+  Unknown unknown = Unknown::kError;
 };
 
 // Decodes; validates each object (as it would be with its defaults) and finds the same object given

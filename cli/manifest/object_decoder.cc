@@ -104,6 +104,17 @@ std::optional<std::string> ImpliedText(const YamlNode& node) {
   return "[" + out + "]";
 }
 
+// The key that stands where `key` was meant; null when there is none.
+const YamlNode* Misspelled(const YamlNode& map, std::string_view key) {
+  for (const auto& [name, value] : map.entries) {
+    if (name->type != Type::kScalar) continue;
+    if (schema::NearestWord(name->text, {"apiVersion", "kind", "metadata", "spec"}) == key) {
+      return name.get();
+    }
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 std::string Describe(const YamlNode& node) {
@@ -151,6 +162,13 @@ bool ObjectDecoder::Decode(const YamlNode& node, Object* object) {
   object_ = object;
   const auto text_of = [&](std::string_view key) -> std::optional<std::string> {
     const YamlNode* child = Child(node, key);
+    if (child == nullptr) {
+      if (const YamlNode* slip = Misspelled(node, key)) {
+        findings_->Error(slip->mark,
+                         fmt::format("{}: unknown field; did you mean \"{}\"?", slip->text, key));
+        return std::nullopt;
+      }
+    }
     if (child == nullptr || IsNull(*child)) {
       findings_->Error(node.mark, fmt::format("{}: Required value", key));
       return std::nullopt;
@@ -262,8 +280,11 @@ std::vector<ObjectDecoder::Entry> ObjectDecoder::Entries(const YamlNode& map,
     }
     const auto [it, inserted] = seen.emplace(key->text, key.get());
     if (!inserted) {
-      Fail(*key, Join(path, key->text),
+      Drop(*key, Join(path, key->text),
            fmt::format("duplicate key; first given at line {}", it->second->mark.line));
+      for (Entry& entry : out) {
+        if (entry.key->text == key->text) entry = {key.get(), value.get()};
+      }
       continue;
     }
     out.push_back({key.get(), value.get()});
@@ -323,20 +344,20 @@ void ObjectDecoder::UnknownField(const Entry& entry, const std::string& path,
   }
   const std::string why = schema::ExplainUnknownField(kind_, descriptor, path, name);
   if (why != "not supported yet") {
-    doubtful_.insert(path);
-    return Fail(*entry.key, Join(path, name), why);
+    if (options_.unknown == DecodeOptions::Unknown::kError) doubtful_.insert(path);
+    return Drop(*entry.key, Join(path, name), why);
   }
   // Saying nothing asks for nothing; a probe without a handler is a mistake all the same.
   if (IsNull(*entry.value) || (IsEmpty(*entry.value) && !name.ends_with("Probe"))) return;
   const std::vector<std::string_view> implied = schema::ImpliedValuesOf(descriptor, name);
   const auto text = ImpliedText(*entry.value);
-  if (implied.empty() || !text) return Fail(*entry.key, Join(path, name), why);
+  if (implied.empty() || !text) return Drop(*entry.key, Join(path, name), why);
   std::string supported;
   for (const std::string_view value : implied) {
     if (*text == value) return;
     supported += (supported.empty() ? "" : " or ") + std::string(value);
   }
-  Fail(*entry.key, Join(path, name),
+  Drop(*entry.key, Join(path, name),
        fmt::format("{}: value {} (only {} is)", why, *text, supported));
 }
 
@@ -520,6 +541,17 @@ bool ObjectDecoder::Spend(const YamlNode& node) {
   findings_->Error(node.mark,
                    fmt::format("more than {} values once aliases are expanded", kMaxNodes));
   return false;
+}
+
+void ObjectDecoder::Drop(const YamlNode& node, const std::string& path, std::string_view message) {
+  switch (options_.unknown) {
+    case DecodeOptions::Unknown::kError:
+      return Fail(node, path, message);
+    case DecodeOptions::Unknown::kWarn:
+      return findings_->Warning(node.mark, fmt::format("{}: {}; left out", path, message));
+    case DecodeOptions::Unknown::kIgnore:
+      return;
+  }
 }
 
 void ObjectDecoder::Fail(const YamlNode& node, const std::string& path, std::string_view message) {

@@ -67,6 +67,8 @@ class ObjectDecoder {
   void FillOldSelector(std::string_view api_version, Object* object);
 
   bool Spend(const YamlNode& node);
+  // Something is left out: an error, or a warning, or nothing, as the options have it.
+  void Drop(const YamlNode& node, const std::string& path, std::string_view message);
   void Fail(const YamlNode& node, const std::string& path, std::string_view message);
   void Record(const std::string& path, Mark mark);
 

@@ -102,7 +102,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"", "egress { to { ip_block { cidr: \"10.0.0.7/8\" except: \"10.1.2.3/16\" } } }"},
         Case{"", "egress { to { ip_block { cidr: \"::/0\" except: \"fd00::/8\" } } }"},
         Case{"spec.podSelector.matchExpressions[0].operator: Unsupported value: \"Is\": supported "
-             "values: \"In\", \"NotIn\", \"Exists\", \"DoesNotExist\"",
+             "values: \"In\", \"NotIn\", \"Exists\", \"DoesNotExist\"; did you mean \"In\"?",
              "pod_selector { match_expressions { key: \"a\" operator: \"Is\" } }"},
         Case{
             "spec.ingress[0].from[0].namespaceSelector.matchExpressions[0].values: Required value: "

@@ -196,7 +196,7 @@ TEST(Validate, FindsWhatIsWrongWithAService) {
          s->mutable_spec()->mutable_ports(0)->mutable_target_port()->set_string_value("80");
        }},
       {"spec.type: Unsupported value: \"Cluster\": supported values: \"ClusterIP\", \"NodePort\", "
-       "\"LoadBalancer\", \"ExternalName\"",
+       "\"LoadBalancer\", \"ExternalName\"; did you mean \"ClusterIP\"?",
        [](v1::Service* s) { s->mutable_spec()->set_type("Cluster"); }},
       {"spec.ports[0].protocol: Unsupported value: \"SCTP\": SCTP is not supported: mesh forwards "
        "TCP and UDP, supported values: \"TCP\", \"UDP\"",

@@ -31,11 +31,22 @@ class FakeServer : public ControlClient {
     return ServerError(absl::StatusCode::kNotFound, "NotFound", "not found");
   }
   absl::StatusOr<v1::Resource> Create(const v1::CreateRequest&) override { return Unused(); }
-  absl::StatusOr<v1::ListResponse> List(const v1::ListRequest&) override { return Unused(); }
+  absl::StatusOr<v1::ListResponse> List(const v1::ListRequest& request) override {
+    lists.push_back(request);
+    v1::ListResponse response;
+    for (const v1::Resource& resource : stored) {
+      const v1::ObjectMeta& meta = schema::MetaOf(resource);
+      if (schema::KindOf(resource) == request.kind() && meta.namespace_() == request.namespace_()) {
+        *response.add_items() = resource;
+      }
+    }
+    return response;
+  }
   absl::StatusOr<v1::Resource> Update(const v1::UpdateRequest&) override { return Unused(); }
   std::vector<absl::StatusOr<v1::Resource>> DeleteAll(
-      const std::vector<v1::DeleteRequest>&) override {
-    return {Unused()};
+      const std::vector<v1::DeleteRequest>& requests_) override {
+    deletes.insert(deletes.end(), requests_.begin(), requests_.end());
+    return std::vector<absl::StatusOr<v1::Resource>>(requests_.size(), v1::Resource());
   }
   absl::StatusOr<v1::Resource> Scale(const v1::ScaleRequest&) override { return Unused(); }
   absl::StatusOr<v1::TraceHopResponse> TraceHop(const v1::TraceHopRequest&) override {
@@ -66,6 +77,9 @@ class FakeServer : public ControlClient {
   absl::Status apply_status;
   v1::ApplyResult::Outcome outcome = v1::ApplyResult::CREATED;
   std::vector<std::string> warnings;
+  std::vector<v1::Resource> stored;
+  std::vector<v1::ListRequest> lists;
+  std::vector<v1::DeleteRequest> deletes;
 
  private:
   static absl::Status Unused() { return absl::UnimplementedError("not used by apply"); }
@@ -206,6 +220,106 @@ TEST_F(Apply, PrintsNamesAndObjects) {
   out_.str("");
   EXPECT_EQ(Run(kService, {"-o", "yaml"}), 0);
   EXPECT_EQ(out_.str().substr(0, 29), "apiVersion: v1\nkind: Service\n");
+}
+
+TEST_F(Apply, LeavesOutWhatIsUnknownOnlyWhenAskedTo) {
+  const std::string text = std::string(kService) + "  sesionAffinity: None\n";
+
+  EXPECT_EQ(Run(text), 1);
+  EXPECT_TRUE(server_->requests.empty());
+
+  err_.str("");
+  EXPECT_EQ(Run(text, {"--validate=warn"}), 0);
+  EXPECT_EQ(err_.str(),
+            "standard input:8:3: warning: spec.sesionAffinity: unknown field; did you mean "
+            "\"sessionAffinity\"?; left out\n");
+
+  err_.str("");
+  EXPECT_EQ(Run(text, {"--validate=false"}), 0);
+  EXPECT_EQ(err_.str(), "");
+  EXPECT_EQ(server_->requests.size(), 2u);
+
+  EXPECT_EQ(Run(text, {"--validate=sometimes"}), 1);
+  EXPECT_EQ(err_.str().substr(0, err_.str().find('\n')),
+            "error: invalid - validate option \"sometimes\"; must be one of: strict (or true), "
+            "warn, ignore (or false)");
+}
+
+TEST_F(Apply, WarnsOfWhatDoesNotFitTogether) {
+  const std::string pod =
+      "---\napiVersion: v1\nkind: Pod\nmetadata: {name: web, labels: {app: web}}\n"
+      "spec: {containers: [{name: web, image: 'web:1', ports: [{name: http, containerPort: "
+      "80}]}]}\n";
+  std::string text = kService;
+  text.replace(text.find("{port: 80}"), 10, "{port: 80, targetPort: web}");
+
+  EXPECT_EQ(Run(text + pod), 0);
+
+  EXPECT_EQ(err_.str(),
+            "standard input:7:34: warning: spec.ports[0].targetPort: no container of the selected "
+            "pods has a TCP port named \"web\"\n");
+}
+
+v1::Resource StoredService(const std::string& name, const std::string& ns, bool applied) {
+  v1::Resource out = schema::NewResource(v1::KIND_SERVICE);
+  v1::ObjectMeta& meta = *schema::MutableMetaOf(&out);
+  meta.set_name(name);
+  meta.set_namespace_(ns);
+  meta.set_uid("uid-" + name);
+  if (applied) meta.set_last_applied("as it was");
+  return out;
+}
+
+TEST_F(Apply, PrunesWhatItHasMadeAndTheFilesHaveNoMore) {
+  server_->stored = {StoredService("web", "default", true), StoredService("old", "default", true),
+                     StoredService("by-hand", "default", false),
+                     StoredService("elsewhere", "other", true)};
+
+  EXPECT_EQ(Run(kService, {"--prune", "--all"}), 0);
+
+  EXPECT_EQ(out_.str(), "service/web created\nservice/old pruned\n");
+  ASSERT_EQ(server_->deletes.size(), 1u);
+  EXPECT_EQ(server_->deletes[0].name().name(), "old");
+  EXPECT_EQ(server_->deletes[0].uid(), "uid-old");
+}
+
+TEST_F(Apply, NamesWhatADryRunWouldPrune) {
+  server_->stored = {StoredService("old", "default", true)};
+
+  EXPECT_EQ(Run(kService, {"--prune", "--all", "--dry-run=server"}), 0);
+
+  EXPECT_EQ(out_.str(),
+            "service/web created (server dry run)\nservice/old pruned (server dry run)\n");
+  EXPECT_TRUE(server_->deletes.empty());
+}
+
+TEST_F(Apply, PrunesOnlyTheKindsAndLabelsThatItIsTold) {
+  std::string text = kService;
+  text.replace(text.find("  name: web"), 11, "  name: web\n  labels: {team: a}");
+
+  EXPECT_EQ(Run(text, {"--prune", "-l", "team=a", "--prune-allowlist=apps/v1/Deployment",
+                       "--prune-allowlist=core/v1/Namespace"}),
+            0);
+
+  ASSERT_EQ(server_->lists.size(), 2u);
+  EXPECT_EQ(server_->lists[0].kind(), v1::KIND_DEPLOYMENT);
+  EXPECT_EQ(server_->lists[0].namespace_(), "default");
+  EXPECT_EQ(server_->lists[0].label_selector(), "team=a");
+  EXPECT_EQ(server_->lists[1].kind(), v1::KIND_NAMESPACE);
+
+  // One namespace is meant: what belongs to none stays.
+  EXPECT_EQ(Run(text, {"--prune", "-l", "team=a", "-n", "default",
+                       "--prune-allowlist=core/v1/Namespace"}),
+            0);
+  EXPECT_EQ(server_->lists.size(), 2u);
+}
+
+TEST_F(Apply, DoesNotPruneEverythingByAccident) {
+  EXPECT_EQ(Run(kService, {"--prune"}), 1);
+  EXPECT_EQ(Run(kService, {"--all"}), 1);
+  EXPECT_EQ(Run(kService, {"--prune", "--all", "--prune-allowlist=Deployment"}), 1);
+  EXPECT_TRUE(server_->requests.empty());
+  EXPECT_TRUE(server_->deletes.empty());
 }
 
 TEST_F(Apply, NeedsObjects) {

@@ -226,9 +226,74 @@ TEST(Decode, ReportsAllMistakesOfAllFilesInOneRun) {
   EXPECT_TRUE(manifest.objects[0].resource.has_service());
 }
 
+constexpr char kWithExtras[] = R"(apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  replics: 3
+  containers:
+  - name: web
+    image: example.com/web:1
+    image: example.com/web:2
+)";
+
+TEST(Decode, WarnsOfWhatItLeavesOutWhenAskedTo) {
+  DecodeOptions options;
+  options.unknown = DecodeOptions::Unknown::kWarn;
+
+  const Manifest manifest = Decode({{"a.yaml", kWithExtras}}, options);
+
+  EXPECT_THAT(Messages(manifest),
+              ElementsAre("a.yaml:5:3: warning: spec.replics: unknown field; left out",
+                          "a.yaml:9:5: warning: spec.containers[0].image: duplicate key; first "
+                          "given at line 8; left out"));
+  ASSERT_EQ(manifest.objects.size(), 1u);
+  // As with Kubernetes the last one counts.
+  EXPECT_EQ(manifest.objects[0].resource.pod().spec().containers(0).image(), "example.com/web:2");
+}
+
+TEST(Decode, LeavesOutInSilenceWhenAskedTo) {
+  DecodeOptions options;
+  options.unknown = DecodeOptions::Unknown::kIgnore;
+
+  const Manifest manifest = Decode({{"a.yaml", kWithExtras}}, options);
+
+  EXPECT_TRUE(manifest.diagnostics.empty());
+  EXPECT_EQ(manifest.objects.size(), 1u);
+}
+
+TEST(Decode, TellsAMissingFieldAlsoWhereItsTypoIsLeftOut) {
+  DecodeOptions options;
+  options.unknown = DecodeOptions::Unknown::kIgnore;
+
+  const Manifest manifest = Decode(
+      {{"a.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {contaners: []}\n"}},
+      options);
+
+  EXPECT_THAT(Messages(manifest),
+              ElementsAre("a.yaml:4:1: error: spec.containers: Required value"));
+}
+
+TEST(Decode, FindsATypoInTheNameOfKindOrApiVersion) {
+  const Manifest manifest = Decode({{"a.yaml",
+                                     "apiVersion: v1\nkidn: Pod\n---\n"
+                                     "apVersion: v1\nkind: Pod\n---\n"
+                                     "apiVersion: networking.k8s.oi/v1\nkind: Ingress\n---\n"
+                                     "apiVersion: networking.k8s.io/v1\nkind: Ingres\n"}});
+
+  EXPECT_THAT(
+      Messages(manifest),
+      ElementsAre("a.yaml:2:1: error: kidn: unknown field; did you mean \"kind\"?",
+                  "a.yaml:4:1: error: apVersion: unknown field; did you mean \"apiVersion\"?",
+                  "a.yaml:7:13: error: kind Ingress has apiVersion "
+                  "\"networking.k8s.io/v1\", not \"networking.k8s.oi/v1\"",
+                  "a.yaml:11:7: error: unknown kind \"Ingres\"; did you mean \"Ingress\"?"));
+}
+
 TEST(Decode, StopsListingAtTheBound) {
   std::string text;
-  for (int i = 0; i < 80; ++i) text += "---\nkind: CSINode\napiVersion: storage.k8s.io/v1\n";
+  for (size_t i = 0; i < kMaxDiagnostics + 30; ++i)
+    text += "---\nkind: Jib\napiVersion: batch/v1\n";
 
   const Manifest manifest = DecodeOne(text);
 
