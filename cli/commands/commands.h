@@ -28,6 +28,7 @@ Command GetCommand();
 Command LabelCommand();
 Command LocalCommand();  // cli/local
 Command LogsCommand();
+Command PatchCommand();
 Command ReplaceCommand();
 Command RolloutCommand();
 Command ScaleCommand();

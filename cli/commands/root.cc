@@ -12,7 +12,8 @@ Command RootCommand() {
               LogsCommand(),    ExecCommand(),     WaitCommand(),         EventsCommand(),
               WhyCommand(),     BpfCommand(),      FlowsCommand(),        ConnectivityCommand(),
               TraceCommand(),   LocalCommand(),    ApiResourcesCommand(), ConvertCommand(),
-              LabelCommand(),   AnnotateCommand(), CompletionCommand(),   VersionCommand()}};
+              LabelCommand(),   AnnotateCommand(), PatchCommand(),        CompletionCommand(),
+              VersionCommand()}};
 }
 
 }  // namespace mesh::cli

@@ -13,6 +13,7 @@
 #include "cli/client.h"
 #include "cli/command.h"
 #include "fmt/format.h"
+#include "gtest/gtest.h"
 
 namespace mesh::cli {
 
