@@ -86,8 +86,19 @@ class CriClient {
   // `timeout` (whole seconds, rounded up); it is killed then.
   virtual void ExecSync(const std::string& id, const std::vector<std::string>& command,
                         absl::Duration timeout, Done<cri::ExecSyncResponse> done) = 0;
+
+  virtual void ListImages(Done<std::vector<cri::Image>> done) = 0;
+  // All names of it. NOT_FOUND is success.
+  virtual void RemoveImage(const std::string& id, DoneStatus done) = 0;
+  // Folder of the file system that holds the images.
+  virtual void ImageFolder(Done<std::string> done) = 0;
+
   // URL of the runtime's streaming server for this command.
   virtual void Exec(const cri::ExecRequest& request, Done<std::string> done) = 0;
+  // The same for the container's own process.
+  virtual void Attach(const cri::AttachRequest& request, Done<std::string> done) = 0;
+  // The container's log goes on in a new file at the path of the old one, which was renamed.
+  virtual void ReopenLog(const std::string& container_id, DoneStatus done) = 0;
 
   // Events until `ended`, which is called once with the reason. No event is repeated; what happened
   // before the subscription is not told, so callers list after subscribing.

@@ -369,6 +369,47 @@ void FakeCri::Exec(const cri::ExecRequest&, Done<std::string> done) {
   });
 }
 
+void FakeCri::Attach(const cri::AttachRequest&, Done<std::string> done) {
+  Answer("Attach", [done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    done(std::string("http://127.0.0.1:1/attach/x"));
+  });
+}
+
+void FakeCri::ReopenLog(const std::string& container_id, DoneStatus done) {
+  calls.push_back("ReopenLog " + container_id);
+  Answer("ReopenLog", [done](absl::Status status) { done(std::move(status)); });
+}
+
+void FakeCri::ListImages(Done<std::vector<cri::Image>> done) {
+  Answer("ListImages", [this, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    std::vector<cri::Image> out;
+    for (const std::string& name : images) {
+      cri::Image& image = out.emplace_back();
+      image.set_id("sha256:" + name);
+      image.add_repo_tags(name);
+      image.set_size(1000);
+    }
+    done(std::move(out));
+  });
+}
+
+void FakeCri::RemoveImage(const std::string& id, DoneStatus done) {
+  calls.push_back("RemoveImage " + id);
+  Answer("RemoveImage", [this, id, done](absl::Status status) {
+    if (status.ok()) images.erase(id.substr(id.find(':') + 1));
+    done(std::move(status));
+  });
+}
+
+void FakeCri::ImageFolder(Done<std::string> done) {
+  Answer("ImageFolder", [this, done](absl::Status status) {
+    if (!status.ok()) return done(status);
+    done(image_folder);
+  });
+}
+
 CriClient::Cancel FakeCri::Subscribe(std::function<void(const RuntimeEvent&)> on_event,
                                      DoneStatus ended) {
   if (!up_) {

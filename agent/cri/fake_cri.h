@@ -34,9 +34,10 @@ class FakeCri : public CriClient {
   std::set<std::string> images;                // on the node
   std::map<std::string, int64_t> image_users;  // root where there is none
   std::set<std::string> registry;              // can be pulled
-  std::set<std::string> ignores_sigterm;       // container names that must be killed
-  std::map<std::string, int> exits_at_once;    // container name -> exit code
-  std::set<std::string> lost_tasks;  // ids of containers that have exited for the CRI only
+  std::string image_folder = "/";
+  std::set<std::string> ignores_sigterm;     // container names that must be killed
+  std::map<std::string, int> exits_at_once;  // container name -> exit code
+  std::set<std::string> lost_tasks;          // ids of containers that have exited for the CRI only
   // Method name -> error of its next calls (one each).
   std::multimap<std::string, absl::Status> failures;
   std::map<std::string, Sandbox> sandboxes;
@@ -80,7 +81,12 @@ class FakeCri : public CriClient {
                    Done<std::string> done) override;
   void ExecSync(const std::string& id, const std::vector<std::string>& command,
                 absl::Duration timeout, Done<cri::ExecSyncResponse> done) override;
+  void ListImages(Done<std::vector<cri::Image>> done) override;
+  void RemoveImage(const std::string& id, DoneStatus done) override;
+  void ImageFolder(Done<std::string> done) override;
   void Exec(const cri::ExecRequest& request, Done<std::string> done) override;
+  void Attach(const cri::AttachRequest& request, Done<std::string> done) override;
+  void ReopenLog(const std::string& container_id, DoneStatus done) override;
   Cancel Subscribe(std::function<void(const RuntimeEvent&)> on_event, DoneStatus ended) override;
 
  private:

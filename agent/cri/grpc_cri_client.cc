@@ -357,6 +357,46 @@ class GrpcCriClient : public CriClient {
             });
   }
 
+  void Attach(const cri::AttachRequest& request, Done<std::string> done) override {
+    Runtime(&cri::RuntimeService::Stub::async_interface::Attach, request, kReadTimeout,
+            [done](absl::Status status, cri::AttachResponse& response) {
+              if (!status.ok()) return done(status);
+              done(response.url());
+            });
+  }
+  void ReopenLog(const std::string& container_id, DoneStatus done) override {
+    cri::ReopenContainerLogRequest request;
+    request.set_container_id(container_id);
+    Runtime(
+        &cri::RuntimeService::Stub::async_interface::ReopenContainerLog, request, kReadTimeout,
+        [done](absl::Status status, cri::ReopenContainerLogResponse&) { done(std::move(status)); });
+  }
+
+  void ListImages(Done<std::vector<cri::Image>> done) override {
+    Image(&cri::ImageService::Stub::async_interface::ListImages, cri::ListImagesRequest(),
+          kReadTimeout, [done](absl::Status status, cri::ListImagesResponse& response) {
+            if (!status.ok()) return done(status);
+            done(std::vector<cri::Image>(response.images().begin(), response.images().end()));
+          });
+  }
+  void RemoveImage(const std::string& id, DoneStatus done) override {
+    cri::RemoveImageRequest request;
+    request.mutable_image()->set_image(id);
+    Image(&cri::ImageService::Stub::async_interface::RemoveImage, request, kWriteTimeout,
+          [done](absl::Status status, cri::RemoveImageResponse&) {
+            done(IgnoreNotFound(std::move(status)));
+          });
+  }
+  void ImageFolder(Done<std::string> done) override {
+    Image(&cri::ImageService::Stub::async_interface::ImageFsInfo, cri::ImageFsInfoRequest(),
+          kReadTimeout, [done](absl::Status status, cri::ImageFsInfoResponse& response) {
+            if (!status.ok()) return done(status);
+            if (response.image_filesystems().empty())
+              return done(absl::NotFoundError("the runtime does not say where its images are"));
+            done(response.image_filesystems(0).fs_id().mountpoint());
+          });
+  }
+
   Cancel Subscribe(std::function<void(const RuntimeEvent&)> on_event, DoneStatus ended) override {
     auto reader =
         Tracked(in_flight_, std::make_unique<EventReader>(std::move(on_event), std::move(ended)));
