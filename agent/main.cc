@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -27,6 +28,7 @@
 #include "agent/network/prober.h"
 #include "agent/node_info.h"
 #include "agent/node_service.h"
+#include "agent/pods/log_rotator.h"
 #include "agent/probes/net_probe_client.h"
 #include "api/schema/validate.h"
 #include "common/ip_address.h"
@@ -51,6 +53,7 @@ struct Flags {
   std::string run_dir = "/run/mesh";
   std::string state_dir = "/var/lib/mesh/agent";
   std::string log_dir = "/var/log/pods";
+  LogRotation log_rotation;
   std::string bpf_root = "/sys/fs/bpf";
   std::string cni_bin_dir = "/opt/cni/bin";
   std::string cni_conf_dir = "/etc/cni/net.d";
@@ -257,6 +260,9 @@ int Main(Flags flags) {
   spdlog::info("mesh-agent {} on node {} ({}{}{}), listening on {}", kVersion, flags.node_name,
                node_ip, node_ip6.empty() ? "" : ", ", node_ip6, flags.listen);
   agent->Start();
+  LogRotator log_rotator(
+      &loop, cri.get(), [&agent] { return agent->pods().Directory(); }, flags.log_rotation);
+  log_rotator.Start();
   loop.Run();
 
   // Pods go on running. First who calls others, then who is called.
@@ -311,6 +317,14 @@ int main(int argc, char** argv) {
   app.add_option("--state-dir", flags.state_dir, "checkpoint of the node's state")
       ->capture_default_str();
   app.add_option("--log-dir", flags.log_dir, "logs of containers")->capture_default_str();
+  app.add_option("--container-log-max-bytes", flags.log_rotation.max_bytes,
+                 "a container's log goes on in a new file beyond this")
+      ->check(CLI::Range(int64_t{4096}, std::numeric_limits<int64_t>::max()))
+      ->capture_default_str();
+  app.add_option("--container-log-max-files", flags.log_rotation.max_files,
+                 "files that are kept of a container's log")
+      ->check(CLI::Range(2, 1000))
+      ->capture_default_str();
   app.add_option("--bpf-root", flags.bpf_root, "BPF file system for pins")->capture_default_str();
   app.add_option("--cni-bin-dir", flags.cni_bin_dir, "where to install mesh-cni")
       ->capture_default_str();

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "agent/pods/log_files.h"
 #include "common/status.h"
 #include "common/unique_fd.h"
 
@@ -25,11 +26,16 @@ constexpr size_t kLineBytesMax = 1 << 20;
 // How often a follower looks whether its container or its client is gone.
 constexpr int kFollowPollMs = 100;
 
-// Offset at which the last `lines` lines begin.
-absl::StatusOr<off_t> TailOffset(int fd, int64_t lines) {
+struct Tail {
+  off_t offset = 0;
+  int64_t lines = 0;  // there are from it on
+};
+
+// Where the last `lines` lines begin, or the file when it has fewer.
+absl::StatusOr<Tail> FindTail(int fd, int64_t lines) {
   struct stat info {};
   if (::fstat(fd, &info) != 0) return ErrnoStatus(errno, "stat log");
-  if (lines <= 0) return info.st_size;
+  if (lines <= 0) return Tail{.offset = info.st_size};
   off_t end = info.st_size;
   std::vector<char> block(kBlockBytes);
   int64_t seen = 0;
@@ -40,32 +46,72 @@ absl::StatusOr<off_t> TailOffset(int fd, int64_t lines) {
     for (ssize_t i = n - 1; i >= 0; --i) {
       // The end of the last line does not begin another.
       if (block[static_cast<size_t>(i)] != '\n' || begin + i == info.st_size - 1) continue;
-      if (++seen == lines) return begin + i + 1;
+      if (++seen == lines) return Tail{.offset = begin + i + 1, .lines = lines};
     }
     end = begin;
   }
-  return 0;
+  return Tail{.lines = info.st_size > 0 ? seen + 1 : 0};
+}
+
+// One of the files of a log, held open: its name may change.
+struct OpenLog {
+  UniqueFd fd;
+  ino_t inode = 0;
+};
+
+absl::StatusOr<OpenLog> Open(const std::string& path) {
+  OpenLog out;
+  out.fd.reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!out.fd && errno == ENOENT) return absl::NotFoundError(fmt::format("no log at {}", path));
+  if (!out.fd) return ErrnoStatus(errno, fmt::format("open log {}", path));
+  struct stat info {};
+  if (::fstat(out.fd.get(), &info) != 0) return ErrnoStatus(errno, "stat log");
+  out.inode = info.st_ino;
+  return out;
+}
+
+// All that there is, oldest first, the one at `path` last. NOT_FOUND without it.
+absl::StatusOr<std::vector<OpenLog>> OpenAll(const std::string& path) {
+  std::vector<OpenLog> out;
+  // The newest first: what is rotated meanwhile is then seen twice, not missed.
+  ASSIGN_OR_RETURN(OpenLog newest, Open(path));
+  for (const std::string& name : RotatedLogs(path)) {
+    auto log = Open(name);
+    if (absl::IsNotFound(log.status())) continue;  // pruned meanwhile
+    RETURN_IF_ERROR(log.status());
+    if (log->inode != newest.inode) out.push_back(*std::move(log));
+  }
+  out.push_back(std::move(newest));
+  return out;
 }
 
 class Reader {
  public:
   Reader(const LogOptions& options, const LogHooks& hooks) : options_(options), hooks_(hooks) {}
 
-  absl::Status Run(int fd, const std::string& path) {
+  absl::Status Run(OpenLog log, const std::string& path) {
     UniqueFd notify;
     if (options_.follow) {
       notify.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
       if (!notify) return ErrnoStatus(errno, "inotify_init1");
-      if (::inotify_add_watch(notify.get(), path.c_str(), IN_MODIFY) < 0) {
-        return ErrnoStatus(errno, fmt::format("watch {}", path));
-      }
+      // Without it (the file was just rotated) the poll's timeout tells.
+      ::inotify_add_watch(notify.get(), path.c_str(), IN_MODIFY);
     }
     while (!hooks_.cancelled()) {
       // Asked before reading: what was written before the end is read after it.
       const bool running = options_.follow && hooks_.running();
-      absl::StatusOr<bool> more = ReadToEnd(fd);
-      if (!more.ok()) return more.status();
-      if (!*more || !running) return absl::OkStatus();
+      ASSIGN_OR_RETURN(bool more, ReadToEnd(log.fd.get()));
+      if (!more) return absl::OkStatus();
+      ASSIGN_OR_RETURN(std::optional<OpenLog> next, Next(log, path, running));
+      if (next) {
+        // What came to the old file until the new one was begun.
+        ASSIGN_OR_RETURN(more, ReadToEnd(log.fd.get()));
+        if (!more) return absl::OkStatus();
+        log = *std::move(next);
+        if (options_.follow) ::inotify_add_watch(notify.get(), path.c_str(), IN_MODIFY);
+        continue;
+      }
+      if (!running) return absl::OkStatus();
       pollfd wait{.fd = notify.get(), .events = POLLIN, .revents = 0};
       if (::poll(&wait, 1, kFollowPollMs) > 0) {
         char events[4096];
@@ -76,6 +122,24 @@ class Reader {
   }
 
  private:
+  // The file after `log`. The runtime writes to the old one until it has begun the new one: while
+  // it runs, an empty new file is none.
+  static absl::StatusOr<std::optional<OpenLog>> Next(const OpenLog& log, const std::string& path,
+                                                     bool running) {
+    struct stat now {};
+    if (::stat(path.c_str(), &now) != 0 || now.st_ino == log.inode) return std::nullopt;
+    if (running && now.st_size == 0) return std::nullopt;
+    auto all = OpenAll(path);
+    if (absl::IsNotFound(all.status())) return std::nullopt;
+    RETURN_IF_ERROR(all.status());
+    const auto at = std::find_if(all->begin(), all->end(),
+                                 [&](const OpenLog& each) { return each.inode == log.inode; });
+    // One that was pruned was the oldest.
+    const auto after = at == all->end() ? all->begin() : at + 1;
+    if (after == all->end()) return std::nullopt;
+    return std::optional<OpenLog>(std::move(*after));
+  }
+
   // False when the sink has had enough.
   absl::StatusOr<bool> ReadToEnd(int fd) {
     std::vector<char> block(kBlockBytes);
@@ -148,14 +212,19 @@ LogLine ParseLogLine(std::string_view raw) {
 }
 
 absl::Status ReadLog(const std::string& path, const LogOptions& options, const LogHooks& hooks) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd && errno == ENOENT) return absl::NotFoundError(fmt::format("no log at {}", path));
-  if (!fd) return ErrnoStatus(errno, fmt::format("open log {}", path));
+  ASSIGN_OR_RETURN(std::vector<OpenLog> logs, OpenAll(path));
+  size_t first = 0;
   if (options.tail_lines) {
-    ASSIGN_OR_RETURN(const off_t offset, TailOffset(fd.get(), *options.tail_lines));
-    if (::lseek(fd.get(), offset, SEEK_SET) < 0) return ErrnoStatus(errno, "seek in log");
+    int64_t missing = *options.tail_lines;
+    for (first = logs.size() - 1;; --first) {
+      ASSIGN_OR_RETURN(const Tail tail, FindTail(logs[first].fd.get(), missing));
+      missing -= tail.lines;
+      if (::lseek(logs[first].fd.get(), tail.offset, SEEK_SET) < 0)
+        return ErrnoStatus(errno, "seek in log");
+      if (missing <= 0 || first == 0) break;
+    }
   }
-  return Reader(options, hooks).Run(fd.get(), path);
+  return Reader(options, hooks).Run(std::move(logs[first]), path);
 }
 
 }  // namespace mesh::agent

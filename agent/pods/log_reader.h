@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads a container's log as the runtime writes it: "<RFC 3339 time> stdout|stderr F|P <text>" per
-// line, P for a part of a line that was too long for one.
+// line, P for a part of a line that was too long for one. What was rotated away (log_files.h) is
+// read first, and who follows goes on in the new file.
 #pragma once
 
 #include <cstdint>

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "agent/network/files.h"
+#include "agent/pods/log_files.h"
 #include "agent/pods/pod_tracked.h"
 #include "agent/pods/security.h"
 #include "common/log.h"
@@ -168,7 +169,7 @@ void PodReconciler::Do(Tracked& t, const RemoveContainer& action) {
   auto done = [this, uid = t.uid, key, id = action.id, log](const absl::Status& status) {
     Cleaned(uid, "remove a container", status);
     if (status.ok()) {
-      ::unlink(log.c_str());
+      RemoveLogs(log);
       owners_.erase(id);
     }
     Finish(uid, key);

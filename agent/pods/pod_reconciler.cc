@@ -346,9 +346,13 @@ void PodReconciler::Publish() {
     PodEntry entry;
     entry.uid = uid;
     entry.log_directory = PodLogDirectory(options_.config, t->ns, t->name, uid);
+    entry.host_network = t->pod->spec().host_network();
     const auto add = [&](const v1::Container& spec, const auto& statuses) {
       ContainerEntry container;
       container.name = spec.name();
+      container.image = spec.image();
+      container.stdin = spec.stdin();
+      container.tty = spec.tty();
       container.waiting = "ContainerCreating";
       for (const v1::ContainerStatus& status : statuses) {
         if (status.name() == spec.name() && status.state().has_waiting()) {

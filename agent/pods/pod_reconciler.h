@@ -40,11 +40,14 @@ struct ContainerEntry {
   std::string id;  // of the newest; empty: not created yet
   uint32_t attempt = 0;
   bool running = false;
+  std::string image;  // as the spec names it
+  bool stdin = false, tty = false;
   std::string waiting;  // why it does not run, for people
 };
 struct PodEntry {
   std::string uid;
   std::string log_directory;
+  bool host_network = false;
   std::vector<ContainerEntry> containers;  // in the order of the spec; init containers last
 };
 using PodDirectory = std::map<std::string, PodEntry>;  // by "namespace/name"

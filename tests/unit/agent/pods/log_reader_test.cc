@@ -23,6 +23,7 @@ class LogReader : public ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
   void Append(const std::string& text) { std::ofstream(path_, std::ios::app) << text; }
+  void RotateAway(const std::string& time) { std::filesystem::rename(path_, path_ + "." + time); }
   std::string Read(const LogOptions& options) {
     std::string out;
     LogHooks hooks;
@@ -114,6 +115,55 @@ TEST_F(LogReader, StopsWhenTheClientIsGone) {
 
   EXPECT_TRUE(ReadLog(path_, {.follow = true}, hooks).ok());
   EXPECT_EQ(chunks, 1);
+}
+
+TEST_F(LogReader, ReadsWhatWasRotatedAwayFirst) {
+  Append("2026-01-02T03:04:05Z stdout F one\n2026-01-02T03:04:05Z stdout F two\n");
+  RotateAway("20260102-030405.000000");
+  Append("2026-01-02T03:04:06Z stdout F three\n");
+  RotateAway("20260102-030406.000000");
+  Append("2026-01-02T03:04:07Z stdout F four\n");
+  EXPECT_EQ(Read({}), "one\ntwo\nthree\nfour\n");
+  EXPECT_EQ(Read({.tail_lines = 1}), "four\n");
+  EXPECT_EQ(Read({.tail_lines = 2}), "three\nfour\n");
+  EXPECT_EQ(Read({.tail_lines = 3}), "two\nthree\nfour\n");
+  EXPECT_EQ(Read({.tail_lines = 9}), "one\ntwo\nthree\nfour\n");
+}
+
+TEST_F(LogReader, FollowsThroughRotationsAndMissesNothing) {
+  Append("2026-01-02T03:04:05Z stdout F one\n");
+  std::string out;
+  int asked = 0;
+  LogHooks hooks;
+  hooks.sink = [&out](const std::string& data) {
+    out += data;
+    return true;
+  };
+  hooks.cancelled = [] { return false; };
+  hooks.running = [&] {
+    switch (++asked) {
+      case 1:  // renamed, the runtime still writes to the old file
+        RotateAway("20260102-030405.000000");
+        return true;
+      case 2: {
+        std::ofstream(path_ + ".20260102-030405.000000", std::ios::app)
+            << "2026-01-02T03:04:06Z stdout F two\n";
+        Append("");  // the new one is begun, with nothing in it
+        return true;
+      }
+      case 3:  // and rotated again before the reader looks
+        Append("2026-01-02T03:04:07Z stdout F three\n");
+        RotateAway("20260102-030407.000000");
+        Append("2026-01-02T03:04:08Z stdout F four\n");
+        return true;
+      default:
+        return out.find("four") == std::string::npos;
+    }
+  };
+
+  ASSERT_TRUE(ReadLog(path_, {.follow = true}, hooks).ok());
+
+  EXPECT_EQ(out, "one\ntwo\nthree\nfour\n");
 }
 
 }  // namespace
