@@ -19,12 +19,14 @@
 #include <utility>
 #include <vector>
 
+#include "agent/access_service.h"
 #include "agent/agent.h"
 #include "agent/cri/grpc_cri_client.h"
 #include "agent/metrics.h"
 #include "agent/network/listeners.h"
 #include "agent/network/network.h"
 #include "agent/network/node_address.h"
+#include "agent/network/pod_dial.h"
 #include "agent/network/prober.h"
 #include "agent/node_info.h"
 #include "agent/node_service.h"
@@ -68,6 +70,9 @@ struct Flags {
 // docs/errors.md
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
+
+// Of each address of a pod, by `meshctl port-forward`.
+constexpr absl::Duration kDialTimeout = absl::Seconds(5);
 
 int Fail(const std::string& message, int code = kExitFailed) {
   std::fprintf(stderr, "mesh-agent: error: %s\n", message.c_str());
@@ -237,6 +242,18 @@ int Main(Flags flags) {
                            const std::string& pod) { return (*network)->PodNetns(ns, pod); },
        .name_server = [&network] { return (*network)->PodNameServer(); }});
   hooks.probe = [&prober](const v1::ProbeRequest& request) { return prober.Run(request); };
+  AccessHooks access;
+  access.cri = cri.get();
+  access.directory = hooks.directory;
+  access.dial = [&network](const std::string& ns, const std::string& pod, const PodEntry& entry,
+                           uint16_t port) -> absl::StatusOr<UniqueFd> {
+    if (entry.host_network) return DialPod("", port, kDialTimeout);
+    ASSIGN_OR_RETURN(const std::string netns, (*network)->PodNetns(ns, pod));
+    return DialPod(netns, port, kDialTimeout);
+  };
+  access.import_images = {"ctr",         "--address", flags.containerd_socket,
+                          "--namespace", "k8s.io",    "images",
+                          "import",      "-"};
   const std::string host = flags.listen.substr(0, flags.listen.rfind(':'));
   options.agent_endpoint = flags.listen;
   if (host == "0.0.0.0" || host.empty()) {
@@ -244,7 +261,8 @@ int Main(Flags flags) {
   }
   agent = std::make_unique<Agent>(&loop, network->get(), cri.get(), &checkpoint, std::move(options),
                                   initial);
-  auto server = NodeServer::Start(flags.listen, std::move(hooks));
+  auto server =
+      NodeServer::Start(flags.listen, std::move(hooks), NewAccessService(std::move(access)));
   if (!server.ok()) return Fail(std::string(server.status().message()));
 
   std::unique_ptr<MetricsServer> metrics;

@@ -2,249 +2,28 @@
 #include "agent/node_service.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <grpcpp/grpcpp.h>
 
-#include <deque>
 #include <list>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
-#include "agent/cri/exec_stream.h"
+#include "agent/cri/sandbox_image.h"
+#include "agent/pod_stream.h"
 #include "agent/pods/log_reader.h"
+#include "agent/stream_session.h"
 #include "common/status.h"
 #include "mesh/v1/node.grpc.pb.h"
-#include "nlohmann/json.hpp"
 
 namespace mesh::agent {
 namespace {
 
 constexpr absl::Duration kShutdownGrace = absl::Seconds(1);
 
-grpc::Status ToGrpc(const absl::Status& status) {
-  if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
-}
-
-struct Target {
-  PodEntry pod;
-  ContainerEntry container;
-};
-
-// The container that a call means, with kubectl's words when there is none.
-absl::StatusOr<Target> FindTarget(const PodDirectory& directory, const std::string& ns,
-                                  const std::string& name, const std::string& container) {
-  auto it = directory.find(ns + "/" + name);
-  if (it == directory.end()) {
-    return absl::NotFoundError(fmt::format("pods \"{}\" not found", name));
-  }
-  const PodEntry& pod = it->second;
-  std::vector<std::string> names;
-  for (const ContainerEntry& entry : pod.containers) {
-    if (entry.name == container || (container.empty() && pod.containers.size() == 1)) {
-      return Target{pod, entry};
-    }
-    names.push_back(entry.name);
-  }
-  if (container.empty()) {
-    return absl::InvalidArgumentError(
-        fmt::format("a container name must be specified for pod {}, choose one of: [{}]", name,
-                    fmt::join(names, " ")));
-  }
-  return absl::InvalidArgumentError(
-      fmt::format("container {} is not valid for pod {}", container, name));
-}
-
-// One exec call. Input is queued one message at a time: the next one is read when the command has
-// taken the one before.
-class ExecSession : public grpc::ServerBidiReactor<v1::ExecInput, v1::ExecOutput> {
- public:
-  explicit ExecSession(const NodeServiceHooks* hooks) : hooks_(hooks) {
-    StartRead(&in_);
-    output_thread_ = std::thread([this] { Finish(ToGrpc(Run())); });
-  }
-  ~ExecSession() override {
-    output_thread_.join();
-    if (input_thread_.joinable()) input_thread_.join();
-  }
-
-  bool done() const {
-    absl::MutexLock lock(&mutex_);
-    return done_;
-  }
-
-  void OnReadDone(bool ok) override {
-    absl::MutexLock lock(&mutex_);
-    if (ok) {
-      input_ready_ = true;
-    } else {
-      input_ended_ = true;
-    }
-  }
-  void OnWriteDone(bool ok) override {
-    absl::MutexLock lock(&mutex_);
-    writing_ = false;
-    if (!ok) cancelled_ = true;
-  }
-  void OnCancel() override {
-    absl::MutexLock lock(&mutex_);
-    cancelled_ = true;
-    if (exec_ != nullptr) exec_->Abort();
-  }
-  void OnDone() override {
-    absl::MutexLock lock(&mutex_);
-    done_ = true;
-  }
-
- private:
-  // On the output thread.
-  absl::Status Run() {
-    {
-      absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(this, &ExecSession::HasInputLocked));
-      if (!input_ready_) return absl::InvalidArgumentError("exec: no start message");
-    }
-    if (!in_.has_start()) {
-      return absl::InvalidArgumentError("exec: the first message must be the start");
-    }
-    const v1::ExecStart start = in_.start();
-    if (start.command().empty()) {
-      return absl::InvalidArgumentError("you must specify at least one command for the container");
-    }
-    ASSIGN_OR_RETURN(const Target target, FindTarget(*hooks_->directory(), start.namespace_(),
-                                                     start.pod(), start.container()));
-    if (!target.container.running) {
-      return absl::InvalidArgumentError(
-          fmt::format("container {} of pod {} is not running{}", target.container.name, start.pod(),
-                      target.container.waiting.empty() ? "" : ": " + target.container.waiting));
-    }
-    ASSIGN_OR_RETURN(const std::string url, ExecUrl(start, target.container.id));
-    ASSIGN_OR_RETURN(auto exec,
-                     ExecStream::Open(url, {.tty = start.tty(), .stdin = start.stdin()}));
-    ExecStream* const stream = exec.get();
-    {
-      absl::MutexLock lock(&mutex_);
-      exec_ = std::move(exec);
-      input_ready_ = false;
-      if (cancelled_) stream->Abort();
-    }
-    if (start.tty() && start.has_size()) {
-      stream->Resize(start.size().rows(), start.size().columns()).IgnoreError();  // cosmetic
-    }
-    StartRead(&in_);
-    input_thread_ = std::thread([this, stream, stdin = start.stdin()] { Feed(stream, stdin); });
-    absl::Status status = Drain(stream);
-    {
-      absl::MutexLock lock(&mutex_);
-      finished_ = true;
-    }
-    stream->Abort();
-    return status;
-  }
-
-  absl::StatusOr<std::string> ExecUrl(const v1::ExecStart& start, const std::string& id) {
-    cri::ExecRequest request;
-    request.set_container_id(id);
-    *request.mutable_cmd() = start.command();
-    request.set_tty(start.tty());
-    request.set_stdin(start.stdin());
-    request.set_stdout(true);
-    request.set_stderr(!start.tty());
-    absl::Notification answered;
-    absl::StatusOr<std::string> url;
-    hooks_->cri->Exec(request, [&](absl::StatusOr<std::string> answer) {
-      url = std::move(answer);
-      answered.Notify();
-    });
-    answered.WaitForNotification();
-    return url;
-  }
-
-  absl::Status Drain(ExecStream* stream) {
-    while (true) {
-      ASSIGN_OR_RETURN(ExecEvent event, stream->Read());
-      v1::ExecOutput out;
-      switch (event.kind) {
-        case ExecEvent::Kind::kStdout:
-          out.set_stdout(std::move(event.data));
-          break;
-        case ExecEvent::Kind::kStderr:
-          out.set_stderr(std::move(event.data));
-          break;
-        case ExecEvent::Kind::kExit:
-          out.set_exit_code(event.exit_code);
-          break;
-      }
-      if (!Send(std::move(out))) return absl::CancelledError("the client went away");
-      if (event.kind == ExecEvent::Kind::kExit) return absl::OkStatus();
-    }
-  }
-
-  bool Send(v1::ExecOutput message) {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (cancelled_) return false;
-      writing_ = true;
-    }
-    out_ = std::move(message);
-    StartWrite(&out_);
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(
-        +[](bool* writing) { return !*writing; }, &writing_));
-    return !cancelled_;
-  }
-
-  // On the input thread.
-  void Feed(ExecStream* stream, bool has_stdin) {
-    bool open = has_stdin;
-    while (true) {
-      {
-        absl::MutexLock lock(&mutex_);
-        mutex_.Await(absl::Condition(this, &ExecSession::HasInputLocked));
-        if (finished_ || cancelled_) return;
-        if (!input_ready_) break;  // the client has nothing more to send
-        input_ready_ = false;
-      }
-      absl::Status status;
-      if (open && in_.has_stdin()) {
-        status = stream->WriteStdin(in_.stdin());
-      } else if (open && in_.has_stdin_closed()) {
-        status = stream->CloseStdin();
-        open = false;
-      } else if (in_.has_resize()) {
-        status = stream->Resize(in_.resize().rows(), in_.resize().columns());
-      }
-      if (!status.ok()) return;  // the output side tells why
-      {
-        absl::MutexLock lock(&mutex_);
-        if (finished_ || cancelled_) return;
-        StartRead(&in_);
-      }
-    }
-    if (open) stream->CloseStdin().IgnoreError();  // the command may have ended
-  }
-
-  bool HasInputLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return input_ready_ || input_ended_ || finished_ || cancelled_;
-  }
-
-  const NodeServiceHooks* const hooks_;
-  std::thread output_thread_, input_thread_;
-  v1::ExecInput in_;
-  v1::ExecOutput out_;
-  mutable absl::Mutex mutex_;
-  bool input_ready_ ABSL_GUARDED_BY(mutex_) = false;
-  bool input_ended_ ABSL_GUARDED_BY(mutex_) = false;
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
-  bool done_ ABSL_GUARDED_BY(mutex_) = false;
-  std::unique_ptr<ExecStream> exec_ ABSL_GUARDED_BY(mutex_);
-};
+using ExecSession = StreamSession<v1::ExecInput, v1::ExecOutput>;
 
 class Service : public v1::NodeService::WithCallbackMethod_Exec<v1::NodeService::Service> {
  public:
@@ -259,7 +38,8 @@ class Service : public v1::NodeService::WithCallbackMethod_Exec<v1::NodeService:
       grpc::CallbackServerContext*) override {
     absl::MutexLock lock(&mutex_);
     sessions_.remove_if([](const auto& session) { return session->done(); });
-    sessions_.push_back(std::make_unique<ExecSession>(&hooks_));
+    sessions_.push_back(std::make_unique<ExecSession>(
+        [this](const v1::ExecInput& first) { return OpenExec(first); }));
     return sessions_.back().get();
   }
 
@@ -298,7 +78,39 @@ class Service : public v1::NodeService::WithCallbackMethod_Exec<v1::NodeService:
   }
 
  private:
-  // The runtime's configuration is JSON inside a text; the image is one word of it.
+  absl::StatusOr<OpenedStream> OpenExec(const v1::ExecInput& first) {
+    if (!first.has_start()) {
+      return absl::InvalidArgumentError("exec: the first message must be the start");
+    }
+    const v1::ExecStart start = first.start();
+    if (start.command().empty()) {
+      return absl::InvalidArgumentError("you must specify at least one command for the container");
+    }
+    ASSIGN_OR_RETURN(
+        const ContainerEntry container,
+        FindRunning(*hooks_.directory(), start.namespace_(), start.pod(), start.container()));
+    cri::ExecRequest request;
+    request.set_container_id(container.id);
+    *request.mutable_cmd() = start.command();
+    request.set_tty(start.tty());
+    request.set_stdin(start.stdin());
+    request.set_stdout(true);
+    request.set_stderr(!start.tty());
+    absl::Notification answered;
+    absl::StatusOr<std::string> url;
+    hooks_.cri->Exec(request, [&](absl::StatusOr<std::string> answer) {
+      url = std::move(answer);
+      answered.Notify();
+    });
+    answered.WaitForNotification();
+    RETURN_IF_ERROR(url.status());
+    OpenedStream out;
+    ASSIGN_OR_RETURN(out.stream, OpenProcess(*url, start.tty(), start.stdin()));
+    out.has_input = start.stdin();
+    if (start.tty() && start.has_size()) out.size = start.size();
+    return out;
+  }
+
   absl::StatusOr<v1::ProbeResponse> Facts() {
     absl::Notification answered;
     absl::StatusOr<cri::StatusResponse> status;
@@ -309,17 +121,15 @@ class Service : public v1::NodeService::WithCallbackMethod_Exec<v1::NodeService:
     answered.WaitForNotification();
     RETURN_IF_ERROR(status.status());
     v1::ProbeResponse out;
-    if (const auto config = status->info().find("config"); config != status->info().end()) {
-      const auto json = nlohmann::json::parse(config->second, nullptr, false);
-      if (json.is_object()) out.set_sandbox_image(json.value("sandboxImage", ""));
-    }
+    out.set_sandbox_image(SandboxImageName(*status));
     return out;
   }
 
   absl::Status ServeLogs(grpc::ServerContext* context, const v1::LogsRequest& request,
                          grpc::ServerWriter<v1::LogsChunk>* writer) {
-    ASSIGN_OR_RETURN(const Target target, FindTarget(*hooks_.directory(), request.namespace_(),
-                                                     request.pod(), request.container()));
+    ASSIGN_OR_RETURN(const ContainerTarget target,
+                     FindContainer(*hooks_.directory(), request.namespace_(), request.pod(),
+                                   request.container()));
     const ContainerEntry& container = target.container;
     if (request.previous() && container.attempt == 0) {
       return absl::InvalidArgumentError(
@@ -351,7 +161,7 @@ class Service : public v1::NodeService::WithCallbackMethod_Exec<v1::NodeService:
     hooks.cancelled = [context] { return context->IsCancelled(); };
     hooks.running = [this, &request, &container] {
       const auto now =
-          FindTarget(*hooks_.directory(), request.namespace_(), request.pod(), container.name);
+          FindContainer(*hooks_.directory(), request.namespace_(), request.pod(), container.name);
       return now.ok() && now->container.id == container.id && now->container.running;
     };
     absl::Status status = ReadLog(path, options, hooks);
@@ -366,7 +176,8 @@ class Service : public v1::NodeService::WithCallbackMethod_Exec<v1::NodeService:
 
 class NodeServerImpl : public NodeServer {
  public:
-  explicit NodeServerImpl(NodeServiceHooks hooks) : service_(std::move(hooks)) {}
+  NodeServerImpl(NodeServiceHooks hooks, std::unique_ptr<grpc::Service> access)
+      : service_(std::move(hooks)), access_(std::move(access)) {}
   ~NodeServerImpl() override {
     if (server_ != nullptr) {
       server_->Shutdown(absl::ToChronoTime(absl::Now() + kShutdownGrace));
@@ -382,6 +193,7 @@ class NodeServerImpl : public NodeServer {
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(&service_);
+    if (access_ != nullptr) builder.RegisterService(access_.get());
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {
       return absl::FailedPreconditionError(fmt::format(
@@ -395,15 +207,16 @@ class NodeServerImpl : public NodeServer {
 
  private:
   Service service_;
+  const std::unique_ptr<grpc::Service> access_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<NodeServer>> NodeServer::Start(const std::string& listen,
-                                                              NodeServiceHooks hooks) {
-  auto server = std::make_unique<NodeServerImpl>(std::move(hooks));
+absl::StatusOr<std::unique_ptr<NodeServer>> NodeServer::Start(
+    const std::string& listen, NodeServiceHooks hooks, std::unique_ptr<grpc::Service> access) {
+  auto server = std::make_unique<NodeServerImpl>(std::move(hooks), std::move(access));
   RETURN_IF_ERROR(server->Listen(listen));
   return server;
 }

@@ -14,6 +14,10 @@
 #include "agent/network/network.h"
 #include "agent/pods/pod_reconciler.h"
 
+namespace grpc {
+class Service;
+}
+
 namespace mesh::agent {
 
 struct NodeServiceHooks {
@@ -35,9 +39,11 @@ struct NodeServiceHooks {
 class NodeServer {
  public:
   // `listen`: "host:port"; port 0 takes a free one.
+  // `access`: served beside it (NewAccessService), or null.
   // FAILED_PRECONDITION when the address is taken or not of this machine.
-  static absl::StatusOr<std::unique_ptr<NodeServer>> Start(const std::string& listen,
-                                                           NodeServiceHooks hooks);
+  static absl::StatusOr<std::unique_ptr<NodeServer>> Start(
+      const std::string& listen, NodeServiceHooks hooks,
+      std::unique_ptr<grpc::Service> access = nullptr);
   // Ends the calls that run, within a second.
   virtual ~NodeServer() = default;
   virtual int port() const = 0;

@@ -31,6 +31,7 @@
 #include "common/version.h"
 #include "controlplane/controllers/node_life_controller.h"
 #include "controlplane/figures.h"
+#include "controlplane/rpc/access_service.h"
 #include "controlplane/rpc/api.h"
 #include "controlplane/rpc/control_service.h"
 #include "controlplane/rpc/node_channels.h"
@@ -228,6 +229,7 @@ absl::Status Run(const Options& options) {
   Api api(cache, writer);
   NodeChannels channels(cache);
   ControlService control(loop, cache, api, channels, ranges.cluster);
+  const std::unique_ptr<grpc::Service> access = NewAccessService(channels);
   NodeSyncService node_sync(loop, sessions);
   std::unique_ptr<Runtime> controllers;
   std::unique_ptr<ControlFigures> figures;
@@ -250,8 +252,9 @@ absl::Status Run(const Options& options) {
                                     .cluster_range = ranges.cluster.pods,
                                     .load_balancer_pools = ranges.pools});
   });
-  absl::StatusOr<std::unique_ptr<RpcServer>> server = RpcServer::Start(
-      {.listen = options.listen, .unix_socket = options.unix_socket}, {&control, &node_sync});
+  absl::StatusOr<std::unique_ptr<RpcServer>> server =
+      RpcServer::Start({.listen = options.listen, .unix_socket = options.unix_socket},
+                       {&control, &node_sync, access.get()});
   if (server.ok()) {
     spdlog::info("meshd {} serves at revision {} on {} {}", kVersion, cache.revision(),
                  fmt::join(options.listen, " "), options.unix_socket);

@@ -36,13 +36,14 @@ absl::StatusOr<NodeChannels::Target> NodeChannels::ForNode(const std::string& no
         fmt::format("node \"{}\": its agent has not registered an endpoint yet", node));
   }
   absl::MutexLock lock(&mutex_);
-  if (stubs_.size() >= kStubsMax) stubs_.clear();
-  std::shared_ptr<v1::NodeService::Stub>& stub = stubs_[endpoint];
-  if (stub == nullptr) {
-    stub = v1::NodeService::NewStub(
-        grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), ChannelOptions()));
+  if (dialled_.size() >= kStubsMax) dialled_.clear();
+  Dialled& dialled = dialled_[endpoint];
+  if (dialled.stub == nullptr) {
+    dialled.channel =
+        grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), ChannelOptions());
+    dialled.stub = v1::NodeService::NewStub(dialled.channel);
   }
-  return Target{.node = node, .stub = stub};
+  return Target{.node = node, .stub = dialled.stub, .channel = dialled.channel};
 }
 
 absl::StatusOr<NodeChannels::Target> NodeChannels::ForPod(const std::string& ns,

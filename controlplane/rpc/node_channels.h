@@ -22,6 +22,7 @@ class NodeChannels {
   struct Target {
     std::string node;
     std::shared_ptr<v1::NodeService::Stub> stub;
+    std::shared_ptr<grpc::Channel> channel;  // of it, for other services of the agent
   };
   // NOT_FOUND for an unknown node, UNAVAILABLE when its agent has not told where it listens.
   absl::StatusOr<Target> ForNode(const std::string& node);
@@ -33,7 +34,11 @@ class NodeChannels {
   const WatchCache& cache_;
   absl::Mutex mutex_;
   // By endpoint: a node that came back elsewhere gets another channel.
-  std::map<std::string, std::shared_ptr<v1::NodeService::Stub>> stubs_ ABSL_GUARDED_BY(mutex_);
+  struct Dialled {
+    std::shared_ptr<grpc::Channel> channel;
+    std::shared_ptr<v1::NodeService::Stub> stub;
+  };
+  std::map<std::string, Dialled> dialled_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace mesh::controlplane

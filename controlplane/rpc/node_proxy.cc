@@ -9,15 +9,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "controlplane/rpc/status.h"
+#include "controlplane/rpc/stream_proxy.h"
 #include "fmt/format.h"
 #include "grpcpp/client_context.h"
 
 namespace mesh::controlplane {
-namespace {
 
-constexpr std::chrono::seconds kListDeadline{5};
-
-// The agent's own errors pass through; that it cannot be reached is said with its name.
 grpc::Status NamedStatus(const std::string& node, const grpc::Status& status) {
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE ||
       status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
@@ -27,6 +24,10 @@ grpc::Status NamedStatus(const std::string& node, const grpc::Status& status) {
   }
   return status;
 }
+
+namespace {
+
+constexpr std::chrono::seconds kListDeadline{5};
 
 // Server side and client side of one Logs call; a chunk is read only when the one before is
 // written.
@@ -80,133 +81,6 @@ class LogsProxy : public grpc::ServerWriteReactor<v1::LogsChunk> {
   grpc::ClientContext context_;
   v1::LogsChunk chunk_;
   Reader reader_;
-};
-
-// Both directions of one Exec call, each with one message on its way. Begins as the server side;
-// the client side exists once the first message has named the pod. The server side never finishes
-// before the client side is done, and the last to end deletes.
-class ExecProxy : public grpc::ServerBidiReactor<v1::ExecInput, v1::ExecOutput> {
- public:
-  explicit ExecProxy(NodeChannels& channels) : channels_(channels), node_(this) {
-    StartRead(&input_);
-  }
-
-  // ---- from the user
-  void OnReadDone(bool ok) override {
-    if (!started_) {
-      if (!ok || !input_.has_start()) {
-        Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
-                            "exec: the first message must be `start`"));
-        return;
-      }
-      absl::StatusOr<NodeChannels::Target> target =
-          channels_.ForPod(input_.start().namespace_(), input_.start().pod());
-      if (!target.ok()) {
-        Finish(ToGrpc(target.status()));
-        return;
-      }
-      target_ = *std::move(target);
-      // OnCancel looks at started_ under the lock: a cancel before this is caught by Cancelled().
-      bool cancelled;
-      {
-        absl::MutexLock lock(&mutex_);
-        started_ = true;
-        cancelled = cancelled_;
-        target_.stub->async()->Exec(&context_, &node_);
-      }
-      // For the writes and reads that this side starts outside of the client's reactions.
-      node_.AddHold();
-      node_.StartWrite(&input_);
-      node_.StartRead(&output_);
-      node_.StartCall();
-      if (cancelled) context_.TryCancel();
-      return;
-    }
-    {
-      // From here to the end of this reaction the client side must not be done.
-      absl::MutexLock lock(&mutex_);
-      if (input_ended_) return;
-      node_.AddHold();
-    }
-    if (ok) {
-      node_.StartWrite(&input_);
-    } else {
-      node_.StartWritesDone();
-      EndInput();
-    }
-    node_.RemoveHold();
-  }
-  void OnWriteDone(bool ok) override {
-    if (ok) {
-      node_.StartRead(&output_);
-    } else {
-      context_.TryCancel();
-    }
-    node_.RemoveHold();
-  }
-  void OnCancel() override {
-    absl::MutexLock lock(&mutex_);
-    cancelled_ = true;
-    if (started_) context_.TryCancel();
-  }
-  void OnDone() override { delete this; }
-
- private:
-  class Node : public grpc::ClientBidiReactor<v1::ExecInput, v1::ExecOutput> {
-   public:
-    explicit Node(ExecProxy* proxy) : proxy_(proxy) {}
-    void OnWriteDone(bool ok) override {
-      if (ok) {
-        proxy_->ReadMoreInput();
-      } else {
-        proxy_->EndInput();
-      }
-    }
-    void OnReadDone(bool ok) override {
-      if (ok) {
-        proxy_->ForwardOutput();
-      } else {
-        // The command has ended: no more input is taken, whatever the user still types.
-        proxy_->EndInput();
-      }
-    }
-    void OnDone(const grpc::Status& status) override { proxy_->NodeDone(status); }
-
-   private:
-    ExecProxy* proxy_;
-  };
-
-  void ReadMoreInput() {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (input_ended_) return;
-    }
-    StartRead(&input_);
-  }
-  void ForwardOutput() {
-    node_.AddHold();
-    StartWrite(&output_);
-  }
-  // The input's hold on the client side, given back once.
-  void EndInput() {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (std::exchange(input_ended_, true)) return;
-    }
-    node_.RemoveHold();
-  }
-  void NodeDone(const grpc::Status& status) { Finish(NamedStatus(target_.node, status)); }
-
-  NodeChannels& channels_;
-  NodeChannels::Target target_;
-  grpc::ClientContext context_;
-  v1::ExecInput input_;
-  v1::ExecOutput output_;
-  Node node_;
-  absl::Mutex mutex_;
-  bool started_ = false;  // written under the lock, by the only reader in flight
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  bool input_ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 // One ListDataplane to many nodes; the last answer completes it.
@@ -392,7 +266,17 @@ grpc::ServerWriteReactor<v1::LogsChunk>* ProxyLogs(absl::StatusOr<NodeChannels::
 }
 
 grpc::ServerBidiReactor<v1::ExecInput, v1::ExecOutput>* ProxyExec(NodeChannels& channels) {
-  return new ExecProxy(channels);
+  return new StreamProxy<v1::ExecInput, v1::ExecOutput>(StreamRoute<v1::ExecInput, v1::ExecOutput>{
+      .find = [&channels](const v1::ExecInput& first) -> absl::StatusOr<NodeChannels::Target> {
+        if (!first.has_start())
+          return absl::InvalidArgumentError("exec: the first message must be `start`");
+        return channels.ForPod(first.start().namespace_(), first.start().pod());
+      },
+      .open =
+          [](const NodeChannels::Target& target, grpc::ClientContext* context,
+             grpc::ClientBidiReactor<v1::ExecInput, v1::ExecOutput>* reactor) {
+            target.stub->async()->Exec(context, reactor);
+          }});
 }
 
 }  // namespace mesh::controlplane
