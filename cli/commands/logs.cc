@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
+#include <limits>
 #include <ostream>
 #include <thread>
 
@@ -28,6 +29,7 @@ struct Flags {
   std::string since;
   std::string since_time;
   int max_requests = 5;
+  int64_t limit_bytes = 0;
 };
 
 // One container's log.
@@ -163,6 +165,7 @@ absl::StatusOr<int> Run(Flags flags, Context& context) {
   if (flags.tail < -1) {
     return UsageError("--tail must be greater than or equal to -1");
   }
+  if (flags.limit_bytes < 0) return UsageError("--limit-bytes must be greater than 0");
   ASSIGN_OR_RETURN(ControlClient * client, context.client());
   ASSIGN_OR_RETURN(std::vector<Source> sources, FindSources(flags, context, *client));
   if (sources.empty()) {
@@ -171,8 +174,12 @@ absl::StatusOr<int> Run(Flags flags, Context& context) {
   }
   LineSink sink(context.out);
   auto read = [&](const Source& source) {
-    return client->Logs(source.request,
-                        [&](std::string_view chunk) { return sink.Write(chunk, source.prefix); });
+    int64_t left = flags.limit_bytes > 0 ? flags.limit_bytes : std::numeric_limits<int64_t>::max();
+    return client->Logs(source.request, [&](std::string_view chunk) {
+      chunk = chunk.substr(0, static_cast<size_t>(left));
+      left -= static_cast<int64_t>(chunk.size());
+      return sink.Write(chunk, source.prefix) && left > 0;
+    });
   };
   if (!flags.follow || sources.size() == 1) {
     for (const Source& source : sources) RETURN_IF_ERROR(read(source));
@@ -221,6 +228,8 @@ Command LogsCommand() {
             app.add_option("--tail", flags->tail, "Lines from the end; -1, the default, is all");
         app.add_option("--since", flags->since, "Only lines younger than this, such as 5m");
         app.add_option("--since-time", flags->since_time, "Only lines after this time (RFC3339)");
+        app.add_option("--limit-bytes", flags->limit_bytes,
+                       "At most so many bytes of each log; all by default");
         app.add_option("--max-log-requests", flags->max_requests,
                        "How many logs may be followed at once; 5 by default");
         return [flags, tail, &context] {

@@ -42,6 +42,7 @@ void FakeControl::Start() {
   grpc::ServerBuilder builder;
   builder.AddListeningPort("unix:" + directory_ + "/meshd.sock", grpc::InsecureServerCredentials());
   builder.RegisterService(this);
+  builder.RegisterService(&access);
   server_ = builder.BuildAndStart();
   MESH_CHECK(server_ != nullptr) << "cannot listen on " << address();
 }
@@ -252,6 +253,63 @@ grpc::Status FakeControl::Flows(grpc::ServerContext*, const v1::FlowsRequest* re
   flows_request = *request;
   ++flows_asked;
   for (const v1::FlowsChunk& chunk : flow_chunks) writer->Write(chunk);
+  return grpc::Status::OK;
+}
+
+namespace {
+
+// The node's entry; a node without one does not answer.
+template <typename Response>
+grpc::Status AnswerOf(const std::map<std::string, Response>& by_node, const std::string& node,
+                      Response* response) {
+  const auto it = by_node.find(node);
+  if (it == by_node.end())
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "its agent does not answer");
+  *response = it->second;
+  return grpc::Status::OK;
+}
+
+}  // namespace
+
+grpc::Status FakeAccess::Stream(
+    grpc::ServerContext*, grpc::ServerReaderWriter<v1::StreamOutput, v1::StreamInput>* stream) {
+  v1::StreamInput input;
+  if (stream->Read(&input)) streams.push_back(input.start());
+  for (const v1::StreamOutput& output : stream_outputs) stream->Write(output);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeAccess::Stats(grpc::ServerContext*, const v1::StatsRequest* request,
+                               v1::StatsResponse* response) {
+  return AnswerOf(stats, request->node(), response);
+}
+
+grpc::Status FakeAccess::ListImages(grpc::ServerContext*, const v1::ListImagesRequest* request,
+                                    v1::ListImagesResponse* response) {
+  return AnswerOf(images, request->node(), response);
+}
+
+grpc::Status FakeAccess::RemoveImage(grpc::ServerContext*, const v1::RemoveImageRequest* request,
+                                     v1::RemoveImageResponse* response) {
+  for (const v1::NodeImage& image : images[request->node()].images()) {
+    for (const std::string& tag : image.tags()) {
+      if (tag != request->image()) continue;
+      *response->mutable_removed() = image.tags();
+      return grpc::Status::OK;
+    }
+  }
+  return grpc::Status(grpc::StatusCode::NOT_FOUND, "image not found");
+}
+
+grpc::Status FakeAccess::LoadImage(
+    grpc::ServerContext*,
+    grpc::ServerReaderWriter<v1::LoadImageOutput, v1::LoadImageInput>* stream) {
+  v1::LoadImageInput input;
+  stream->Read(&input);
+  while (stream->Read(&input) && !input.end()) loaded += input.data();
+  v1::LoadImageOutput output;
+  output.add_images("loaded:v1");
+  stream->Write(output);
   return grpc::Status::OK;
 }
 

@@ -14,9 +14,31 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "mesh/v1/access.grpc.pb.h"
 #include "mesh/v1/control.grpc.pb.h"
 
 namespace mesh::cli {
+
+class FakeAccess : public v1::Access::Service {
+ public:
+  std::vector<v1::StreamStart> streams;
+  std::vector<v1::StreamOutput> stream_outputs;
+  std::map<std::string, v1::StatsResponse> stats;        // by node
+  std::map<std::string, v1::ListImagesResponse> images;  // by node; RemoveImage goes by tags
+  std::string loaded;                                    // the archive of LoadImage
+
+ private:
+  grpc::Status Stream(grpc::ServerContext*,
+                      grpc::ServerReaderWriter<v1::StreamOutput, v1::StreamInput>*) override;
+  grpc::Status Stats(grpc::ServerContext*, const v1::StatsRequest*, v1::StatsResponse*) override;
+  grpc::Status ListImages(grpc::ServerContext*, const v1::ListImagesRequest*,
+                          v1::ListImagesResponse*) override;
+  grpc::Status RemoveImage(grpc::ServerContext*, const v1::RemoveImageRequest*,
+                           v1::RemoveImageResponse*) override;
+  grpc::Status LoadImage(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::LoadImageOutput, v1::LoadImageInput>*) override;
+};
 
 class FakeControl : public v1::Control::Service {
  public:
@@ -63,6 +85,7 @@ class FakeControl : public v1::Control::Service {
   v1::ListDataplaneResponse dataplane;
   std::map<std::string, v1::TraceHopResponse> hops;  // by node
   std::vector<v1::FlowsChunk> flow_chunks;
+  FakeAccess access;  // served beside it
 
  private:
   using Key = std::tuple<v1::Kind, std::string, std::string>;
