@@ -89,6 +89,7 @@ std::vector<std::string> SupportedPlaces(const Descriptor& root, std::string_vie
       const FieldDescriptor& child = *message->field(i);
       if (child.message_type() == nullptr || child.is_map() || IsStatus(child.name()) ||
           child.options().GetExtension(v1::system) || child.options().GetExtension(v1::internal) ||
+          child.options().GetExtension(v1::pending) ||
           child.message_type()->file()->package() != "mesh.v1") {
         continue;
       }

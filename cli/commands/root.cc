@@ -5,17 +5,17 @@
 namespace mesh::cli {
 
 Command RootCommand() {
-  return {
-      .name = "meshctl",
-      .summary = "meshctl runs containers, and the network between them, on your machines.",
-      .children = {GetCommand(),          ApplyCommand(),  DiffCommand(),     DeleteCommand(),
-                   ExplainCommand(),      ScaleCommand(),  RolloutCommand(),  DescribeCommand(),
-                   LogsCommand(),         ExecCommand(),   AttachCommand(),   CpCommand(),
-                   PortForwardCommand(),  TopCommand(),    ImageCommand(),    WaitCommand(),
-                   EventsCommand(),       WhyCommand(),    BpfCommand(),      FlowsCommand(),
-                   ConnectivityCommand(), TraceCommand(),  LocalCommand(),    ApiResourcesCommand(),
-                   ConvertCommand(),      LabelCommand(),  AnnotateCommand(), PatchCommand(),
-                   CompletionCommand(),   VersionCommand()}};
+  return {.name = "meshctl",
+          .summary = "meshctl runs containers, and the network between them, on your machines.",
+          .children = {
+              GetCommand(),      ApplyCommand(),        DiffCommand(),         CreateCommand(),
+              ReplaceCommand(),  DeleteCommand(),       ExplainCommand(),      ScaleCommand(),
+              RolloutCommand(),  DescribeCommand(),     LogsCommand(),         ExecCommand(),
+              AttachCommand(),   CpCommand(),           PortForwardCommand(),  TopCommand(),
+              ImageCommand(),    WaitCommand(),         EventsCommand(),       WhyCommand(),
+              BpfCommand(),      FlowsCommand(),        ConnectivityCommand(), TraceCommand(),
+              LocalCommand(),    ApiResourcesCommand(), ConvertCommand(),      LabelCommand(),
+              AnnotateCommand(), PatchCommand(),        CompletionCommand(),   VersionCommand()}};
 }
 
 }  // namespace mesh::cli
