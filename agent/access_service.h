@@ -4,7 +4,7 @@
 // Thread: gRPC's. Calls block on sockets and the runtime, so each has its own (a stream has two).
 #pragma once
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/service_type.h>
 
 #include <functional>
 #include <memory>

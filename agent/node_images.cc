@@ -121,9 +121,9 @@ absl::StatusOr<Child> Spawn(const std::vector<std::string>& command) {
   ::posix_spawn_file_actions_destroy(&actions);
   ::posix_spawnattr_destroy(&attributes);
   if (error != 0) {
-    return absl::FailedPreconditionError(fmt::format("cannot run {}: {}; it comes with containerd",
-                                                     command.front(),
-                                                     absl::ErrnoToStatus(error, "").message()));
+    return absl::FailedPreconditionError(
+        fmt::format("cannot run {}: {}; it comes with containerd", command.front(),
+                    std::string(absl::ErrnoToStatus(error, "").message())));
   }
   child.input = std::move(input_write);
   child.output = std::move(output_read);

@@ -7,6 +7,8 @@
 #include <optional>
 #include <string>
 
+#include "api/schema/capability.h"
+
 namespace mesh::agent {
 namespace {
 
@@ -52,11 +54,6 @@ void FillNamespaces(const v1::PodSpec& pod, cri::NamespaceOption* out) {
 cri::SecurityProfile::ProfileType Seccomp(const std::string& type) {
   return type == "Unconfined" ? cri::SecurityProfile::Unconfined
                               : cri::SecurityProfile::RuntimeDefault;
-}
-
-// The runtime wants the name without prefix.
-std::string Capability(const std::string& name) {
-  return name.starts_with("CAP_") ? name.substr(4) : name;
 }
 
 // "name_namespace(uid)"
@@ -119,9 +116,9 @@ void FillContainerSecurity(const v1::PodSpec& pod, const v1::Container& containe
   out->set_readonly_rootfs(own.read_only_root_filesystem());
   out->set_no_new_privs(own.has_allow_privilege_escalation() && !own.allow_privilege_escalation());
   for (const std::string& name : own.capabilities().add())
-    out->mutable_capabilities()->add_add_capabilities(Capability(name));
+    out->mutable_capabilities()->add_add_capabilities(schema::CapabilityName(name));
   for (const std::string& name : own.capabilities().drop())
-    out->mutable_capabilities()->add_drop_capabilities(Capability(name));
+    out->mutable_capabilities()->add_drop_capabilities(schema::CapabilityName(name));
   const std::string& profile =
       own.has_seccomp_profile() ? own.seccomp_profile().type() : all.seccomp_profile().type();
   // A privileged container has no profile whatever it says: so does Kubernetes.

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "api/schema/capability.h"
 #include "api/schema/rules.h"
 #include "api/schema/schema.h"
 #include "common/ip_address.h"
@@ -84,7 +85,7 @@ void CheckSeccomp(const v1::SeccompProfile& profile, const std::string& path, Pr
 }
 
 void CheckCapability(const std::string& name, const std::string& path, Problems* problems) {
-  const std::string bare = name.starts_with("CAP_") ? name.substr(4) : name;
+  const std::string bare = CapabilityName(name);
   const std::vector<std::string>& all = Capabilities();
   if (std::find(all.begin(), all.end(), bare) != all.end()) return;
   const auto near = NearestWord(bare, all);
@@ -109,7 +110,7 @@ void CheckContainerSecurity(const v1::SecurityContext& context, const std::strin
         "true");
   }
   for (const std::string& name : add) {
-    if (name != "SYS_ADMIN" && name != "CAP_SYS_ADMIN") continue;
+    if (CapabilityName(name) != "SYS_ADMIN") continue;
     Add(problems, path + ".allowPrivilegeEscalation",
         "Invalid value: false: cannot set `allowPrivilegeEscalation` to false and "
         "`capabilities.Add` CAP_SYS_ADMIN");

@@ -157,8 +157,9 @@ class TarReader {
   absl::Status Run(const std::string& name, const std::string& path) {
     if (archive_read_open(archive_.get(), this, nullptr, &TarReader::Give, nullptr) != ARCHIVE_OK)
       return Error();
-    const fs::path target = fs::path(path).filename().empty() ? fs::path(path).parent_path() : path;
-    const fs::path parent = target.has_parent_path() ? target.parent_path() : ".";
+    fs::path target = path;
+    if (target.filename().empty()) target = target.parent_path();
+    const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
     UniqueFd folder(::open(parent.c_str(), O_DIRECTORY | O_RDONLY | O_CLOEXEC));
     if (!folder) return ErrnoStatus(errno, fmt::format("open folder {}", parent.string()));
     bool any = false;

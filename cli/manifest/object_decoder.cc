@@ -84,6 +84,11 @@ std::optional<int64_t> OtherBase(std::string_view text) {
   return negative ? -value : value;
 }
 
+// Of files: everybody writes 0644 and means it.
+bool IsFileMode(const FieldDescriptor& field) {
+  return field.name() == "mode" || field.name() == "default_mode";
+}
+
 bool IsEmpty(const YamlNode& node) {
   return (node.type == Type::kList && node.items.empty()) ||
          (node.type == Type::kMap && node.entries.empty());
@@ -453,13 +458,12 @@ void ObjectDecoder::DecodeValue(const YamlNode& node, const FieldDescriptor& fie
           (type != ScalarType::kInteger && type != ScalarType::kFloat)) {
         return expected("integer");
       }
-      if (type == ScalarType::kInteger) {
-        if (const auto value = OtherBase(node.text)) {
-          return Fail(node, path,
-                      fmt::format("YAML reads {} as {}; write it in decimal", node.text, *value));
-        }
+      const auto other = type == ScalarType::kInteger ? OtherBase(node.text) : std::nullopt;
+      if (other && !IsFileMode(field)) {
+        return Fail(node, path,
+                    fmt::format("YAML reads {} as {}; write it in decimal", node.text, *other));
       }
-      const auto value = IntegerValue(node.text);
+      const auto value = other ? other : IntegerValue(node.text);
       if (!value && type == ScalarType::kInteger) {
         return Fail(node, path,
                     fmt::format("Invalid value: {}: does not fit in {} bits", node.text,

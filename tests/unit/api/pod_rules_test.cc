@@ -71,7 +71,7 @@ TEST(CheckPodSpec, FindsWhatIsWrongWithRightsAndNames) {
 TEST(CheckPodSpec, FindsWhatIsWrongWithTheRightsOfAContainer) {
   const std::pair<const char*, const char*> cases[] = {
       {"",
-       "security_context { capabilities { add: 'CAP_NET_ADMIN' add: 'SYS_TIME' drop: 'ALL' } "
+       "security_context { capabilities { add: 'CAP_NET_ADMIN' add: 'sys_time' drop: 'all' } "
        "read_only_root_filesystem: true allow_privilege_escalation: false }"},
       {"spec.containers[0].securityContext.capabilities.add[0]: Unsupported value: \"NET_ADMON\": "
        "no such capability; did you mean \"NET_ADMIN\"?",

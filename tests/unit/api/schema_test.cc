@@ -140,7 +140,8 @@ TEST(StoredNote, SaysThatNothingActsOnAKind) {
   EXPECT_EQ(StoredNote(endpoints), "note: endpoints/db: stored; nothing acts on Endpoints yet");
   EXPECT_EQ(StoredNote(ingress),
             "note: ingress.networking.k8s.io/web: stored; nothing acts on Ingresses yet");
-  EXPECT_EQ(StoredNote(NewResource(v1::KIND_POD)), "");
+  for (const v1::Kind acted : {v1::KIND_POD, v1::KIND_CONFIG_MAP, v1::KIND_SECRET})
+    EXPECT_EQ(StoredNote(NewResource(acted)), "");
 }
 
 TEST(NearestWord, FindsSlipsAndLeavesOthersAlone) {

@@ -76,7 +76,7 @@ TEST(FillContainerSecurity, PassesRightsOn) {
   Own(pod)->set_allow_privilege_escalation(false);
   Own(pod)->set_read_only_root_filesystem(true);
   Own(pod)->mutable_capabilities()->add_add("CAP_NET_ADMIN");
-  Own(pod)->mutable_capabilities()->add_drop("ALL");
+  Own(pod)->mutable_capabilities()->add_drop("all");
   Own(pod)->set_proc_mount("Unmasked");
 
   const auto out = Filled(pod);

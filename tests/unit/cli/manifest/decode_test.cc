@@ -448,6 +448,24 @@ spec:
   EXPECT_EQ(spec.ports(1).target_port().string_value(), "http");
 }
 
+TEST(Decode, ReadsModesOfFilesAsTheyAreWritten) {
+  const Manifest manifest = DecodeOne(R"(apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec:
+  containers: [{name: a, image: busybox}]
+  volumes:
+  - {name: a, secret: {secretName: a, defaultMode: 0400, items: [{key: k, path: p, mode: 0o777}]}}
+)");
+
+  EXPECT_THAT(Messages(manifest), IsEmpty());
+  ASSERT_EQ(manifest.objects.size(), 1u);
+  const v1::SecretVolumeSource& secret =
+      manifest.objects[0].resource.pod().spec().volumes(0).secret();
+  EXPECT_EQ(secret.default_mode(), 0400);
+  EXPECT_EQ(secret.items(0).mode(), 0777);
+}
+
 TEST(Decode, WarnsOfAnOldVersionAndTakesItsSelectorFromTheTemplate) {
   std::string text = With("apiVersion: apps/v1", "apiVersion: extensions/v1beta1");
   const std::string selector = "  selector:\n    matchLabels: {app: web}\n";
