@@ -156,8 +156,8 @@ TEST_F(CommandsTest, TopAddsUpTheContainersOfPods) {
             "b      50m          1Mi\n"
             "a      3m           2Mi\n");
   EXPECT_EQ(Run({"top", "pods", "a", "--containers", "--no-headers"}).out,
-            "a      x      1m     1Mi\n"
-            "a      y      2m     1Mi\n");
+            "a     x     1m    1Mi\n"
+            "a     y     2m    1Mi\n");
   EXPECT_EQ(Run({"top", "node"}).out,
             "NAME   CPU(cores)   CPU(%)   MEMORY(bytes)   MEMORY(%)\n"
             "n1     300m         15%      2Mi             25%\n");

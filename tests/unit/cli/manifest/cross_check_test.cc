@@ -50,10 +50,10 @@ std::string Service(const std::string& port) {
 
 TEST(CrossCheck, FindsATargetPortThatNoContainerHas) {
   EXPECT_THAT(Problems(Service("{port: 80, targetPort: htpp}")),
-              ElementsAre("a.yaml:20:26: warning: spec.ports[0].targetPort: no container of the "
+              ElementsAre("a.yaml:21:28: warning: spec.ports[0].targetPort: no container of the "
                           "selected pods has a TCP port named \"htpp\"; did you mean \"http\"?"));
   EXPECT_THAT(Problems(Service("{port: 80, protocol: UDP, targetPort: http}")),
-              ElementsAre("a.yaml:20:41: warning: spec.ports[0].targetPort: no container of the "
+              ElementsAre("a.yaml:21:43: warning: spec.ports[0].targetPort: no container of the "
                           "selected pods has a UDP port named \"http\""));
 }
 
@@ -101,7 +101,7 @@ TEST(CrossCheck, AsksTheServerForWhatIsNotThere) {
 
   EXPECT_THAT(Problems(Autoscaler("cpu"), there), IsEmpty());
   EXPECT_THAT(Problems(Autoscaler("cpu"), Absent),
-              ElementsAre("a.yaml:6:59: warning: spec.scaleTargetRef.name: there is no Deployment "
+              ElementsAre("a.yaml:6:65: warning: spec.scaleTargetRef.name: there is no Deployment "
                           "\"web\" in namespace \"shop\", neither here nor on the server"));
   // Nobody to ask: nothing is known.
   EXPECT_THAT(Problems(Autoscaler("cpu")), IsEmpty());
@@ -127,9 +127,9 @@ spec:
   EXPECT_THAT(
       Problems(Service("{port: 80}") + ingress, Absent),
       ElementsAre(
-          "a.yaml:31:55: warning: spec.rules[0].http.paths[0].backend.service.port.number: "
+          "a.yaml:32:55: warning: spec.rules[0].http.paths[0].backend.service.port.number: "
           "Service \"web\" has no port 81",
-          "a.yaml:34:35: warning: spec.rules[0].http.paths[1].backend.service.name: there is no "
+          "a.yaml:35:35: warning: spec.rules[0].http.paths[1].backend.service.name: there is no "
           "Service \"wbe\" in namespace \"shop\", neither here nor on the server; did you mean "
           "\"web\"?"));
 }

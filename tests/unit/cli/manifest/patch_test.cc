@@ -26,7 +26,7 @@ spec:
       containers:
       - name: web
         image: web:1
-        args: [x, y]
+        args: [x, z]
         ports: [{containerPort: 80}]
       - {name: log, image: 'log:1'}
 )";
