@@ -161,12 +161,13 @@ absl::StatusOr<int> Download(const CopyPath& from, std::string to, const Flags& 
         return std::string();
       },
       base, to, !flags.no_preserve, &skipped);
-  // To the end, for what tar has to say and how it ended.
-  while (read.ok() && ended.exit_code < 0 && stream->Read(&output)) {
+  // To the end, for what tar has to say and how it ended: also of an archive with nothing in it.
+  while ((read.ok() || absl::IsNotFound(read)) && ended.exit_code < 0 && stream->Read(&output)) {
     if (output.has_stderr()) ended.errors += output.stderr();
     if (output.has_exit_code()) ended.exit_code = output.exit_code();
   }
-  stream->Cancel();
+  // A stream that is over has its own status, which a cancellation would replace.
+  if (ended.exit_code >= 0 || !(read.ok() || absl::IsNotFound(read))) stream->Cancel();
   const absl::Status finished = FinishAfter(*stream, ended);
   if (ended.exit_code > 0) return absl::InternalError(Why(ended));
   // An archive that is empty because the call failed has the call's error.

@@ -69,22 +69,23 @@ absl::Status Carry(int fd, const v1::StreamStart& start, AccessClient& client) {
     stream->Write(message);
   });
   v1::ExecOutput output;
-  bool ended = false;
-  while (!ended && stream->Read(&output)) {
+  bool ended = false, left = false;
+  while (!ended && !left && stream->Read(&output)) {
     if (output.has_stdout()) {
       // A client that reads no more has gone altogether, or the pod will be told so.
-      if (!SendAll(fd, output.stdout())) break;
+      left = !SendAll(fd, output.stdout());
     } else if (output.output_case() == v1::ExecOutput::OUTPUT_NOT_SET) {
       ::shutdown(fd, SHUT_WR);
     } else if (output.has_exit_code()) {
       ended = true;
     }
   }
-  stream->Cancel();
+  // A stream that is over has its own status, which a cancellation would replace.
+  if (ended || left) stream->Cancel();
   ::shutdown(fd, SHUT_RDWR);
   input.join();
   const absl::Status status = stream->Finish();
-  return ended || status.code() == absl::StatusCode::kCancelled ? absl::OkStatus() : status;
+  return ended || left ? absl::OkStatus() : status;
 }
 
 class Forwarder {

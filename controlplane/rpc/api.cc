@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/rpc/api.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <utility>
@@ -135,6 +136,13 @@ absl::StatusOr<v1::Resource> OnlyResource(const absl::StatusOr<Written>& written
   return *written->resource;
 }
 
+// What admission looks for is there before what it admits: namespaces, then what pods name.
+constexpr int kAccountsWave = 1, kWaves = 3;
+int WaveOf(const v1::Resource& file) {
+  if (file.has_namespace_()) return 0;
+  return file.has_service_account() || file.has_priority_class() ? kAccountsWave : 2;
+}
+
 }  // namespace
 
 absl::Status CheckForApply(const v1::ApplyRequest& request) {
@@ -204,6 +212,8 @@ void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
   // All merges once before the first write, so that a refusal leaves everything as it was. What the
   // trial hands out is its own: addresses are given for good by the writer.
   Admission trial = writer_.admission();
+  const std::unique_ptr<ClusterState> with_asked = StateWithAccounts(application->request);
+  const ClusterState& state = with_asked ? *with_asked : cache_.state();
   const auto& namespaces = cache_.state().namespaces;
   for (int i = 0; i < application->request.resources_size(); ++i) {
     const v1::Resource& file = application->request.resources(i);
@@ -214,10 +224,8 @@ void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
     // A namespace that this request creates is not there yet.
     if (current != nullptr || ns.empty() || namespaces.contains({"", ns})) {
       const uint64_t holder = ~static_cast<uint64_t>(i);  // no write's
-      if (absl::Status status = trial.Admit(cache_.state(), holder, current.get(), &*merged);
-          !status.ok()) {
+      if (absl::Status status = trial.Admit(state, holder, current.get(), &*merged); !status.ok())
         return application->done(Placed(i, status));
-      }
     }
     if (!application->request.dry_run()) continue;
     v1::ApplyResult* result = application->response.mutable_results(i);
@@ -228,7 +236,18 @@ void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
     AddWarnings(application.get());
     return application->done(std::move(application->response));
   }
-  ApplyNamespaces(std::move(application));
+  ApplyWave(application, 0);
+}
+
+std::unique_ptr<ClusterState> Api::StateWithAccounts(const v1::ApplyRequest& request) const {
+  const auto& files = request.resources();
+  const auto asked = [](const v1::Resource& file) { return WaveOf(file) == kAccountsWave; };
+  if (std::none_of(files.begin(), files.end(), asked)) return nullptr;
+  auto state = std::make_unique<ClusterState>(cache_.state());
+  for (const v1::Resource& file : files) {
+    if (asked(file) && cache_.Find(KindOf(file), KeyOf(file)) == nullptr) state->Put(file);
+  }
+  return state;
 }
 
 absl::Status Api::CheckNamespaces(const v1::ApplyRequest& request) const {
@@ -248,22 +267,13 @@ absl::Status Api::CheckNamespaces(const v1::ApplyRequest& request) const {
   return absl::OkStatus();
 }
 
-void Api::ApplyNamespaces(std::shared_ptr<Application> application) {
+void Api::ApplyWave(const std::shared_ptr<Application>& application, int wave) {
+  if (wave == kWaves || !application->status.ok()) return FinishApply(application);
   std::vector<int> indexes;
   for (int i = 0; i < application->request.resources_size(); ++i) {
-    if (application->request.resources(i).has_namespace_()) indexes.push_back(i);
+    if (WaveOf(application->request.resources(i)) == wave) indexes.push_back(i);
   }
-  if (indexes.empty()) return ApplyRest(application);
-  application->left = indexes.size();
-  for (const int i : indexes) ApplyOne(application, i);
-}
-
-void Api::ApplyRest(const std::shared_ptr<Application>& application) {
-  std::vector<int> indexes;
-  for (int i = 0; i < application->request.resources_size(); ++i) {
-    if (!application->request.resources(i).has_namespace_()) indexes.push_back(i);
-  }
-  if (indexes.empty() || !application->status.ok()) return FinishApply(application);
+  if (indexes.empty()) return ApplyWave(application, wave + 1);
   application->left = indexes.size();
   for (const int i : indexes) ApplyOne(application, i);
 }
@@ -287,11 +297,7 @@ void Api::ApplyOne(const std::shared_ptr<Application>& application, int i) {
               Annotate(written.status(), schema::ObjectText(application->request.resources(i)));
         }
         if (--application->left > 0) return;
-        if (application->request.resources(i).has_namespace_()) {
-          ApplyRest(application);
-        } else {
-          FinishApply(application);
-        }
+        ApplyWave(application, WaveOf(application->request.resources(i)) + 1);
       });
 }
 

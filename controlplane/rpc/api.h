@@ -30,8 +30,9 @@ class Api {
   Api(WatchCache& cache, Writer& writer) : cache_(cache), writer_(writer) {}
 
   using ApplyDone = std::function<void(absl::StatusOr<v1::ApplyResponse>)>;
-  // Namespaces first, then all others in their order. What can be refused is refused before the
-  // first write: NOT_FOUND (namespace), FAILED_PRECONDITION (terminating), INVALID_ARGUMENT.
+  // Namespaces first, then accounts and priority classes, then all others in their order. What can
+  // be refused is refused before the first write: NOT_FOUND (namespace), FAILED_PRECONDITION
+  // (terminating), INVALID_ARGUMENT.
   void Apply(v1::ApplyRequest request, ApplyDone done);
 
   using Done = std::function<void(absl::StatusOr<v1::Resource>)>;
@@ -44,8 +45,10 @@ class Api {
  private:
   struct Application;
   absl::Status CheckNamespaces(const v1::ApplyRequest& request) const;
-  void ApplyNamespaces(std::shared_ptr<Application> application);
-  void ApplyRest(const std::shared_ptr<Application>& application);
+  // The state as it will be with the accounts and priority classes of the request; null where it
+  // brings none.
+  std::unique_ptr<ClusterState> StateWithAccounts(const v1::ApplyRequest& request) const;
+  void ApplyWave(const std::shared_ptr<Application>& application, int wave);
   void ApplyOne(const std::shared_ptr<Application>& application, int index);
   void FinishApply(const std::shared_ptr<Application>& application);
   void AddWarnings(Application* application);

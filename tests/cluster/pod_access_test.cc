@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How people get at what runs in pods: logs of several pods, attach, cp, port-forward, top and the
 // images of nodes. One cluster of two nodes for all.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <poll.h>
 #include <signal.h>

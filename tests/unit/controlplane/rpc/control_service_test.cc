@@ -2,6 +2,8 @@
 // Goal: objects are applied, read, changed and refused as kubectl would have it.
 #include "tests/unit/controlplane/rpc/control_service_world.h"
 
+#include "api/schema/schema.h"
+
 namespace mesh::controlplane {
 namespace {
 
@@ -129,6 +131,25 @@ TEST_F(ControlServiceTest, TakesAnObjectTogetherWithItsNamespaceInAnyOrder) {
   ASSERT_TRUE(status.ok()) << status.error_message();
   EXPECT_TRUE(response.results(0).resource().has_service());
   EXPECT_TRUE(response.results(1).resource().has_namespace_());
+}
+
+TEST_F(ControlServiceTest, TakesAPodTogetherWithItsAccountAndItsPriorityInAnyOrder) {
+  v1::Resource account = schema::NewResource(v1::KIND_SERVICE_ACCOUNT);
+  MutableMetaOf(&account)->set_name("robot");
+  v1::Resource high = schema::NewResource(v1::KIND_PRIORITY_CLASS);
+  MutableMetaOf(&high)->set_name("high");
+  high.mutable_priority_class()->set_value(7);
+  v1::Resource pod = APod("p");
+  pod.mutable_pod()->mutable_spec()->set_service_account_name("robot");
+  pod.mutable_pod()->mutable_spec()->set_priority_class_name("high");
+  v1::ApplyResponse response;
+  EXPECT_EQ(Apply({pod}, &response).error_code(), StatusCode::PERMISSION_DENIED);
+
+  for (const bool dry_run : {true, false}) {
+    const grpc::Status status = Apply({pod, account, high}, &response, dry_run);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(response.results(0).resource().pod().spec().priority(), 7);
+  }
 }
 
 TEST_F(ControlServiceTest, ShowsADryRunAndWritesNothing) {
