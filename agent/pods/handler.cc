@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "common/utf8.h"
 
 namespace mesh::agent {
 namespace {
@@ -44,6 +45,7 @@ HandlerAnswer FromExec(const absl::StatusOr<cri::ExecSyncResponse>& response,
   }
   std::string output = response->stdout() + response->stderr();
   output.resize(std::min(output.size(), kOutputMax));
+  output = ToUtf8(output);
   absl::StripTrailingAsciiWhitespace(&output);
   if (response->exit_code() == 0) return {.kind = Kind::kSuccess, .text = std::move(output)};
   if (output.empty()) output = fmt::format("exit code {}", response->exit_code());
@@ -53,7 +55,8 @@ HandlerAnswer FromExec(const absl::StatusOr<cri::ExecSyncResponse>& response,
 HandlerAnswer FromNetwork(ProbeAnswer answer) {
   return {.kind = answer.ok ? Kind::kSuccess : Kind::kFailure,
           .text = std::move(answer.text),
-          .warn = answer.warn};
+          .warn = answer.warn,
+          .answered = answer.answered};
 }
 
 }  // namespace

@@ -28,9 +28,10 @@ struct HandlerAnswer {
     kUnknown,  // it could not be asked: says nothing of the container
   };
   Kind kind = Kind::kUnknown;
-  std::string text;   // what came, for people
-  bool warn = false;  // a success worth an event
-  bool gone = false;  // unknown because the runtime is away or the container has ended
+  std::string text;       // what came, for people
+  bool warn = false;      // a success worth an event
+  bool gone = false;      // unknown because the runtime is away or the container has ended
+  bool answered = false;  // over HTTP, whatever the answer was
 };
 
 // A number, or the name of a port of the container; nullopt: it has none of that name.

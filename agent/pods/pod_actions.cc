@@ -202,7 +202,19 @@ void PodReconciler::Do(Tracked& t, const StopContainer& action) {
                                 again ? ", will be restarted" : "")
                   : fmt::format("Stopping container {}", action.name));
   }
-  auto done = [this, uid = t.uid, action](const absl::Status& status) {
+  // Also of a pod that the control plane has dropped; null where this agent never knew it.
+  const v1::Container* spec = FindContainer(*t.pod, action.name);
+  if (spec == nullptr || !spec->lifecycle().has_pre_stop()) return StopNow(t.uid, action);
+  pod_hooks_.BeforeStop(*t.pod, *spec, action.id, action.deadline,
+                        [this, uid = t.uid, action] { StopNow(uid, action); });
+}
+
+void PodReconciler::StopNow(const std::string& uid, const StopContainer& action) {
+  Tracked* t = Find(uid);
+  if (t == nullptr) return;
+  const auto now_wanted = t->stopping.find(action.id);
+  if (now_wanted == t->stopping.end() || now_wanted->second != action.deadline) return;
+  auto done = [this, uid, action](const absl::Status& status) {
     Cleaned(uid, fmt::format("stop container {}", action.name), status);
     Tracked* found = Find(uid);
     if (found == nullptr) return;

@@ -64,6 +64,7 @@ struct Retry {
 struct ContainerHealth {
   bool started = true;  // its start hook is done, its startup probe has passed
   bool ready = true;    // its readiness probe has passed
+  bool in_post_start = false;
   // A probe has given it up: stopped, and killed by then.
   absl::Time kill_by = absl::InfiniteFuture();
   std::string kill_why;  // "failed liveness probe"

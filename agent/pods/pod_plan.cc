@@ -137,6 +137,7 @@ void PlanSandbox(const ObservedPod& observed, const PodMemory& memory, absl::Tim
 enum class Step : uint8_t {
   kSettled,  // nothing to do: it runs, or has ended for good
   kWaits,    // for its back-off
+  kStarts,   // its postStart hook is not over
   kActs,     // an action is planned
 };
 
@@ -155,9 +156,10 @@ Step PlanContainer(const v1::Pod& pod, const v1::Container& container, bool agai
       plan.actions.push_back(StopContainer{newest->name, newest->id, now + grace});
       return Step::kActs;
     }
-    if (const ContainerHealth health = HealthOf(container, *newest, memory); health.given_up())
+    const ContainerHealth health = HealthOf(container, *newest, memory);
+    if (health.given_up())
       plan.actions.push_back(StopContainer{newest->name, newest->id, health.kill_by});
-    return Step::kSettled;
+    return health.in_post_start ? Step::kStarts : Step::kSettled;
   }
   absl::Time not_before = absl::InfinitePast();
   if (auto it = memory.containers.find(container.name()); it != memory.containers.end()) {
@@ -207,7 +209,7 @@ Step PlanInitContainers(const v1::Pod& pod, bool initialized, const ObservedPod&
   return Step::kSettled;
 }
 
-// One start after the other, in the order of the spec.
+// One start after the other, in the order of the spec; a start is over with its postStart hook.
 void PlanContainers(const v1::Pod& pod, const ObservedPod& observed, const PodMemory& memory,
                     const ObservedSandbox& sandbox, absl::Time now, PodPlan& plan) {
   const bool initialized = IsInitialized(pod, observed, memory);
@@ -216,7 +218,7 @@ void PlanContainers(const v1::Pod& pod, const ObservedPod& observed, const PodMe
   for (const v1::Container& container : pod.spec().containers()) {
     const Step step =
         PlanContainer(pod, container, /*again=*/false, observed, memory, sandbox, now, plan);
-    if (step == Step::kActs) return;
+    if (step == Step::kActs || step == Step::kStarts) return;
   }
 }
 
@@ -273,7 +275,8 @@ ContainerHealth HealthOf(const v1::Container& spec, const ObservedContainer& run
   const auto it = memory.health.find(running.id);
   if (it != memory.health.end()) return it->second;
   ContainerHealth out;
-  out.started = !spec.has_startup_probe();
+  out.in_post_start = spec.lifecycle().has_post_start();
+  out.started = !spec.has_startup_probe() && !out.in_post_start;
   out.ready = out.started && !spec.has_readiness_probe();
   return out;
 }

@@ -172,7 +172,8 @@ std::unique_ptr<PodProbes::Watched> PodProbes::Make(const v1::Pod& pod, const v1
 }
 
 void PodProbes::Watch(const Shared<v1::Pod>& pod, const ObservedPod& observed,
-                      const v1::PodStatus& known, bool stopping) {
+                      const v1::PodStatus& known, bool stopping,
+                      const std::set<std::string>& held) {
   const std::string& uid = pod->metadata().uid();
   std::map<std::string, std::unique_ptr<Watched>> next;
   const auto entry = pods_.find(uid);
@@ -181,6 +182,7 @@ void PodProbes::Watch(const Shared<v1::Pod>& pod, const ObservedPod& observed,
       return;
     const ObservedContainer* newest = observed.Newest(spec.name());
     if (newest == nullptr || newest->state != RunState::kRunning) return;
+    if (held.contains(newest->id)) return;
     std::unique_ptr<Watched>& watched = next[newest->id];
     if (entry != pods_.end()) {
       if (auto it = entry->second.containers.find(newest->id);

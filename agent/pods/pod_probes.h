@@ -17,6 +17,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "absl/time/time.h"
@@ -59,9 +60,9 @@ class PodProbes {
   ~PodProbes();
 
   // Probes from now on the containers of the pod that run. `known`: reported of it before.
-  // `stopping`: only readiness is asked any more.
+  // `stopping`: only readiness is asked any more. `held`: ids of those that are not asked yet.
   void Watch(const Shared<v1::Pod>& pod, const ObservedPod& observed, const v1::PodStatus& known,
-             bool stopping);
+             bool stopping, const std::set<std::string>& held = {});
   void Forget(const std::string& uid);
   // By id, of the containers that are watched.
   std::map<std::string, ContainerHealth> Health(const std::string& uid) const;

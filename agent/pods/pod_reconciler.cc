@@ -38,6 +38,7 @@ PodReconciler::PodReconciler(EventLoop* loop, CriClient* cri, PodReconcilerOptio
       state_(std::make_shared<NodeState>()),
       connect_delay_(kConnectDelayFirst),
       probes_(loop, cri, options_.probe_client, ProbeHooks()),
+      pod_hooks_(loop, cri, options_.probe_client, options_.config.files_root, HookCallbacks()),
       directory_(std::make_shared<PodDirectory>()) {}
 
 PodReconciler::~PodReconciler() = default;
@@ -51,6 +52,24 @@ PodProbes::Hooks PodReconciler::ProbeHooks() {
                        std::string message) {
     Tracked* t = Find(uid);
     if (t != nullptr && t->desired) Emit(*t, type, reason, std::move(message));
+  };
+  return hooks;
+}
+
+PodHooks::Callbacks PodReconciler::HookCallbacks() {
+  PodProbes::Hooks same = ProbeHooks();
+  PodHooks::Callbacks hooks;
+  hooks.changed = std::move(same.changed);
+  hooks.event = std::move(same.event);
+  hooks.post_start_failed = [this](const std::string& uid, const std::string& container,
+                                   std::string why) {
+    Tracked* t = Find(uid);
+    if (t == nullptr) return;
+    // Shown once the container has ended, until it is started again.
+    Retry& start = t->memory.containers[container].start;
+    start = Retry();
+    start.reason = "PostStartHookError";
+    start.message = std::move(why);
   };
   return hooks;
 }
@@ -214,7 +233,7 @@ void PodReconciler::Step(Tracked& t) {
   if (!t.desired && !may_remove_) return;
   const absl::Time now = loop_->Now();
   if (t.must_stop() && t.stopping_since == absl::InfiniteFuture()) t.stopping_since = now;
-  WatchProbes(t);
+  WatchHealth(t);
   const PodPlan plan =
       ComputePodPlan(t.desired ? &*t.pod : nullptr, t.observed, t.memory, t.stopping_since, now);
   absl::Time look_again_at = plan.look_again_at.value_or(absl::InfiniteFuture());
@@ -236,14 +255,16 @@ void PodReconciler::Step(Tracked& t) {
   }
 }
 
-void PodReconciler::WatchProbes(Tracked& t) {
+void PodReconciler::WatchHealth(Tracked& t) {
+  pod_hooks_.Watch(*t.pod, t.observed, t.must_stop());
   if (t.desired) {
-    probes_.Watch(t.pod, t.observed, t.reported.empty() ? t.pod->status() : t.status,
-                  t.must_stop());
+    probes_.Watch(t.pod, t.observed, t.reported.empty() ? t.pod->status() : t.status, t.must_stop(),
+                  pod_hooks_.Held(t.uid));
   } else {
     probes_.Forget(t.uid);
   }
   t.memory.health = probes_.Health(t.uid);
+  pod_hooks_.AddTo(t.uid, &t.memory.health);
 }
 
 void PodReconciler::Report(Tracked& t, const PodPlan& plan, absl::Time& look_again_at) {
@@ -293,6 +314,7 @@ void PodReconciler::Gone(Tracked& t) {
   hooks_.forget(t.uid);
   const std::string uid = t.uid;
   probes_.Forget(uid);
+  pod_hooks_.Forget(uid);
   pods_.erase(uid);
   Publish();
 }

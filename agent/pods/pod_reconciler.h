@@ -24,6 +24,7 @@
 #include "agent/cri/cri_client.h"
 #include "agent/pods/pod_config.h"
 #include "agent/pods/pod_fields.h"
+#include "agent/pods/pod_hooks.h"
 #include "agent/pods/pod_model.h"
 #include "agent/pods/pod_plan.h"
 #include "agent/pods/pod_probes.h"
@@ -123,7 +124,8 @@ class PodReconciler {
   void Recheck(Tracked& t);
   void Step(Tracked& t);
   PodProbes::Hooks ProbeHooks();
-  void WatchProbes(Tracked& t);
+  PodHooks::Callbacks HookCallbacks();
+  void WatchHealth(Tracked& t);
   void Report(Tracked& t, const PodPlan& plan, absl::Time& look_again_at);
   void Gone(Tracked& t);
   // REQUIRES: every pod of the node is known.
@@ -140,6 +142,7 @@ class PodReconciler {
   void Do(Tracked& t, const RunContainer& action);
   void Do(Tracked& t, const StartContainer& action);
   void Do(Tracked& t, const StopContainer& action);
+  void StopNow(const std::string& uid, const StopContainer& action);
   void Do(Tracked& t, const RemoveContainer& action);
   void Do(Tracked& t, const EndTask& action);
   void SandboxMade(const std::string& uid, const absl::StatusOr<std::string>& id);
@@ -193,6 +196,7 @@ class PodReconciler {
   std::map<std::string, std::string> owners_;             // container or sandbox id -> uid
 
   PodProbes probes_;
+  PodHooks pod_hooks_;
 
   int busy_slots_ = 0;
   std::deque<Task> waiting_;

@@ -244,7 +244,8 @@ class NetProbeClient::Session {
       return std::nullopt;
     }
     if (status >= 200 && status < 400) return ProbeAnswer{.ok = true};
-    return ProbeAnswer{.text = fmt::format("HTTP probe failed with statuscode: {}", status)};
+    return ProbeAnswer{.text = fmt::format("HTTP probe failed with statuscode: {}", status),
+                       .answered = true};
   }
 
   std::optional<HttpQuestion> http_;

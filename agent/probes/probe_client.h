@@ -18,6 +18,8 @@ struct ProbeAnswer {
   std::string text;
   // A success that people should know about: a redirect to another host was not followed.
   bool warn = false;
+  // A failure that is the server's own answer over HTTP.
+  bool answered = false;
 };
 
 struct HttpQuestion {

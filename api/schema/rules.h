@@ -51,6 +51,9 @@ void CheckProbePeriod(const google::protobuf::Map<std::string, std::string>& ann
                       const std::string& path, Problems* problems);
 // Startup, readiness and liveness probe. `path`: of the container.
 void CheckProbes(const v1::Container& container, const std::string& path, Problems* problems);
+// postStart and preStop. `grace_seconds`: of the pod. `path`: of the container.
+void CheckLifecycle(const v1::Container& container, int64_t grace_seconds, const std::string& path,
+                    Problems* problems);
 // What init containers may not have, and names that two containers share. `path`: of the spec.
 void CheckInitContainers(const v1::PodSpec& spec, const std::string& path, Problems* problems);
 // Cluster IPs in the one way that they are stored: "fd00::7" for "fd00:0::7".

@@ -91,12 +91,15 @@ void CheckHostPorts(const v1::PodSpec& spec, const std::string& path, Problems* 
 }  // namespace
 
 void CheckPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems) {
+  const auto check = [&](const v1::Container& container, const std::string& here) {
+    CheckContainer(container, here, problems);
+    CheckLifecycle(container, spec.termination_grace_period_seconds(), here, problems);
+  };
   for (int i = 0; i < spec.containers_size(); ++i) {
-    CheckContainer(spec.containers(i), fmt::format("{}.containers[{}]", path, i), problems);
+    check(spec.containers(i), fmt::format("{}.containers[{}]", path, i));
   }
   for (int i = 0; i < spec.init_containers_size(); ++i) {
-    CheckContainer(spec.init_containers(i), fmt::format("{}.initContainers[{}]", path, i),
-                   problems);
+    check(spec.init_containers(i), fmt::format("{}.initContainers[{}]", path, i));
   }
   CheckInitContainers(spec, path, problems);
   CheckHostPorts(spec, path, problems);

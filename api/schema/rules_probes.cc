@@ -142,6 +142,33 @@ void CheckProbes(const v1::Container& container, const std::string& path, Proble
   }
 }
 
+void CheckLifecycle(const v1::Container& container, int64_t grace_seconds, const std::string& path,
+                    Problems* problems) {
+  const v1::Lifecycle& lifecycle = container.lifecycle();
+  const auto check = [&](const v1::LifecycleHandler& hook, const std::string& here) {
+    std::vector<std::string> given;
+    if (hook.has_exec()) given.emplace_back("exec");
+    if (hook.has_http_get()) given.emplace_back("httpGet");
+    if (hook.has_tcp_socket()) given.emplace_back("tcpSocket");
+    if (hook.has_sleep()) given.emplace_back("sleep");
+    CheckOneHandler(given, here, problems);
+    if (hook.has_exec()) CheckExec(hook.exec(), here + ".exec", problems);
+    if (hook.has_http_get()) CheckHttpGet(hook.http_get(), container, here + ".httpGet", problems);
+    // Kubernetes takes it and fails when the hook is due.
+    if (hook.has_tcp_socket())
+      Add(problems, here + ".tcpSocket", "Forbidden: hooks are exec, httpGet or sleep");
+    const int64_t seconds = hook.sleep().seconds();
+    if (hook.has_sleep() && (seconds < 0 || seconds > grace_seconds)) {
+      Add(problems, here + ".sleep",
+          "Invalid value: {}: must be non-negative and less than terminationGracePeriodSeconds "
+          "({})",
+          seconds, grace_seconds);
+    }
+  };
+  if (lifecycle.has_post_start()) check(lifecycle.post_start(), path + ".lifecycle.postStart");
+  if (lifecycle.has_pre_stop()) check(lifecycle.pre_stop(), path + ".lifecycle.preStop");
+}
+
 void CheckInitContainers(const v1::PodSpec& spec, const std::string& path, Problems* problems) {
   std::set<std::string> names;
   for (int i = 0; i < spec.containers_size(); ++i) {

@@ -107,6 +107,10 @@ void DescribeContainer(const v1::Container& container, const v1::ContainerStatus
     text->Line(2, "Readiness:\t{}", ProbeText(container.readiness_probe()));
   if (container.has_startup_probe())
     text->Line(2, "Startup:\t{}", ProbeText(container.startup_probe()));
+  if (container.lifecycle().has_post_start())
+    text->Line(2, "Post Start:\t{}", HookText(container.lifecycle().post_start()));
+  if (container.lifecycle().has_pre_stop())
+    text->Line(2, "Pre Stop:\t{}", HookText(container.lifecycle().pre_stop()));
   DescribeEnvironment(container, text);
   DescribeMounts(container, text);
 }

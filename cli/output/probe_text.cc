@@ -29,6 +29,14 @@ std::string HandlerText(const v1::Probe& probe) {
 
 }  // namespace
 
+std::string HookText(const v1::LifecycleHandler& hook) {
+  if (hook.has_sleep()) return fmt::format("sleep {}s", hook.sleep().seconds());
+  v1::Probe same;
+  if (hook.has_exec()) *same.mutable_exec() = hook.exec();
+  if (hook.has_http_get()) *same.mutable_http_get() = hook.http_get();
+  return HandlerText(same);
+}
+
 std::string ProbeText(const v1::Probe& probe) {
   return fmt::format("{} delay={}s timeout={}s period={}s #success={} #failure={}",
                      HandlerText(probe), probe.initial_delay_seconds(), probe.timeout_seconds(),

@@ -19,7 +19,7 @@ TEST(ExplainUnknownField, TellsUnsupportedFromSlipFromMisplaced) {
   const Case cases[] = {
       {v1::Volume::descriptor(), "spec.template.spec.volumes[0]", "persistentVolumeClaim",
        "not supported yet"},
-      {v1::Container::descriptor(), "spec.template.spec.containers[0]", "lifecycle",
+      {v1::Container::descriptor(), "spec.template.spec.containers[0]", "resizePolicy",
        "not supported yet"},
       {v1::DeploymentSpec::descriptor(), "spec", "replics",
        "unknown field; did you mean \"replicas\"?"},

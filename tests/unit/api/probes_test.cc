@@ -92,6 +92,34 @@ TEST(Probes, ThePeriodOfTheAnnotationHasLimits) {
   }
 }
 
+TEST(Hooks, AreRefusedInKubernetesWords) {
+  const struct {
+    const char* text;
+    const char* problem;
+  } cases[] = {
+      {"post_start { exec { command: 'true' } } pre_stop { sleep { seconds: 30 } }", ""},
+      {"pre_stop { http_get { port { string_value: 'http' } } }", ""},
+      {"pre_stop { sleep { seconds: 0 } }", ""},
+      {"post_start {}",
+       "spec.containers[0].lifecycle.postStart: Required value: must specify a handler type"},
+      {"pre_stop { exec { command: 'true' } sleep { seconds: 1 } }",
+       "spec.containers[0].lifecycle.preStop.sleep: Forbidden: may not specify more than 1 handler "
+       "type"},
+      {"pre_stop { exec {} }", "spec.containers[0].lifecycle.preStop.exec.command: Required value"},
+      {"pre_stop { sleep { seconds: 31 } }",
+       "spec.containers[0].lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and "
+       "less than terminationGracePeriodSeconds (30)"},
+      {"post_start { tcp_socket { port { int_value: 80 } } }",
+       "spec.containers[0].lifecycle.postStart.tcpSocket: Forbidden: hooks are exec, httpGet or "
+       "sleep"},
+      {"pre_stop { http_get { port { string_value: 'htp' } } }",
+       "spec.containers[0].lifecycle.preStop.httpGet.port: Invalid value: \"htp\": container a "
+       "has no port of this name; did you mean \"http\"?"},
+  };
+  for (const auto& c : cases)
+    EXPECT_EQ(CheckContainer(fmt::format("lifecycle {{ {} }}", c.text)), c.problem) << c.text;
+}
+
 TEST(InitContainers, AreContainersWithLess) {
   const std::string app = "containers { name: 'a' image: 'busybox:1.36' } ";
   const std::string init = "init_containers { name: 'i' image: 'busybox:1.36' ";
@@ -101,6 +129,12 @@ TEST(InitContainers, AreContainersWithLess) {
   EXPECT_EQ(Check(app + init + "readiness_probe { grpc { port: 1 } } }"),
             "spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers "
             "without restartPolicy=Always");
+  EXPECT_EQ(Check(app + init + "lifecycle { pre_stop { sleep { seconds: 1 } } } }"),
+            "spec.initContainers[0].lifecycle: Forbidden: may not be set for init containers "
+            "without restartPolicy=Always");
+  EXPECT_EQ(Check(app + init +
+                  "restart_policy: 'Always' lifecycle { pre_stop { sleep { seconds: 1 } } } }"),
+            "");
   EXPECT_EQ(Check(app + "init_containers { name: 'a' image: 'busybox:1.36' }"),
             "spec.initContainers[0].name: Duplicate value: \"a\"");
   EXPECT_EQ(Check("containers { name: 'a' image: 'busybox:1.36' restart_policy: 'Always' }"),

@@ -99,6 +99,18 @@ TEST_F(DescribeTest, TellsAboutARunningPod) {
             "  Warning  Unhealthy  5s (x3 over 10m)  scheduler  why\n");
 }
 
+TEST_F(DescribeTest, TellsTheHooksOfAContainer) {
+  v1::Resource pod = Parse<v1::Resource>(
+      "pod { metadata { name: 'web' namespace: 'shop' } spec { containers { name: 'a' image: 'b' "
+      "lifecycle { post_start { exec { command: 'sh' command: 'up' } } pre_stop { sleep { seconds: "
+      "5 } } } } } }");
+
+  std::string text = Describe(pod, {}, Now());
+
+  EXPECT_NE(text.find("Post Start:   exec [sh up]\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("Pre Stop:     sleep 5s\n"), std::string::npos) << text;
+}
+
 TEST_F(DescribeTest, TellsWhyAPodIsNotScheduled) {
   v1::Resource pod = Parse<v1::Resource>(
       "pod { metadata { name: 'big' namespace: 'shop' } spec { containers { name: 'a' image: 'b' } "
