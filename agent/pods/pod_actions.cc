@@ -12,6 +12,7 @@
 #include "agent/pods/log_files.h"
 #include "agent/pods/pod_tracked.h"
 #include "agent/pods/security.h"
+#include "agent/pods/termination_message.h"
 #include "common/log.h"
 #include "common/status.h"
 
@@ -351,6 +352,7 @@ void PodReconciler::CreateFrom(const std::string& uid, const RunContainer& actio
     const PodConfigOptions config = ConfigOptions();
     absl::Status ready = CheckImageUser(*t->pod, *spec, image);
     if (ready.ok()) ready = WriteHosts(*t->pod, config);
+    if (ready.ok()) ready = MakeTerminationFile(config, uid, *spec, action.attempt);
     const absl::StatusOr<PodInputs> inputs =
         ready.ok() ? InputsOf(*t, *spec) : absl::StatusOr<PodInputs>(ready);
     if (!inputs.ok()) {

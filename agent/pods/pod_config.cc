@@ -100,6 +100,11 @@ std::string HostsFile(const v1::Pod& pod, const PodConfigOptions& options) {
   return out + HostAliasLines(pod.spec());
 }
 
+std::string TerminationFile(const PodConfigOptions& options, const std::string& uid,
+                            const std::string& container, uint32_t attempt) {
+  return fmt::format("{}/containers/{}/{}", PodFilesDirectory(options, uid), container, attempt);
+}
+
 std::string ContainerLogPath(const std::string& container, uint32_t attempt) {
   return fmt::format("{}/{}.log", container, attempt);
 }
@@ -142,15 +147,20 @@ cri::ContainerConfig BuildContainerConfig(const v1::Pod& pod, const v1::Containe
   for (const std::string& word : container.command()) out.add_command(ExpandVariables(word, known));
   for (const std::string& word : container.args()) out.add_args(ExpandVariables(word, known));
   out.set_working_dir(container.working_dir());
-  const bool own_hosts =
-      std::any_of(inputs.mounts.begin(), inputs.mounts.end(),
-                  [](const cri::Mount& mount) { return mount.container_path() == "/etc/hosts"; });
-  if (!own_hosts) {
-    cri::Mount* hosts = out.add_mounts();
-    hosts->set_container_path("/etc/hosts");
-    hosts->set_host_path(HostsPath(options, pod.metadata().uid()));
-  }
+  // Where a volume has the same place it is the volume's.
+  const auto add_file = [&](const std::string& container_path, const std::string& host_path) {
+    for (const cri::Mount& mount : inputs.mounts) {
+      if (mount.container_path() == container_path) return;
+    }
+    cri::Mount* added = out.add_mounts();
+    added->set_container_path(container_path);
+    added->set_host_path(host_path);
+  };
+  const std::string& uid = pod.metadata().uid();
+  add_file("/etc/hosts", HostsPath(options, uid));
   for (const cri::Mount& mount : inputs.mounts) *out.add_mounts() = mount;
+  if (const std::string& path = container.termination_message_path(); !path.empty())
+    add_file(path, TerminationFile(options, uid, container.name(), attempt));
   FillLabels(pod, out.mutable_labels());
   (*out.mutable_labels())[kContainerNameLabel] = container.name();
   (*out.mutable_annotations())[kSpecHashAnnotation] = SpecHash(container);

@@ -53,13 +53,16 @@ std::string PodFilesDirectory(const PodConfigOptions& options, const std::string
 // and its spec.hostAliases; nothing that the node's own file has.
 std::string HostsFile(const v1::Pod& pod, const PodConfigOptions& options);
 std::string HostsPath(const PodConfigOptions& options, const std::string& uid);
+// Where a container leaves its last words: "<root>/<uid>/containers/<container>/<attempt>".
+std::string TerminationFile(const PodConfigOptions& options, const std::string& uid,
+                            const std::string& container, uint32_t attempt);
 // "<container>/<attempt>.log", relative to the pod's log directory.
 std::string ContainerLogPath(const std::string& container, uint32_t attempt);
 
 runtime::v1::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
                                                  const PodConfigOptions& options);
 // REQUIRES, before the container is created: HostsFile() stands at HostsPath(), and
-// CheckImageUser() is fine with `image` (security.h).
+// CheckImageUser() is fine with `image` (security.h); MakeTerminationFile() has been called.
 runtime::v1::ContainerConfig BuildContainerConfig(const v1::Pod& pod,
                                                   const v1::Container& container, uint32_t attempt,
                                                   const std::string& image_ref,

@@ -34,7 +34,8 @@ struct ObservedContainer {
   RunState state = RunState::kUnknown;
   absl::Time created_at, started_at, finished_at;
   int exit_code = 0;
-  std::string reason, message;  // as the runtime gives them
+  std::string reason;   // as the runtime gives it
+  std::string message;  // the runtime's, and what the container has left (termination_message.h)
   std::string image, image_ref;
   // Of the spec it was made from (SpecHash).
   std::string spec_hash;

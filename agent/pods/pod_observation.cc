@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "agent/pods/pod_tracked.h"
+#include "agent/pods/termination_message.h"
 #include "common/log.h"
 
 namespace mesh::agent {
@@ -131,6 +132,7 @@ void PodReconciler::ObserveContainer(Tracked& t, std::shared_ptr<Observation> se
     ObservedContainer& out = seen->result.containers[index];
     if (status.ok()) {
       AddStatus(*status, out);
+      if (out.state == RunState::kExited) AddLastWords(uid, out);
     } else if (absl::IsNotFound(status.status())) {
       out.id.clear();  // removed since it was listed
     } else {
@@ -139,6 +141,16 @@ void PodReconciler::ObserveContainer(Tracked& t, std::shared_ptr<Observation> se
     if (--seen->pending == 0) ObservationDone(uid, seen);
   };
   cri_->ContainerStatus(container.id, Posted(done));
+}
+
+// Once for each end: what is known of a container that has ended is not asked again.
+void PodReconciler::AddLastWords(const std::string& uid, ObservedContainer& exited) {
+  Tracked* t = Find(uid);
+  const v1::Container* spec = t == nullptr ? nullptr : FindContainer(*t->pod, exited.name);
+  if (spec == nullptr) return;
+  const std::string log = PodLogDirectory(options_.config, t->ns, t->name, uid) + "/" +
+                          ContainerLogPath(exited.name, exited.attempt);
+  exited.message = TerminationMessage(options_.config, uid, *spec, exited, log);
 }
 
 void PodReconciler::ObservationFailed(const std::string& uid, const absl::Status& status) {

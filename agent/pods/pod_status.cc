@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "agent/pods/pod_plan.h"
+#include "agent/pods/termination_message.h"
+#include "common/utf8.h"
 
 namespace mesh::agent {
 namespace {
@@ -38,12 +40,14 @@ std::string GoDuration(absl::Duration duration) {
   return fmt::format("{}m{}s", seconds / 60, seconds % 60);
 }
 
-void FillTerminated(const ObservedContainer& container, v1::ContainerStateTerminated* out) {
+// `most`: bytes of the message.
+void FillTerminated(const ObservedContainer& container, size_t most,
+                    v1::ContainerStateTerminated* out) {
   out->set_exit_code(container.exit_code);
   out->set_reason(!container.reason.empty()  ? container.reason
                   : container.exit_code == 0 ? "Completed"
                                              : "Error");
-  out->set_message(container.message);
+  out->set_message(std::string(Utf8Prefix(container.message, most)));
   if (container.started_at > absl::UnixEpoch()) {
     SetTime(container.started_at, out->mutable_started_at());
   }
@@ -85,7 +89,8 @@ void FillRetry(const v1::Container& spec, const Retry& retry, absl::Time now,
 
 class Builder {
  public:
-  explicit Builder(const StatusInput& input) : in_(input) {}
+  explicit Builder(const StatusInput& input)
+      : in_(input), message_most_(TerminationMessageMost(input.pod->spec())) {}
 
   StatusOutput Build() {
     v1::PodStatus& status = out_.status;
@@ -137,7 +142,7 @@ class Builder {
     out->set_container_id(kContainerIdPrefix + newest->id);
     out->set_image_id(newest->image_ref);
     if (previous != nullptr && previous->state == RunState::kExited) {
-      FillTerminated(*previous, out->mutable_last_state()->mutable_terminated());
+      FillTerminated(*previous, message_most_, out->mutable_last_state()->mutable_terminated());
     } else if (before != nullptr && newest->attempt > 0 && before->has_last_state()) {
       *out->mutable_last_state() = before->last_state();
     }
@@ -164,19 +169,19 @@ class Builder {
               const ContainerMemory* memory, v1::ContainerStatus* out) {
     const bool again = ShouldRestart(*in_.pod, exited) && !Stopping();
     if (again && memory != nullptr && memory->start.failed()) {
-      FillTerminated(exited, out->mutable_last_state()->mutable_terminated());
+      FillTerminated(exited, message_most_, out->mutable_last_state()->mutable_terminated());
       return FillRetry(spec, memory->start, in_.now, out_.look_again_at, out);
     }
     const absl::Time restart_at = again ? RestartAt(exited, *in_.memory) : absl::InfinitePast();
     if (again && in_.now < restart_at) {
-      FillTerminated(exited, out->mutable_last_state()->mutable_terminated());
+      FillTerminated(exited, message_most_, out->mutable_last_state()->mutable_terminated());
       return FillWaiting(
           "CrashLoopBackOff",
           fmt::format("back-off {} restarting failed container={} pod={}",
                       GoDuration(memory->restart_delay), spec.name(), PodTitle(*in_.pod)),
           out);
     }
-    FillTerminated(exited, out->mutable_state()->mutable_terminated());
+    FillTerminated(exited, message_most_, out->mutable_state()->mutable_terminated());
   }
 
   bool Stopping() const { return in_.pod->metadata().has_deletion_timestamp(); }
@@ -283,6 +288,7 @@ class Builder {
   }
 
   const StatusInput& in_;
+  const size_t message_most_;
   bool initialized_ = true;
   StatusOutput out_;
 };

@@ -31,6 +31,19 @@ std::string ControlledBy(const v1::ObjectMeta& meta) {
   return "";
 }
 
+// Of a container: its program writes it.
+void DescribeMessage(const std::string& message, Text* text) {
+  if (message.empty()) return;
+  bool first = true;
+  for (std::string& line : LinesOf(message)) {
+    for (char& c : line) {
+      if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '?';  // nothing for the terminal
+    }
+    text->Line(3, "{}\t{}", first ? "Message:" : "", line);
+    first = false;
+  }
+}
+
 void DescribeState(std::string_view title, const v1::ContainerState& state, Text* text) {
   if (state.has_running()) {
     text->Line(2, "{}:\tRunning", title);
@@ -47,7 +60,7 @@ void DescribeState(std::string_view title, const v1::ContainerState& state, Text
     const v1::ContainerStateTerminated& end = state.terminated();
     text->Line(2, "{}:\tTerminated", title);
     if (!end.reason().empty()) text->Line(3, "Reason:\t{}", end.reason());
-    if (!end.message().empty()) text->Line(3, "Message:\t{}", end.message());
+    DescribeMessage(end.message(), text);
     text->Line(3, "Exit Code:\t{}", end.exit_code());
     if (end.signal() > 0) text->Line(3, "Signal:\t{}", end.signal());
     if (end.has_started_at()) text->Line(3, "Started:\t{}", Rfc1123(end.started_at()));

@@ -18,6 +18,13 @@ constexpr absl::Duration kRecent = absl::Minutes(10);
 // Starting longer than that is not usual.
 constexpr absl::Duration kUsualStart = absl::Seconds(10);
 
+// Of what a program has left: where it says why it ends.
+std::string LastLine(std::string_view text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  const size_t end = text.rfind('\n');
+  return std::string(end == std::string_view::npos ? text : text.substr(end + 1));
+}
+
 class Containers {
  public:
   Containers(const ClusterState& state, const v1::Pod& pod, absl::Time now, Report* report)
@@ -96,7 +103,7 @@ class Containers {
         out += fmt::format(", after {}",
                            Elapsed(ToTime(end.finished_at()) - ToTime(end.started_at())));
     }
-    if (!end.message().empty()) out += ": " + end.message();
+    if (!end.message().empty()) out += ": " + LastLine(end.message());
     return out;
   }
 

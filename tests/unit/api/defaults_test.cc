@@ -26,6 +26,8 @@ TEST(ApplyDefaults, CompletesADeploymentAsKubernetesDoes) {
   EXPECT_EQ(pod.restart_policy(), "Always");
   EXPECT_EQ(pod.termination_grace_period_seconds(), 30);
   EXPECT_EQ(pod.containers(0).image_pull_policy(), "IfNotPresent");
+  EXPECT_EQ(pod.containers(0).termination_message_path(), "/dev/termination-log");
+  EXPECT_EQ(pod.containers(0).termination_message_policy(), "File");
   EXPECT_EQ(pod.containers(0).ports(0).protocol(), "TCP");
   EXPECT_TRUE(Validate(resource).empty()) << JoinProblems(Validate(resource));
 }

@@ -131,6 +131,33 @@ TEST_F(PodReconcilerTest, GivesEachPodAHostsFileForAsLongAsItLives) {
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/files/uid-web"));
 }
 
+TEST_F(PodReconcilerTest, ShowsTheLastWordsOfAContainerAlsoAfterARestartOfTheAgent) {
+  v1::Pod pod = MakePod({"app"}, "Never");
+  pod.mutable_spec()->mutable_containers(0)->set_termination_message_path("/dev/termination-log");
+  pods->Start();
+  Want({pod});
+  ASSERT_TRUE(Eventually([&] { return Ready(); }));
+  const FakeCri::Container& app = *cri.Find("web", "app");
+  ASSERT_EQ(app.config.mounts_size(), 2);
+  EXPECT_EQ(app.config.mounts(1).container_path(), "/dev/termination-log");
+  std::ofstream(app.config.mounts(1).host_path()) << "no database\n";
+
+  cri.Kill(app.status.id(), 1);
+  const auto said = [&] {
+    const v1::PodStatus& status = reports["uid-web"].status();
+    return status.container_statuses().empty()
+               ? ""
+               : status.container_statuses(0).state().terminated().message();
+  };
+  ASSERT_TRUE(Eventually([&] { return said() == "no database\n"; }));
+
+  reports.clear();
+  Restart();
+  pods->Start();
+  Want({pod});
+  EXPECT_TRUE(Eventually([&] { return said() == "no database\n"; }));
+}
+
 TEST_F(PodReconcilerTest, SaysWhyAHostsFileCannotBeWritten) {
   std::ofstream(folder_ + "/files") << "a file where the folder should be";
   pods->Start();

@@ -99,6 +99,21 @@ TEST_F(DescribeTest, TellsAboutARunningPod) {
             "  Warning  Unhealthy  5s (x3 over 10m)  scheduler  why\n");
 }
 
+TEST_F(DescribeTest, ShowsTheLastWordsOfAContainerLineByLine) {
+  v1::Resource pod = Parse<v1::Resource>(
+      "pod { metadata { name: 'web' namespace: 'shop' } spec { containers { name: 'a' image: 'b' } "
+      "} status { container_statuses { name: 'a' state { terminated { exit_code: 1 reason: 'Error' "
+      "message: 'no \\033[31mdatabase\\nat db:5432\\n' } } } } }");
+
+  std::string text = Describe(pod, {}, Now());
+
+  EXPECT_NE(text.find("      Message:      no ?[31mdatabase\n"
+                      "                    at db:5432\n"
+                      "      Exit Code:    1\n"),
+            std::string::npos)
+      << text;
+}
+
 TEST_F(DescribeTest, TellsTheHooksOfAContainer) {
   v1::Resource pod = Parse<v1::Resource>(
       "pod { metadata { name: 'web' namespace: 'shop' } spec { containers { name: 'a' image: 'b' "
