@@ -89,7 +89,7 @@ void PodReconciler::Do(Tracked& t, const RunSandbox& action) {
   }
   WithSlot([this, uid = t.uid, attempt = action.attempt] {
     Tracked* pod = Find(uid);
-    if (pod == nullptr || pod->must_stop()) {
+    if (pod == nullptr || pod->ending()) {
       ReleaseSlot();
       return Finish(uid, "sandbox");
     }
@@ -197,7 +197,7 @@ void PodReconciler::Do(Tracked& t, const StopContainer& action) {
   if (t.killing_told.insert(action.id).second && t.desired) {
     const auto health = t.memory.health.find(action.id);
     const bool given_up = health != t.memory.health.end() && health->second.given_up();
-    const bool again = !t.must_stop() && t.pod->spec().restart_policy() != "Never";
+    const bool again = !t.ending() && t.pod->spec().restart_policy() != "Never";
     Emit(t, "Normal", "Killing",
          given_up ? fmt::format("Container {} {}{}", action.name, health->second.kill_why,
                                 again ? ", will be restarted" : "")
@@ -249,7 +249,7 @@ void PodReconciler::Do(Tracked& t, const RunContainer& action) {
 void PodReconciler::StartFailed(const std::string& uid, const std::string& container,
                                 const std::string& reason, const std::string& message,
                                 absl::Duration first, absl::Duration cap) {
-  if (Tracked* t = Find(uid); t != nullptr && runtime_up_ && !t->must_stop()) {
+  if (Tracked* t = Find(uid); t != nullptr && runtime_up_ && !t->ending()) {
     NoteFailure(t->memory.containers[container].start, reason, message, first, cap, loop_->Now());
   }
   Finish(uid, RunKey(container));
@@ -299,7 +299,7 @@ void PodReconciler::ImagePresent(const std::string& uid, const RunContainer& act
 void PodReconciler::PullImage(const std::string& uid, const RunContainer& action,
                               const std::string& image) {
   Tracked* t = Find(uid);
-  if (t == nullptr || t->must_stop()) return Finish(uid, RunKey(action.name));
+  if (t == nullptr || t->ending()) return Finish(uid, RunKey(action.name));
   Emit(*t, "Normal", "Pulling", fmt::format("Pulling image \"{}\"", image));
   auto done = [this, uid, action, image,
                begun = loop_->Now()](const absl::StatusOr<std::string>& ref) {
@@ -312,7 +312,7 @@ void PodReconciler::PullImage(const std::string& uid, const RunContainer& action
                        absl::ToInt64Milliseconds(loop_->Now() - begun)));
       return CreateContainer(uid, action, *ref);
     }
-    if (found->must_stop() || !runtime_up_) return Finish(uid, RunKey(action.name));
+    if (found->ending() || !runtime_up_) return Finish(uid, RunKey(action.name));
     const std::string why = Text(ref.status());
     Emit(*found, "Warning", "Failed", fmt::format("Failed to pull image \"{}\": {}", image, why));
     Emit(*found, "Warning", "Failed", "Error: ErrImagePull");
@@ -345,7 +345,7 @@ void PodReconciler::CreateFrom(const std::string& uid, const RunContainer& actio
   WithSlot([this, uid, action, image_ref, image] {
     Tracked* t = Find(uid);
     const v1::Container* spec = t == nullptr ? nullptr : FindContainer(*t->pod, action.name);
-    if (spec == nullptr || t->must_stop()) {
+    if (spec == nullptr || t->ending()) {
       ReleaseSlot();
       return Finish(uid, RunKey(action.name));
     }

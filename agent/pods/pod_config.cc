@@ -147,6 +147,9 @@ cri::ContainerConfig BuildContainerConfig(const v1::Pod& pod, const v1::Containe
   for (const std::string& word : container.command()) out.add_command(ExpandVariables(word, known));
   for (const std::string& word : container.args()) out.add_args(ExpandVariables(word, known));
   out.set_working_dir(container.working_dir());
+  out.set_stdin(container.stdin());
+  out.set_stdin_once(container.stdin_once());
+  out.set_tty(container.tty());
   // Where a volume has the same place it is the volume's.
   const auto add_file = [&](const std::string& container_path, const std::string& host_path) {
     for (const cri::Mount& mount : inputs.mounts) {

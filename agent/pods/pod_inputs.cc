@@ -56,7 +56,7 @@ void PodReconciler::NoteObjects(const NodeState& before) {
   const std::set<std::string> maps = Changed(before.config_maps, state_->config_maps);
   const std::set<std::string> secrets = Changed(before.secrets, state_->secrets);
   for (const auto& [uid, t] : pods_) {
-    if (!t->desired || t->must_stop()) continue;
+    if (!t->desired || t->ending()) continue;
     // Its labels and annotations may be in files.
     const auto known = before.pods.find(uid);
     const bool is_other = known == before.pods.end() || !known->second.SameAs(t->pod);

@@ -86,6 +86,7 @@ struct ContainerMemory {
 struct PodMemory {
   std::map<std::string, ContainerMemory> containers;  // by name
   std::map<std::string, ContainerHealth> health;      // by id, of those that run
+  absl::Time deadline_at = absl::InfiniteFuture();    // all is ended then (pod_deadline.h)
   Retry sandbox;
   Retry cleanup;
   // Nothing runs of these containers; forgotten when a clean-up fails.

@@ -189,7 +189,7 @@ void PodReconciler::ObservationDone(const std::string& uid, std::shared_ptr<Obse
 
 void PodReconciler::NoteExits(Tracked& t, const ObservedPod& before) {
   for (const ObservedContainer& container : t.observed.containers) {
-    if (container.state != RunState::kExited || !t.desired || t.must_stop()) continue;
+    if (container.state != RunState::kExited || !t.desired || t.ending()) continue;
     const bool known = std::any_of(before.containers.begin(), before.containers.end(),
                                    [&](const ObservedContainer& c) {
                                      return c.id == container.id && c.state == RunState::kExited;

@@ -363,7 +363,8 @@ PodPlan ComputePodPlan(const v1::Pod* pod, const ObservedPod& observed, const Po
     PlanStop(pod, observed, memory, stopping_since, now, plan);
     return plan;
   }
-  if (IsFinished(*pod, observed)) {
+  const bool late = now >= memory.deadline_at;
+  if (late || IsFinished(*pod, observed)) {
     plan.finished = true;
     if (now < memory.cleanup.next_at) {
       LookAgain(plan, memory.cleanup.next_at);
@@ -371,7 +372,7 @@ PodPlan ComputePodPlan(const v1::Pod* pod, const ObservedPod& observed, const Po
     }
     // Sidecars outlive the containers, and end as if the pod were deleted.
     const absl::Duration grace = absl::Seconds(pod->spec().termination_grace_period_seconds());
-    PlanStopOfContainers(pod, observed, now + grace, plan);
+    PlanStopOfContainers(pod, observed, (late ? memory.deadline_at : now) + grace, plan);
     if (!plan.actions.empty()) return plan;
     for (const ObservedSandbox& sandbox : observed.sandboxes) {
       if (!memory.stopped_sandboxes.contains(sandbox.id)) {
@@ -380,6 +381,7 @@ PodPlan ComputePodPlan(const v1::Pod* pod, const ObservedPod& observed, const Po
     }
     return plan;
   }
+  if (memory.deadline_at != absl::InfiniteFuture()) LookAgain(plan, memory.deadline_at);
   const ObservedSandbox* sandbox = UsableSandbox(observed);
   if (sandbox == nullptr) {
     PlanSandbox(observed, memory, now, plan);

@@ -79,7 +79,7 @@ struct PodPlan {
   std::optional<absl::Time> look_again_at;
   // The pod is to stop, and nothing of it is left in the runtime.
   bool gone = false;
-  // Every container has finished for good.
+  // Every container has finished for good, or the pod's deadline has passed.
   bool finished = false;
 };
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "agent/network/files.h"
+#include "agent/pods/pod_deadline.h"
 #include "agent/pods/pod_status.h"
 #include "agent/pods/pod_tracked.h"
 #include "common/log.h"
@@ -233,6 +234,7 @@ void PodReconciler::Step(Tracked& t) {
   if (!t.desired && !may_remove_) return;
   const absl::Time now = loop_->Now();
   if (t.must_stop() && t.stopping_since == absl::InfiniteFuture()) t.stopping_since = now;
+  NoteDeadline(t);
   WatchHealth(t);
   const PodPlan plan =
       ComputePodPlan(t.desired ? &*t.pod : nullptr, t.observed, t.memory, t.stopping_since, now);
@@ -255,10 +257,20 @@ void PodReconciler::Step(Tracked& t) {
   }
 }
 
+void PodReconciler::NoteDeadline(Tracked& t) {
+  if (!t.desired) return;
+  const v1::PodStatus& known = t.reported.empty() ? t.pod->status() : t.status;
+  t.memory.deadline_at = DeadlineOf(t.pod->spec(), known);
+  if (t.past_deadline || loop_->Now() < t.memory.deadline_at) return;
+  t.past_deadline = true;
+  if (known.phase() != "Failed") Emit(t, "Normal", kDeadlineExceeded, kDeadlineMessage);
+  if (t.cancel_pull) t.cancel_pull();
+}
+
 void PodReconciler::WatchHealth(Tracked& t) {
-  pod_hooks_.Watch(*t.pod, t.observed, t.must_stop());
+  pod_hooks_.Watch(*t.pod, t.observed, t.ending());
   if (t.desired) {
-    probes_.Watch(t.pod, t.observed, t.reported.empty() ? t.pod->status() : t.status, t.must_stop(),
+    probes_.Watch(t.pod, t.observed, t.reported.empty() ? t.pod->status() : t.status, t.ending(),
                   pod_hooks_.Held(t.uid));
   } else {
     probes_.Forget(t.uid);

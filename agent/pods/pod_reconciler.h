@@ -127,6 +127,7 @@ class PodReconciler {
   PodProbes::Hooks ProbeHooks();
   PodHooks::Callbacks HookCallbacks();
   void WatchHealth(Tracked& t);
+  void NoteDeadline(Tracked& t);
   void Report(Tracked& t, const PodPlan& plan, absl::Time& look_again_at);
   void Gone(Tracked& t);
   // REQUIRES: every pod of the node is known.

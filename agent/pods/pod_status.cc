@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "agent/pods/pod_deadline.h"
 #include "agent/pods/pod_plan.h"
 #include "agent/pods/termination_message.h"
 #include "common/utf8.h"
@@ -90,7 +91,9 @@ void FillRetry(const v1::Container& spec, const Retry& retry, absl::Time now,
 class Builder {
  public:
   explicit Builder(const StatusInput& input)
-      : in_(input), message_most_(TerminationMessageMost(input.pod->spec())) {}
+      : in_(input),
+        message_most_(TerminationMessageMost(input.pod->spec())),
+        late_(input.now >= input.memory->deadline_at) {}
 
   StatusOutput Build() {
     v1::PodStatus& status = out_.status;
@@ -105,6 +108,10 @@ class Builder {
     for (const v1::Container& container : in_.pod->spec().containers())
       Container(container, status.add_container_statuses());
     status.set_phase(Phase());
+    if (late_ && status.phase() == "Failed") {
+      status.set_reason(kDeadlineExceeded);
+      status.set_message(kDeadlineMessage);
+    }
     status.set_host_ip(in_.node_ip);
     status.set_pod_ip(in_.pod->status().pod_ip());
     *status.mutable_pod_ips() = in_.pod->status().pod_ips();
@@ -184,7 +191,17 @@ class Builder {
     FillTerminated(exited, message_most_, out->mutable_state()->mutable_terminated());
   }
 
-  bool Stopping() const { return in_.pod->metadata().has_deletion_timestamp(); }
+  bool Stopping() const { return late_ || in_.pod->metadata().has_deletion_timestamp(); }
+
+  bool AnyRuns() const {
+    for (const auto* list :
+         {&out_.status.container_statuses(), &out_.status.init_container_statuses()}) {
+      for (const v1::ContainerStatus& container : *list) {
+        if (container.state().has_running()) return true;
+      }
+    }
+    return false;
+  }
 
   // Kubernetes' getPhase.
   std::string Phase() const {
@@ -202,6 +219,8 @@ class Builder {
       }
     }
     const std::string& policy = in_.pod->spec().restart_policy();
+    // Failed once nothing of it runs: what it holds of the node is not free before.
+    if (late_) return AnyRuns() ? (waiting > 0 ? "Pending" : "Running") : "Failed";
     bool sidecars = false;
     for (int i = 0; i < out_.status.init_container_statuses_size(); ++i) {
       const v1::ContainerStatus& init = out_.status.init_container_statuses(i);
@@ -267,11 +286,14 @@ class Builder {
       if (!container.ready()) unready.push_back(container.name());
     }
     std::string reason, message;
-    const bool ready = unready.empty();
+    const bool ready = unready.empty() && !late_;
     if (phase == "Succeeded") {
       reason = "PodCompleted";
     } else if (phase == "Failed") {
       reason = "PodFailed";
+    } else if (late_) {
+      reason = kDeadlineExceeded;
+      message = kDeadlineMessage;
     } else if (!ready) {
       reason = "ContainersNotReady";
       message = fmt::format("containers with unready status: [{}]", fmt::join(unready, " "));
@@ -289,6 +311,7 @@ class Builder {
 
   const StatusInput& in_;
   const size_t message_most_;
+  const bool late_;  // its deadline has passed
   bool initialized_ = true;
   StatusOutput out_;
 };

@@ -46,7 +46,11 @@ struct PodReconciler::Tracked {
   CriClient::Cancel cancel_pull;
   std::map<std::string, absl::Duration> next_delay;  // by container, of the start in flight
 
+  bool past_deadline = false;  // activeDeadlineSeconds
+
   bool must_stop() const { return !desired || pod->metadata().has_deletion_timestamp(); }
+  // Nothing of it is started any more.
+  bool ending() const { return must_stop() || past_deadline; }
   bool busy() const { return !in_flight.empty() || !stopping.empty(); }
 };
 

@@ -165,9 +165,9 @@ struct ImpliedValue {
 };
 // What mesh does in any case. A value that would need something else is "not supported yet".
 constexpr ImpliedValue kImpliedValues[] = {
-    {"Container", "stdin", "false"},     {"Container", "stdinOnce", "false"},
-    {"Container", "tty", "false"},       {"DeploymentSpec", "paused", "false"},
-    {"PodSpec", "hostNetwork", "false"}, {"PodSpec", "setHostnameAsFQDN", "false"},
+    {"DeploymentSpec", "paused", "false"},
+    {"PodSpec", "hostNetwork", "false"},
+    {"PodSpec", "setHostnameAsFQDN", "false"},
 };
 
 }  // namespace

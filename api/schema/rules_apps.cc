@@ -49,6 +49,11 @@ void CheckTemplate(const v1::LabelSelector& selector, const v1::PodTemplateSpec&
     Add(problems, "spec.template.spec.restartPolicy",
         "Unsupported value: \"{}\": supported values: \"Always\"", policy);
   }
+  const bool replicas = kind == "replicaset" || kind == "deployment";
+  if (replicas && pod.spec().has_active_deadline_seconds()) {
+    Add(problems, "spec.template.spec.activeDeadlineSeconds",
+        "Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported");
+  }
   CheckPodTemplate(pod, "spec.template", problems);
 }
 

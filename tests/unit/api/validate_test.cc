@@ -43,6 +43,12 @@ TEST(Validate, FindsWhatIsWrongWithADeployment) {
          (*d->mutable_spec()->mutable_template_()->mutable_metadata()->mutable_labels())["app"] =
              "db";
        }},
+      {"spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet "
+       "is "
+       "not Supported",
+       [](v1::Deployment* d) {
+         d->mutable_spec()->mutable_template_()->mutable_spec()->set_active_deadline_seconds(60);
+       }},
       {"spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: "
        "\"Always\"",
        [](v1::Deployment* d) {

@@ -75,6 +75,23 @@ TEST(BuildContainerConfig, ExpandsVariablesInCommandAndArguments) {
   EXPECT_EQ(config.image().image(), "sha256:1");
 }
 
+TEST(BuildContainerConfig, HasWhatAttachNeeds) {
+  v1::Pod pod = MakePod();
+  v1::Container& container = *pod.mutable_spec()->mutable_containers(0);
+  auto config = BuildContainerConfig(pod, container, 0, "x", {}, {});
+  EXPECT_FALSE(config.stdin());
+  EXPECT_FALSE(config.stdin_once());
+  EXPECT_FALSE(config.tty());
+
+  container.set_stdin(true);
+  container.set_stdin_once(true);
+  container.set_tty(true);
+  config = BuildContainerConfig(pod, container, 0, "x", {}, {});
+  EXPECT_TRUE(config.stdin());
+  EXPECT_TRUE(config.stdin_once());
+  EXPECT_TRUE(config.tty());
+}
+
 TEST(HostsFile, NamesThePodInEachOfItsFamilies) {
   v1::Pod pod = MakePod();
   pod.mutable_status()->add_pod_ips()->set_ip("10.244.1.7");
