@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "api/schema/references.h"
+#include "common/utf8.h"
 #include "controlplane/controllers/objects.h"
 #include "controlplane/inspect/topics.h"
 #include "fmt/format.h"
@@ -13,6 +14,7 @@ namespace mesh::controlplane {
 namespace {
 
 constexpr int kLogLines = 10;
+constexpr size_t kLastLineMost = 200;
 // A restart that long ago is history.
 constexpr absl::Duration kRecent = absl::Minutes(10);
 // Starting longer than that is not usual.
@@ -22,7 +24,8 @@ constexpr absl::Duration kUsualStart = absl::Seconds(10);
 std::string LastLine(std::string_view text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
   const size_t end = text.rfind('\n');
-  return std::string(end == std::string_view::npos ? text : text.substr(end + 1));
+  return std::string(
+      Utf8Prefix(end == std::string_view::npos ? text : text.substr(end + 1), kLastLineMost));
 }
 
 class Containers {
@@ -190,6 +193,11 @@ class Containers {
     if (reason == "CreateContainerConfigError") {
       report_->Problem(Title(status), fmt::format("{}: {}", reason, waiting.message()),
                        MissingRemedies());
+      return;
+    }
+    if (reason == "PostStartHookError") {
+      report_->Problem(Title(status), fmt::format("{}: {}", reason, waiting.message()),
+                       {fmt::format("correct {}", FieldOf(status, "lifecycle.postStart"))});
       return;
     }
     if (reason == "CreateContainerError" || reason == "RunContainerError") {

@@ -12,6 +12,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 TEST_F(WhyTest, NamesTheSmallestChangeFirstAndTellsEachNode) {
@@ -215,6 +216,34 @@ TEST_F(WhyTest, ARestartOfLongAgoIsNoProblem) {
   *last->mutable_finished_at() = Ago(absl::Hours(2));
   EXPECT_THAT(Problems(OfPod("p")), IsEmpty());
   EXPECT_THAT(Oks(OfPod("p")), ElementsAre(HasSubstr("runs on node n1, is ready")));
+}
+
+TEST_F(WhyTest, APostStartHookThatFailsSaysWhatItAnswered) {
+  world.AddNode("n1");
+  world.AddPod("p", "a", "n1");
+  v1::ContainerStateWaiting& waiting = *Container("p").mutable_state()->mutable_waiting();
+  waiting.set_reason("PostStartHookError");
+  waiting.set_message("postStart hook: exec [/register]: no registry");
+
+  EXPECT_THAT(
+      Problems(OfPod("p")),
+      ElementsAre(AllOf(HasSubstr("PostStartHookError: postStart hook: exec [/register]: no "
+                                  "registry"),
+                        HasSubstr("-> correct spec.containers[0].lifecycle.postStart of "
+                                  "pod default/p"))));
+}
+
+TEST_F(WhyTest, TheLastWordsOfAContainerAreTheirLastLine) {
+  world.AddNode("n1");
+  world.AddPod("p", "a", "n1");
+  world.pod("p").mutable_spec()->set_restart_policy("Never");
+  world.pod("p").mutable_status()->set_phase("Failed");
+  auto* end = Container("p").mutable_state()->mutable_terminated();
+  end->set_exit_code(1);
+  end->set_message("stack\ntrace\nno database\n");
+
+  EXPECT_THAT(Problems(OfPod("p")),
+              ElementsAre(AllOf(HasSubstr(": no database"), Not(HasSubstr("trace")))));
 }
 
 TEST_F(WhyTest, AProbeThatFailsSaysWhatItAskedAndWhatCame) {
