@@ -77,6 +77,7 @@ spec:
   - name: app
     image: localhost/toolbox:v1
     stdin: true
+    stdinOnce: true  # without it the runtime tells nothing more once the input has ended
     terminationMessagePolicy: FallbackToLogsOnError
     command: ["sh", "-c", "read word; echo \"heard $word\"; exit 4"]
 )";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controlplane/store/memory_store.h"
 
+#include "api/schema/schema.h"
 #include "common/sim_loop.h"
 #include "controlplane/store/keys.h"
 #include "tests/unit/controlplane/store/store_contract.h"
@@ -45,11 +46,10 @@ TEST(MemoryStoreOnALoop, EndsLeasesInVirtualTime) {
 }
 
 TEST(Keys, RoundTripForEveryKind) {
-  for (int kind = v1::Kind_MIN + 1; kind <= v1::Kind_MAX; ++kind) {
-    const bool namespaced = kind != v1::KIND_NAMESPACE && kind != v1::KIND_NODE;
-    const StoreKey key{.kind = static_cast<v1::Kind>(kind),
-                       .object = {.ns = namespaced ? "shop" : "", .name = "web.1"}};
-    EXPECT_EQ(DecodeKey(EncodeKey(key.kind, key.object)), key) << kind;
+  for (const schema::KindInfo& info : schema::AllKinds()) {
+    const StoreKey key{.kind = info.kind,
+                       .object = {.ns = info.namespaced ? "shop" : "", .name = "web.1"}};
+    EXPECT_EQ(DecodeKey(EncodeKey(key.kind, key.object)), key) << info.name;
   }
   EXPECT_EQ(EncodeKey(v1::KIND_POD, {"shop", "web"}), "/mesh/pods/shop/web");
   EXPECT_EQ(EncodeKey(v1::KIND_NODE, {"", "n1"}), "/mesh/nodes/n1");
