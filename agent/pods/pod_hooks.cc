@@ -8,10 +8,13 @@
 
 #include "agent/network/files.h"
 #include "common/log.h"
-#include "common/status.h"
+#include "common/utf8.h"
 
 namespace mesh::agent {
 namespace {
+
+// Of an answer in the status of a pod.
+constexpr size_t kAnswerMost = 1024;
 
 // A hook is asked as a probe is.
 v1::Probe AsProbe(const v1::LifecycleHandler& hook) {
@@ -194,7 +197,7 @@ void PodHooks::Started(const std::string& uid, const std::string& id, const Hand
   entry->kill_by = loop_->Now() + entry->grace;
   entry->trouble = fmt::format("postStart hook: {}: {}",
                                Describe(entry->target.spec.lifecycle().post_start(), entry->target),
-                               answer.text);
+                               Utf8Prefix(answer.text, kAnswerMost));
   // Without what came, which may be a secret, as in Kubernetes.
   callbacks_.event(uid, "Warning", "FailedPostStartHook", "PostStartHook failed");
   callbacks_.post_start_failed(uid, entry->name, entry->trouble);

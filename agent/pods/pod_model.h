@@ -39,6 +39,7 @@ struct ObservedContainer {
   std::string image, image_ref;
   // Of the spec it was made from (SpecHash).
   std::string spec_hash;
+  bool has_last_words = false;  // `message` is complete
 };
 
 struct ObservedPod {

@@ -132,7 +132,6 @@ void PodReconciler::ObserveContainer(Tracked& t, std::shared_ptr<Observation> se
     ObservedContainer& out = seen->result.containers[index];
     if (status.ok()) {
       AddStatus(*status, out);
-      if (out.state == RunState::kExited) AddLastWords(uid, out);
     } else if (absl::IsNotFound(status.status())) {
       out.id.clear();  // removed since it was listed
     } else {
@@ -143,14 +142,17 @@ void PodReconciler::ObserveContainer(Tracked& t, std::shared_ptr<Observation> se
   cri_->ContainerStatus(container.id, Posted(done));
 }
 
-// Once for each end: what is known of a container that has ended is not asked again.
-void PodReconciler::AddLastWords(const std::string& uid, ObservedContainer& exited) {
-  Tracked* t = Find(uid);
-  const v1::Container* spec = t == nullptr ? nullptr : FindContainer(*t->pod, exited.name);
-  if (spec == nullptr) return;
-  const std::string log = PodLogDirectory(options_.config, t->ns, t->name, uid) + "/" +
-                          ContainerLogPath(exited.name, exited.attempt);
-  exited.message = TerminationMessage(options_.config, uid, *spec, exited, log);
+// Once for each end. Not while the runtime is asked: its answer may come before the pod's spec.
+void PodReconciler::AddLastWords(Tracked& t) {
+  for (ObservedContainer& container : t.observed.containers) {
+    if (container.state != RunState::kExited || container.has_last_words) continue;
+    const v1::Container* spec = FindContainer(*t.pod, container.name);
+    if (spec == nullptr) continue;
+    const std::string log = PodLogDirectory(options_.config, t.ns, t.name, t.uid) + "/" +
+                            ContainerLogPath(container.name, container.attempt);
+    container.message = TerminationMessage(options_.config, t.uid, *spec, container, log);
+    container.has_last_words = true;
+  }
 }
 
 void PodReconciler::ObservationFailed(const std::string& uid, const absl::Status& status) {

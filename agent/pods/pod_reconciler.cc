@@ -234,6 +234,7 @@ void PodReconciler::Step(Tracked& t) {
   if (!t.desired && !may_remove_) return;
   const absl::Time now = loop_->Now();
   if (t.must_stop() && t.stopping_since == absl::InfiniteFuture()) t.stopping_since = now;
+  AddLastWords(t);
   NoteDeadline(t);
   WatchHealth(t);
   const PodPlan plan =

@@ -118,7 +118,7 @@ class PodReconciler {
   void ObserveDetails(const std::string& uid, std::shared_ptr<Observation> seen);
   void ObserveSandbox(const std::string& uid, std::shared_ptr<Observation> seen, size_t index);
   void ObserveContainer(Tracked& t, std::shared_ptr<Observation> seen, size_t index);
-  void AddLastWords(const std::string& uid, ObservedContainer& exited);
+  void AddLastWords(Tracked& t);
   void ObservationDone(const std::string& uid, std::shared_ptr<Observation> seen);
   void ObservationFailed(const std::string& uid, const absl::Status& status);
   void NoteExits(Tracked& t, const ObservedPod& before);

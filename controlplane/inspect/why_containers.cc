@@ -106,7 +106,7 @@ class Containers {
         out += fmt::format(", after {}",
                            Elapsed(ToTime(end.finished_at()) - ToTime(end.started_at())));
     }
-    if (!end.message().empty()) out += ": " + LastLine(end.message());
+    if (const std::string words = LastLine(end.message()); !words.empty()) out += ": " + words;
     return out;
   }
 

@@ -11,7 +11,7 @@
 
 #include "agent/network/files.h"
 #include "agent/pods/pod_status.h"
-#include "tests/unit/agent/pods/pod_builder.h"
+#include "tests/unit/agent/pods/pod_world.h"
 
 namespace mesh::agent {
 namespace {
@@ -128,6 +128,30 @@ TEST_F(TerminationMessageTest, OfTheLogTheLastLinesAndBytes) {
 
   std::filesystem::remove(log);
   EXPECT_EQ(Message(), "");
+}
+
+using LastWordsTest = PodWorld;
+
+TEST_F(LastWordsTest, AreFoundByAnAgentThatLearnsOfThePodAfterItsEnd) {
+  pod = MakePod({"app"}, "Never");
+  App().set_termination_message_path("/dev/termination-log");
+  Want(pod);
+  ASSERT_TRUE(Eventually([&] { return Ready(); }));
+  const FakeCri::Container& app = *cri.Find("web", "app");
+  ASSERT_EQ(app.config.mounts(1).container_path(), "/dev/termination-log");
+  std::ofstream(app.config.mounts(1).host_path()) << "no database\n";
+  cri.Kill(app.status.id(), 1);
+  const auto said = [&] {
+    return status.container_statuses(0).state().terminated().message() == "no database\n";
+  };
+  ASSERT_TRUE(Eventually(said));
+
+  status.Clear();
+  Restart();
+  loop.RunFor(absl::Seconds(2));
+  Want(pod);
+  ASSERT_TRUE(Eventually([&] { return !status.phase().empty(); }));
+  EXPECT_TRUE(said());
 }
 
 TEST_F(TerminationMessageTest, APodHasTwelveKilobytesOfThem) {
