@@ -87,7 +87,8 @@ std::optional<std::map<std::string, const Message*>> ByKey(const Message* messag
   return out;
 }
 
-void MergeMessage(const Message* last, const Message& file, Message* live);
+// `retain`: messages of the patch strategy "retainKeys" keep only what the file names.
+void MergeMessage(const Message* last, const Message& file, bool retain, Message* live);
 
 // Lists of Kubernetes' kind "atomic", scalars and leaf messages.
 void MergeWhole(const Message* last, const Message& file, const FieldDescriptor& field,
@@ -100,7 +101,7 @@ void MergeWhole(const Message* last, const Message& file, const FieldDescriptor&
 }
 
 void MergeKeyedList(const Message* last, const Message& file, const FieldDescriptor& field,
-                    Message* live) {
+                    bool retain, Message* live) {
   const auto old_elements = ByKey(last, field);
   const auto file_elements = ByKey(&file, field);
   const auto live_elements = ByKey(live, field);
@@ -124,7 +125,7 @@ void MergeKeyedList(const Message* last, const Message& file, const FieldDescrip
       continue;
     }
     out->CopyFrom(*present);
-    MergeMessage(find(*old_elements, key), element, out);
+    MergeMessage(find(*old_elements, key), element, retain, out);
   }
   for (int i = 0; i < reflection.FieldSize(*live, &field); ++i) {
     const Message& element = reflection.GetRepeatedMessage(*live, &field, i);
@@ -211,7 +212,7 @@ void ClearDerived(const Message& file, Message* live) {
 }
 
 // `live` becomes the merged message.
-void MergeMessage(const Message* last, const Message& file, Message* live) {
+void MergeMessage(const Message* last, const Message& file, bool retain, Message* live) {
   const Descriptor& descriptor = *file.GetDescriptor();
   const Reflection& reflection = *live->GetReflection();
   ClearDerived(file, live);
@@ -223,7 +224,7 @@ void MergeMessage(const Message* last, const Message& file, Message* live) {
       MergeMap(last, file, field, live);
     } else if (field.is_repeated()) {
       if (field.options().ExtensionSize(v1::merge_key) > 0) {
-        MergeKeyedList(last, file, field, live);
+        MergeKeyedList(last, file, field, retain, live);
       } else if (field.options().GetExtension(v1::merge_set)) {
         MergeSet(last, file, field, live);
       } else {
@@ -232,13 +233,13 @@ void MergeMessage(const Message* last, const Message& file, Message* live) {
     } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
                !IsLeafMessage(*field.message_type()) && IsSet(&file, field) && IsSet(live, field)) {
       const Message* old = IsSet(last, field) ? &reflection.GetMessage(*last, &field) : nullptr;
-      MergeMessage(old, reflection.GetMessage(file, &field),
+      MergeMessage(old, reflection.GetMessage(file, &field), retain,
                    reflection.MutableMessage(live, &field));
     } else {
       MergeWhole(last, file, field, live);
     }
   }
-  if (!RetainsKeys(descriptor)) return;
+  if (!retain || !RetainsKeys(descriptor)) return;
   for (int i = 0; i < descriptor.field_count(); ++i) {
     const FieldDescriptor& field = *descriptor.field(i);
     if (!IsSet(&file, field)) reflection.ClearField(live, &field);
@@ -280,7 +281,14 @@ v1::Resource ThreeWayMerge(const v1::Resource* last_applied, const v1::Resource&
                            const v1::Resource& live) {
   v1::Resource merged = live;
   const bool same_kind = last_applied != nullptr && KindOf(*last_applied) == KindOf(file);
-  MergeMessage(same_kind ? &BodyOf(*last_applied) : nullptr, BodyOf(file), MutableBodyOf(&merged));
+  MergeMessage(same_kind ? &BodyOf(*last_applied) : nullptr, BodyOf(file), /*retain=*/true,
+               MutableBodyOf(&merged));
+  return merged;
+}
+
+v1::Resource Overlaid(const v1::Resource& file, const v1::Resource& live) {
+  v1::Resource merged = live;
+  MergeMessage(nullptr, BodyOf(file), /*retain=*/false, MutableBodyOf(&merged));
   return merged;
 }
 

@@ -37,6 +37,11 @@ namespace mesh::schema {
 v1::Resource ThreeWayMerge(const v1::Resource* last_applied, const v1::Resource& file,
                            const v1::Resource& live);
 
+// The live object with every field of `file` set; lists merge as above. What another has set beside
+// it stays, also where ThreeWayMerge drops it with a change of type: removal is a matter of
+// ownership then (ownership.h).
+v1::Resource Overlaid(const v1::Resource& file, const v1::Resource& live);
+
 // Equal in everything that a user can say: all but status, system and internal fields, and where in
 // its file a policy stands. The order of maps does not count.
 bool SameIntent(const v1::Resource& a, const v1::Resource& b);
