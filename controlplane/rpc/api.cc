@@ -9,9 +9,11 @@
 #include "api/schema/defaults.h"
 #include "api/schema/kinds.h"
 #include "api/schema/merge.h"
+#include "api/schema/ownership.h"
 #include "api/schema/schema.h"
 #include "api/schema/validate.h"
 #include "common/status.h"
+#include "controlplane/rpc/apply_merge.h"
 #include "controlplane/rpc/status.h"
 #include "controlplane/state/object_rules.h"
 #include "fmt/format.h"
@@ -57,26 +59,19 @@ absl::Status Placed(int index, const absl::Status& status) {
   return placed;
 }
 
-// The object that apply makes of `file` and what is there.
-absl::StatusOr<v1::Resource> Merged(int index, const v1::Resource& file,
-                                    const v1::Resource* current) {
-  v1::Resource next;
-  if (current == nullptr) {
-    next = file;
-    schema::ApplyDefaults(&next);
-  } else {
-    std::optional<v1::Resource> last;
-    if (!MetaOf(*current).last_applied().empty()) {
-      ASSIGN_OR_RETURN(last, schema::DecodeLastApplied(MetaOf(*current).last_applied()));
-    }
-    next = schema::ThreeWayMerge(last ? &*last : nullptr, file, *current);
-    schema::PrepareUpdate(*current, &next);
-    schema::ApplyDefaults(&next);
+// The object that apply makes of the file and what is there.
+absl::StatusOr<v1::Resource> Merged(const v1::ApplyRequest& request, int index,
+                                    const v1::Resource* current, absl::Time now) {
+  ASSIGN_OR_RETURN(v1::Resource next, ApplyMerge(request, request.resources(index), current, now));
+  if (current != nullptr) schema::PrepareUpdate(*current, &next);
+  schema::ApplyDefaults(&next);
+  // A new object of client-side apply is its file, which is checked already.
+  if (current != nullptr || request.server_side()) {
     RETURN_IF_ERROR(Invalid(index, next, schema::Validate(next)));
-    RETURN_IF_ERROR(Invalid(index, next, schema::ValidateUpdate(*current, next)));
   }
-  MutableMetaOf(&next)->set_last_applied(schema::EncodeLastApplied(file));
-  if (current != nullptr) CarryIntoUpdate(*current, &next);
+  if (current == nullptr) return next;
+  RETURN_IF_ERROR(Invalid(index, next, schema::ValidateUpdate(*current, next)));
+  CarryIntoUpdate(*current, &next);
   return next;
 }
 
@@ -159,7 +154,8 @@ absl::Status CheckForApply(const v1::ApplyRequest& request) {
       continue;
     }
     schema::ApplyDefaults(&resource);
-    problems = schema::Validate(resource);
+    // What is applied on this side may be a part of an object: the whole is checked once merged.
+    if (!request.server_side()) problems = schema::Validate(resource);
     const auto [it, added] = seen.try_emplace({KindOf(resource), KeyOf(resource)}, i);
     if (!added) {
       problems.push_back({"metadata.name",
@@ -190,9 +186,7 @@ struct Api::Application {
 };
 
 void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
-  if (request.server_side()) {
-    return done(absl::InvalidArgumentError("server-side apply is not supported yet"));
-  }
+  if (absl::Status status = CheckApplyOptions(request); !status.ok()) return done(status);
   // Their defaults are checked here and made again with each merge: kept, they would be the
   // request a second time.
   absl::Status checked = CheckForApply(request);
@@ -215,10 +209,16 @@ void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
   const std::unique_ptr<ClusterState> with_asked = StateWithAccounts(application->request);
   const ClusterState& state = with_asked ? *with_asked : cache_.state();
   const auto& namespaces = cache_.state().namespaces;
+  const absl::Time now = writer_.loop().Now();
+  std::string conflicts;
   for (int i = 0; i < application->request.resources_size(); ++i) {
     const v1::Resource& file = application->request.resources(i);
     const auto current = cache_.Find(KindOf(file), KeyOf(file));
-    absl::StatusOr<v1::Resource> merged = Merged(i, file, current.get());
+    absl::StatusOr<v1::Resource> merged = Merged(application->request, i, current.get(), now);
+    if (absl::IsAborted(merged.status())) {
+      AddConflict(application->request, i, merged.status(), &conflicts);
+      continue;
+    }
     if (!merged.ok()) return application->done(merged.status());
     const std::string& ns = MetaOf(file).namespace_();
     // A namespace that this request creates is not there yet.
@@ -228,10 +228,12 @@ void Api::Apply(v1::ApplyRequest request, ApplyDone done) {
         return application->done(Placed(i, status));
     }
     if (!application->request.dry_run()) continue;
+    RecordManager(current.get(), RecordedManager(application->request), TimestampOf(now), &*merged);
     v1::ApplyResult* result = application->response.mutable_results(i);
     result->set_outcome(OutcomeOf(current.get(), *merged));
     *result->mutable_resource() = *std::move(merged);
   }
+  if (!conflicts.empty()) return application->done(absl::AbortedError(conflicts));
   if (application->request.dry_run()) {
     AddWarnings(application.get());
     return application->done(std::move(application->response));
@@ -282,12 +284,16 @@ void Api::ApplyOne(const std::shared_ptr<Application>& application, int i) {
   const v1::Resource& file = application->request.resources(i);
   writer_.Change(
       KindOf(file), KeyOf(file),
-      [application, i](const ClusterState&, const std::shared_ptr<const v1::Resource>& current)
-          -> absl::StatusOr<Intent> {
+      [this, application, i](
+          const ClusterState&,
+          const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
         ASSIGN_OR_RETURN(v1::Resource next,
-                         Merged(i, application->request.resources(i), current.get()));
+                         Merged(application->request, i, current.get(), writer_.loop().Now()));
         application->response.mutable_results(i)->set_outcome(OutcomeOf(current.get(), next));
-        return Intent{.type = Intent::Type::kPut, .resource = std::move(next), .others = {}};
+        return Intent{.type = Intent::Type::kPut,
+                      .resource = std::move(next),
+                      .others = {},
+                      .manager = RecordedManager(application->request)};
       },
       [this, application, i](const absl::StatusOr<Written>& written) {
         if (written.ok()) {
@@ -347,7 +353,7 @@ void Api::Create(v1::CreateRequest request, Done done) {
     if (cache_.Find(KindOf(resource), KeyOf(resource)) != nullptr) {
       return done(AlreadyExistsFor(KindOf(resource), MetaOf(resource).name()));
     }
-    return done(Tried(nullptr, std::move(resource)));
+    return done(Tried(nullptr, schema::kDefaultManager, std::move(resource)));
   }
   writer_.Create(std::move(resource),
                  [done = std::move(done)](const absl::StatusOr<Written>& written) {
@@ -355,17 +361,22 @@ void Api::Create(v1::CreateRequest request, Done done) {
                  });
 }
 
-absl::StatusOr<v1::Resource> Api::Tried(const v1::Resource* current, v1::Resource next) {
+absl::StatusOr<v1::Resource> Api::Tried(const v1::Resource* current, const std::string& manager,
+                                        v1::Resource next) {
   // What the trial hands out is its own: addresses are given for good by the writer.
   Admission trial = writer_.admission();
   const uint64_t holder = ~uint64_t{0};  // no write's
   RETURN_IF_ERROR(trial.Admit(cache_.state(), holder, current, &next));
+  RecordManager(current, manager, TimestampOf(writer_.loop().Now()), &next);
   return next;
 }
 
 void Api::Update(v1::UpdateRequest request, Done done) {
   if (request.resource().kind_case() == v1::Resource::KIND_NOT_SET) {
     return done(absl::InvalidArgumentError("kind: Required value"));
+  }
+  if (absl::Status status = schema::CheckManager(request.field_manager()); !status.ok()) {
+    return done(status);
   }
   if (request.dry_run() && request.status()) {
     return done(absl::InvalidArgumentError("a dry run of a status is not supported yet"));
@@ -379,7 +390,8 @@ void Api::Update(v1::UpdateRequest request, Done done) {
     const auto current = cache_.Find(kind, key);
     absl::StatusOr<v1::Resource> next = Updated(request, current.get());
     if (!next.ok()) return done(next.status());
-    return done(Tried(current.get(), *std::move(next)));
+    return done(Tried(current.get(), ManagerOr(request.field_manager(), schema::kDefaultManager),
+                      *std::move(next)));
   }
   writer_.Change(
       kind, key,
@@ -387,7 +399,10 @@ void Api::Update(v1::UpdateRequest request, Done done) {
           const ClusterState&,
           const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
         ASSIGN_OR_RETURN(v1::Resource next, Updated(request, current.get()));
-        return Intent{.type = Intent::Type::kPut, .resource = std::move(next), .others = {}};
+        return Intent{.type = Intent::Type::kPut,
+                      .resource = std::move(next),
+                      .others = {},
+                      .manager = ManagerOr(request.field_manager(), schema::kDefaultManager)};
       },
       [done = std::move(done)](const absl::StatusOr<Written>& written) {
         done(OnlyResource(written));
@@ -434,6 +449,9 @@ void Api::Scale(const v1::ScaleRequest& request, Done done) {
         fmt::format("spec.replicas: Invalid value: {}: must be greater than or equal to 0",
                     request.replicas())));
   }
+  if (absl::Status status = schema::CheckManager(request.field_manager()); !status.ok()) {
+    return done(status);
+  }
   const ObjectKey key{request.name().namespace_(), request.name().name()};
   writer_.Change(
       kind, key,
@@ -455,7 +473,10 @@ void Api::Scale(const v1::ScaleRequest& request, Done done) {
         }
         RETURN_IF_ERROR(Invalid(0, next, schema::Validate(next)));
         CarryIntoUpdate(*current, &next);
-        return Intent{.type = Intent::Type::kPut, .resource = std::move(next), .others = {}};
+        return Intent{.type = Intent::Type::kPut,
+                      .resource = std::move(next),
+                      .others = {},
+                      .manager = ManagerOr(request.field_manager(), schema::kDefaultManager)};
       },
       [done = std::move(done)](const absl::StatusOr<Written>& written) {
         done(OnlyResource(written));

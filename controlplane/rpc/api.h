@@ -32,7 +32,7 @@ class Api {
   using ApplyDone = std::function<void(absl::StatusOr<v1::ApplyResponse>)>;
   // Namespaces first, then accounts and priority classes, then all others in their order. What can
   // be refused is refused before the first write: NOT_FOUND (namespace), FAILED_PRECONDITION
-  // (terminating), INVALID_ARGUMENT.
+  // (terminating), INVALID_ARGUMENT, and ABORTED for the conflicts of a server-side apply.
   void Apply(v1::ApplyRequest request, ApplyDone done);
 
   using Done = std::function<void(absl::StatusOr<v1::Resource>)>;
@@ -53,7 +53,8 @@ class Api {
   void FinishApply(const std::shared_ptr<Application>& application);
   void AddWarnings(Application* application);
   // What would be stored; `current` is null for a new object.
-  absl::StatusOr<v1::Resource> Tried(const v1::Resource* current, v1::Resource next);
+  absl::StatusOr<v1::Resource> Tried(const v1::Resource* current, const std::string& manager,
+                                     v1::Resource next);
 
   WatchCache& cache_;
   Writer& writer_;

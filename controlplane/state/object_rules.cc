@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "api/schema/merge.h"
+#include "api/schema/ownership.h"
 #include "api/schema/schema.h"
 #include "fmt/format.h"
 #include "google/protobuf/util/message_differencer.h"
@@ -111,6 +112,13 @@ void CarryIntoUpdate(const v1::Resource& current, v1::Resource* next) {
   }
   CopyField(schema::BodyOf(current), "status", schema::MutableBodyOf(next));
   meta->set_generation(was.generation() + (schema::SameSpec(current, *next) ? 0 : 1));
+}
+
+void RecordManager(const v1::Resource* current, std::string_view manager,
+                   const google::protobuf::Timestamp& now, v1::Resource* next) {
+  if (manager.empty()) return;
+  if (current == nullptr) return MutableMetaOf(next)->clear_managed_fields();
+  schema::RecordUpdate(*current, manager, now, next);
 }
 
 v1::Resource WithStatusOf(const v1::Resource& current, const v1::Resource& from) {

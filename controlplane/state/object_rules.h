@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -36,6 +37,11 @@ v1::Resource WithStatusOf(const v1::Resource& current, const v1::Resource& from)
 // terminating.
 absl::StatusOr<v1::Resource> Bound(const v1::Resource& current, const v1::Resource& from,
                                    absl::Time now);
+
+// Notes what `manager` has changed between `current` (null: nothing) and `next`, where ownership is
+// kept; an empty manager has noted it already (schema/ownership.h).
+void RecordManager(const v1::Resource* current, std::string_view manager,
+                   const google::protobuf::Timestamp& now, v1::Resource* next);
 
 // The outcome of a delete at `now`.
 struct Deletion {

@@ -166,6 +166,7 @@ void Writer::Run(std::shared_ptr<Job> job) {
         !status.ok()) {
       return Finish(job, status);
     }
+    RecordManager(current.get(), intent->manager, TimestampOf(loop_.Now()), next.get());
     if (current != nullptr && intent->others.empty() && EqualObjects(*current, *next)) {
       return Finish(job, Written{.resource = current});
     }

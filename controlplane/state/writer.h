@@ -12,6 +12,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "api/schema/ownership.h"
 #include "common/event_loop.h"
 #include "common/random.h"
 #include "controlplane/controllers/controller.h"
@@ -29,6 +30,9 @@ struct Intent {
   // More objects to change in the same transaction, each as it is to be stored, with the
   // resource_version it was computed from.
   std::vector<v1::Resource> others;
+  // Who is recorded as the owner of what changes, where ownership is kept (schema/ownership.h).
+  // Empty: `resource` comes with its managed_fields, of a server-side apply.
+  std::string manager = schema::kSystemManager;
 };
 
 struct Written {
