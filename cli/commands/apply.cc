@@ -17,6 +17,7 @@
 #include "cli/commands/commands.h"
 #include "cli/commands/manifest_input.h"
 #include "cli/commands/prune.h"
+#include "cli/commands/server_side.h"
 #include "cli/manifest/print.h"
 #include "common/status.h"
 #include "fmt/format.h"
@@ -31,6 +32,7 @@ struct Flags {
   std::string selector;
   std::string validate = "strict";
   PruneFlags prune;
+  ServerSideFlags server_side;
 };
 
 std::string_view OutcomeText(v1::ApplyResult::Outcome outcome) {
@@ -46,7 +48,8 @@ std::string_view OutcomeText(v1::ApplyResult::Outcome outcome) {
 
 // Where a policy and its rules stand, for those who ask which of them has decided.
 void NoteSource(const manifest::Object& object, v1::Resource* resource) {
-  if (!resource->has_network_policy()) return;
+  // A part of a policy says nothing of the rules.
+  if (!resource->has_network_policy() || !resource->network_policy().has_spec()) return;
   auto& policy = *resource->mutable_network_policy();
   auto& annotations = *policy.mutable_metadata()->mutable_annotations();
   // What another file or cluster has written.
@@ -117,8 +120,9 @@ void Print(const v1::ApplyResponse& response, const Flags& flags, DryRun dry_run
     }
     const std::string name = schema::ObjectText(result.resource());
     if (flags.output.empty()) {
-      context.out << fmt::format("{} {}{}\n", name, OutcomeText(result.outcome()),
-                                 DryRunSuffix(dry_run));
+      const std::string_view outcome =
+          flags.server_side.server_side ? "serverside-applied" : OutcomeText(result.outcome());
+      context.out << fmt::format("{} {}{}\n", name, outcome, DryRunSuffix(dry_run));
     } else if (flags.output == "name") {
       context.out << name << "\n";
     }
@@ -144,12 +148,15 @@ absl::StatusOr<int> Run(Flags flags, Context& context) {
   ASSIGN_OR_RETURN(const DryRun dry_run, ParseDryRun(flags.dry_run));
   ASSIGN_OR_RETURN(flags.input.unknown, ParseValidate(flags.validate));
   RETURN_IF_ERROR(CheckPruneFlags(flags.prune, flags.selector));
+  RETURN_IF_ERROR(CheckServerSideFlags(flags.server_side, dry_run));
+  flags.input.partial = flags.server_side.server_side;
   ASSIGN_OR_RETURN(const schema::Selector selector, schema::Selector::Parse(flags.selector));
   ASSIGN_OR_RETURN(manifest::Manifest manifest, ReadManifests(flags.input, "apply", context));
 
   std::vector<manifest::Object> objects;
   v1::ApplyRequest request;
   request.set_dry_run(dry_run == DryRun::kServer);
+  SetServerSide(flags.server_side, &request);
   for (manifest::Object& object : manifest.objects) {
     if (!selector.Matches(schema::MetaOf(object.resource).labels())) continue;
     v1::Resource& resource = *request.add_resources();
@@ -165,9 +172,12 @@ absl::StatusOr<int> Run(Flags flags, Context& context) {
 
   // One request: the server writes nothing when one object is wrong.
   const absl::StatusOr<v1::ApplyResponse> response = Send(request, dry_run, context);
-  if (!response.ok()) return PrintServerProblems(response.status(), objects, context);
+  if (!response.ok()) {
+    return PrintServerProblems(WithConflictHelp(response.status()), objects, context);
+  }
   Print(*response, flags, dry_run, context);
   if (!flags.prune.prune) return 0;
+  if (!flags.server_side.manager.empty()) flags.prune.manager = flags.server_side.manager;
   return Prune(flags.prune, flags.selector, objects, DryRunSuffix(dry_run), flags.output, context);
 }
 
@@ -182,7 +192,8 @@ Command ApplyCommand() {
               "  meshctl apply -f web.yaml\n"
               "  meshctl apply -R -f manifests/\n"
               "  cat web.yaml | meshctl apply -f - --dry-run=server\n"
-              "  meshctl apply -f manifests/ --prune -l app=web\n",
+              "  meshctl apply -f manifests/ --prune -l app=web\n"
+              "  meshctl apply --server-side --field-manager=ci -f web.yaml\n",
           .define = [](CLI::App& app, Context& context) -> Action {
             auto flags = std::make_shared<Flags>();
             app.add_option("-f,--filename", flags->input.files,
@@ -200,6 +211,7 @@ Command ApplyCommand() {
                            "Of fields that are unknown or not supported: strict (an error), warn, "
                            "or ignore (leave them out)")
                 ->expected(0, 1);
+            AddServerSideFlags(app, &flags->server_side);
             app.add_flag("--prune", flags->prune.prune,
                          "Delete what apply has made before, has the labels of -l (or --all) and "
                          "is not in the files");

@@ -34,7 +34,8 @@ std::string_view DryRunSuffix(DryRun dry_run) {
 
 absl::StatusOr<v1::Resource> ChangeObject(const Target& target,
                                           const std::function<absl::Status(v1::Resource*)>& change,
-                                          DryRun dry_run, ControlClient& client) {
+                                          DryRun dry_run, const std::string& manager,
+                                          ControlClient& client) {
   if (target.type.endpoints) {
     return absl::InvalidArgumentError("endpoints follow from services and pods: change these");
   }
@@ -46,6 +47,7 @@ absl::StatusOr<v1::Resource> ChangeObject(const Target& target,
     ASSIGN_OR_RETURN(const v1::Resource present, client.Get(get));
     v1::UpdateRequest update;
     update.set_dry_run(dry_run == DryRun::kServer);
+    update.set_field_manager(manager);
     *update.mutable_resource() = present;
     RETURN_IF_ERROR(change(update.mutable_resource()));
     const bool same =

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -19,9 +20,10 @@ std::string_view DryRunSuffix(DryRun dry_run);
 
 // Lets `change` work on the present object and writes it back unless it stayed the same; again, on
 // a newer one, when somebody else was faster (five times at most). Answers the object as it is
-// then. REQUIRES: the target has a name.
+// then. `manager` is recorded as the owner of what changes. REQUIRES: the target has a name.
 absl::StatusOr<v1::Resource> ChangeObject(const Target& target,
                                           const std::function<absl::Status(v1::Resource*)>& change,
-                                          DryRun dry_run, ControlClient& client);
+                                          DryRun dry_run, const std::string& manager,
+                                          ControlClient& client);
 
 }  // namespace mesh::cli

@@ -23,12 +23,13 @@ struct Flags {
   std::string dry_run = "none";
   std::string output;
   std::string validate = "strict";
+  std::string manager = "meshctl-replace";
 };
 
 enum class Verb : uint8_t { kCreate, kReplace };
 
 absl::StatusOr<v1::Resource> Write(Verb verb, const v1::Resource& resource, DryRun dry_run,
-                                   Context& context) {
+                                   const std::string& manager, Context& context) {
   if (dry_run == DryRun::kClient) return resource;
   ASSIGN_OR_RETURN(ControlClient * client, context.client());
   if (verb == Verb::kCreate) {
@@ -38,6 +39,7 @@ absl::StatusOr<v1::Resource> Write(Verb verb, const v1::Resource& resource, DryR
     return client->Create(request);
   }
   v1::UpdateRequest request;
+  request.set_field_manager(manager);
   *request.mutable_resource() = resource;
   request.set_dry_run(dry_run == DryRun::kServer);
   return client->Update(request);
@@ -63,7 +65,8 @@ absl::StatusOr<int> Run(Verb verb, Flags flags, Context& context) {
   int exit_code = 0;
   std::vector<v1::Resource> written;
   for (const manifest::Object& object : manifest.objects) {
-    absl::StatusOr<v1::Resource> answer = Write(verb, object.resource, dry_run, context);
+    absl::StatusOr<v1::Resource> answer =
+        Write(verb, object.resource, dry_run, flags.manager, context);
     if (!answer.ok()) {
       const absl::Status status = PrintServerProblems(answer.status(), {object}, context);
       const std::string text = ErrorText(status);
@@ -103,6 +106,10 @@ Action Define(Verb verb, CLI::App& app, Context& context) {
   app.add_option("--validate", flags->validate,
                  "Of fields that are unknown or not supported: strict, warn or ignore")
       ->expected(0, 1);
+  if (verb == Verb::kReplace) {
+    app.add_option("--field-manager", flags->manager,
+                   "Who is recorded as the owner of what changes");
+  }
   return [verb, flags, &context] { return Run(verb, *flags, context); };
 }
 

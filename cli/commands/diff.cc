@@ -12,6 +12,7 @@
 #include "cli/client.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/manifest_input.h"
+#include "cli/commands/server_side.h"
 #include "cli/commands/targets.h"
 #include "cli/manifest/print.h"
 #include "cli/output/unified_diff.h"
@@ -28,6 +29,8 @@ struct Flags {
   ManifestFlags input;
   std::string selector;
   std::string validate = "strict";
+  ServerSideFlags server_side;
+  bool managed_fields = false;
 };
 
 using Strings = google::protobuf::Map<std::string, std::string>;
@@ -63,11 +66,14 @@ std::string FileName(const v1::Resource& resource) {
 absl::StatusOr<int> Diff(Flags flags, Context& context) {
   if (flags.input.files.empty()) return UsageError("must specify one of -f and -k");
   ASSIGN_OR_RETURN(flags.input.unknown, ParseValidate(flags.validate));
+  RETURN_IF_ERROR(CheckServerSideFlags(flags.server_side, DryRun::kServer));
+  flags.input.partial = flags.server_side.server_side;
   ASSIGN_OR_RETURN(const schema::Selector selector, schema::Selector::Parse(flags.selector));
   ASSIGN_OR_RETURN(manifest::Manifest manifest, ReadManifests(flags.input, "diff", context));
   std::vector<manifest::Object> objects;
   v1::ApplyRequest request;
   request.set_dry_run(true);
+  SetServerSide(flags.server_side, &request);
   for (manifest::Object& object : manifest.objects) {
     if (!selector.Matches(schema::MetaOf(object.resource).labels())) continue;
     *request.add_resources() = object.resource;
@@ -77,7 +83,9 @@ absl::StatusOr<int> Diff(Flags flags, Context& context) {
 
   ASSIGN_OR_RETURN(ControlClient * client, context.client());
   const absl::StatusOr<v1::ApplyResponse> response = client->Apply(request);
-  if (!response.ok()) return PrintServerProblems(response.status(), objects, context);
+  if (!response.ok()) {
+    return PrintServerProblems(WithConflictHelp(response.status()), objects, context);
+  }
   bool differs = false;
   for (const v1::ApplyResult& result : response->results()) {
     v1::Resource merged = result.resource();
@@ -96,9 +104,9 @@ absl::StatusOr<int> Diff(Flags flags, Context& context) {
     Strip(&before);
     Strip(&merged);
     const std::string name = FileName(merged);
-    const std::string text =
-        UnifiedDiff(schema::MetaOf(before).name().empty() ? "" : manifest::ToYaml(before),
-                    manifest::ToYaml(merged), "LIVE/" + name, "MERGED/" + name);
+    const std::string text = UnifiedDiff(
+        schema::MetaOf(before).name().empty() ? "" : manifest::ToYaml(before, flags.managed_fields),
+        manifest::ToYaml(merged, flags.managed_fields), "LIVE/" + name, "MERGED/" + name);
     if (text.empty()) continue;
     differs = true;
     context.out << fmt::format("diff -u -N LIVE/{} MERGED/{}\n{}", name, name, text);
@@ -137,6 +145,9 @@ Command DiffCommand() {
             app.add_option("--validate", flags->validate,
                            "Of fields that are unknown or not supported: strict, warn or ignore")
                 ->expected(0, 1);
+            AddServerSideFlags(app, &flags->server_side);
+            app.add_flag("--show-managed-fields", flags->managed_fields,
+                         "Also who owns which field");
             return [flags, &context] { return Run(*flags, context); };
           }};
 }

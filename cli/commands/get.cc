@@ -32,6 +32,7 @@ struct Flags {
   bool no_headers = false;
   bool show_labels = false;
   bool ignore_not_found = false;
+  bool managed_fields = false;
   std::vector<std::string> label_columns;
   std::string sort_by;
 };
@@ -117,7 +118,8 @@ void PrintTables(const Fetched& fetched, const Flags& flags, const Output& outpu
 }
 
 // One object asked for by name stands alone; everything else is a List.
-absl::StatusOr<std::string> Structured(const Fetched& fetched, bool single, bool json) {
+absl::StatusOr<std::string> Structured(const Fetched& fetched, bool single, bool json,
+                                       bool managed) {
   const bool endpoints = std::any_of(fetched.found.begin(), fetched.found.end(),
                                      [](const Found& found) { return found.type.endpoints; });
   if (endpoints) {
@@ -132,9 +134,10 @@ absl::StatusOr<std::string> Structured(const Fetched& fetched, bool single, bool
     objects.insert(objects.end(), found.objects.begin(), found.objects.end());
   }
   if (single) {
-    return json ? manifest::ToJson(objects.front()) : manifest::ToYaml(objects.front());
+    return json ? manifest::ToJson(objects.front(), managed)
+                : manifest::ToYaml(objects.front(), managed);
   }
-  return json ? manifest::ToJsonList(objects) : manifest::ToYamlList(objects);
+  return json ? manifest::ToJsonList(objects, managed) : manifest::ToYamlList(objects, managed);
 }
 
 std::vector<std::string> DocumentsOf(const std::vector<v1::Resource>& objects) {
@@ -175,8 +178,10 @@ absl::StatusOr<int> Print(const Fetched& fetched, bool single, const Flags& flag
     case OutputFormat::kJson:
     case OutputFormat::kJsonPath: {
       if (single && count == 0) break;
+      // A template says itself what it wants to see.
+      const bool managed = flags.managed_fields || output.format == OutputFormat::kJsonPath;
       ASSIGN_OR_RETURN(std::string text,
-                       Structured(fetched, single, output.format != OutputFormat::kYaml));
+                       Structured(fetched, single, output.format != OutputFormat::kYaml, managed));
       if (output.format == OutputFormat::kJsonPath) {
         ASSIGN_OR_RETURN(text, EvaluateJsonPath(output.jsonpath, text));
       }
@@ -309,6 +314,8 @@ Command GetCommand() {
         app.add_flag("-R,--recursive", flags->targets.recursive, "Folders of -f with all below");
         app.add_flag("-w,--watch", flags->watch, "Print changes after the list, until interrupted");
         app.add_flag("--watch-only", flags->watch_only, "Print changes without the list");
+        app.add_flag("--show-managed-fields", flags->managed_fields,
+                     "With -o yaml and json: who owns which field");
         app.add_flag("--no-headers", flags->no_headers, "Leave out the headers");
         app.add_flag("--show-labels", flags->show_labels, "Labels as the last column");
         AddList(app, "-L,--label-columns", &flags->label_columns, "Labels that get a column");

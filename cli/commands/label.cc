@@ -37,6 +37,7 @@ struct Flags {
   bool all = false;
   bool overwrite = false;
   std::string dry_run = "none";
+  std::string manager;
 };
 
 struct Changes {
@@ -126,7 +127,8 @@ absl::StatusOr<int> Run(const Verb& verb, Flags flags, Context& context) {
       }
       return absl::OkStatus();
     };
-    const absl::StatusOr<v1::Resource> written = ChangeObject(target, change, dry_run, *client);
+    const absl::StatusOr<v1::Resource> written =
+        ChangeObject(target, change, dry_run, flags.manager, *client);
     if (!written.ok()) {
       context.err << ErrorText(written.status()) << "\n";
       exit_code = 1;
@@ -149,6 +151,7 @@ Command MapCommand(const Verb& verb, std::string name, std::string summary, std:
           .examples = std::move(examples),
           .define = [verb](CLI::App& app, Context& context) -> Action {
             auto flags = std::make_shared<Flags>();
+            flags->manager = verb.labels ? "meshctl-label" : "meshctl-annotate";
             app.add_option("resources", flags->targets.args);
             app.add_option("-f,--filename", flags->targets.files,
                            "Files or folders that name the resources")
@@ -164,6 +167,8 @@ Command MapCommand(const Verb& verb, std::string name, std::string summary, std:
             app.add_option("--dry-run", flags->dry_run,
                            "none, client (only print) or server (check there, write nothing)")
                 ->expected(0, 1);
+            app.add_option("--field-manager", flags->manager,
+                           "Who is recorded as the owner of what changes");
             return [verb, flags, &context] { return Run(verb, *flags, context); };
           }};
 }

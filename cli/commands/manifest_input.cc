@@ -29,6 +29,7 @@ absl::StatusOr<manifest::Manifest> ReadManifests(const ManifestFlags& flags,
   manifest::DecodeOptions options;
   options.default_namespace = context.ns();
   options.identity_only = flags.identity_only;
+  options.partial = flags.partial;
   options.unknown = flags.unknown;
   manifest::Manifest manifest = manifest::Decode(read.sources, options);
 

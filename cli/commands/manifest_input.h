@@ -17,6 +17,8 @@ struct ManifestFlags {
   bool recursive = false;
   // Only kinds and names matter (delete, get): nothing is validated.
   bool identity_only = false;
+  // Parts of objects, which are validated where they are merged (server-side apply).
+  bool partial = false;
   manifest::DecodeOptions::Unknown unknown = manifest::DecodeOptions::Unknown::kError;
   // Objects come back with the namespace that they say, if any.
   bool keep_namespaces = false;

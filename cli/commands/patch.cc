@@ -28,6 +28,7 @@ struct Flags {
   std::string type = "strategic";
   std::string dry_run = "none";
   std::string output;
+  std::string manager = "meshctl-patch";
 };
 
 absl::StatusOr<manifest::PatchType> ParseType(const std::string& text) {
@@ -71,7 +72,8 @@ absl::StatusOr<int> Run(Flags flags, Context& context) {
       if (changed) *resource = std::move(next);
       return absl::OkStatus();
     };
-    const absl::StatusOr<v1::Resource> written = ChangeObject(target, change, dry_run, *client);
+    const absl::StatusOr<v1::Resource> written =
+        ChangeObject(target, change, dry_run, flags.manager, *client);
     if (!written.ok()) {
       context.err << ErrorText(written.status()) << "\n";
       exit_code = 1;
@@ -116,6 +118,8 @@ Command PatchCommand() {
                            "none, client (only print) or server (check there, write nothing)")
                 ->expected(0, 1);
             app.add_option("-o,--output", flags->output, "Output format: json, yaml or name");
+            app.add_option("--field-manager", flags->manager,
+                           "Who is recorded as the owner of what changes");
             return [flags, &context] { return Run(*flags, context); };
           }};
 }

@@ -6,6 +6,7 @@
 #include <set>
 #include <tuple>
 
+#include "api/schema/ownership.h"
 #include "api/schema/schema.h"
 #include "cli/client.h"
 #include "cli/commands/targets.h"
@@ -104,7 +105,9 @@ absl::StatusOr<int> Prune(const PruneFlags& flags, const std::string& selector,
       ASSIGN_OR_RETURN(const v1::ListResponse list, ListObjects(kind, ns, selector, *client));
       for (const v1::Resource& item : list.items()) {
         const v1::ObjectMeta& meta = schema::MetaOf(item);
-        if (meta.last_applied().empty() || meta.has_deletion_timestamp()) continue;
+        const bool applied_here =
+            !meta.last_applied().empty() || schema::IsAppliedBy(meta, flags.manager);
+        if (!applied_here || meta.has_deletion_timestamp()) continue;
         if (kept.contains(KeyOf(item))) continue;
         v1::DeleteRequest& request = requests.emplace_back();
         request.mutable_name()->set_kind(kind);

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "api/schema/ownership.h"
 #include "cli/command.h"
 #include "cli/manifest/manifest.h"
 #include "mesh/v1/resource.pb.h"
@@ -19,6 +20,8 @@ struct PruneFlags {
   bool all = false;
   // "apps/v1/Deployment", "core/v1/ConfigMap"; empty: kubectl's own list.
   std::vector<std::string> allowlist;
+  // Whose server-side applies count as made by apply, beside all of client-side apply.
+  std::string manager = schema::kDefaultManager;
 };
 
 // --prune needs -l or --all, and not both.

@@ -111,6 +111,7 @@ absl::StatusOr<int> RunRestart(const Flags& flags, Context& context) {
                                ->mutable_annotations();
       annotations["kubectl.kubernetes.io/restartedAt"] = now;
       v1::UpdateRequest update;
+      update.set_field_manager("meshctl-rollout");
       *update.mutable_resource() = std::move(object);
       absl::Status status = client->Update(update).status();
       if (status.code() == absl::StatusCode::kAborted && attempt < 5) continue;

@@ -122,7 +122,11 @@ class Reader : public internal::Findings {
     if (options_.identity_only) {
       if (meta.name().empty() && !failed_) Error(node.mark, "metadata.name: Required value");
     } else {
-      Check(object, decoder);
+      if (!options_.partial) {
+        Check(object, decoder);
+      } else if (meta.name().empty() && !failed_) {
+        Error(node.mark, "metadata.name: Required value");
+      }
       if (!info.namespaced && !meta.namespace_().empty()) {
         const Position& at = object.Locate("metadata.namespace");
         Warning({at.line, at.column},

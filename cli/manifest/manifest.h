@@ -79,6 +79,8 @@ struct DecodeOptions {
   // Only apiVersion, kind, name and namespace are read, and nothing is validated: for commands that
   // need no more (delete -f).
   bool identity_only = false;
+  // Each may be a part of an object (server-side apply): it is decoded, and not validated.
+  bool partial = false;
   // What becomes of fields that are unknown or not supported yet and of keys given twice (the last
   // one counts then). Anything else that is wrong is an error in any case.
   enum class Unknown : uint8_t { kError, kWarn, kIgnore };

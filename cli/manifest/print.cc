@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "api/schema/field_set.h"
 #include "api/schema/schema.h"
 #include "cli/manifest/yaml_tree.h"
 #include "fmt/format.h"
@@ -128,7 +129,40 @@ Value FromMessage(const Message& message) {
   return out;
 }
 
-Value FromResource(const v1::Resource& resource) {
+Value FromTree(const schema::FieldTree& tree) {
+  Value out{Value::Type::kMap, "", {}, {}};
+  if (tree.owned && !tree.members.empty()) {
+    out.members.emplace_back(".", Value{Value::Type::kMap, "", {}, {}});
+  }
+  for (const auto& [name, member] : tree.members) out.members.emplace_back(name, FromTree(member));
+  return out;
+}
+
+// metav1.ManagedFieldsEntry.
+Value FromManagedFields(const v1::ManagedFields& entry) {
+  Value out{Value::Type::kMap, "", {}, {}};
+  out.members.emplace_back("apiVersion", String(entry.api_version()));
+  out.members.emplace_back("fieldsType", String("FieldsV1"));
+  out.members.emplace_back(
+      "fieldsV1", FromTree(schema::FieldTreeOf({entry.paths().begin(), entry.paths().end()})));
+  out.members.emplace_back("manager", String(entry.manager()));
+  out.members.emplace_back("operation", String(entry.operation()));
+  out.members.emplace_back("time", FromMessage(entry.time()));
+  return out;
+}
+
+void AddManagedFields(const v1::ObjectMeta& meta, Value* metadata) {
+  Value list{Value::Type::kList, "", {}, {}};
+  for (const v1::ManagedFields& entry : meta.managed_fields()) {
+    list.items.push_back(FromManagedFields(entry));
+  }
+  if (list.items.empty()) return;
+  const auto at = std::find_if(metadata->members.begin(), metadata->members.end(),
+                               [](const auto& member) { return member.first > "managedFields"; });
+  metadata->members.emplace(at, "managedFields", std::move(list));
+}
+
+Value FromResource(const v1::Resource& resource, bool managed) {
   const schema::KindInfo& info = schema::Info(schema::KindOf(resource));
   Value out{Value::Type::kMap, "", {}, {}};
   out.members.emplace_back("apiVersion", String(std::string(info.api_version)));
@@ -142,6 +176,9 @@ Value FromResource(const v1::Resource& resource) {
     }
   };
   take("metadata");
+  if (managed && out.members.back().first == "metadata") {
+    AddManagedFields(schema::MetaOf(resource), &out.members.back().second);
+  }
   take("spec");
   for (auto& [key, value] : body.members) {
     if (!key.empty() && key != "status") out.members.emplace_back(key, std::move(value));
@@ -150,9 +187,11 @@ Value FromResource(const v1::Resource& resource) {
   return out;
 }
 
-Value FromResources(const std::vector<v1::Resource>& resources) {
+Value FromResources(const std::vector<v1::Resource>& resources, bool managed) {
   Value items{Value::Type::kList, "", {}, {}};
-  for (const v1::Resource& resource : resources) items.items.push_back(FromResource(resource));
+  for (const v1::Resource& resource : resources) {
+    items.items.push_back(FromResource(resource, managed));
+  }
   Value out{Value::Type::kMap, "", {}, {}};
   out.members.emplace_back("apiVersion", String("v1"));
   out.members.emplace_back("items", std::move(items));
@@ -341,13 +380,17 @@ std::string Json(const Value& value) {
 
 }  // namespace
 
-std::string ToYaml(const v1::Resource& resource) { return Yaml(FromResource(resource)); }
-std::string ToJson(const v1::Resource& resource) { return Json(FromResource(resource)); }
-std::string ToYamlList(const std::vector<v1::Resource>& resources) {
-  return Yaml(FromResources(resources));
+std::string ToYaml(const v1::Resource& resource, bool managed) {
+  return Yaml(FromResource(resource, managed));
 }
-std::string ToJsonList(const std::vector<v1::Resource>& resources) {
-  return Json(FromResources(resources));
+std::string ToJson(const v1::Resource& resource, bool managed) {
+  return Json(FromResource(resource, managed));
+}
+std::string ToYamlList(const std::vector<v1::Resource>& resources, bool managed) {
+  return Yaml(FromResources(resources, managed));
+}
+std::string ToJsonList(const std::vector<v1::Resource>& resources, bool managed) {
+  return Json(FromResources(resources, managed));
 }
 
 }  // namespace mesh::manifest

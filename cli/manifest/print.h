@@ -11,12 +11,12 @@
 
 namespace mesh::manifest {
 
-// One document, ending with a line feed.
-std::string ToYaml(const v1::Resource& resource);
+// One document, ending with a line feed. With `managed`, metadata.managedFields too.
+std::string ToYaml(const v1::Resource& resource, bool managed = false);
 // Indented by four, as kubectl does; ends with a line feed.
-std::string ToJson(const v1::Resource& resource);
+std::string ToJson(const v1::Resource& resource, bool managed = false);
 // `kind: List` with the items.
-std::string ToYamlList(const std::vector<v1::Resource>& resources);
-std::string ToJsonList(const std::vector<v1::Resource>& resources);
+std::string ToYamlList(const std::vector<v1::Resource>& resources, bool managed = false);
+std::string ToJsonList(const std::vector<v1::Resource>& resources, bool managed = false);
 
 }  // namespace mesh::manifest

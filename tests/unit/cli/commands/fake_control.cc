@@ -102,6 +102,17 @@ void FakeControl::FailNextWatch(grpc::Status status) {
   fail_next_ = std::make_unique<grpc::Status>(std::move(status));
 }
 
+grpc::Status FakeControl::Apply(grpc::ServerContext*, const v1::ApplyRequest* request,
+                                v1::ApplyResponse* response) {
+  apply_request = *request;
+  for (const v1::Resource& resource : request->resources()) {
+    v1::ApplyResult* result = response->add_results();
+    result->set_outcome(v1::ApplyResult::CREATED);
+    *result->mutable_resource() = resource;
+  }
+  return apply_status;
+}
+
 grpc::Status FakeControl::Get(grpc::ServerContext*, const v1::GetRequest* request,
                               v1::Resource* response) {
   absl::MutexLock lock(&mutex_);
@@ -132,6 +143,7 @@ grpc::Status FakeControl::List(grpc::ServerContext*, const v1::ListRequest* requ
 grpc::Status FakeControl::Update(grpc::ServerContext*, const v1::UpdateRequest* request,
                                  v1::Resource* response) {
   update_request = *request;
+  if (!update_status.ok()) return std::exchange(update_status, grpc::Status::OK);
   *response = request->resource();
   Put(request->resource());
   return grpc::Status::OK;

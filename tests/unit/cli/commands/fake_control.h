@@ -70,6 +70,7 @@ class FakeControl : public v1::Control::Service {
   std::vector<v1::ExecInput> exec_inputs;
   v1::ListDataplaneRequest dataplane_request;
   v1::UpdateRequest update_request;
+  v1::ApplyRequest apply_request;
   std::vector<v1::TraceHopRequest> hop_requests;
   v1::FlowsRequest flows_request;
   int flows_asked = 0;
@@ -82,6 +83,10 @@ class FakeControl : public v1::Control::Service {
   // Exec waits for the end of standard input before it answers.
   bool exec_reads_all = false;
   grpc::Status exec_status;
+  // Of Apply, which stores nothing and says that it has created each object.
+  grpc::Status apply_status;
+  // The next Update is refused with this.
+  grpc::Status update_status;
   v1::ListDataplaneResponse dataplane;
   std::map<std::string, v1::TraceHopResponse> hops;  // by node
   std::vector<v1::FlowsChunk> flow_chunks;
@@ -90,6 +95,7 @@ class FakeControl : public v1::Control::Service {
  private:
   using Key = std::tuple<v1::Kind, std::string, std::string>;
 
+  grpc::Status Apply(grpc::ServerContext*, const v1::ApplyRequest*, v1::ApplyResponse*) override;
   grpc::Status Get(grpc::ServerContext*, const v1::GetRequest*, v1::Resource*) override;
   grpc::Status List(grpc::ServerContext*, const v1::ListRequest*, v1::ListResponse*) override;
   grpc::Status Update(grpc::ServerContext*, const v1::UpdateRequest*, v1::Resource*) override;
