@@ -20,6 +20,7 @@ Command CreateCommand();
 Command DeleteCommand();
 Command DescribeCommand();
 Command DiffCommand();
+Command EditCommand();
 Command EventsCommand();
 Command ExecCommand();
 Command ExplainCommand();

@@ -15,7 +15,8 @@ Command RootCommand() {
               ImageCommand(),    WaitCommand(),         EventsCommand(),       WhyCommand(),
               BpfCommand(),      FlowsCommand(),        ConnectivityCommand(), TraceCommand(),
               LocalCommand(),    ApiResourcesCommand(), ConvertCommand(),      LabelCommand(),
-              AnnotateCommand(), PatchCommand(),        CompletionCommand(),   VersionCommand()}};
+              AnnotateCommand(), PatchCommand(),        EditCommand(),         CompletionCommand(),
+              VersionCommand()}};
 }
 
 }  // namespace mesh::cli
