@@ -79,8 +79,9 @@ class CriClient {
 
   // nullopt: not on this node.
   virtual void ImageStatus(const std::string& image, Done<std::optional<cri::Image>> done) = 0;
+  // Whether it is here or not. `auth` with no username: as nobody.
   virtual Cancel PullImage(const std::string& image, const cri::PodSandboxConfig& sandbox,
-                           Done<std::string> done) = 0;
+                           const cri::AuthConfig& auth, Done<std::string> done) = 0;
 
   // Runs a command in a container to its end. DEADLINE_EXCEEDED when it takes longer than
   // `timeout` (whole seconds, rounded up); it is killed then.

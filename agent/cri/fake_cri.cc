@@ -322,10 +322,15 @@ void FakeCri::ImageStatus(const std::string& image, Done<std::optional<cri::Imag
 }
 
 CriClient::Cancel FakeCri::PullImage(const std::string& image, const cri::PodSandboxConfig&,
-                                     Done<std::string> done) {
-  calls.push_back("PullImage " + image);
-  Answer("PullImage", [this, image, done](absl::Status status) {
+                                     const cri::AuthConfig& auth, Done<std::string> done) {
+  calls.push_back("PullImage " + image + (auth.username().empty() ? "" : " as " + auth.username()));
+  Answer("PullImage", [this, image, auth, done](absl::Status status) {
     if (!status.ok()) return done(status);
+    if (const auto lock = locked_images.find(image);
+        lock != locked_images.end() && lock->second != auth.username() + ":" + auth.password()) {
+      return done(absl::UnknownError(
+          fmt::format("failed to pull and unpack image \"{}\": 401 Unauthorized", image)));
+    }
     if (!registry.contains(image)) {
       return done(absl::NotFoundError(
           fmt::format("failed to pull and unpack image \"{}\": not found", image)));

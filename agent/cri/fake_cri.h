@@ -34,6 +34,8 @@ class FakeCri : public CriClient {
   std::set<std::string> images;                // on the node
   std::map<std::string, int64_t> image_users;  // root where there is none
   std::set<std::string> registry;              // can be pulled
+  // "user:password" that images of the registry ask for.
+  std::map<std::string, std::string> locked_images;
   std::string image_folder = "/";
   std::set<std::string> ignores_sigterm;     // container names that must be killed
   std::map<std::string, int> exits_at_once;  // container name -> exit code
@@ -78,7 +80,7 @@ class FakeCri : public CriClient {
   void EndTask(const std::string& id, DoneStatus done) override;
   void ImageStatus(const std::string& image, Done<std::optional<cri::Image>> done) override;
   Cancel PullImage(const std::string& image, const cri::PodSandboxConfig& sandbox,
-                   Done<std::string> done) override;
+                   const cri::AuthConfig& auth, Done<std::string> done) override;
   void ExecSync(const std::string& id, const std::vector<std::string>& command,
                 absl::Duration timeout, Done<cri::ExecSyncResponse> done) override;
   void ListImages(Done<std::vector<cri::Image>> done) override;

@@ -326,9 +326,10 @@ class GrpcCriClient : public CriClient {
           });
   }
   Cancel PullImage(const std::string& image, const cri::PodSandboxConfig& sandbox,
-                   Done<std::string> done) override {
+                   const cri::AuthConfig& auth, Done<std::string> done) override {
     cri::PullImageRequest request;
     request.mutable_image()->set_image(image);
+    if (!auth.username().empty()) *request.mutable_auth() = auth;
     *request.mutable_sandbox_config() = sandbox;
     return Image(&cri::ImageService::Stub::async_interface::PullImage, request, kPullTimeout,
                  [done](absl::Status status, cri::PullImageResponse& response) {

@@ -21,7 +21,6 @@ namespace {
 
 constexpr absl::Duration kSandboxDelayFirst = absl::Milliseconds(200);
 constexpr absl::Duration kSandboxDelayMax = absl::Seconds(30);
-constexpr absl::Duration kCreateDelayFirst = absl::Seconds(1);
 constexpr absl::Duration kCleanupDelayFirst = absl::Milliseconds(100);
 constexpr absl::Duration kCleanupDelayMax = absl::Seconds(10);
 constexpr absl::Duration kNetworkPoll = absl::Milliseconds(50);
@@ -29,19 +28,6 @@ constexpr absl::Duration kNetworkPoll = absl::Milliseconds(50);
 constexpr absl::Duration kStartAgain = absl::Milliseconds(200);
 // Kubernetes never stops a container with less.
 constexpr absl::Duration kGraceMin = absl::Seconds(2);
-
-std::string PullPolicy(const v1::Container& container) {
-  if (!container.image_pull_policy().empty()) return container.image_pull_policy();
-  const std::string& image = container.image();
-  if (image.find('@') != std::string::npos) return "IfNotPresent";
-  const size_t slash = image.rfind('/');
-  const size_t colon = image.rfind(':');
-  const bool tagged = colon != std::string::npos && (slash == std::string::npos || colon > slash);
-  return !tagged || image.substr(colon + 1) == "latest" ? "Always" : "IfNotPresent";
-}
-
-// Of an action that starts this container, whatever step it is at.
-std::string RunKey(const std::string& container) { return "run " + container; }
 
 // A container that runs keeps the file it has: one that is not as it must be is replaced, not
 // written to. The runtime would make a folder where there is none.
@@ -253,75 +239,6 @@ void PodReconciler::StartFailed(const std::string& uid, const std::string& conta
     NoteFailure(t->memory.containers[container].start, reason, message, first, cap, loop_->Now());
   }
   Finish(uid, RunKey(container));
-}
-
-void PodReconciler::CheckImage(const std::string& uid, const RunContainer& action) {
-  Tracked* t = Find(uid);
-  const v1::Container* spec = t == nullptr ? nullptr : FindContainer(*t->pod, action.name);
-  if (spec == nullptr) return Finish(uid, RunKey(action.name));
-  const std::string image = spec->image();
-  if (absl::Status valid = CheckImageReference(image); !valid.ok()) {
-    Emit(*t, "Warning", "InspectFailed", Text(valid));
-    Emit(*t, "Warning", "Failed", "Error: InvalidImageName");
-    return StartFailed(uid, action.name, "InvalidImageName", Text(valid), kPullDelayFirst,
-                       kPullDelayMax);
-  }
-  const std::string policy = PullPolicy(*spec);
-  if (policy == "Always") return PullImage(uid, action, image);
-  auto done = [this, uid, action, image,
-               policy](const absl::StatusOr<std::optional<cri::Image>>& present) {
-    if (!present.ok()) {
-      return StartFailed(uid, action.name, "ImageInspectError", Text(present.status()),
-                         kCreateDelayFirst, kPullDelayMax);
-    }
-    if (present->has_value()) return ImagePresent(uid, action, image, (*present)->id());
-    if (policy != "Never") return PullImage(uid, action, image);
-    const std::string why =
-        fmt::format("Container image \"{}\" is not present with pull policy of Never", image);
-    if (Tracked* found = Find(uid)) {
-      Emit(*found, "Warning", "ErrImageNeverPull", why);
-      Emit(*found, "Warning", "Failed", "Error: ErrImageNeverPull");
-    }
-    StartFailed(uid, action.name, "ErrImageNeverPull", why, kPullDelayFirst, kPullDelayMax);
-  };
-  cri_->ImageStatus(image, Posted(done));
-}
-
-void PodReconciler::ImagePresent(const std::string& uid, const RunContainer& action,
-                                 const std::string& image, const std::string& image_ref) {
-  if (Tracked* t = Find(uid)) {
-    Emit(*t, "Normal", "Pulled",
-         fmt::format("Container image \"{}\" already present on machine", image));
-  }
-  CreateContainer(uid, action, image_ref);
-}
-
-void PodReconciler::PullImage(const std::string& uid, const RunContainer& action,
-                              const std::string& image) {
-  Tracked* t = Find(uid);
-  if (t == nullptr || t->ending()) return Finish(uid, RunKey(action.name));
-  Emit(*t, "Normal", "Pulling", fmt::format("Pulling image \"{}\"", image));
-  auto done = [this, uid, action, image,
-               begun = loop_->Now()](const absl::StatusOr<std::string>& ref) {
-    Tracked* found = Find(uid);
-    if (found == nullptr) return;
-    found->cancel_pull = nullptr;
-    if (ref.ok()) {
-      Emit(*found, "Normal", "Pulled",
-           fmt::format("Successfully pulled image \"{}\" in {}ms", image,
-                       absl::ToInt64Milliseconds(loop_->Now() - begun)));
-      return CreateContainer(uid, action, *ref);
-    }
-    if (found->ending() || !runtime_up_) return Finish(uid, RunKey(action.name));
-    const std::string why = Text(ref.status());
-    Emit(*found, "Warning", "Failed", fmt::format("Failed to pull image \"{}\": {}", image, why));
-    Emit(*found, "Warning", "Failed", "Error: ErrImagePull");
-    Emit(*found, "Normal", "BackOff", fmt::format("Back-off pulling image \"{}\"", image));
-    Emit(*found, "Warning", "Failed", "Error: ImagePullBackOff");
-    StartFailed(uid, action.name, "ErrImagePull", why, kPullDelayFirst, kPullDelayMax);
-  };
-  t->cancel_pull =
-      cri_->PullImage(image, BuildSandboxConfig(*t->pod, 0, ConfigOptions()), Posted(done));
 }
 
 void PodReconciler::CreateContainer(const std::string& uid, const RunContainer& action,

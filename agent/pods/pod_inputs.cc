@@ -15,6 +15,7 @@ namespace mesh::agent {
 namespace {
 
 constexpr char kConfigError[] = "CreateContainerConfigError";
+constexpr char kPullError[] = "ErrImagePull";
 
 // The keys under which two maps may differ.
 template <typename Map>
@@ -31,6 +32,13 @@ bool Concerns(const std::set<std::string>& changed, const std::string& ns,
     if (changed.contains(ns + "/" + name)) return true;
   }
   return false;
+}
+
+std::set<std::string> PullSecrets(const v1::PodSpec& spec) {
+  std::set<std::string> out;
+  for (const v1::LocalObjectReference& secret : spec.image_pull_secrets())
+    out.insert(secret.name());
+  return out;
 }
 
 }  // namespace
@@ -70,9 +78,11 @@ void PodReconciler::NoteObjects(const NodeState& before) {
       Emit(*t, "Warning", "FailedMount", Text(written));
     }
     // What it waits for may be here: no back-off stands between.
+    const bool other_keys = Concerns(secrets, t->ns, PullSecrets(t->pod->spec()));
     bool waited = false;
     for (auto& [name, memory] : t->memory.containers) {
-      if (memory.start.reason != kConfigError) continue;
+      const std::string& reason = memory.start.reason;
+      if (reason != kConfigError && !(other_keys && reason == kPullError)) continue;
       memory.start.next_at = absl::InfinitePast();
       memory.start.delay = absl::ZeroDuration();
       waited = true;

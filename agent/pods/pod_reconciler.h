@@ -92,6 +92,7 @@ class PodReconciler {
  private:
   struct Tracked;
   struct Observation;
+  struct Pull;
   using Done = std::function<void(absl::Status)>;
 
   template <typename F>
@@ -153,6 +154,8 @@ class PodReconciler {
   // The steps of RunContainer.
   void CheckImage(const std::string& uid, const RunContainer& action);
   void PullImage(const std::string& uid, const RunContainer& action, const std::string& image);
+  void NextTry(std::shared_ptr<Pull> pull);
+  void PullFailed(const Pull& pull, const std::string& why);
   void CreateContainer(const std::string& uid, const RunContainer& action,
                        const std::string& image_ref);
   void ImagePresent(const std::string& uid, const RunContainer& action, const std::string& image,

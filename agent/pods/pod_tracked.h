@@ -21,6 +21,12 @@ inline constexpr absl::Duration kExitRecheckFirst = absl::Milliseconds(2);
 inline constexpr absl::Duration kExitRecheckMax = absl::Milliseconds(250);
 inline constexpr absl::Duration kExitRecheckFor = absl::Seconds(10);
 
+// Between tries to make a container from an image that is there; longer and longer, as of pulls.
+inline constexpr absl::Duration kCreateDelayFirst = absl::Seconds(1);
+
+// Of an action that starts this container, whatever step it is at.
+inline std::string RunKey(const std::string& container) { return "run " + container; }
+
 struct PodReconciler::Tracked {
   std::string uid, ns, name;
   bool desired = false;

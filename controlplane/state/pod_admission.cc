@@ -52,10 +52,14 @@ absl::Status SetAccount(const ClusterState& state, v1::Pod* pod) {
                                                                    : spec->service_account());
   }
   const std::string& name = spec->service_account_name();
-  if (name == kDefaultAccount) return absl::OkStatus();
   const std::string& ns = pod->metadata().namespace_();
-  const auto* accounts = AllOf(state, v1::KIND_SERVICE_ACCOUNT);
-  if (accounts != nullptr && accounts->contains({ns, name})) return absl::OkStatus();
+  if (const auto account = state.Find(v1::KIND_SERVICE_ACCOUNT, {.ns = ns, .name = name})) {
+    if (spec->image_pull_secrets().empty()) {
+      *spec->mutable_image_pull_secrets() = account->service_account().image_pull_secrets();
+    }
+    return absl::OkStatus();
+  }
+  if (name == kDefaultAccount) return absl::OkStatus();
   return Forbidden(*pod, "error looking up service account {}/{}: serviceaccount \"{}\" not found",
                    ns, name, name);
 }

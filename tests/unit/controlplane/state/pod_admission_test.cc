@@ -51,6 +51,25 @@ TEST(AdmitNewPod, RefusesAnAccountThatIsNotThere) {
   EXPECT_EQ(created->resource->pod().spec().service_account_name(), "robot");
 }
 
+TEST(AdmitNewPod, GivesThePullSecretsOfTheAccount) {
+  World world;
+  v1::Resource account = AnAccount("default");
+  account.mutable_service_account()->add_image_pull_secrets()->set_name("login");
+  ASSERT_TRUE(world.Create(account).ok());
+
+  const auto pod = world.Create(APod("p"));
+  ASSERT_TRUE(pod.ok()) << pod.status();
+  ASSERT_EQ(pod->resource->pod().spec().image_pull_secrets_size(), 1);
+  EXPECT_EQ(pod->resource->pod().spec().image_pull_secrets(0).name(), "login");
+
+  v1::Resource own = APod("q");
+  own.mutable_pod()->mutable_spec()->add_image_pull_secrets()->set_name("own");
+  const auto other = world.Create(own);
+  ASSERT_TRUE(other.ok()) << other.status();
+  ASSERT_EQ(other->resource->pod().spec().image_pull_secrets_size(), 1);
+  EXPECT_EQ(other->resource->pod().spec().image_pull_secrets(0).name(), "own");
+}
+
 TEST(AdmitNewPod, LooksUpThePriority) {
   World world;
   const auto create = [&](const std::string& name, const std::string& of_class,
