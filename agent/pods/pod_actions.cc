@@ -79,6 +79,10 @@ void PodReconciler::Do(Tracked& t, const RunSandbox& action) {
       ReleaseSlot();
       return Finish(uid, "sandbox");
     }
+    if (const absl::Status named = CheckHostname(*pod->pod, ConfigOptions()); !named.ok()) {
+      ReleaseSlot();
+      return SandboxMade(uid, named);
+    }
     const cri::PodSandboxConfig config = BuildSandboxConfig(*pod->pod, attempt, ConfigOptions());
     MakeFolder(config.log_directory());
     auto done = [this, uid](const absl::StatusOr<std::string>& id) {

@@ -16,6 +16,9 @@
 namespace mesh::agent {
 namespace {
 
+// Of the kernel.
+constexpr size_t kHostnameMax = 64;
+
 void FillLabels(const v1::Pod& pod, google::protobuf::Map<std::string, std::string>* labels) {
   for (const auto& [key, value] : pod.metadata().labels()) (*labels)[key] = value;
   (*labels)[kPodNameLabel] = pod.metadata().name();
@@ -29,6 +32,14 @@ std::string Hostname(const v1::Pod& pod) {
   std::string out = (wanted.empty() ? pod.metadata().name() : wanted).substr(0, 63);
   while (!out.empty() && (out.back() == '-' || out.back() == '.')) out.pop_back();
   return out;
+}
+
+// What the pod is called below the headless Service of its spec.subdomain; empty: it names none.
+std::string QualifiedName(const v1::Pod& pod, const PodConfigOptions& options) {
+  const std::string& subdomain = pod.spec().subdomain();
+  if (subdomain.empty()) return "";
+  return fmt::format("{}.{}.{}.svc.{}", Hostname(pod), subdomain, pod.metadata().namespace_(),
+                     options.cluster_domain);
 }
 
 bool IsNameChar(char c) {
@@ -89,10 +100,8 @@ std::string HostsFile(const v1::Pod& pod, const PodConfigOptions& options) {
       "fe00::1\tip6-allnodes\n"
       "fe00::2\tip6-allrouters\n";
   std::string names = Hostname(pod);
-  if (const std::string& subdomain = pod.spec().subdomain(); !subdomain.empty()) {
-    names = fmt::format("{0}.{1}.{2}.svc.{3} {0}", names, subdomain, pod.metadata().namespace_(),
-                        options.cluster_domain);
-  }
+  if (const std::string whole = QualifiedName(pod, options); !whole.empty())
+    names = whole + " " + names;
   const v1::PodStatus& status = pod.status();
   for (const v1::PodIP& ip : status.pod_ips()) out += fmt::format("{}\t{}\n", ip.ip(), names);
   if (status.pod_ips().empty() && !status.pod_ip().empty())
@@ -109,6 +118,15 @@ std::string ContainerLogPath(const std::string& container, uint32_t attempt) {
   return fmt::format("{}/{}.log", container, attempt);
 }
 
+absl::Status CheckHostname(const v1::Pod& pod, const PodConfigOptions& options) {
+  const std::string whole = QualifiedName(pod, options);
+  if (!pod.spec().set_hostname_as_fqdn() || whole.size() <= kHostnameMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("Failed to construct FQDN from Pod hostname and cluster domain, FQDN {} is too "
+                  "long (64 characters is the max, {} characters requested)",
+                  whole, whole.size()));
+}
+
 cri::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
                                          const PodConfigOptions& options) {
   cri::PodSandboxConfig out;
@@ -117,7 +135,8 @@ cri::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
   out.mutable_metadata()->set_namespace_(meta.namespace_());
   out.mutable_metadata()->set_uid(meta.uid());
   out.mutable_metadata()->set_attempt(attempt);
-  out.set_hostname(Hostname(pod));
+  const std::string whole = QualifiedName(pod, options);
+  out.set_hostname(pod.spec().set_hostname_as_fqdn() && !whole.empty() ? whole : Hostname(pod));
   out.set_log_directory(PodLogDirectory(options, meta.namespace_(), meta.name(), meta.uid()));
   if (HasDns(pod, options)) FillDns(pod, options, out.mutable_dns_config());
   FillLabels(pod, out.mutable_labels());

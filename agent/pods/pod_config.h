@@ -59,6 +59,10 @@ std::string TerminationFile(const PodConfigOptions& options, const std::string& 
 // "<container>/<attempt>.log", relative to the pod's log directory.
 std::string ContainerLogPath(const std::string& container, uint32_t attempt);
 
+// INVALID_ARGUMENT: spec.setHostnameAsFQDN asks for a name that the kernel does not take.
+absl::Status CheckHostname(const v1::Pod& pod, const PodConfigOptions& options);
+
+// REQUIRES: CheckHostname() is fine.
 runtime::v1::PodSandboxConfig BuildSandboxConfig(const v1::Pod& pod, uint32_t attempt,
                                                  const PodConfigOptions& options);
 // REQUIRES, before the container is created: HostsFile() stands at HostsPath(), and

@@ -167,7 +167,6 @@ struct ImpliedValue {
 constexpr ImpliedValue kImpliedValues[] = {
     {"DeploymentSpec", "paused", "false"},
     {"PodSpec", "hostNetwork", "false"},
-    {"PodSpec", "setHostnameAsFQDN", "false"},
 };
 
 }  // namespace

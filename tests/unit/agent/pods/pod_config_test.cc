@@ -39,6 +39,24 @@ TEST(BuildSandboxConfig, GivesPodsTheClusterResolver) {
   EXPECT_EQ(config.labels().at("io.kubernetes.pod.uid"), "uid-web");
 }
 
+TEST(BuildSandboxConfig, CallsThePodByItsWholeNameWhereThatIsAskedFor) {
+  v1::Pod pod = MakePod();
+  pod.mutable_spec()->set_set_hostname_as_fqdn(true);
+  EXPECT_EQ(BuildSandboxConfig(pod, 0, {}).hostname(), "web");
+
+  pod.mutable_spec()->set_subdomain("peers");
+  EXPECT_EQ(BuildSandboxConfig(pod, 0, {}).hostname(), "web.peers.default.svc.cluster.local");
+  EXPECT_TRUE(CheckHostname(pod, {}).ok());
+
+  pod.mutable_metadata()->set_name(std::string(40, 'w'));
+  const std::string name = std::string(40, 'w') + ".peers.default.svc.cluster.local";
+  EXPECT_EQ(CheckHostname(pod, {}).message(),
+            "Failed to construct FQDN from Pod hostname and cluster domain, FQDN " + name +
+                " is too long (64 characters is the max, 72 characters requested)");
+  pod.mutable_spec()->set_set_hostname_as_fqdn(false);
+  EXPECT_TRUE(CheckHostname(pod, {}).ok());
+}
+
 TEST(PeerNameServers, AreThoseOfTheTwoNodesThatFollowInTheRing) {
   SharedMap<std::string, Shared<v1::PeerNode>> peers;
   peers["a"].Mutable().set_pod_cidr("10.244.0.0/24");
