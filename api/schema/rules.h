@@ -26,6 +26,7 @@ std::string DuplicateText(std::string_view value);
 
 // `path` is that of the value: "spec" or "spec.template.spec".
 void CheckNamespace(const v1::Namespace& object, Problems* problems);
+void CheckNode(const v1::Node& object, Problems* problems);
 void CheckPodSpec(const v1::PodSpec& spec, const std::string& path, Problems* problems);
 // Of a pod's volumes, their mounts, and where its environment comes from.
 void CheckPodSources(const v1::PodSpec& spec, const std::string& path, Problems* problems);

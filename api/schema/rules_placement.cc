@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a pod may run: tolerations and affinity.
+// Where a pod may run: tolerations, affinity and spreading.
+#include <algorithm>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -131,11 +133,59 @@ void CheckPodTerms(const T& affinity, const std::string& path, Problems* problem
   }
 }
 
+// Whether the selector says something of this label itself.
+bool Mentions(const v1::LabelSelector& selector, const std::string& key) {
+  return selector.match_labels().contains(key) ||
+         std::any_of(selector.match_expressions().begin(), selector.match_expressions().end(),
+                     [&](const auto& one) { return one.key() == key; });
+}
+
+void CheckSpread(const v1::TopologySpreadConstraint& constraint, const std::string& path,
+                 Problems* problems) {
+  if (!constraint.topology_key().empty())
+    CheckKey(constraint.topology_key(), path + ".topologyKey", problems);
+  if (constraint.has_min_domains() && constraint.when_unsatisfiable() == "ScheduleAnyway") {
+    Add(problems, path + ".minDomains",
+        "Invalid value: {}: can only use minDomains if whenUnsatisfiable=DoNotSchedule, not "
+        "ScheduleAnyway",
+        constraint.min_domains());
+  }
+  if (constraint.has_label_selector())
+    CheckSelector(constraint.label_selector(), path + ".labelSelector", problems);
+  if (!constraint.has_label_selector() && !constraint.match_label_keys().empty()) {
+    Add(problems, path + ".matchLabelKeys",
+        "Forbidden: must not be specified when labelSelector is not set");
+    return;
+  }
+  for (int i = 0; i < constraint.match_label_keys_size(); ++i) {
+    const std::string& key = constraint.match_label_keys(i);
+    const std::string at = fmt::format("{}.matchLabelKeys[{}]", path, i);
+    CheckKey(key, at, problems);
+    if (Mentions(constraint.label_selector(), key)) {
+      Add(problems, at, "{}", InvalidText(key, "exists in both matchLabelKeys and labelSelector"));
+    }
+  }
+}
+
+void CheckSpreads(const v1::PodSpec& spec, const std::string& path, Problems* problems) {
+  std::set<std::string> seen;
+  for (int i = 0; i < spec.topology_spread_constraints_size(); ++i) {
+    const v1::TopologySpreadConstraint& one = spec.topology_spread_constraints(i);
+    const std::string at = fmt::format("{}.topologySpreadConstraints[{}]", path, i);
+    CheckSpread(one, at, problems);
+    const std::string pair =
+        fmt::format("{{{}, {}}}", one.topology_key(), one.when_unsatisfiable());
+    if (!seen.insert(pair).second)
+      Add(problems, at + ".{topologyKey, whenUnsatisfiable}", "{}", DuplicateText(pair));
+  }
+}
+
 }  // namespace
 
 void CheckPlacement(const v1::PodSpec& spec, const std::string& path, Problems* problems) {
   for (int i = 0; i < spec.tolerations_size(); ++i)
     CheckToleration(spec.tolerations(i), fmt::format("{}.tolerations[{}]", path, i), problems);
+  CheckSpreads(spec, path, problems);
   const v1::Affinity& affinity = spec.affinity();
   CheckNodeAffinity(affinity.node_affinity(), path + ".affinity.nodeAffinity", problems);
   CheckPodTerms(affinity.pod_affinity(), path + ".affinity.podAffinity", problems);

@@ -398,6 +398,9 @@ std::vector<Problem> Validate(const v1::Resource& resource) {
     case v1::Resource::kNamespace:
       internal::CheckNamespace(resource.namespace_(), &problems);
       break;
+    case v1::Resource::kNode:
+      internal::CheckNode(resource.node(), &problems);
+      break;
     case v1::Resource::kPod:
       internal::CheckPodSpec(resource.pod().spec(), "spec", &problems);
       internal::CheckWeight(resource.pod().metadata().annotations(), "metadata", &problems);

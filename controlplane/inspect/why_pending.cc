@@ -65,6 +65,21 @@ class Teller {
           return {"is being deleted", "", "", 8};
         return {"takes no new pods (spec.unschedulable)", "",
                 fmt::format("set spec.unschedulable of node {} to false", name), 1};
+      case Kind::kTaint:
+        return {fmt::format("has the taint {{{}}}, which the pod does not tolerate",
+                            obstacle.missing.front()),
+                fmt::format("give {} a toleration of it", owner_),
+                fmt::format("take the taint off: meshctl taint node {} {}-", name,
+                            obstacle.missing.front().substr(0, obstacle.missing.front().find(':'))),
+                2};
+      case Kind::kNoDomain:
+        return {"lacks a topologyKey of spec.topologySpreadConstraints",
+                fmt::format("take it out of spec.topologySpreadConstraints of {}", owner_),
+                fmt::format("give node {} that label", name), 3};
+      case Kind::kSkew:
+        return {"is where too many of the pods are that spec.topologySpreadConstraints spreads",
+                fmt::format("raise maxSkew of {}, or say ScheduleAnyway", owner_),
+                "make room in the domains that have fewer", 3};
       case Kind::kNotReady:
         return NotReady(node);
       case Kind::kCpu:

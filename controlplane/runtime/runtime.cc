@@ -15,6 +15,7 @@
 #include "controlplane/controllers/objects.h"
 #include "controlplane/controllers/replica_set_controller.h"
 #include "controlplane/controllers/service_account_controller.h"
+#include "controlplane/controllers/taint_controller.h"
 #include "controlplane/runtime/scheduler_loop.h"
 
 namespace mesh::controlplane {
@@ -34,6 +35,7 @@ class Loops : public Runtime {
     controllers_.push_back(std::make_unique<NamespaceController>());
     controllers_.push_back(std::make_unique<IdentityController>());
     controllers_.push_back(std::make_unique<ServiceAccountController>());
+    controllers_.push_back(std::make_unique<TaintController>());
     controllers_.push_back(std::make_unique<GarbageController>());
     controllers_.push_back(std::make_unique<PodGarbageController>());
     Random random(options.seed);

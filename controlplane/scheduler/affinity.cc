@@ -89,7 +89,7 @@ AntiAffinePods FindAntiAffine(const ClusterState& state, const NodeTable& table)
 
 PodAffinity::PodAffinity(const ClusterState& state, const NodeTable& table,
                          const AntiAffinePods& anti_affine, const v1::Pod& pod)
-    : state_(state), table_(table), pod_(pod) {
+    : state_(state), table_(table), pod_(pod), spread_(state, table, pod) {
   AddTerms(pod_.spec().affinity());
   for (const auto& [other, node] : anti_affine) Forbid(*other, node);
   if (terms_.empty()) return;
@@ -147,6 +147,7 @@ const std::string* PodAffinity::Domain(int node, const std::string& key) const {
 
 void PodAffinity::Add(const v1::Pod& other, int node) {
   Forbid(other, node);
+  spread_.Add(other, node);
   if (!terms_.empty()) Count(other, node);
 }
 
@@ -189,11 +190,19 @@ PodAffinity::Verdict PodAffinity::Of(int node) const {
     const std::string* domain = Domain(node, key);
     if (domain != nullptr && values.contains(*domain)) return Verdict::kExistingAntiAffinity;
   }
+  switch (spread_.Of(node)) {
+    case PodSpread::Verdict::kFits:
+      break;
+    case PodSpread::Verdict::kNoDomain:
+      return Verdict::kNoDomain;
+    case PodSpread::Verdict::kSkew:
+      return Verdict::kSkew;
+  }
   return Verdict::kFits;
 }
 
 int64_t PodAffinity::Preference(int node) const {
-  int64_t out = 0;
+  int64_t out = -spread_.Crowd(node);
   for (const Term& term : terms_) {
     if (term.required) continue;
     const std::string* domain = Domain(node, term.term->topology_key());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // spec.affinity: which nodes a pod must have, which it would rather have, and which pods must or
-// must not be near it.
+// must not be near it; with it spec.topologySpreadConstraints (spread.h).
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "controlplane/scheduler/node_table.h"
+#include "controlplane/scheduler/spread.h"
 #include "controlplane/state/cluster_state.h"
 
 namespace mesh::controlplane {
@@ -33,17 +34,19 @@ class PodAffinity {
     kAffinity,              // a pod that must be near is not
     kAntiAffinity,          // a pod is near that must not be
     kExistingAntiAffinity,  // a pod is near that does not want this one
+    kNoDomain,              // see PodSpread
+    kSkew,
   };
 
   // `state` and `table` outlive this.
   PodAffinity(const ClusterState& state, const NodeTable& table, const AntiAffinePods& anti_affine,
               const v1::Pod& pod);
   // Nothing to ask: each node fits and none is preferred.
-  bool empty() const { return terms_.empty() && forbidden_.empty(); }
+  bool empty() const { return terms_.empty() && forbidden_.empty() && spread_.empty(); }
   // Another pod has been placed.
   void Add(const v1::Pod& other, int node);
   Verdict Of(int node) const;
-  // Weights of the preferred terms, those of anti-affinity negative.
+  // Weights of the preferred terms, those of anti-affinity negative, and what spreading asks for.
   int64_t Preference(int node) const;
 
  private:
@@ -65,6 +68,7 @@ class PodAffinity {
   const ClusterState& state_;
   const NodeTable& table_;
   const v1::Pod pod_;
+  PodSpread spread_;
   std::vector<Term> terms_;
   bool has_required_ = false;  // affinity
   // The pod is what it looks for: the first of its kind may start.

@@ -26,8 +26,12 @@ constexpr int64_t kPreferenceMax = 4095;
 constexpr int32_t kMostOfOwner = 127;
 
 bool AsksForPods(const v1::PodSpec& spec) {
-  return spec.affinity().has_pod_affinity() || spec.affinity().has_pod_anti_affinity();
+  return spec.affinity().has_pod_affinity() || spec.affinity().has_pod_anti_affinity() ||
+         !spec.topology_spread_constraints().empty();
 }
+
+// What one taint that asks pods to stay away weighs: as much as the strongest preference.
+constexpr int32_t kUnwelcomeWeight = 100;
 
 // Takes new pods, or the pod does not mind.
 bool IsOpen(const NodeTable& table, size_t i, const v1::PodSpec& spec) {
@@ -93,7 +97,9 @@ class Pass {
     for (const v1::Pod* pod : rejected_) {
       Reject(*pod);
       // It may be near what has been placed after it.
-      if (bound_ > 0 && pod->spec().affinity().has_pod_affinity()) result_.requeue_at = now_;
+      if (bound_ > 0 && (pod->spec().affinity().has_pod_affinity() ||
+                         !pod->spec().topology_spread_constraints().empty()))
+        result_.requeue_at = now_;
     }
     return std::move(result_);
   }
@@ -120,10 +126,14 @@ class Pass {
 
   // What tells pods of one owner apart for tolerations and affinity.
   std::string RulesText(const v1::Pod& pod) const {
-    if (!pods_matter_ && !pod.spec().has_affinity() && pod.spec().tolerations().empty()) return "";
+    if (!pods_matter_ && !pod.spec().has_affinity() && pod.spec().tolerations().empty() &&
+        pod.spec().topology_spread_constraints().empty())
+      return "";
     v1::Pod rules;
     *rules.mutable_spec()->mutable_affinity() = pod.spec().affinity();
     *rules.mutable_spec()->mutable_tolerations() = pod.spec().tolerations();
+    *rules.mutable_spec()->mutable_topology_spread_constraints() =
+        pod.spec().topology_spread_constraints();
     if (pods_matter_) *rules.mutable_metadata()->mutable_labels() = pod.metadata().labels();
     return CanonicalBytes(rules);
   }
@@ -142,14 +152,19 @@ class Pass {
     for (size_t i = 0; i < table_.size(); ++i) {
       out.eligible[i] =
           table_.ready[i] && IsOpen(table_, i, pod.spec()) &&
+          FirstUntolerated(pod.spec(), *table_.nodes[i]) == nullptr &&
           MatchesLabels(pod.spec().node_selector(), table_.nodes[i]->metadata().labels()) &&
           MatchesNodeAffinity(pod.spec(), *table_.nodes[i]);
     }
     const v1::NodeAffinity& affinity = pod.spec().affinity().node_affinity();
-    if (!affinity.preferred_during_scheduling_ignored_during_execution().empty()) {
+    const bool prefers = !affinity.preferred_during_scheduling_ignored_during_execution().empty();
+    if (prefers || std::ranges::any_of(table_.nodes, [](const v1::Node* node) {
+          return !node->spec().taints().empty();
+        })) {
       out.preferred.reserve(table_.size());
       for (const v1::Node* node : table_.nodes)
-        out.preferred.push_back(static_cast<int32_t>(NodePreference(pod.spec(), *node)));
+        out.preferred.push_back(static_cast<int32_t>(NodePreference(pod.spec(), *node)) -
+                                kUnwelcomeWeight * CountUnwelcome(pod.spec(), *node));
     }
     if (pods_matter_) out.near = NearOf(pod);
     const std::string& ns = pod.metadata().namespace_();
@@ -310,8 +325,8 @@ std::string NodePortAmong(const ClusterState& state, const std::vector<HostPort>
   return "";
 }
 
-std::string_view SummaryOf(Obstacle::Kind kind) {
-  switch (kind) {
+std::string SummaryOf(const Obstacle& obstacle) {
+  switch (obstacle.kind) {
     case Obstacle::Kind::kNodeName:
       return "node(s) didn't match the requested node name";
     case Obstacle::Kind::kNodeSelector:
@@ -319,6 +334,8 @@ std::string_view SummaryOf(Obstacle::Kind kind) {
       return "node(s) didn't match Pod's node affinity/selector";
     case Obstacle::Kind::kUnschedulable:
       return "node(s) were unschedulable";
+    case Obstacle::Kind::kTaint:
+      return fmt::format("node(s) had untolerated taint {{{}}}", obstacle.missing.front());
     case Obstacle::Kind::kNotReady:
       return "node(s) were not ready";
     case Obstacle::Kind::kCpu:
@@ -337,6 +354,10 @@ std::string_view SummaryOf(Obstacle::Kind kind) {
       return "node(s) didn't match pod anti-affinity rules";
     case Obstacle::Kind::kExistingPodAntiAffinity:
       return "node(s) didn't satisfy existing pods anti-affinity rules";
+    case Obstacle::Kind::kNoDomain:
+      return "node(s) didn't match pod topology spread constraints (missing required label)";
+    case Obstacle::Kind::kSkew:
+      return "node(s) didn't match pod topology spread constraints";
   }
   return "";
 }
@@ -370,6 +391,8 @@ std::vector<Obstacle> ObstaclesOf(const NodeTable& table, const AddressPool& add
   // Who names his node has its room taken for granted.
   if (!named) {
     if (!IsOpen(table, i, spec)) add(Kind::kUnschedulable);
+    if (const v1::Taint* taint = FirstUntolerated(spec, *table.nodes[i]))
+      add(Kind::kTaint).missing.push_back(fmt::format("{}: {}", taint->key(), taint->value()));
     if (!table.ready[i]) add(Kind::kNotReady);
     const Request request = RequestOf(spec);
     measure(Kind::kCpu, request.cpu_milli, table.cpu_used[i], table.cpu_allocatable[i]);
@@ -391,6 +414,12 @@ std::vector<Obstacle> ObstaclesOf(const NodeTable& table, const AddressPool& add
     case PodAffinity::Verdict::kExistingAntiAffinity:
       add(Kind::kExistingPodAntiAffinity);
       break;
+    case PodAffinity::Verdict::kNoDomain:
+      add(Kind::kNoDomain);
+      break;
+    case PodAffinity::Verdict::kSkew:
+      add(Kind::kSkew);
+      break;
   }
   return out;
 }
@@ -406,7 +435,7 @@ Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v
   for (size_t i = 0; i < table.size(); ++i) {
     for (const Obstacle& obstacle :
          ObstaclesOf(table, addresses, spec, static_cast<int>(i), near)) {
-      ++out.reasons[std::string(SummaryOf(obstacle.kind))];
+      ++out.reasons[SummaryOf(obstacle)];
       if (decides(obstacle)) break;
     }
   }

@@ -2,10 +2,11 @@
 // Chooses a node and an address for each pod that has none.
 //
 // Pods of a higher spec.priority first, then the older ones. Filters: node ready and schedulable
-// (or tolerated), spec.nodeName, spec.nodeSelector, spec.affinity, cpu, memory, number of pods,
-// free ports of the node, a free address. Scores: what spec.affinity prefers, then fewest pods of
-// the same owner, then fewest of the same Services, then the least allocated node; the name decides
-// between equals.
+// (or tolerated), its taints tolerated, spec.nodeName, spec.nodeSelector, spec.affinity,
+// spec.topologySpreadConstraints, cpu, memory, number of pods, free ports of the node, a free
+// address. Scores: what spec.affinity prefers, taints and spread constraints that only ask, then
+// fewest pods of the same owner, then fewest of the same Services, then the least allocated node;
+// the name decides between equals.
 #pragma once
 
 #include <cstdint>
@@ -54,6 +55,7 @@ struct Obstacle {
     kNodeSelector,   // `missing` are the labels that it lacks
     kNodeAffinity,   // no required term of spec.affinity.nodeAffinity matches
     kUnschedulable,  // cordoned, or being deleted
+    kTaint,          // `missing` is the taint that the pod does not tolerate, "key: value"
     kNotReady,
     kCpu,  // `wanted` and `free`, in thousandths
     kMemory,
@@ -63,6 +65,8 @@ struct Obstacle {
     kPodAffinity,              // required, and no such pod is near
     kPodAntiAffinity,          // such a pod is near
     kExistingPodAntiAffinity,  // a pod is near that does not want this one
+    kNoDomain,                 // it lacks a topologyKey of spec.topologySpreadConstraints
+    kSkew,                     // too many of the pods that are to be spread are near
   };
   Kind kind;
   // Of what there is only so much: what the pod asks for, what is free and what the node has in
@@ -71,7 +75,7 @@ struct Obstacle {
   std::vector<std::string> missing;  // "disk=ssd"
 };
 // As the summary of all nodes has it: "Insufficient cpu".
-std::string_view SummaryOf(Obstacle::Kind kind);
+std::string SummaryOf(const Obstacle& obstacle);
 // Empty: the pod fits on the node. `near`: of this pod.
 std::vector<Obstacle> ObstaclesOf(const NodeTable& table, const AddressPool& addresses,
                                   const v1::PodSpec& spec, int node, const PodAffinity& near);

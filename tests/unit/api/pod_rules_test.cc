@@ -122,6 +122,59 @@ TEST(CheckPodSpec, FindsWhatIsWrongWithAPlace) {
   for (const auto& [problem, spec] : cases) EXPECT_EQ(Check(PodWith(spec)), problem) << spec;
 }
 
+TEST(CheckPodSpec, FindsWhatIsWrongWithASpread) {
+  const std::string hard =
+      "topology_spread_constraints { max_skew: 1 topology_key: 'zone' when_unsatisfiable: "
+      "'DoNotSchedule' ";
+  const std::string web = "label_selector { match_labels { key: 'app' value: 'web' } } ";
+  const std::string at = "spec.topologySpreadConstraints[0]";
+  const std::pair<std::string, std::string> cases[] = {
+      {"", hard + web + "min_domains: 2 match_label_keys: 'revision' }"},
+      {at + ".maxSkew: Invalid value: 0: must be greater than or equal to 1",
+       "topology_spread_constraints { max_skew: 0 topology_key: 'zone' when_unsatisfiable: "
+       "'ScheduleAnyway' }"},
+      {at + ".minDomains: Invalid value: 2: can only use minDomains if "
+            "whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway",
+       "topology_spread_constraints { max_skew: 1 topology_key: 'zone' when_unsatisfiable: "
+       "'ScheduleAnyway' min_domains: 2 }"},
+      {at + ".matchLabelKeys: Forbidden: must not be specified when labelSelector is not set",
+       hard + "match_label_keys: 'app' }"},
+      {at + ".matchLabelKeys[0]: Invalid value: \"app\": exists in both matchLabelKeys and "
+            "labelSelector",
+       hard + web + "match_label_keys: 'app' }"},
+      {"spec.topologySpreadConstraints[1].{topologyKey, whenUnsatisfiable}: Duplicate value: "
+       "\"{zone, DoNotSchedule}\"",
+       hard + web + "} " + hard + "}"},
+      {"spec.preemptionPolicy: Unsupported value: \"PreemptLowerPriority\": supported values: "
+       "\"Never\"",
+       "preemption_policy: 'PreemptLowerPriority'"},
+      {"", "preemption_policy: 'Never'"},
+  };
+  for (const auto& [problem, spec] : cases) EXPECT_EQ(Check(PodWith(spec)), problem) << spec;
+}
+
+TEST(CheckNode, FindsWhatIsWrongWithATaint) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"",
+       "taints { key: 'a' value: 'b' effect: 'NoSchedule' } taints { key: 'a' effect: "
+       "'NoExecute' }"},
+      {"spec.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", "
+       "\"PreferNoSchedule\", \"NoExecute\"",
+       "taints { key: 'a' effect: 'Never' }"},
+      {"spec.taints[0].key: Required value", "taints { effect: 'NoSchedule' }"},
+      {"spec.taints[1]: Duplicate value: \"a:NoSchedule\": taints must be unique by key and "
+       "effect pair",
+       "taints { key: 'a' effect: 'NoSchedule' } taints { key: 'a' value: 'b' effect: "
+       "'NoSchedule' }"},
+  };
+  for (const auto& [problem, spec] : cases) {
+    v1::Resource node;
+    node.mutable_node()->mutable_metadata()->set_name("n1");
+    *node.mutable_node()->mutable_spec() = FromText<v1::NodeSpec>(spec);
+    EXPECT_EQ(Check(node), problem) << spec;
+  }
+}
+
 TEST(Warnings, SayThatNoTokenIsMounted) {
   EXPECT_EQ(JoinProblems(Warnings(PodWith("automount_service_account_token: true"))),
             "spec.automountServiceAccountToken: no token is mounted: there is no API yet that "
