@@ -15,8 +15,8 @@ Command RootCommand() {
               ImageCommand(),    WaitCommand(),         EventsCommand(),       WhyCommand(),
               BpfCommand(),      FlowsCommand(),        ConnectivityCommand(), TraceCommand(),
               LocalCommand(),    ApiResourcesCommand(), ConvertCommand(),      LabelCommand(),
-              AnnotateCommand(), PatchCommand(),        EditCommand(),         CompletionCommand(),
-              VersionCommand()}};
+              AnnotateCommand(), PatchCommand(),        EditCommand(),         TaintCommand(),
+              CordonCommand(),   UncordonCommand(),     CompletionCommand(),   VersionCommand()}};
 }
 
 }  // namespace mesh::cli

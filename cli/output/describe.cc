@@ -362,6 +362,12 @@ std::string WithShare(const std::string& name, int64_t milli, int64_t allocatabl
                      percent);
 }
 
+// "dedicated=shop:NoSchedule"
+std::string TaintText(const v1::Taint& taint) {
+  return fmt::format("{}{}{}:{}", taint.key(), taint.value().empty() ? "" : "=", taint.value(),
+                     taint.effect());
+}
+
 void DescribeNode(const v1::Node& node, const Related& related, absl::Time now, Text* text) {
   const v1::ObjectMeta& meta = node.metadata();
   const v1::NodeStatus& status = node.status();
@@ -370,6 +376,10 @@ void DescribeNode(const v1::Node& node, const Related& related, absl::Time now, 
   text->Map("Labels", meta.labels());
   text->Annotations(meta.annotations());
   text->Line(0, "CreationTimestamp:\t{}", Rfc1123(meta.creation_timestamp()));
+  const auto& taints = node.spec().taints();
+  if (taints.empty()) text->Line(0, "Taints:\t<none>");
+  for (int i = 0; i < taints.size(); ++i)
+    text->Line(0, "{}\t{}", i == 0 ? "Taints:" : "", TaintText(taints[i]));
   text->Line(0, "Unschedulable:\t{}", node.spec().unschedulable() ? "true" : "false");
   if (status.has_last_heartbeat()) {
     text->Line(0, "Last Heartbeat:\t{}", Rfc1123(status.last_heartbeat()));
