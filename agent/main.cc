@@ -30,6 +30,7 @@
 #include "agent/network/prober.h"
 #include "agent/node_info.h"
 #include "agent/node_service.h"
+#include "agent/pods/image_gc.h"
 #include "agent/pods/log_rotator.h"
 #include "agent/probes/net_probe_client.h"
 #include "api/schema/validate.h"
@@ -56,6 +57,7 @@ struct Flags {
   std::string state_dir = "/var/lib/mesh/agent";
   std::string log_dir = "/var/log/pods";
   LogRotation log_rotation;
+  ImageGcOptions image_gc;
   std::string bpf_root = "/sys/fs/bpf";
   std::string cni_bin_dir = "/opt/cni/bin";
   std::string cni_conf_dir = "/etc/cni/net.d";
@@ -141,6 +143,8 @@ int Main(Flags flags) {
   if (const std::string why = schema::CheckDnsSubdomain(flags.node_name); !why.empty()) {
     return Fail(fmt::format("--node-name \"{}\": {}", flags.node_name, why), kExitUsage);
   }
+  if (absl::Status gc = CheckImageGc(flags.image_gc); !gc.ok())
+    return Fail(std::string(gc.message()), kExitUsage);
   auto labels = ParseLabels(flags.labels);
   if (!labels.ok()) return Fail(std::string(labels.status().message()), kExitUsage);
   auto addresses = ParseNodeIp(flags.node_ip);
@@ -281,6 +285,8 @@ int Main(Flags flags) {
   LogRotator log_rotator(
       &loop, cri.get(), [&agent] { return agent->pods().Directory(); }, flags.log_rotation);
   log_rotator.Start();
+  ImageCollector image_collector(&loop, cri.get(), flags.image_gc);
+  image_collector.Start();
   loop.Run();
 
   // Pods go on running. First who calls others, then who is called.
@@ -342,6 +348,13 @@ int main(int argc, char** argv) {
   app.add_option("--container-log-max-files", flags.log_rotation.max_files,
                  "files that are kept of a container's log")
       ->check(CLI::Range(2, 1000))
+      ->capture_default_str();
+  app.add_option("--image-gc-high-threshold", flags.image_gc.high_percent,
+                 "percent of the images' file system in use at which images that no container has "
+                 "are removed; 100: never")
+      ->capture_default_str();
+  app.add_option("--image-gc-low-threshold", flags.image_gc.low_percent,
+                 "percent in use at which that ends")
       ->capture_default_str();
   app.add_option("--bpf-root", flags.bpf_root, "BPF file system for pins")->capture_default_str();
   app.add_option("--cni-bin-dir", flags.cni_bin_dir, "where to install mesh-cni")

@@ -140,6 +140,7 @@ NodeSpec DescribeNode(const Layout& layout, const UpOptions& options, const Buil
                            {FindProgram("containerd").value_or("containerd"), "--config",
                             run + "/containerd.toml", "--log-level", "warn"},
                            log + "/containerd.log"});
+  // The disk is the machine's, and nobody could bring back images that were loaded: none goes.
   spec.services.push_back(
       {"agent",
        {build.Program("mesh-agent"),
@@ -168,6 +169,8 @@ NodeSpec DescribeNode(const Layout& layout, const UpOptions& options, const Buil
         data + "/cni/conf",
         "--xdp",
         options.xdp,
+        "--image-gc-high-threshold",
+        "100",
         "--log-level",
         options.log_level},
        log + "/agent.log"});
