@@ -183,7 +183,7 @@ absl::Status PrepareNode(const Layout& layout, const UpOptions& options, const B
   const std::string run = layout.NodeRunDir(spec.name), data = layout.NodeDataDir(spec.name);
   for (const std::string& folder :
        {spec.shim_dir, layout.LogDir(spec.name), data + "/containerd", data + "/agent",
-        data + "/pods", data + "/cni/bin", data + "/cni/conf"}) {
+        data + "/pods", data + "/cni/bin", data + "/cni/conf", data + "/registries"}) {
     RETURN_IF_ERROR(MakeDirectories(folder));
   }
   ContainerdOptions containerd{.root = data + "/containerd",
@@ -191,6 +191,7 @@ absl::Status PrepareNode(const Layout& layout, const UpOptions& options, const B
                                .socket = layout.ContainerdSocket(spec.name),
                                .cni_bin_dir = data + "/cni/bin",
                                .cni_conf_dir = data + "/cni/conf",
+                               .registries_dir = data + "/registries",
                                .sandbox_image = kSandboxImage};
   containerd.runtime = options.runtime;
   RETURN_IF_ERROR(WriteFile(run + "/containerd.toml", ContainerdConfig(containerd)));

@@ -20,8 +20,8 @@ std::string Runtime(const std::string& name) {
 }  // namespace
 
 std::string ContainerdConfig(const ContainerdOptions& o) {
-  std::string config =
-      fmt::format(R"(version = 2
+  std::string config = fmt::format(
+      R"(version = 2
 root = "{root}"
 state = "{state}"
 # The plugins left out would write outside the node's folders or look for file systems it has not.
@@ -54,14 +54,18 @@ disabled_plugins = [
     bin_dir = "{cni_bin_dir}"
     conf_dir = "{cni_conf_dir}"
 
+  # Read at each pull.
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{registries_dir}"
+
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "{snapshotter}"
     default_runtime_name = "{runtime}"
 )",
-                  fmt::arg("root", o.root), fmt::arg("state", o.state),
-                  fmt::arg("socket", o.socket), fmt::arg("sandbox_image", o.sandbox_image),
-                  fmt::arg("cni_bin_dir", o.cni_bin_dir), fmt::arg("cni_conf_dir", o.cni_conf_dir),
-                  fmt::arg("snapshotter", o.snapshotter), fmt::arg("runtime", o.runtime));
+      fmt::arg("root", o.root), fmt::arg("state", o.state), fmt::arg("socket", o.socket),
+      fmt::arg("sandbox_image", o.sandbox_image), fmt::arg("cni_bin_dir", o.cni_bin_dir),
+      fmt::arg("cni_conf_dir", o.cni_conf_dir), fmt::arg("registries_dir", o.registries_dir),
+      fmt::arg("snapshotter", o.snapshotter), fmt::arg("runtime", o.runtime));
   config += Runtime("runc");
   config += Runtime("crun");
   return config;

@@ -12,6 +12,8 @@ struct ContainerdOptions {
   std::string socket;
   std::string cni_bin_dir;
   std::string cni_conf_dir;
+  // Where registries that are not what their names say are described: <dir>/<registry>/hosts.toml.
+  std::string registries_dir;
   std::string sandbox_image;
   std::string snapshotter = "overlayfs";
   // "runc" or "crun": the default; the other is there as a runtime class.

@@ -15,6 +15,7 @@ TEST(ContainerdConfig, PutsEverythingIntoTheNodesFolders) {
                                                .socket = "/d/c.sock",
                                                .cni_bin_dir = "/d/bin",
                                                .cni_conf_dir = "/d/conf",
+                                               .registries_dir = "/d/registries",
                                                .sandbox_image = "localhost/pause:1",
                                                .runtime = "crun"});
 
@@ -23,6 +24,7 @@ TEST(ContainerdConfig, PutsEverythingIntoTheNodesFolders) {
   EXPECT_THAT(config, HasSubstr("address = \"/d/c.sock\""));
   EXPECT_THAT(config, HasSubstr("bin_dir = \"/d/bin\""));
   EXPECT_THAT(config, HasSubstr("conf_dir = \"/d/conf\""));
+  EXPECT_THAT(config, HasSubstr("config_path = \"/d/registries\""));
   EXPECT_THAT(config, HasSubstr("sandbox_image = \"localhost/pause:1\""));
   EXPECT_THAT(config, HasSubstr("default_runtime_name = \"crun\""));
   EXPECT_THAT(config, HasSubstr("netns_mounts_under_state_dir = true"));
