@@ -54,6 +54,7 @@ constexpr KnownValue kUnsupportedValues[] = {
     {"mesh.v1.ContainerPort.protocol", "SCTP", kNoSctp},
     {"mesh.v1.EndpointPort.protocol", "SCTP", kNoSctp},
     {"mesh.v1.EndpointSlice.address_type", "FQDN", "not supported yet"},
+    {"mesh.v1.PodSpec.preemption_policy", "PreemptLowerPriority", "not supported yet"},
 };
 
 // Lists whose elements Kubernetes lets repeat; Warnings() tells.

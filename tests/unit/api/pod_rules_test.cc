@@ -145,8 +145,8 @@ TEST(CheckPodSpec, FindsWhatIsWrongWithASpread) {
       {"spec.topologySpreadConstraints[1].{topologyKey, whenUnsatisfiable}: Duplicate value: "
        "\"{zone, DoNotSchedule}\"",
        hard + web + "} " + hard + "}"},
-      {"spec.preemptionPolicy: Unsupported value: \"PreemptLowerPriority\": supported values: "
-       "\"Never\"",
+      {"spec.preemptionPolicy: Unsupported value: \"PreemptLowerPriority\": not supported yet, "
+       "supported values: \"Never\"",
        "preemption_policy: 'PreemptLowerPriority'"},
       {"", "preemption_policy: 'Never'"},
   };
