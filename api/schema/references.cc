@@ -27,6 +27,12 @@ void AddVolume(const v1::Volume& volume, PodReferences* out) {
 
 }  // namespace
 
+std::string ClaimNameOf(const v1::Pod& pod, const v1::Volume& volume) {
+  if (volume.has_persistent_volume_claim()) return volume.persistent_volume_claim().claim_name();
+  if (volume.has_ephemeral()) return pod.metadata().name() + "-" + volume.name();
+  return "";
+}
+
 PodReferences ReferencesOf(const v1::PodSpec& spec) {
   PodReferences out;
   for (const v1::Container& container : spec.init_containers()) AddContainer(container, &out);

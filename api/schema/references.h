@@ -14,6 +14,9 @@ struct PodReferences {
   bool empty() const { return config_maps.empty() && secrets.empty(); }
 };
 
+// The claim of a volume of the pod, POD-VOLUME for an ephemeral one; empty: it is no claim.
+std::string ClaimNameOf(const v1::Pod& pod, const v1::Volume& volume);
+
 // Of environments, volumes and pull secrets; optional ones too: they may come.
 PodReferences ReferencesOf(const v1::PodSpec& spec);
 

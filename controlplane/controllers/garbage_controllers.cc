@@ -45,11 +45,22 @@ std::string_view OwnerKind(const v1::Resource& resource) {
   return "";
 }
 
+const v1::ObjectMeta& MetaIn(const v1::Resource& object) { return MetaOf(object); }
+template <typename T>
+const v1::ObjectMeta& MetaIn(const T& object) {
+  return object.metadata();
+}
+v1::Resource ResourceOf(const v1::Resource& object) { return object; }
+template <typename T>
+v1::Resource ResourceOf(const T& object) {
+  return Wrap(object);
+}
+
 template <typename T>
 void DeleteOwned(const ClusterState& state, const ObjectMap<T>& objects, const ObjectKey& key,
                  absl::Time now, ReconcileResult* result) {
   for (const auto& [object_key, object] : InNamespace(objects, key.ns)) {
-    const v1::ObjectMeta& meta = object->metadata();
+    const v1::ObjectMeta& meta = MetaIn(*object);
     const bool names_it =
         std::any_of(meta.owner_references().begin(), meta.owner_references().end(),
                     [&](const v1::OwnerReference& ref) {
@@ -60,7 +71,7 @@ void DeleteOwned(const ClusterState& state, const ObjectMap<T>& objects, const O
       result->requeue_at = now;
       return;
     }
-    result->writes.push_back({Write::Type::kDelete, Wrap(*object), {}});
+    result->writes.push_back({Write::Type::kDelete, ResourceOf(*object), {}});
   }
 }
 
@@ -95,6 +106,9 @@ ReconcileResult GarbageController::Reconcile(const ClusterState& state, const Ob
   DeleteOwned(state, state.endpoint_slices, key, now, &result);
   DeleteOwned(state, state.services, key, now, &result);
   DeleteOwned(state, state.deployments, key, now, &result);
+  // Of ephemeral volumes.
+  const auto claims = state.others.find(v1::KIND_PERSISTENT_VOLUME_CLAIM);
+  if (claims != state.others.end()) DeleteOwned(state, claims->second, key, now, &result);
   return result;
 }
 

@@ -95,6 +95,11 @@ class Teller {
         return {fmt::format("has no free pod address in {}",
                             table_.nodes[static_cast<size_t>(node)]->spec().pod_cidr()),
                 "", fmt::format("delete a pod of node {}", name), 1};
+      case Kind::kVolumeAffinity:
+        return {"does not have the volume of a claim", "", "", 9};
+      case Kind::kNoVolume:
+        return {"has no volume for a claim that waits for the pod, and can make none", "",
+                fmt::format("make a PersistentVolume for it on node {}", name), 4};
     }
     return {};
   }
@@ -244,6 +249,15 @@ void WhyPending(const ClusterState& state, const v1::Pod& pod, Report* report) {
                     {fmt::format("give {} another hostPort", TemplateTitle(state, pod))});
     return;
   }
+  const PodVolumes volumes(state, pod);
+  if (!volumes.problem().empty()) {
+    report->Problem(title, "no node takes it: " + volumes.problem());
+    return;
+  }
+  if (!volumes.awaited().empty()) {
+    report->Note(title, "waits for its volume: " + volumes.awaited());
+    return;
+  }
   const NodeTable table = NodeTable::Build(state);
   const std::string& node_name = pod.spec().node_name();
   if (!node_name.empty() && table.IndexOf(node_name) < 0) {
@@ -259,7 +273,7 @@ void WhyPending(const ClusterState& state, const v1::Pod& pod, Report* report) {
   std::vector<Candidate> candidates;
   for (size_t i = 0; i < table.size(); ++i) {
     const int node = static_cast<int>(i);
-    const auto obstacles = ObstaclesOf(table, addresses, pod.spec(), node, near);
+    const auto obstacles = ObstaclesOf(table, addresses, pod.spec(), node, near, volumes);
     if (obstacles.empty()) {
       report->Note(title,
                    fmt::format("waits for the scheduler: node {} has room for it", table.names[i]));
@@ -285,7 +299,8 @@ void WhyPending(const ClusterState& state, const v1::Pod& pod, Report* report) {
                                    FormatBytes(request.memory_bytes)));
   }
   report->Problem(
-      title, fmt::format("pending: {}", Explain(table, addresses, pod.spec(), near).ToString()),
+      title,
+      fmt::format("pending: {}", Explain(table, addresses, pod.spec(), near, volumes).ToString()),
       smallest);
   for (size_t i = 0; i < candidates.size() && i < kMostNodes; ++i) {
     const Candidate& candidate = candidates[i];

@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "controlplane/controllers/announce_controller.h"
+#include "controlplane/controllers/claim_controller.h"
 #include "controlplane/controllers/deployment_controller.h"
 #include "controlplane/controllers/endpoints_controller.h"
+#include "controlplane/controllers/ephemeral_claim_controller.h"
 #include "controlplane/controllers/garbage_controllers.h"
 #include "controlplane/controllers/identity_controller.h"
 #include "controlplane/controllers/load_balancer_controller.h"
@@ -16,6 +18,7 @@
 #include "controlplane/controllers/replica_set_controller.h"
 #include "controlplane/controllers/service_account_controller.h"
 #include "controlplane/controllers/taint_controller.h"
+#include "controlplane/controllers/volume_controller.h"
 #include "controlplane/runtime/scheduler_loop.h"
 
 namespace mesh::controlplane {
@@ -36,6 +39,9 @@ class Loops : public Runtime {
     controllers_.push_back(std::make_unique<IdentityController>());
     controllers_.push_back(std::make_unique<ServiceAccountController>());
     controllers_.push_back(std::make_unique<TaintController>());
+    controllers_.push_back(std::make_unique<EphemeralClaimController>());
+    controllers_.push_back(std::make_unique<ClaimController>());
+    controllers_.push_back(std::make_unique<VolumeController>());
     controllers_.push_back(std::make_unique<GarbageController>());
     controllers_.push_back(std::make_unique<PodGarbageController>());
     Random random(options.seed);
@@ -100,6 +106,11 @@ class Loops : public Runtime {
     Announce(state.services);
     Announce(state.endpoint_slices);
     Announce(state.pods);
+    for (const v1::Kind kind : {v1::KIND_PERSISTENT_VOLUME, v1::KIND_PERSISTENT_VOLUME_CLAIM}) {
+      const auto objects = state.others.find(kind);
+      if (objects == state.others.end()) continue;
+      for (const auto& [key, object] : objects->second) OnChange({nullptr, object});
+    }
   }
 
   static constexpr absl::Duration kTick = absl::Milliseconds(250);

@@ -44,7 +44,7 @@ void SchedulerLoop::Pass() {
   dirty_ = false;
   failed_ = false;
   ReconcileResult result = scheduler_.Schedule(cache_.state(), loop_.Now());
-  // Each write comes with the event that tells of it.
+  // Each write comes with the event that tells of it, which may be empty.
   MESH_CHECK(result.events.size() == result.writes.size());
   if (result.requeue_at.has_value()) dirty_ = true;
   open_ = static_cast<int>(result.writes.size());
@@ -59,7 +59,7 @@ void SchedulerLoop::Pass() {
 
 void SchedulerLoop::OnWritten(const EventNote* note, const absl::Status& status) {
   if (status.ok()) {
-    writer_.Note(*note);
+    if (!note->reason.empty()) writer_.Note(*note);
   } else {
     failed_ = true;
     // A pod that changed or went meanwhile is looked at again; anything else is worth a line.

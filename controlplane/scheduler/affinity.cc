@@ -2,54 +2,16 @@
 #include "controlplane/scheduler/affinity.h"
 
 #include <algorithm>
-#include <charconv>
-#include <optional>
 
 #include "controlplane/controllers/objects.h"
+#include "controlplane/state/node_selector.h"
 
 namespace mesh::controlplane {
 namespace {
 
-std::optional<int64_t> Number(const std::string& text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-// `value` null: absent.
-bool Matches(const v1::NodeSelectorRequirement& one, const std::string* value) {
-  const std::string& op = one.operator_();
-  const auto is_one_of = [&] {
-    return value != nullptr &&
-           std::find(one.values().begin(), one.values().end(), *value) != one.values().end();
-  };
-  if (op == "In") return is_one_of();
-  if (op == "NotIn") return !is_one_of();
-  if (op == "Exists") return value != nullptr;
-  if (op == "DoesNotExist") return value == nullptr;
-  if (value == nullptr || one.values_size() != 1) return false;
-  const auto has = Number(*value), limit = Number(one.values(0));
-  if (!has || !limit) return false;
-  if (op == "Gt") return *has > *limit;
-  return op == "Lt" && *has < *limit;
-}
-
 const std::string* LabelOf(const v1::Node& node, const std::string& key) {
   const auto it = node.metadata().labels().find(key);
   return it == node.metadata().labels().end() ? nullptr : &it->second;
-}
-
-// All of a term must hold; one without requirements matches nothing.
-bool MatchesTerm(const v1::NodeSelectorTerm& term, const v1::Node& node) {
-  if (term.match_expressions().empty() && term.match_fields().empty()) return false;
-  const auto& expressions = term.match_expressions();
-  const auto& fields = term.match_fields();
-  return std::all_of(expressions.begin(), expressions.end(),
-                     [&](const auto& one) { return Matches(one, LabelOf(node, one.key())); }) &&
-         std::all_of(fields.begin(), fields.end(), [&](const auto& one) {
-           return one.key() == "metadata.name" && Matches(one, &node.metadata().name());
-         });
 }
 
 }  // namespace
@@ -57,10 +19,7 @@ bool MatchesTerm(const v1::NodeSelectorTerm& term, const v1::Node& node) {
 bool MatchesNodeAffinity(const v1::PodSpec& spec, const v1::Node& node) {
   const v1::NodeAffinity& affinity = spec.affinity().node_affinity();
   if (!affinity.has_required_during_scheduling_ignored_during_execution()) return true;
-  const auto& terms =
-      affinity.required_during_scheduling_ignored_during_execution().node_selector_terms();
-  return std::any_of(terms.begin(), terms.end(),
-                     [&](const auto& term) { return MatchesTerm(term, node); });
+  return MatchesNodeSelector(affinity.required_during_scheduling_ignored_during_execution(), node);
 }
 
 int64_t NodePreference(const v1::PodSpec& spec, const v1::Node& node) {

@@ -4,15 +4,22 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "controlplane/controllers/objects.h"
 #include "controlplane/controllers/tolerations.h"
 #include "controlplane/scheduler/fit.h"
+#include "controlplane/state/claims.h"
 #include "fmt/format.h"
 
 namespace mesh::controlplane {
 namespace {
+
+std::string VolumeDirOf(const v1::Node& node) {
+  const auto it = node.metadata().annotations().find(kVolumeDirAnnotation);
+  return it == node.metadata().annotations().end() ? "" : it->second;
+}
 
 bool HasNodePorts(const v1::ServiceSpec& spec) {
   return spec.health_check_node_port() != 0 ||
@@ -71,12 +78,32 @@ class Pass {
     const v1::Namespace* ns = FindObject(state_.namespaces, {"", pod.metadata().namespace_()});
     // Without an identity nobody may talk to it; the namespace's own creation wakes us.
     if (ns == nullptr || ns->status().identity() == 0) return;
+    const PodVolumes volumes(state_, pod, once_);
+    if (!volumes.problem().empty()) {
+      rejected_.push_back(&pod);
+      return;
+    }
+    if (!volumes.awaited().empty()) return;  // the claim's own change wakes us
     const Request request = RequestOf(pod.spec());
     Group& group = GroupOf(pod);
     const std::vector<HostPort> ports = HostPortsOf(pod.spec());
-    const int node = NodePortAmong(state_, ports).empty() ? Choose(pod, request, ports, group) : -1;
+    const int node =
+        NodePortAmong(state_, ports).empty() ? Choose(pod, request, ports, group, volumes) : -1;
     if (node < 0) {
       rejected_.push_back(&pod);
+      return;
+    }
+    once_.insert(volumes.once().begin(), volumes.once().end());
+    if (std::vector<Write> chosen = volumes.Choose(table_.names[static_cast<size_t>(node)]);
+        !chosen.empty()) {
+      table_.Add(node, request);
+      Refresh(node);
+      for (Write& write : chosen) {
+        // Two pods may share the claim.
+        if (!chosen_.insert(KeyOf(write.resource)).second) continue;
+        result_.writes.push_back(std::move(write));
+        result_.events.emplace_back();
+      }
       return;
     }
     table_.Add(node, request);
@@ -216,14 +243,18 @@ class Pass {
 
   // -1 when none fits.
   int Choose(const v1::Pod& pod, const Request& request, const std::vector<HostPort>& ports,
-             const Group& group) const {
+             const Group& group, const PodVolumes& volumes) const {
+    const auto has_volumes = [&](size_t i) {
+      return volumes.empty() || volumes.Of(*table_.nodes[i]) == PodVolumes::Verdict::kFits;
+    };
     if (!pod.spec().node_name().empty()) {
       // The user chose; only what the kernel or the datapath cannot do is refused.
       const int node = table_.IndexOf(pod.spec().node_name());
       return node >= 0 && addresses_.HasFree(node) && table_.HasHostPorts(node, ports) &&
                      MatchesLabels(pod.spec().node_selector(),
                                    table_.nodes[node]->metadata().labels()) &&
-                     MatchesNodeAffinity(pod.spec(), *table_.nodes[node])
+                     MatchesNodeAffinity(pod.spec(), *table_.nodes[node]) &&
+                     has_volumes(static_cast<size_t>(node))
                  ? node
                  : -1;
     }
@@ -239,6 +270,7 @@ class Pass {
       if (group.near != nullptr &&
           group.near->Of(static_cast<int>(i)) != PodAffinity::Verdict::kFits)
         continue;
+      if (!has_volumes(i)) continue;
       const int64_t score = spread + allocated_[i];
       if (score >= best_score) continue;
       best_score = score;
@@ -269,9 +301,12 @@ class Pass {
   }
 
   void Reject(const v1::Pod& pod) {
-    const std::string taken = NodePortAmong(state_, HostPortsOf(pod.spec()));
+    const PodVolumes volumes(state_, pod, once_);
+    const std::string taken = volumes.problem().empty()
+                                  ? NodePortAmong(state_, HostPortsOf(pod.spec()))
+                                  : volumes.problem();
     const std::string message =
-        taken.empty() ? Explain(table_, addresses_, pod.spec(), *NearOf(pod)).ToString()
+        taken.empty() ? Explain(table_, addresses_, pod.spec(), *NearOf(pod), volumes).ToString()
                       : fmt::format("0/{} nodes are available: {}.", table_.size(), taken);
     v1::Pod rejected = pod;
     if (!SetCondition(rejected.mutable_status()->mutable_conditions(), "PodScheduled", "False",
@@ -294,6 +329,8 @@ class Pass {
   std::vector<std::pair<const v1::Pod*, int>> placed_;  // where they matter
   std::map<std::string, std::unique_ptr<Group>> groups_;
   std::vector<const v1::Pod*> rejected_;
+  std::set<ObjectKey> once_;    // claims of pods placed here, for one pod only
+  std::set<ObjectKey> chosen_;  // claims that have got their node
   int bound_ = 0;
   ReconcileResult result_;
 };
@@ -358,12 +395,17 @@ std::string SummaryOf(const Obstacle& obstacle) {
       return "node(s) didn't match pod topology spread constraints (missing required label)";
     case Obstacle::Kind::kSkew:
       return "node(s) didn't match pod topology spread constraints";
+    case Obstacle::Kind::kVolumeAffinity:
+      return "node(s) had volume node affinity conflict";
+    case Obstacle::Kind::kNoVolume:
+      return "node(s) didn't find available persistent volumes to bind";
   }
   return "";
 }
 
 std::vector<Obstacle> ObstaclesOf(const NodeTable& table, const AddressPool& addresses,
-                                  const v1::PodSpec& spec, int node, const PodAffinity& near) {
+                                  const v1::PodSpec& spec, int node, const PodAffinity& near,
+                                  const PodVolumes& volumes) {
   using Kind = Obstacle::Kind;
   std::vector<Obstacle> out;
   const auto add = [&](Kind kind) -> Obstacle& { return out.emplace_back(Obstacle{.kind = kind}); };
@@ -401,6 +443,16 @@ std::vector<Obstacle> ObstaclesOf(const NodeTable& table, const AddressPool& add
   }
   if (!table.HasHostPorts(node, HostPortsOf(spec))) add(Kind::kHostPort);
   if (!addresses.HasFree(node)) add(Kind::kNoAddress);
+  switch (volumes.Of(*table.nodes[i])) {
+    case PodVolumes::Verdict::kFits:
+      break;
+    case PodVolumes::Verdict::kAffinity:
+      add(Kind::kVolumeAffinity);
+      break;
+    case PodVolumes::Verdict::kNoVolume:
+      add(Kind::kNoVolume);
+      break;
+  }
   if (named) return out;
   switch (near.Of(node)) {
     case PodAffinity::Verdict::kFits:
@@ -425,7 +477,7 @@ std::vector<Obstacle> ObstaclesOf(const NodeTable& table, const AddressPool& add
 }
 
 Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v1::PodSpec& spec,
-                   const PodAffinity& near) {
+                   const PodAffinity& near, const PodVolumes& volumes) {
   // What rules a node out by itself: the rest of it is not told.
   const auto decides = [](const Obstacle& obstacle) {
     return obstacle.kind <= Obstacle::Kind::kNotReady;
@@ -434,7 +486,7 @@ Rejections Explain(const NodeTable& table, const AddressPool& addresses, const v
   out.nodes = static_cast<int>(table.size());
   for (size_t i = 0; i < table.size(); ++i) {
     for (const Obstacle& obstacle :
-         ObstaclesOf(table, addresses, spec, static_cast<int>(i), near)) {
+         ObstaclesOf(table, addresses, spec, static_cast<int>(i), near, volumes)) {
       ++out.reasons[SummaryOf(obstacle)];
       if (decides(obstacle)) break;
     }
@@ -484,6 +536,8 @@ bool Scheduler::Concerns(const Change& change) {
   }
   // A node port may be free for a pod that waits for it.
   if (any.has_service()) return before != nullptr && HasNodePorts(before->service().spec());
+  if (any.has_persistent_volume_claim() || any.has_persistent_volume() || any.has_storage_class())
+    return true;
   if (!any.has_node()) return false;
   if (before == nullptr || after == nullptr) return true;
   // Heartbeats change nothing here.
@@ -491,7 +545,8 @@ bool Scheduler::Concerns(const Change& change) {
   const v1::Node& b = after->node();
   return IsNodeReady(a) != IsNodeReady(b) || CanonicalBytes(a.spec()) != CanonicalBytes(b.spec()) ||
          !MatchesLabels(a.metadata().labels(), b.metadata().labels()) ||
-         !MatchesLabels(b.metadata().labels(), a.metadata().labels()) || [&] {
+         !MatchesLabels(b.metadata().labels(), a.metadata().labels()) ||
+         VolumeDirOf(a) != VolumeDirOf(b) || [&] {
            v1::NodeStatus x, y;
            *x.mutable_allocatable() = a.status().allocatable();
            *y.mutable_allocatable() = b.status().allocatable();

@@ -7,6 +7,7 @@
 
 #include "common/check.h"
 #include "common/status.h"
+#include "controlplane/state/claims.h"
 #include "controlplane/state/object_rules.h"
 #include "controlplane/state/pod_admission.h"
 #include "fmt/format.h"
@@ -66,6 +67,9 @@ absl::Status Admission::Admit(const ClusterState& state, uint64_t holder,
   if (next->has_service()) {
     return services_.Admit(state, holder, before == nullptr ? nullptr : &before->service(),
                            next->mutable_service());
+  }
+  if (next->has_persistent_volume_claim() && before != nullptr) {
+    return AdmitClaim(state, before->persistent_volume_claim(), next->persistent_volume_claim());
   }
   if (next->has_endpoint_slice()) return AdmitEndpointSlice(next->endpoint_slice());
   if (next->has_pod()) return AdmitPod(state, holder, before, next->mutable_pod());

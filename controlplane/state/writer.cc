@@ -8,6 +8,7 @@
 #include "api/schema/schema.h"
 #include "common/check.h"
 #include "common/status.h"
+#include "controlplane/state/claims.h"
 #include "controlplane/state/object_rules.h"
 #include "controlplane/store/keys.h"
 #include "fmt/format.h"
@@ -81,6 +82,17 @@ std::vector<v1::Resource> OrphanedBy(const ClusterState& state, const v1::Resour
   Orphan(
       state.endpoint_slices, meta, [](v1::Resource* r) { return r->mutable_endpoint_slice(); },
       &out);
+  return out;
+}
+
+v1::Resource DefaultStorageClass() {
+  v1::Resource out;
+  v1::StorageClass* type = out.mutable_storage_class();
+  type->mutable_metadata()->set_name(kDefaultClassName);
+  (*type->mutable_metadata()->mutable_annotations())[kDefaultClassAnnotation] = "true";
+  type->set_provisioner(kLocalPathProvisioner);
+  type->set_reclaim_policy("Delete");
+  type->set_volume_binding_mode("WaitForFirstConsumer");
   return out;
 }
 
@@ -297,17 +309,26 @@ void Writer::Delete(v1::Kind kind, const ObjectKey& key, DeleteOptions options, 
 }
 
 void Writer::EnsureBaseObjects(Task done) {
-  auto left = std::make_shared<int>(2);
-  for (const char* name : {"default", "kube-system"}) {
+  auto left = std::make_shared<int>(3);
+  const auto made = [left, done](const absl::StatusOr<Written>& written) {
+    // The store refused: meshd cannot serve, and each later write will say why.
+    MESH_CHECK(written.ok() || absl::IsAlreadyExists(written.status()))
+        << written.status().ToString();
+    if (--*left == 0 && done) done();
+  };
+  const auto create = [this](const char* name, Done then) {
     v1::Resource resource;
     resource.mutable_namespace_()->mutable_metadata()->set_name(name);
-    Create(std::move(resource), [left, done](const absl::StatusOr<Written>& written) {
-      // The store refused: meshd cannot serve, and each later write will say why.
-      MESH_CHECK(written.ok() || absl::IsAlreadyExists(written.status()))
-          << written.status().ToString();
-      if (--*left == 0 && done) done();
-    });
-  }
+    Create(std::move(resource), std::move(then));
+  };
+  create("kube-system", made);
+  create("default", [this, alive = alive_, made](const absl::StatusOr<Written>& written) {
+    made(written);
+    // Once in a cluster's life: who deletes the class, or makes another the default, has decided.
+    if (!*alive) return;
+    if (written.ok()) return Create(DefaultStorageClass(), made);
+    made(Written{});
+  });
 }
 
 void Writer::Note(const EventNote& note) {

@@ -87,7 +87,8 @@ class Writer {
   };
   void Delete(v1::Kind kind, const ObjectKey& key, DeleteOptions options, Done done);
 
-  // Objects every cluster has: namespaces default and kube-system. `done` runs when they exist.
+  // Objects every cluster has: namespaces default and kube-system; and, in a new one, the storage
+  // class local-path. `done` runs when they exist.
   void EnsureBaseObjects(Task done);
 
   Admission& admission() { return admission_; }
