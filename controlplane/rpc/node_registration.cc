@@ -2,6 +2,7 @@
 #include "controlplane/rpc/node_registration.h"
 
 #include "controlplane/state/admission.h"
+#include "controlplane/state/claims.h"
 #include "controlplane/state/object_rules.h"
 
 namespace mesh::controlplane {
@@ -61,6 +62,10 @@ v1::Resource RegisteredNode(const ClusterState& state, const DualRange& pods,
   auto& labels = *node->mutable_metadata()->mutable_labels();
   for (const auto& [key, value] : hello.node().metadata().labels()) labels[key] = value;
   labels["kubernetes.io/hostname"] = hello.node_name();
+  const auto& told = hello.node().metadata().annotations();
+  if (const auto folder = told.find(kVolumeDirAnnotation); folder != told.end()) {
+    (*node->mutable_metadata()->mutable_annotations())[kVolumeDirAnnotation] = folder->second;
+  }
   const v1::NodeStatus& given = hello.node().status();
   v1::NodeStatus* status = node->mutable_status();
   *status->mutable_capacity() = given.capacity();

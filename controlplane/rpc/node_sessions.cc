@@ -83,6 +83,7 @@ NodeSessions::NodeSessions(EventLoop& loop, WatchCache& cache, Writer& writer, O
     references_.Put(pod->spec().node_name(), key, *pod);
     told_[pod->metadata().uid()] = pod->status().identity();
   }
+  references_.PutVolumes(state);
   ScheduleLook();
   flushed_ = state.revision;
   subscription_ = cache_.Subscribe([this](const ChangeBatch& batch) { OnChanges(batch); });
@@ -124,6 +125,8 @@ void NodeSessions::OnMessage(Id id, const v1::AgentMessage& message) {
       return OnHeartbeat(session, message.heartbeat());
     case v1::AgentMessage::kEvent:
       return events_.Note(session.node, message.event());
+    case v1::AgentMessage::kVolume:
+      return OnVolumeReport(session, message.volume());
     case v1::AgentMessage::MESSAGE_NOT_SET:
       return;
   }
@@ -378,12 +381,6 @@ void NodeSessions::NotePod(const Change& change) {
             .quiet_since = 0,
             .timer = loop_.RunAfter(options_.stop_hold, [this] { Flush(); })};
   held_[after.metadata().uid()] = std::move(held);
-}
-
-void NodeSessions::NoteReferred(const Change& change) {
-  const v1::Resource& some = change.after != nullptr ? *change.after : *change.before;
-  if (!some.has_config_map() && !some.has_secret()) return;
-  dirty_nodes_.merge(references_.NodesOf({KindOf(some), KeyOf(some)}));
 }
 
 void NodeSessions::PostFlush() {

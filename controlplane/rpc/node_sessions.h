@@ -131,6 +131,7 @@ class NodeSessions {
   void OnAck(Session& session, const v1::Ack& ack);
   void OnReport(const Session& session, const v1::PodReport& report);
   void WriteReport(const std::string& node, const v1::PodReport& report);
+  void OnVolumeReport(const Session& session, const v1::VolumeReport& report);
   void OnHeartbeat(Session& session, const v1::NodeHeartbeat& heartbeat);
   void ScheduleStatus(Session& session, absl::Duration rest);
   void WriteStatus(Id id);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a session says and hears of single pods: when their identities may be told, and their
-// reports.
+// What a session says and hears of single pods: when their identities may be told, their reports,
+// what they refer to, and volumes.
 #include <utility>
 
 #include "common/log.h"
 #include "controlplane/rpc/node_sessions.h"
+#include "controlplane/state/claims.h"
+#include "controlplane/state/object_rules.h"
 
 namespace mesh::controlplane {
 namespace {
@@ -85,6 +87,64 @@ void NodeSessions::WriteReport(const std::string& node, const v1::PodReport& rep
         }
         const auto [next_node, next] = *std::exchange(it->second, std::nullopt);
         WriteReport(next_node, next);
+      });
+}
+
+void NodeSessions::NoteReferred(const Change& change) {
+  const v1::Resource& some = change.after != nullptr ? *change.after : *change.before;
+  if (some.has_persistent_volume()) {
+    references_.PutVolume(KeyOf(some).name,
+                          change.after == nullptr ? nullptr : &change.after->persistent_volume());
+    const v1::PersistentVolume& volume = some.persistent_volume();
+    const v1::ObjectReference& claim = volume.spec().claim_ref();
+    dirty_nodes_.merge(references_.NodesOf(
+        {v1::KIND_PERSISTENT_VOLUME_CLAIM, {claim.namespace_(), claim.name()}}));
+    if (IsProvisioned(volume)) dirty_nodes_.insert(NodeOfVolume(volume));
+    return;
+  }
+  if (!some.has_config_map() && !some.has_secret() && !some.has_persistent_volume_claim()) return;
+  dirty_nodes_.merge(references_.NodesOf({KindOf(some), KeyOf(some)}));
+}
+
+// The node has removed what was in a volume, or says why it could not.
+void NodeSessions::OnVolumeReport(const Session& session, const v1::VolumeReport& report) {
+  writer_.Change(
+      v1::KIND_PERSISTENT_VOLUME, {"", report.name()},
+      [this, report, node = session.node](
+          const ClusterState&,
+          const std::shared_ptr<const v1::Resource>& current) -> absl::StatusOr<Intent> {
+        // Somebody may have kept it meanwhile.
+        if (current == nullptr || !IsToBeRemoved(current->persistent_volume()) ||
+            NodeOfVolume(current->persistent_volume()) != node) {
+          return Intent{};
+        }
+        if (report.error().empty()) {
+          return Intent{.type = Intent::Type::kRemove, .resource = {}, .others = {}};
+        }
+        Intent intent{.type = Intent::Type::kPut, .resource = *current, .others = {}};
+        v1::PersistentVolumeStatus* status =
+            intent.resource.mutable_persistent_volume()->mutable_status();
+        if (status->phase() != "Failed") {
+          *status->mutable_last_phase_transition_time() = TimestampOf(loop_.Now());
+        }
+        status->set_phase("Failed");
+        status->set_reason("VolumeFailedDelete");
+        status->set_message(report.error());
+        return intent;
+      },
+      [this, alive = alive_, report](const absl::StatusOr<Written>& written) {
+        if (!written.ok()) {
+          spdlog::warn("volume {}: report not written: {}", report.name(),
+                       std::string(written.status().message()));
+          return;
+        }
+        if (!*alive || report.error().empty() || !written->changed) return;
+        v1::ObjectReference volume;
+        volume.set_api_version("v1");
+        volume.set_kind("PersistentVolume");
+        volume.set_name(report.name());
+        volume.set_uid(MetaOf(*written->resource).uid());
+        writer_.Note({volume, "Warning", "VolumeFailedDelete", report.error()});
       });
 }
 

@@ -94,6 +94,11 @@ Keyed<T> ByName(const RepeatedPtrField<T>& objects) {
 }
 Keyed<v1::ConfigMap> ByKey(const RepeatedPtrField<v1::ConfigMap>& maps) { return ByName(maps); }
 Keyed<v1::Secret> ByKey(const RepeatedPtrField<v1::Secret>& secrets) { return ByName(secrets); }
+Keyed<v1::VolumeState> ByKey(const RepeatedPtrField<v1::VolumeState>& volumes) {
+  Keyed<v1::VolumeState> out;
+  for (const auto& volume : volumes) out[volume.name()] = &volume;
+  return out;
+}
 
 void Append(const std::string& key, RepeatedPtrField<std::string>* list) { *list->Add() = key; }
 void Append(uint32_t key, RepeatedField<uint32_t>* list) { list->Add(key); }
@@ -518,6 +523,7 @@ v1::NodeUpdate BuildNodeSnapshot(const ClusterState& state, std::string_view nod
   for (const auto& [key, pod] : state.pods) {
     if (pod->spec().node_name() == node) references.Put(std::string(node), key, *pod);
   }
+  references.PutVolumes(state);
   DiffReferred({}, references.Of(std::string(node), state), &out);
   return out;
 }
@@ -541,6 +547,8 @@ v1::NodeUpdate Diff(const v1::NodeUpdate& previous, const v1::NodeUpdate& next) 
            out.mutable_removed_config_maps());
   DiffList(previous.secrets(), next.secrets(), out.mutable_secrets(),
            out.mutable_removed_secrets());
+  DiffList(previous.volumes(), next.volumes(), out.mutable_volumes(),
+           out.mutable_removed_volumes());
   return out;
 }
 
@@ -572,6 +580,8 @@ v1::NodeUpdate Merge(const v1::NodeUpdate& first, const v1::NodeUpdate& second) 
             out.mutable_removed_config_maps());
   MergeList(full, first.secrets(), first.removed_secrets(), second.secrets(),
             second.removed_secrets(), out.mutable_secrets(), out.mutable_removed_secrets());
+  MergeList(full, first.volumes(), first.removed_volumes(), second.volumes(),
+            second.removed_volumes(), out.mutable_volumes(), out.mutable_removed_volumes());
   out.set_policy_epoch(first.policy_epoch());
   return out;
 }
@@ -594,7 +604,8 @@ bool IsEmpty(const v1::NodeUpdate& update) {
          update.removed_pod_identities().empty() && update.policy_sets().empty() &&
          update.removed_policy_sets().empty() && update.config_maps().empty() &&
          update.removed_config_maps().empty() && update.secrets().empty() &&
-         update.removed_secrets().empty();
+         update.removed_secrets().empty() && update.volumes().empty() &&
+         update.removed_volumes().empty();
 }
 
 }  // namespace mesh::controlplane
