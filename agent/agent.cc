@@ -40,6 +40,8 @@ Agent::Agent(EventLoop* loop, Network* network, CriClient* cri, CheckpointWriter
   pod_hooks.report = [this](const v1::PodReport& report) { sync_->ReportPod(report); };
   pod_hooks.forget = [this](const std::string& uid) { sync_->ForgetPod(uid); };
   pod_hooks.event = [this](const v1::NodeEvent& event) { sync_->SendEvent(event); };
+  pod_hooks.volume = [this](const v1::VolumeReport& report) { sync_->ReportVolume(report); };
+  pod_hooks.forget_volume = [this](const std::string& name) { sync_->ForgetVolume(name); };
   pod_hooks.network_ready = [this] { return network_->Ready(); };
   pod_hooks.name_server = [this] { return network_->PodNameServer(); };
   pod_hooks.runtime = [this](const absl::StatusOr<std::string>& version) { OnRuntime(version); };
@@ -185,6 +187,10 @@ v1::Hello Agent::MakeHello() const {
   hello.set_node_name(options_.node_name);
   *hello.mutable_node() = DescribeNode(options_.node_name, options_.node_ips,
                                        options_.agent_endpoint, runtime_version_, options_.labels);
+  if (!options_.pods.volume_dir.empty()) {
+    (*hello.mutable_node()->mutable_metadata()->mutable_annotations())["mesh.io/volume-dir"] =
+        options_.pods.volume_dir;
+  }
   hello.mutable_node()->mutable_spec()->set_pod_cidr(state_->config.pod_cidr());
   hello.set_last_revision(state_->complete ? state_->revision : 0);
   for (std::string& uid : pods_->RunningUids()) hello.add_running_pod_uids(std::move(uid));

@@ -55,6 +55,7 @@ struct Flags {
   std::string containerd_socket = "/run/containerd/containerd.sock";
   std::string run_dir = "/run/mesh";
   std::string state_dir = "/var/lib/mesh/agent";
+  std::string volume_dir;
   std::string log_dir = "/var/log/pods";
   LogRotation log_rotation;
   ImageGcOptions image_gc;
@@ -156,8 +157,13 @@ int Main(Flags flags) {
   const std::string node_ip = addresses->v4.ToString();
   const std::string node_ip6 = addresses->v6 == IpAddress() ? "" : addresses->v6.ToString();
   if (flags.listen.empty()) flags.listen = node_ip + ":6441";
+  // It is told to others, and outlives the folder that this was started in.
+  std::error_code path_error;
+  flags.volume_dir = std::filesystem::absolute(
+      flags.volume_dir.empty() ? flags.state_dir + "/volumes" : flags.volume_dir, path_error);
   for (const auto& [path, mode] : {std::pair{flags.run_dir, mode_t{0755}},
                                    {flags.state_dir, mode_t{0700}},
+                                   {flags.volume_dir, mode_t{0711}},
                                    {flags.log_dir, mode_t{0755}}}) {
     if (absl::Status made = MakeFolder(path, mode); !made.ok()) {
       return Fail(std::string(made.message()));
@@ -214,6 +220,7 @@ int Main(Flags flags) {
   options.pods.probe_client = probe_client.get();
   options.pods.config.log_root = flags.log_dir;
   options.pods.config.files_root = flags.state_dir + "/pods";
+  options.pods.volume_dir = flags.volume_dir;
   options.pods.config.cgroup_parent = flags.cgroup_parent;
   options.pods.config.memory_capacity_bytes = MemoryCapacityBytes();
   options.pods.config.oom_score_adj_min = OwnOomScoreAdj();
@@ -340,6 +347,8 @@ int main(int argc, char** argv) {
   app.add_option("--run-dir", flags.run_dir, "sockets")->capture_default_str();
   app.add_option("--state-dir", flags.state_dir, "checkpoint of the node's state")
       ->capture_default_str();
+  app.add_option("--volume-dir", flags.volume_dir,
+                 "persistent volumes, which outlive all else of this (default: STATE-DIR/volumes)");
   app.add_option("--log-dir", flags.log_dir, "logs of containers")->capture_default_str();
   app.add_option("--container-log-max-bytes", flags.log_rotation.max_bytes,
                  "a container's log goes on in a new file beyond this")

@@ -41,6 +41,13 @@ std::set<std::string> PullSecrets(const v1::PodSpec& spec) {
   return out;
 }
 
+std::set<std::string> ClaimsOf(const v1::Pod& pod) {
+  std::set<std::string> out;
+  for (const v1::Volume& volume : pod.spec().volumes())
+    out.insert(schema::ClaimNameOf(pod, volume));
+  return out;
+}
+
 }  // namespace
 
 absl::StatusOr<PodInputs> PodReconciler::InputsOf(const Tracked& t, const v1::Container& spec) {
@@ -63,15 +70,21 @@ absl::StatusOr<PodInputs> PodReconciler::InputsOf(const Tracked& t, const v1::Co
 void PodReconciler::NoteObjects(const NodeState& before) {
   const std::set<std::string> maps = Changed(before.config_maps, state_->config_maps);
   const std::set<std::string> secrets = Changed(before.secrets, state_->secrets);
+  std::set<std::string> claims;
+  before.volumes.ForEachChangeTo(state_->volumes,
+                                 [&](const std::string&, const auto*, const auto* now) {
+                                   if (now != nullptr) claims.insert((*now)->claim());
+                                 });
   for (const auto& [uid, t] : pods_) {
     if (!t->desired || t->ending()) continue;
     // Its labels and annotations may be in files.
     const auto known = before.pods.find(uid);
     const bool is_other = known == before.pods.end() || !known->second.SameAs(t->pod);
-    if (!is_other && maps.empty() && secrets.empty()) continue;
+    if (!is_other && maps.empty() && secrets.empty() && claims.empty()) continue;
     const schema::PodReferences references = schema::ReferencesOf(t->pod->spec());
     if (!is_other && !Concerns(maps, t->ns, references.config_maps) &&
-        !Concerns(secrets, t->ns, references.secrets)) {
+        !Concerns(secrets, t->ns, references.secrets) &&
+        !Concerns(claims, t->ns, ClaimsOf(*t->pod))) {
       continue;
     }
     if (absl::Status written = volumes_->Refresh(*t->pod, *state_, options_.node); !written.ok()) {

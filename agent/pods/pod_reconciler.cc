@@ -35,7 +35,7 @@ PodReconciler::PodReconciler(EventLoop* loop, CriClient* cri, PodReconcilerOptio
       own_mounts_(options_.mounts == nullptr ? NewKernelMounts() : nullptr),
       volumes_(std::make_unique<Volumes>(
           options_.mounts == nullptr ? own_mounts_.get() : options_.mounts,
-          options_.config.files_root)),
+          options_.config.files_root, options_.volume_dir)),
       state_(std::make_shared<NodeState>()),
       connect_delay_(kConnectDelayFirst),
       probes_(loop, cri, options_.probe_client, ProbeHooks()),
@@ -139,7 +139,10 @@ void PodReconciler::Relist() {
     std::vector<std::string> uids;
     for (const auto& [uid, tracked] : pods_) uids.push_back(uid);
     for (const std::string& uid : uids) Kick(uid);
-    if (may_remove_) SweepOnce();
+    if (may_remove_) {
+      SweepOnce();
+      RemoveVolumes();
+    }
   };
   cri_->ListSandboxes("", Posted(done));
 }
@@ -193,6 +196,7 @@ void PodReconciler::SetDesired(NodeStatePtr state, bool live) {
     }
   }
   if (may_remove_) {
+    RemoveVolumes();
     for (const auto& [uid, t] : pods_) {
       if (!t->desired && t->stopping_since == absl::InfiniteFuture()) changed.push_back(uid);
     }
@@ -329,6 +333,7 @@ void PodReconciler::Gone(Tracked& t) {
   probes_.Forget(uid);
   pod_hooks_.Forget(uid);
   pods_.erase(uid);
+  RemoveVolumes();
   Publish();
 }
 

@@ -57,7 +57,9 @@ struct PodReconcilerOptions {
   std::string node_ip;
   NodeFacts node;
   Mounts* mounts = nullptr;  // null: the kernel's
-  PodConfigOptions config;   // cluster_domain and name_servers come from state and network
+  // Folder of the persistent volumes; empty: none are made here.
+  std::string volume_dir;
+  PodConfigOptions config;  // cluster_domain and name_servers come from state and network
   int parallel_starts = 4;
   absl::Duration relist_every = absl::Seconds(10);
   // Outlives the reconciler. Null: what asks containers over the network learns nothing.
@@ -70,6 +72,9 @@ class PodReconciler {
     std::function<void(const v1::PodReport&)> report;
     std::function<void(const std::string& uid)> forget;  // nothing more to report about it
     std::function<void(const v1::NodeEvent&)> event;
+    // Of a volume that is to be removed: it is, or why not.
+    std::function<void(const v1::VolumeReport&)> volume;
+    std::function<void(const std::string& name)> forget_volume;  // nothing more to report about it
     std::function<bool()> network_ready;
     std::function<std::string()> name_server;
     // "containerd://1.6.20" when the container runtime answers, or why it does not.
@@ -164,6 +169,8 @@ class PodReconciler {
   absl::StatusOr<PodInputs> InputsOf(const Tracked& t, const v1::Container& spec);
   // Of the state before this one: pods that wait for an object that has changed try again.
   void NoteObjects(const NodeState& before);
+  // Removes what is to be removed of volumes that no pod has any more, and tells of it.
+  void RemoveVolumes();
   void CreateFrom(const std::string& uid, const RunContainer& action, const std::string& image_ref,
                   const cri::Image& image);
   void ContainerMade(const std::string& uid, const RunContainer& action,
@@ -188,6 +195,8 @@ class PodReconciler {
   const std::unique_ptr<Mounts> own_mounts_;
   const std::unique_ptr<Volumes> volumes_;
   bool swept_ = false;  // what pods of another agent have left
+  // What was told last of volumes that are to be removed, by name.
+  std::map<std::string, std::string> volumes_told_;
 
   NodeStatePtr state_;
   bool may_remove_ = false;  // a complete live state has come

@@ -54,6 +54,7 @@ struct PodReconciler::Tracked {
 
   bool past_deadline = false;  // activeDeadlineSeconds
 
+  bool knows_spec() const { return !pod->metadata().uid().empty(); }
   bool must_stop() const { return !desired || pod->metadata().has_deletion_timestamp(); }
   // Nothing of it is started any more.
   bool ending() const { return must_stop() || past_deadline; }

@@ -19,6 +19,8 @@
 #include "agent/pods/pod_config.h"
 #include "agent/pods/volume_files.h"
 #include "agent/pods/volume_folder.h"
+#include "agent/pods/volume_parts.h"
+#include "api/schema/references.h"
 #include "common/log.h"
 #include "common/quantity.h"
 #include "common/status.h"
@@ -29,9 +31,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Folders on their way out. No uid begins so.
-constexpr char kRemovedPrefix[] = ".removed-";
-
 absl::Status MakeFolder(const std::string& path, mode_t mode) {
   if (::mkdir(path.c_str(), mode) != 0) {
     return errno == EEXIST ? absl::OkStatus()
@@ -41,6 +40,8 @@ absl::Status MakeFolder(const std::string& path, mode_t mode) {
   if (::chmod(path.c_str(), mode) == 0) return absl::OkStatus();
   return ErrnoStatus(errno, fmt::format("cannot set the mode of {}", path));
 }
+
+}  // namespace
 
 absl::Status CheckHostPath(const v1::HostPathVolumeSource& source) {
   const std::string& type = source.type();
@@ -67,6 +68,8 @@ absl::Status CheckHostPath(const v1::HostPathVolumeSource& source) {
   if (type == "BlockDevice" && !is(S_IFBLK)) return wrong("block device");
   return absl::OkStatus();
 }
+
+namespace {
 
 bool LeadsOut(const std::string& path) {
   if (path.starts_with('/')) return true;
@@ -108,13 +111,10 @@ absl::Status WriteFiles(const std::string& path, const VolumeFiles& files, const
 
 }  // namespace
 
-Volumes::Volumes(Mounts* mounts, std::string root) : mounts_(mounts), root_(std::move(root)) {
-  std::error_code error;  // the first pod makes the folder
-  for (const fs::directory_entry& entry : fs::directory_iterator(root_, error)) {
-    if (entry.path().filename().string().starts_with(kRemovedPrefix)) {
-      doomed_.push_back(entry.path().string());
-    }
-  }
+Volumes::Volumes(Mounts* mounts, std::string root, std::string claims_root)
+    : mounts_(mounts), root_(std::move(root)), claims_root_(std::move(claims_root)) {
+  FindRemoved(root_);
+  if (!claims_root_.empty()) FindRemoved(claims_root_);
   sweeper_ = std::thread([this] { Sweep(); });
 }
 
@@ -126,8 +126,22 @@ Volumes::~Volumes() {
   sweeper_.join();
 }
 
+void Volumes::FindRemoved(const std::string& folder) {
+  std::error_code error;  // the first pod makes the folder
+  absl::MutexLock lock(&mutex_);
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    if (entry.path().filename().string().starts_with(kRemovedPrefix)) {
+      doomed_.push_back(entry.path().string());
+    }
+  }
+}
+
 std::string Volumes::PathOf(const v1::Pod& pod, const v1::Volume& volume) const {
   if (volume.has_host_path()) return volume.host_path().path();
+  if (const auto known = claimed_.find(pod.metadata().uid()); known != claimed_.end()) {
+    const auto path = known->second.find(volume.name());
+    if (path != known->second.end()) return path->second;
+  }
   return fmt::format("{}/volumes/{}", FolderOf(pod.metadata().uid()), volume.name());
 }
 
@@ -146,10 +160,10 @@ absl::Status Volumes::SetUp(const v1::Pod& pod, const NodeState& state, const No
 absl::Status Volumes::SetUpOne(const v1::Pod& pod, const v1::Volume& volume, const NodeState& state,
                                const NodeFacts& node) {
   if (volume.has_host_path()) return CheckHostPath(volume.host_path());
+  if (!schema::ClaimNameOf(pod, volume).empty()) return SetUpClaim(pod, volume, state);
   const std::string path = PathOf(pod, volume);
   // As Kubernetes takes one that says nothing.
-  const bool has_source = HasFiles(volume) || volume.has_ephemeral() ||
-                          volume.has_persistent_volume_claim() || volume.has_empty_dir();
+  const bool has_source = HasFiles(volume) || volume.has_empty_dir();
   if (volume.has_empty_dir() || !has_source) {
     std::error_code error;
     // Once: what a container has written stays as it left it.
@@ -164,7 +178,6 @@ absl::Status Volumes::SetUpOne(const v1::Pod& pod, const v1::Volume& volume, con
     }
     return is_new ? ApplyOwnership(path, pod.spec().security_context()) : absl::OkStatus();
   }
-  if (!HasFiles(volume)) return absl::UnimplementedError("its source is not supported yet");
   ASSIGN_OR_RETURN(const VolumeFiles files, FilesOf(volume, pod, state, node));
   RETURN_IF_ERROR(MakeFolder(path, 0755));
   if (HasSecrets(volume)) RETURN_IF_ERROR(mounts_->Tmpfs(path, 0, 0755));
@@ -225,12 +238,14 @@ absl::StatusOr<std::vector<runtime::v1::Mount>> Volumes::MountsOf(const v1::Pod&
     added.set_container_path(mount.mount_path().starts_with('/') ? mount.mount_path()
                                                                  : "/" + mount.mount_path());
     // What the agent writes is the agent's, as in Kubernetes.
-    added.set_readonly(mount.read_only() || HasFiles(*volume));
+    added.set_readonly(mount.read_only() || HasFiles(*volume) ||
+                       volume->persistent_volume_claim().read_only());
   }
   return out;
 }
 
 absl::Status Volumes::Remove(const std::string& uid) {
+  claimed_.erase(uid);
   const std::string folder = FolderOf(uid);
   std::error_code error;
   if (!fs::exists(folder, error)) return absl::OkStatus();

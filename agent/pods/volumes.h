@@ -7,10 +7,15 @@
 // All calls are idempotent: what is there is kept, over restarts of containers, of the agent and of
 // the runtime. A hostPath is never below the root, and nothing that is mounted there is removed.
 //
+// A claim's volume is elsewhere, and outlives the pods: a folder below `claims_root` that the first
+// pod makes (mode 0777, with its fsGroup), or what a PersistentVolume names. It goes by
+// RemoveClaimed alone.
+//
 // Thread: the caller's; removal of what a pod has left goes on in a thread of its own.
 #pragma once
 
 #include <deque>
+#include <map>
 #include <set>
 #include <string>
 #include <thread>
@@ -29,7 +34,8 @@ namespace mesh::agent {
 class Volumes {
  public:
   // Goes on with what an agent before this did not finish removing. `mounts` outlives this.
-  Volumes(Mounts* mounts, std::string root);
+  // `claims_root` empty: no claim can have a folder here.
+  Volumes(Mounts* mounts, std::string root, std::string claims_root = "");
   // Finishes the folder that is being removed.
   ~Volumes();
 
@@ -47,17 +53,27 @@ class Volumes {
   absl::Status Remove(const std::string& uid);
   // Removes folders of all other pods.
   void RemoveOthers(const std::set<std::string>& uids);
+  // Takes away the folder of a volume, at once by name and then its content; OK when there is none.
+  // INVALID_ARGUMENT for one that is not directly below the folder of such volumes,
+  // FAILED_PRECONDITION when that is not there (its disk may be missing).
+  absl::Status RemoveClaimed(const v1::VolumeState& volume);
 
  private:
   std::string FolderOf(const std::string& uid) const { return root_ + "/" + uid; }
   std::string PathOf(const v1::Pod& pod, const v1::Volume& volume) const;
   absl::Status SetUpOne(const v1::Pod& pod, const v1::Volume& volume, const NodeState& state,
                         const NodeFacts& node);
+  absl::Status SetUpClaim(const v1::Pod& pod, const v1::Volume& volume, const NodeState& state);
+  absl::Status CheckClaimed(const v1::VolumeState& volume) const;
+  void FindRemoved(const std::string& folder);
   void Sweep();
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !doomed_.empty() || ending_; }
 
   Mounts* const mounts_;
   const std::string root_;
+  const std::string claims_root_;
+  // Of pods that are set up: what their claims have, by uid and name of the volume.
+  std::map<std::string, std::map<std::string, std::string>> claimed_;
   absl::Mutex mutex_;
   std::deque<std::string> doomed_ ABSL_GUARDED_BY(mutex_);
   int removed_ ABSL_GUARDED_BY(mutex_) = 0;

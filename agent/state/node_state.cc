@@ -80,6 +80,7 @@ std::string Encode(const NodeState& state) {
   update.set_policy_epoch(state.policy_epoch);
   for (const auto& [key, map] : state.config_maps) *update.add_config_maps() = *map;
   for (const auto& [key, secret] : state.secrets) *update.add_secrets() = *secret;
+  for (const auto& [name, volume] : state.volumes) *update.add_volumes() = *volume;
   const std::string head = welcome.SerializeAsString();
   const std::string body = message.SerializeAsString();
   return fmt::format("{}{:010}{:010}{}{}", kMagic, head.size(), body.size(), head, body);
@@ -157,6 +158,9 @@ absl::Status NodeState::Merge(const v1::NodeUpdate& update) {
   MergeList(full, update.config_maps(), update.removed_config_maps(), NamedKey<v1::ConfigMap>,
             &config_maps);
   MergeList(full, update.secrets(), update.removed_secrets(), NamedKey<v1::Secret>, &secrets);
+  MergeList(
+      full, update.volumes(), update.removed_volumes(),
+      [](const v1::VolumeState& volume) { return volume.name(); }, &volumes);
   revision = update.revision();
   return absl::OkStatus();
 }

@@ -45,6 +45,8 @@ struct NodeState {
   // What the pods refer to, by "namespace/name".
   SharedMap<std::string, Shared<v1::ConfigMap>> config_maps;
   SharedMap<std::string, Shared<v1::Secret>> secrets;
+  // PersistentVolumes that claims of the pods are bound to, or that are to be removed, by name.
+  SharedMap<std::string, Shared<v1::VolumeState>> volumes;
 
   // Merging is associative. INVALID_ARGUMENT for an increment without a full update before it.
   absl::Status Merge(const v1::NodeUpdate& update);

@@ -163,6 +163,7 @@ void SyncClient::OnMessage(const v1::ControlMessage& message) {
       // The server may be another one: it learns everything again.
       heartbeat_due_ = true;
       for (const auto& [uid, report] : reports_) reports_due_.insert(uid);
+      for (const auto& [name, report] : volumes_) volumes_due_.insert(name);
       hooks_.connection(server_, absl::OkStatus());
     }
     hooks_.welcome(message.welcome());
@@ -212,6 +213,12 @@ bool SyncClient::NextMessage(v1::AgentMessage* out) {
     *out->mutable_pod() = it->second;
     return true;
   }
+  if (!volumes_due_.empty()) {
+    auto it = volumes_.find(*volumes_due_.begin());
+    volumes_due_.erase(volumes_due_.begin());
+    *out->mutable_volume() = it->second;
+    return true;
+  }
   if (!events_.empty()) {
     *out->mutable_event() = std::move(events_.front());
     events_.pop_front();
@@ -235,6 +242,17 @@ void SyncClient::ReportPod(const v1::PodReport& report) {
 void SyncClient::ForgetPod(const std::string& uid) {
   reports_.erase(uid);
   reports_due_.erase(uid);
+}
+
+void SyncClient::ReportVolume(const v1::VolumeReport& report) {
+  volumes_[report.name()] = report;
+  volumes_due_.insert(report.name());
+  Pump();
+}
+
+void SyncClient::ForgetVolume(const std::string& name) {
+  volumes_.erase(name);
+  volumes_due_.erase(name);
 }
 
 void SyncClient::Acknowledge(int64_t revision, const std::string& error) {

@@ -58,6 +58,9 @@ class SyncClient {
 
   void ReportPod(const v1::PodReport& report);
   void ForgetPod(const std::string& uid);
+  // Repeated after a reconnect like a pod's, until ForgetVolume().
+  void ReportVolume(const v1::VolumeReport& report);
+  void ForgetVolume(const std::string& name);
   void Acknowledge(int64_t revision, const std::string& error);
   void SendEvent(const v1::NodeEvent& event);
   // Sent with each heartbeat, and at once when they change.
@@ -94,6 +97,8 @@ class SyncClient {
   v1::Ack ack_;
   std::map<std::string, v1::PodReport> reports_;  // by uid
   std::set<std::string> reports_due_;
+  std::map<std::string, v1::VolumeReport> volumes_;  // by name
+  std::set<std::string> volumes_due_;
   std::deque<v1::NodeEvent> events_;
   std::vector<v1::Condition> conditions_;
 };
