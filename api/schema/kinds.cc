@@ -11,11 +11,22 @@ namespace {
 
 // The one list of what has a controller, a node or the dataplane behind it.
 constexpr v1::Kind kActedUpon[] = {
-    v1::KIND_NAMESPACE,       v1::KIND_NODE,           v1::KIND_POD,
-    v1::KIND_DEPLOYMENT,      v1::KIND_REPLICA_SET,    v1::KIND_SERVICE,
-    v1::KIND_EVENT,           v1::KIND_ENDPOINT_SLICE, v1::KIND_NETWORK_POLICY,
-    v1::KIND_SERVICE_ACCOUNT, v1::KIND_PRIORITY_CLASS, v1::KIND_CONFIG_MAP,
+    v1::KIND_NAMESPACE,
+    v1::KIND_NODE,
+    v1::KIND_POD,
+    v1::KIND_DEPLOYMENT,
+    v1::KIND_REPLICA_SET,
+    v1::KIND_SERVICE,
+    v1::KIND_EVENT,
+    v1::KIND_ENDPOINT_SLICE,
+    v1::KIND_NETWORK_POLICY,
+    v1::KIND_SERVICE_ACCOUNT,
+    v1::KIND_PRIORITY_CLASS,
+    v1::KIND_CONFIG_MAP,
     v1::KIND_SECRET,
+    v1::KIND_PERSISTENT_VOLUME,
+    v1::KIND_PERSISTENT_VOLUME_CLAIM,
+    v1::KIND_STORAGE_CLASS,
 };
 
 // "StatefulSets", "NetworkPolicies", "Ingresses", "Endpoints".

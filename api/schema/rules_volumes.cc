@@ -6,6 +6,7 @@
 #include <set>
 
 #include "api/schema/rules.h"
+#include "api/schema/rules_kinds.h"
 #include "api/schema/schema.h"
 
 namespace mesh::schema::internal {
@@ -295,7 +296,14 @@ void CheckVolume(const v1::Volume& volume, const std::string& path, Problems* pr
   if (given(volume.has_projected(), "projected")) {
     CheckProjected(volume.projected(), path + ".projected", problems);
   }
-  given(volume.has_ephemeral(), "ephemeral");
+  if (given(volume.has_ephemeral(), "ephemeral")) {
+    const std::string here = path + ".ephemeral.volumeClaimTemplate";
+    if (!volume.ephemeral().has_volume_claim_template()) {
+      Add(problems, here, "Required value");
+    } else if (volume.ephemeral().volume_claim_template().has_spec()) {
+      CheckClaimSpec(volume.ephemeral().volume_claim_template().spec(), here + ".spec", problems);
+    }
+  }
 }
 
 void CheckMount(const v1::VolumeMount& mount, const std::vector<std::string>& volumes,

@@ -121,6 +121,23 @@ void DescribeVolumes(const v1::PodSpec& spec, int level, Text* text) {
         }
         if (source.has_downward_api()) text->Line(in, "DownwardAPI:\ttrue");
       }
+    } else if (volume.has_persistent_volume_claim()) {
+      const v1::PersistentVolumeClaimVolumeSource& claim = volume.persistent_volume_claim();
+      text->Line(in,
+                 "Type:\tPersistentVolumeClaim (a reference to a PersistentVolumeClaim in the "
+                 "same namespace)");
+      text->Line(in, "ClaimName:\t{}", claim.claim_name());
+      text->Line(in, "ReadOnly:\t{}", Truth(claim.read_only()));
+    } else if (volume.has_ephemeral()) {
+      const v1::PersistentVolumeClaimSpec& claim =
+          volume.ephemeral().volume_claim_template().spec();
+      text->Line(in,
+                 "Type:\tEphemeralVolume (an inline specification for a volume that gets "
+                 "created and deleted with the pod)");
+      text->Line(in, "StorageClass:\t{}", claim.storage_class_name());
+      const auto size = claim.resources().requests().find("storage");
+      text->Line(in, "Capacity:\t{}",
+                 size == claim.resources().requests().end() ? "" : size->second.text());
     } else {
       const v1::EmptyDirVolumeSource& empty = volume.empty_dir();
       text->Line(in, "Type:\tEmptyDir (a temporary directory that shares a pod's lifetime)");

@@ -17,8 +17,7 @@ TEST(ExplainUnknownField, TellsUnsupportedFromSlipFromMisplaced) {
     const char* message_text;
   };
   const Case cases[] = {
-      {v1::Volume::descriptor(), "spec.template.spec.volumes[0]", "persistentVolumeClaim",
-       "not supported yet"},
+      {v1::Volume::descriptor(), "spec.template.spec.volumes[0]", "nfs", "not supported yet"},
       {v1::Container::descriptor(), "spec.template.spec.containers[0]", "resizePolicy",
        "not supported yet"},
       {v1::DeploymentSpec::descriptor(), "spec", "replics",

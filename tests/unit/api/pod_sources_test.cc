@@ -62,8 +62,16 @@ TEST(Validate, FindsWhatIsWrongWithVolumes) {
       {"spec.volumes[0].secret.secretName: Required value", "volumes { name: 'a' secret { } }", ""},
       {"spec.volumes[0].secret: Forbidden: may not specify more than 1 volume type",
        "volumes { name: 'a' empty_dir { } secret { secret_name: 'x' } }", ""},
-      {"spec.volumes[0].persistentVolumeClaim: not supported yet",
-       "volumes { name: 'a' persistent_volume_claim { claim_name: 'x' } }", ""},
+      {"", "volumes { name: 'a' persistent_volume_claim { claim_name: 'x' read_only: true } }", ""},
+      {"spec.volumes[0].persistentVolumeClaim.claimName: Required value",
+       "volumes { name: 'a' persistent_volume_claim { } }", ""},
+      {"spec.volumes[0].ephemeral.volumeClaimTemplate: Required value",
+       "volumes { name: 'a' ephemeral { } }", ""},
+      {"spec.volumes[0].ephemeral.volumeClaimTemplate.spec.accessModes: Required value: at least 1 "
+       "access mode is required",
+       "volumes { name: 'a' ephemeral { volume_claim_template { spec { resources { requests { "
+       "key: 'storage' value { text: '1Gi' } } } } } } }",
+       ""},
       {"spec.volumes[0].emptyDir.sizeLimit: not supported yet, unless the medium is Memory",
        "volumes { name: 'a' empty_dir { size_limit { text: '1Gi' } } }", ""},
       {"spec.volumes[0].emptyDir.medium: Unsupported value: \"HugePages\": not supported yet, "

@@ -125,10 +125,8 @@ TEST(Decode, NamesEachMistakeWithItsPlace) {
       {With("  template:\n", "  template:\n    replicas: 3\n"),
        {"web.yaml:10:5: error: spec.template.replicas: unknown field; \"replicas\" belongs in "
         "spec"}},
-      {With("    spec:\n",
-            "    spec:\n      volumes: [{name: x, persistentVolumeClaim: {claimName: y}}]\n"),
-       {"web.yaml:13:27: error: spec.template.spec.volumes[0].persistentVolumeClaim: not supported "
-        "yet"}},
+      {With("    spec:\n", "    spec:\n      volumes: [{name: x, nfs: {server: y, path: /}}]\n"),
+       {"web.yaml:13:27: error: spec.template.spec.volumes[0].nfs: not supported yet"}},
       {With("        image: nginx:1.27\n", ""),
        {"web.yaml:14:9: error: spec.template.spec.containers[0].image: Required value"}},
       {With("        image: nginx:1.27\n", "        imagee: nginx:1.27\n"),
