@@ -88,6 +88,8 @@ struct PodMemory {
   std::map<std::string, ContainerMemory> containers;  // by name
   std::map<std::string, ContainerHealth> health;      // by id, of those that run
   absl::Time deadline_at = absl::InfiniteFuture();    // all is ended then (pod_deadline.h)
+  // Why the pod was evicted; empty: it was not. After a restart the pod's own status has it.
+  std::string evicted;
   Retry sandbox;
   Retry cleanup;
   // Nothing runs of these containers; forgotten when a clean-up fails.

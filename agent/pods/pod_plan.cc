@@ -363,16 +363,19 @@ PodPlan ComputePodPlan(const v1::Pod* pod, const ObservedPod& observed, const Po
     PlanStop(pod, observed, memory, stopping_since, now, plan);
     return plan;
   }
+  const bool evicted = !memory.evicted.empty();
   const bool late = now >= memory.deadline_at;
-  if (late || IsFinished(*pod, observed)) {
+  if (evicted || late || IsFinished(*pod, observed)) {
     plan.finished = true;
     if (now < memory.cleanup.next_at) {
       LookAgain(plan, memory.cleanup.next_at);
       return plan;
     }
     // Sidecars outlive the containers, and end as if the pod were deleted.
-    const absl::Duration grace = absl::Seconds(pod->spec().termination_grace_period_seconds());
-    PlanStopOfContainers(pod, observed, (late ? memory.deadline_at : now) + grace, plan);
+    const absl::Duration grace =
+        evicted ? kEvictionGrace : absl::Seconds(pod->spec().termination_grace_period_seconds());
+    const absl::Time since = late && !evicted ? memory.deadline_at : now;
+    PlanStopOfContainers(pod, observed, since + grace, plan);
     if (!plan.actions.empty()) return plan;
     for (const ObservedSandbox& sandbox : observed.sandboxes) {
       if (!memory.stopped_sandboxes.contains(sandbox.id)) {

@@ -25,6 +25,9 @@ inline constexpr absl::Duration kFreshFailure = absl::Seconds(1);
 // For pods that the control plane has dropped without a deletion.
 inline constexpr absl::Duration kOrphanGrace = absl::Seconds(2);
 
+// For the containers of a pod that is evicted, as in Kubernetes.
+inline constexpr absl::Duration kEvictionGrace = absl::Seconds(1);
+
 struct RunSandbox {
   uint32_t attempt = 0;
   friend bool operator==(const RunSandbox&, const RunSandbox&) = default;

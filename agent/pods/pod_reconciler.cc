@@ -139,6 +139,7 @@ void PodReconciler::Relist() {
     std::vector<std::string> uids;
     for (const auto& [uid, tracked] : pods_) uids.push_back(uid);
     for (const std::string& uid : uids) Kick(uid);
+    MeasureDisks();
     if (may_remove_) {
       SweepOnce();
       RemoveVolumes();

@@ -22,6 +22,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "agent/cri/cri_client.h"
+#include "agent/pods/disk_watch.h"
 #include "agent/pods/pod_config.h"
 #include "agent/pods/pod_fields.h"
 #include "agent/pods/pod_hooks.h"
@@ -169,6 +170,10 @@ class PodReconciler {
   absl::StatusOr<PodInputs> InputsOf(const Tracked& t, const v1::Container& spec);
   // Of the state before this one: pods that wait for an object that has changed try again.
   void NoteObjects(const NodeState& before);
+  // Looks what emptyDirs with a limit hold, and evicts the pods of those that are over it.
+  void MeasureDisks();
+  // Ends a pod for good: Failed, with the reason Evicted.
+  void Evict(const std::string& uid, const std::string& why);
   // Removes what is to be removed of volumes that no pod has any more, and tells of it.
   void RemoveVolumes();
   void CreateFrom(const std::string& uid, const RunContainer& action, const std::string& image_ref,
@@ -194,6 +199,7 @@ class PodReconciler {
 
   const std::unique_ptr<Mounts> own_mounts_;
   const std::unique_ptr<Volumes> volumes_;
+  DiskWatch disks_;
   bool swept_ = false;  // what pods of another agent have left
   // What was told last of volumes that are to be removed, by name.
   std::map<std::string, std::string> volumes_told_;

@@ -88,6 +88,8 @@ void FillRetry(const v1::Container& spec, const Retry& retry, absl::Time now,
   FillWaiting(retry.reason, retry.message, out);
 }
 
+constexpr char kEvicted[] = "Evicted";
+
 class Builder {
  public:
   explicit Builder(const StatusInput& input)
@@ -112,6 +114,7 @@ class Builder {
       status.set_reason(kDeadlineExceeded);
       status.set_message(kDeadlineMessage);
     }
+    Eviction();
     status.set_host_ip(in_.node_ip);
     status.set_pod_ip(in_.pod->status().pod_ip());
     *status.mutable_pod_ips() = in_.pod->status().pod_ips();
@@ -238,6 +241,16 @@ class Builder {
     return policy == "Never" ? "Failed" : "Running";
   }
 
+  // Told before the containers have ended, and for good.
+  void Eviction() {
+    const bool before = in_.previous != nullptr && in_.previous->phase() == "Failed" &&
+                        in_.previous->reason() == kEvicted;
+    if (in_.memory->evicted.empty() && !before) return;
+    out_.status.set_phase("Failed");
+    out_.status.set_reason(kEvicted);
+    out_.status.set_message(before ? in_.previous->message() : in_.memory->evicted);
+  }
+
   void StartTime() {
     auto* out = out_.status.mutable_start_time();
     if (in_.previous != nullptr && in_.previous->has_start_time()) {
@@ -286,7 +299,7 @@ class Builder {
       if (!container.ready()) unready.push_back(container.name());
     }
     std::string reason, message;
-    const bool ready = unready.empty() && !late_;
+    const bool ready = unready.empty() && !late_ && phase != "Failed";
     if (phase == "Succeeded") {
       reason = "PodCompleted";
     } else if (phase == "Failed") {

@@ -253,9 +253,6 @@ void CheckEmptyDir(const v1::EmptyDirVolumeSource& source, const std::string& pa
     Add(problems, path + ".medium",
         "Unsupported value: \"{}\": not supported yet, supported values: \"\", \"Memory\"",
         source.medium());
-  } else if (source.has_size_limit() && source.medium() != "Memory") {
-    // Nothing would hold a pod to it.
-    Add(problems, path + ".sizeLimit", "not supported yet, unless the medium is Memory");
   }
 }
 

@@ -72,8 +72,7 @@ TEST(Validate, FindsWhatIsWrongWithVolumes) {
        "volumes { name: 'a' ephemeral { volume_claim_template { spec { resources { requests { "
        "key: 'storage' value { text: '1Gi' } } } } } } }",
        ""},
-      {"spec.volumes[0].emptyDir.sizeLimit: not supported yet, unless the medium is Memory",
-       "volumes { name: 'a' empty_dir { size_limit { text: '1Gi' } } }", ""},
+      {"", "volumes { name: 'a' empty_dir { size_limit { text: '1Gi' } } }", ""},
       {"spec.volumes[0].emptyDir.medium: Unsupported value: \"HugePages\": not supported yet, "
        "supported values: \"\", \"Memory\"",
        "volumes { name: 'a' empty_dir { medium: 'HugePages' } }", ""},
