@@ -8,13 +8,15 @@ file(GLOB_RECURSE MESH_BPF_HEADERS CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bpf/*
 execute_process(COMMAND ${CMAKE_C_COMPILER} -print-multiarch
   OUTPUT_VARIABLE MESH_MULTIARCH OUTPUT_STRIP_TRAILING_WHITESPACE)
 
-# Compiles `src` to `object`; further arguments go to the compiler.
+# Compiles `src` to `object`; further arguments go to the compiler. The same sources in another folder
+# give the same bytes, so that what is built from them is found in a compiler cache.
 function(mesh_bpf_object src object)
   add_custom_command(OUTPUT ${object}
     COMMAND ${MESH_CLANG} -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror
       -Wno-unused-parameter -Wno-address-of-packed-member -fno-stack-protector ${ARGN}
       -I ${PROJECT_SOURCE_DIR}/bpf -I ${PROJECT_SOURCE_DIR}/bpf/include
       -idirafter /usr/include/${MESH_MULTIARCH}
+      -ffile-prefix-map=${PROJECT_SOURCE_DIR}=. -fdebug-compilation-dir .
       -c ${src} -o ${object}
     DEPENDS ${src} ${MESH_BPF_HEADERS} VERBATIM)
 endfunction()
