@@ -14,6 +14,7 @@
 #include <future>
 #include <iostream>
 
+#include "common/unique_fd.h"
 #include "fmt/format.h"
 
 extern char** environ;
@@ -27,12 +28,14 @@ using cli::local::Output;
 constexpr char kMeshctl[] = MESH_BIN_DIR "/meshctl";
 constexpr char kLoad[] = MESH_BIN_DIR "/../tests/mesh-load";
 constexpr char kLoadArchive[] = MESH_BIN_DIR "/../tests/mesh-load.tar";
-// Tests of two build folders wait for each other.
-constexpr char kLockFile[] = "/run/mesh-test-cluster.lock";
+// Clusters for tests that run at the same time, also of two build folders; more wait.
+constexpr const char* kNames[] = {"test", "test2"};
 
-Layout TestLayout() {
-  const char* name = std::getenv("MESH_TEST_CLUSTER");
-  return Layout::Create(name == nullptr ? "test" : name).value();
+// -1 and errno: none.
+int LockName(const std::string& name, int flags) {
+  UniqueFd lock(::open(fmt::format("/run/mesh-{}-cluster.lock", name).c_str(),
+                       O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  return lock && ::flock(lock.get(), LOCK_EX | flags) == 0 ? lock.release() : -1;
 }
 
 LoadResult ParseLoad(const std::string& text) {
@@ -144,10 +147,9 @@ LoadResult RunningLoad::Stop() {
 }
 
 LocalCluster::LocalCluster(int nodes, const std::vector<std::string>& flags)
-    : layout_(TestLayout()) {
-  lock_ = ::open(kLockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (lock_ < 0 || ::flock(lock_, LOCK_EX) != 0) {
-    ADD_FAILURE() << "cannot lock " << kLockFile << ": " << std::strerror(errno);
+    : layout_(Layout::Create(kNames[0]).value()) {
+  if (!TakeName()) {
+    ADD_FAILURE() << "cannot lock the name of a cluster: " << std::strerror(errno);
     return;
   }
   Meshctl({"local", "down", "--name", layout_.cluster()});
@@ -163,6 +165,16 @@ LocalCluster::LocalCluster(int nodes, const std::vector<std::string>& flags)
   running_ = up.exit_code == 0;
   if (!running_) ADD_FAILURE() << "the cluster does not start: " << up.text;
   if (running_) LoadImage(kLoadArchive);
+}
+
+bool LocalCluster::TakeName() {
+  for (const char* name : kNames) {
+    if ((lock_ = LockName(name, LOCK_NB)) < 0) continue;
+    layout_ = Layout::Create(name).value();
+    return true;
+  }
+  lock_ = LockName(kNames[0], 0);
+  return lock_ >= 0;
 }
 
 LocalCluster::~LocalCluster() {

@@ -133,6 +133,8 @@ class LocalCluster {
   LoadResult LoadIn(const std::string& netns, const std::string& mode, const std::string& target,
                     int count) const;
   void PrintLogs() const;
+  // One that no other test has.
+  bool TakeName();
   cli::local::Layout layout_;
   int lock_ = -1;
   bool running_ = false;
