@@ -3,6 +3,7 @@
 //
 // Threads: the agent's loop (this one), "net" (dataplane, CNI, resolver), the checkpoint writer,
 // gRPC's own, and the metrics server's.
+#include <malloc.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -34,6 +35,7 @@
 #include "agent/pods/log_rotator.h"
 #include "agent/probes/net_probe_client.h"
 #include "api/schema/validate.h"
+#include "common/heap.h"
 #include "common/ip_address.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -139,8 +141,14 @@ NodeStatePtr LoadState(const std::string& path, const std::string& node_name) {
   return std::make_shared<NodeState>(*std::move(loaded));
 }
 
+// What a start, and a burst of pods, needs for a moment is several times what stays.
+constexpr size_t kHeapSlackBytes = 4 << 20;
+constexpr absl::Duration kMemoryEvery = absl::Seconds(20);
+
 int Main(Flags flags) {
   InitLog(flags.log_level);
+  // The default of eight arenas per core keeps tens of MB that gRPC's threads once needed.
+  mallopt(M_ARENA_MAX, 2);
   if (const std::string why = schema::CheckDnsSubdomain(flags.node_name); !why.empty()) {
     return Fail(fmt::format("--node-name \"{}\": {}", flags.node_name, why), kExitUsage);
   }
@@ -294,6 +302,7 @@ int Main(Flags flags) {
   log_rotator.Start();
   ImageCollector image_collector(&loop, cri.get(), flags.image_gc);
   image_collector.Start();
+  loop.RunAfter(kMemoryEvery, [&loop] { KeepMemorySmall(&loop, kHeapSlackBytes, kMemoryEvery); });
   loop.Run();
 
   // Pods go on running. First who calls others, then who is called.

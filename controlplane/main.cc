@@ -170,12 +170,8 @@ void OnLoop(EventLoop& loop, const Task& task) {
 }
 
 // What a large `apply` or a storm of changes needs for a moment is several times what stays.
-void TrimHeapForever(EventLoop& loop) {
-  constexpr size_t kSlackBytes = 12 << 20;
-  constexpr absl::Duration kEvery = absl::Seconds(10);
-  TrimHeap(kSlackBytes);
-  loop.RunAfter(kEvery, [&loop] { TrimHeapForever(loop); });
-}
+constexpr size_t kHeapSlackBytes = 12 << 20;
+constexpr absl::Duration kMemoryEvery = absl::Seconds(10);
 
 // Null: off, or impossible, which is told: the cluster is served without.
 std::unique_ptr<MetricsServer> StartMetrics(const std::string& listen, MetricsCollect collect) {
@@ -245,7 +241,7 @@ absl::Status Run(const Options& options) {
   base_objects.WaitForNotification();
   OnLoop(loop, [&] {
     figures = std::make_unique<ControlFigures>(loop, cache);
-    TrimHeapForever(loop);
+    KeepMemorySmall(&loop, kHeapSlackBytes, kMemoryEvery);
     controllers = StartControllers(&loop, &cache, &writer,
                                    {.node_life = {.evict_after = ranges.evict_after},
                                     .seed = seed,

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace mesh {
@@ -38,5 +40,23 @@ TEST(TrimHeap, GivesBackWhatABurstHasLeftAndRestsThen) {
   }
 }
 
+size_t ResidentFileKilobytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("RssFile:")) return std::stoul(line.substr(8));
+  }
+  return 0;
+}
+
+TEST(ReleaseProgramPages, LeavesWhatIsUsed) {
+  const size_t before = ResidentFileKilobytes();
+
+  ReleaseProgramPages();
+
+  const size_t after = ResidentFileKilobytes();
+  ASSERT_GT(before, 0U);
+  EXPECT_LT(after, before * 3 / 4);
+  EXPECT_GT(after, 0U) << "this here still runs";
+}
 }  // namespace
 }  // namespace mesh
