@@ -54,7 +54,7 @@ void AddConflict(const v1::ApplyRequest& request, int index, const absl::Status&
   if (request.resources_size() > 1) {
     *text += schema::ObjectText(request.resources(index)) + ": ";
   }
-  text->append(conflict.message());
+  *text += std::string(conflict.message());
 }
 
 }  // namespace mesh::controlplane
