@@ -20,6 +20,9 @@
 namespace mesh::cli {
 namespace {
 
+// Recorded as the owner of what changes.
+constexpr char kTaintManager[] = "meshctl-taint";
+
 struct Flags {
   std::vector<std::string> args;
   std::string selector;
@@ -63,7 +66,8 @@ absl::StatusOr<int> ForEach(const std::vector<Target>& nodes, const Change& chan
       ASSIGN_OR_RETURN(done, change(resource->mutable_node()));
       return absl::OkStatus();
     };
-    const absl::StatusOr<v1::Resource> written = ChangeObject(target, once, dry_run, client);
+    const absl::StatusOr<v1::Resource> written =
+        ChangeObject(target, once, dry_run, kTaintManager, client);
     if (written.ok()) {
       context.out << fmt::format("node/{} {}{}\n", target.name, done, DryRunSuffix(dry_run));
     } else {
