@@ -103,10 +103,10 @@ TEST_F(ImagesTest, ComeByTagAndByDigest) {
 
   ASSERT_TRUE(Runs("tagged"));
   EXPECT_THAT(cluster().Get({"pod", "tagged"})["status"]["containerStatuses"].dump(),
-              HasSubstr(tagged.config));
+              HasSubstr(tagged.manifest));
   ASSERT_TRUE(Runs("pinned"));
   EXPECT_THAT(cluster().Get({"pod", "pinned"})["status"]["containerStatuses"].dump(),
-              HasSubstr(pinned.config));
+              HasSubstr(pinned.manifest));
   EXPECT_EQ(registry().Count("HEAD /v2/open/pinned/manifests/v1"), 0);
   EXPECT_THAT(cluster().MustMeshctl({"events"}), HasSubstr("Successfully pulled image"));
 
