@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a pod may run: tolerations, affinity and spreading.
 #include <algorithm>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -168,15 +167,9 @@ void CheckSpread(const v1::TopologySpreadConstraint& constraint, const std::stri
 }
 
 void CheckSpreads(const v1::PodSpec& spec, const std::string& path, Problems* problems) {
-  std::set<std::string> seen;
   for (int i = 0; i < spec.topology_spread_constraints_size(); ++i) {
-    const v1::TopologySpreadConstraint& one = spec.topology_spread_constraints(i);
-    const std::string at = fmt::format("{}.topologySpreadConstraints[{}]", path, i);
-    CheckSpread(one, at, problems);
-    const std::string pair =
-        fmt::format("{{{}, {}}}", one.topology_key(), one.when_unsatisfiable());
-    if (!seen.insert(pair).second)
-      Add(problems, at + ".{topologyKey, whenUnsatisfiable}", "{}", DuplicateText(pair));
+    CheckSpread(spec.topology_spread_constraints(i),
+                fmt::format("{}.topologySpreadConstraints[{}]", path, i), problems);
   }
 }
 

@@ -142,8 +142,7 @@ TEST(CheckPodSpec, FindsWhatIsWrongWithASpread) {
       {at + ".matchLabelKeys[0]: Invalid value: \"app\": exists in both matchLabelKeys and "
             "labelSelector",
        hard + web + "match_label_keys: 'app' }"},
-      {"spec.topologySpreadConstraints[1].{topologyKey, whenUnsatisfiable}: Duplicate value: "
-       "\"{zone, DoNotSchedule}\"",
+      {"spec.topologySpreadConstraints[1]: Duplicate value: \"zone/DoNotSchedule\"",
        hard + web + "} " + hard + "}"},
       {"spec.preemptionPolicy: Unsupported value: \"PreemptLowerPriority\": not supported yet, "
        "supported values: \"Never\"",

@@ -102,7 +102,9 @@ TEST_F(ClaimVolumesTest, AnEphemeralVolumeIsTheClaimOfThePod) {
   v1::VolumeState own = Provisioned();
   own.set_claim("default/" + pod.metadata().name() + "-data");
   state.volumes["pvc-1"] = own;
-  pod.mutable_spec()->mutable_volumes(0)->mutable_ephemeral();
+  v1::Volume* volume = pod.mutable_spec()->mutable_volumes(0);
+  volume->clear_persistent_volume_claim();
+  volume->mutable_ephemeral();
   ASSERT_TRUE(Make().ok());
 
   EXPECT_EQ(OnlyMount().host_path(), own.path());

@@ -136,9 +136,10 @@ TEST_F(ServerSideTest, EachVerbNamesItself) {
   EXPECT_EQ(server_.update_request.field_manager(), "meshctl-label");
   Run({"annotate", "deployment", "web", "a=b"});
   EXPECT_EQ(server_.update_request.field_manager(), "meshctl-annotate");
-  Run({"patch", "deployment", "web", "-p", "{\"spec\":{\"replicas\":7}}"});
+  server_.Put(Parse<v1::Resource>("config_map { metadata { name: 'site' namespace: 'default' } }"));
+  Run({"patch", "configmap", "site", "-p", R"({"data":{"a":"b"}})"});
   EXPECT_EQ(server_.update_request.field_manager(), "meshctl-patch");
-  Run({"patch", "deployment", "web", "-p", "{\"spec\":{\"replicas\":8}}", "--field-manager=x"});
+  Run({"patch", "configmap", "site", "-p", R"({"data":{"a":"c"}})", "--field-manager=x"});
   EXPECT_EQ(server_.update_request.field_manager(), "x");
 }
 
