@@ -35,6 +35,9 @@ struct RuntimeEvent {
   enum class Kind : uint8_t { kExit, kOom };
   Kind kind = Kind::kExit;
   std::string container_id;  // or id of a sandbox
+  // Of kExit.
+  int exit_code = 0;
+  absl::Time exited_at;
 };
 
 class CriClient {

@@ -27,25 +27,40 @@ void FakeCri::GoDown() {
   }
 }
 
-void FakeCri::Emit(RuntimeEvent::Kind kind, const std::string& id) {
+void FakeCri::Emit(const RuntimeEvent& event) {
   for (auto& [key, subscriber] : subscribers_) {
-    loop_->Post([on_event = subscriber.on_event, kind, id] {
-      on_event(RuntimeEvent{.kind = kind, .container_id = id});
-    });
+    loop_->Post([on_event = subscriber.on_event, event] { on_event(event); });
   }
 }
 
 void FakeCri::End(Container& container, int exit_code, const std::string& reason) {
-  container.status.set_state(cri::CONTAINER_EXITED);
-  container.status.set_exit_code(exit_code);
-  container.status.set_finished_at(NowNs());
-  container.status.set_reason(reason);
-  Emit(RuntimeEvent::Kind::kExit, container.status.id());
+  const std::string id = container.status.id();
+  const auto show = [this, id, exit_code, reason, at = NowNs()] {
+    const auto found = containers.find(id);
+    if (found == containers.end()) return;
+    found->second.status.set_state(cri::CONTAINER_EXITED);
+    found->second.status.set_exit_code(exit_code);
+    found->second.status.set_finished_at(at);
+    found->second.status.set_reason(reason);
+  };
+  if (exit_lag == absl::ZeroDuration()) {
+    show();
+  } else {
+    loop_->RunAfter(exit_lag, show);
+  }
+  Emit({.kind = RuntimeEvent::Kind::kExit,
+        .container_id = id,
+        .exit_code = exit_code,
+        .exited_at = loop_->Now()});
 }
 
 void FakeCri::Kill(const std::string& container_id, int exit_code, bool oom) {
   Container& container = containers.at(container_id);
-  if (oom) Emit(RuntimeEvent::Kind::kOom, container_id);
+  if (oom) {
+    Emit({.kind = RuntimeEvent::Kind::kOom,
+          .container_id = container_id,
+          .exited_at = absl::InfinitePast()});
+  }
   End(container, exit_code, oom ? "OOMKilled" : exit_code == 0 ? "Completed" : "Error");
 }
 
@@ -69,7 +84,10 @@ void FakeCri::KillSandbox(const std::string& sandbox_id) {
       End(container, 255, "Error");
     }
   }
-  Emit(RuntimeEvent::Kind::kExit, sandbox_id);
+  Emit({.kind = RuntimeEvent::Kind::kExit,
+        .container_id = sandbox_id,
+        .exit_code = 255,
+        .exited_at = loop_->Now()});
 }
 
 FakeCri::Container* FakeCri::Find(const std::string& pod, const std::string& name) {

@@ -39,7 +39,9 @@ class FakeCri : public CriClient {
   std::string image_folder = "/";
   std::set<std::string> ignores_sigterm;     // container names that must be killed
   std::map<std::string, int> exits_at_once;  // container name -> exit code
-  std::set<std::string> lost_tasks;          // ids of containers that have exited for the CRI only
+  // How long after the event of an end the CRI still shows the container as running.
+  absl::Duration exit_lag = absl::ZeroDuration();
+  std::set<std::string> lost_tasks;  // ids of containers that have exited for the CRI only
   // Method name -> error of its next calls (one each).
   std::multimap<std::string, absl::Status> failures;
   std::map<std::string, Sandbox> sandboxes;
@@ -96,7 +98,7 @@ class FakeCri : public CriClient {
   void Answer(const std::string& method, std::function<void(absl::Status)> answer);
   absl::Status CheckRemovable(const std::string& container_id) const;
   void End(Container& container, int exit_code, const std::string& reason);
-  void Emit(RuntimeEvent::Kind kind, const std::string& id);
+  void Emit(const RuntimeEvent& event);
   int64_t NowNs() const { return absl::ToUnixNanos(loop_->Now()); }
 
   EventLoop* const loop_;

@@ -135,6 +135,9 @@ class EventReader : public grpc::ClientReadReactor<events::Envelope> {
       if (exit.id() != exit.container_id()) return;  // a process that exec started
       event.kind = RuntimeEvent::Kind::kExit;
       event.container_id = exit.container_id();
+      event.exit_code = static_cast<int>(exit.exit_status());
+      event.exited_at = absl::FromUnixSeconds(exit.exited_at().seconds()) +
+                        absl::Nanoseconds(exit.exited_at().nanos());
     } else if (type.ends_with("containerd.events.TaskOOM")) {
       containerd::events::TaskOOM oom;
       if (!oom.ParseFromString(envelope_.event().value())) return;

@@ -40,6 +40,8 @@ struct ObservedContainer {
   // Of the spec it was made from (SpecHash).
   std::string spec_hash;
   bool has_last_words = false;  // `message` is complete
+  // The runtime has told of its end and still shows it as running: it says more of it later.
+  bool just_ended = false;
 };
 
 struct ObservedPod {

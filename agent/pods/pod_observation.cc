@@ -14,6 +14,8 @@ namespace mesh::agent {
 namespace {
 
 constexpr absl::Duration kObserveRetry = absl::Milliseconds(500);
+// What the runtime says of containers whose shim was killed.
+constexpr int kShimLost = 255;
 
 RunState ToRunState(cri::ContainerState state) {
   switch (state) {
@@ -120,9 +122,10 @@ void PodReconciler::ObserveContainer(Tracked& t, std::shared_ptr<Observation> se
   container = FromList(seen->containers[index]);
   owners_[container.id] = t.uid;
   // Times, exit code and reason change only with the state.
-  const auto known = std::find_if(
-      t.observed.containers.begin(), t.observed.containers.end(),
-      [&](const auto& c) { return c.id == container.id && c.state == container.state; });
+  const auto known =
+      std::find_if(t.observed.containers.begin(), t.observed.containers.end(), [&](const auto& c) {
+        return c.id == container.id && c.state == container.state && !c.just_ended;
+      });
   if (known != t.observed.containers.end() && container.state != RunState::kUnknown) {
     container = *known;
     return;
@@ -145,7 +148,8 @@ void PodReconciler::ObserveContainer(Tracked& t, std::shared_ptr<Observation> se
 // Once for each end. Not while the runtime is asked: its answer may come before the pod's spec.
 void PodReconciler::AddLastWords(Tracked& t) {
   for (ObservedContainer& container : t.observed.containers) {
-    if (container.state != RunState::kExited || container.has_last_words) continue;
+    if (container.state != RunState::kExited || container.just_ended || container.has_last_words)
+      continue;
     const v1::Container* spec = FindContainer(*t.pod, container.name);
     if (spec == nullptr) continue;
     const std::string log = PodLogDirectory(options_.config, t.ns, t.name, t.uid) + "/" +
@@ -183,10 +187,30 @@ void PodReconciler::ObservationDone(const std::string& uid, std::shared_ptr<Obse
   t->observed_once = true;
   t->finished_seen = seen->finished;
   std::swap(t->observed, now);
+  ShowEnds(*t);
   NoteExits(*t, now);
   Publish();
   if (t->observe_again) Observe(*t);
   Step(*t);
+}
+
+// The CRI shows an end once the runtime has cleaned up after it, some tenths of a second later on a
+// busy machine: what is to run again does not wait for that.
+void PodReconciler::ShowEnds(Tracked& t) {
+  if (!t.desired || t.ending()) return;
+  for (ObservedContainer& container : t.observed.containers) {
+    const auto exit = t.exits.find(container.id);
+    if (container.state != RunState::kRunning || exit == t.exits.end()) continue;
+    // Its shim has ended, and with it the sandbox: nothing can be started in there.
+    if (exit->second.exit_code == kShimLost || t.stopping.contains(container.id)) continue;
+    ObservedContainer ended = container;
+    ended.state = RunState::kExited;
+    ended.exit_code = exit->second.exit_code;
+    ended.finished_at = exit->second.exited_at;
+    ended.reason = ended.exit_code == 0 ? "Completed" : "Error";
+    ended.just_ended = true;
+    if (ShouldRestart(*t.pod, ended)) container = std::move(ended);
+  }
 }
 
 void PodReconciler::NoteExits(Tracked& t, const ObservedPod& before) {
@@ -209,9 +233,9 @@ void PodReconciler::NoteExits(Tracked& t, const ObservedPod& before) {
 void PodReconciler::Recheck(Tracked& t) {
   const absl::Time now = loop_->Now();
   std::erase_if(t.exits, [&](const auto& exit) {
-    if (now - exit.second > kExitRecheckFor) return true;
+    if (now - exit.second.told_at > kExitRecheckFor) return true;
     for (const ObservedContainer& c : t.observed.containers) {
-      if (c.id == exit.first) return c.state != RunState::kRunning;
+      if (c.id == exit.first) return c.state != RunState::kRunning && !c.just_ended;
     }
     for (const ObservedSandbox& s : t.observed.sandboxes) {
       if (s.id == exit.first) return !s.ready;

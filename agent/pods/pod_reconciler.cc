@@ -24,6 +24,35 @@ constexpr absl::Duration kConnectDelayMax = absl::Milliseconds(200);
 constexpr absl::Duration kSettle = absl::Seconds(1);
 constexpr char kNodeResolvConf[] = "/etc/resolv.conf";
 
+// All pods are looked at closer in one of so many relists.
+constexpr int kRelistsOfAll = 6;
+
+// What the lists of all pods say of one: states of the CRI by id.
+using RuntimeView = std::map<std::string, int>;
+
+RuntimeView ViewOf(const ObservedPod& observed) {
+  RuntimeView out;
+  for (const ObservedSandbox& sandbox : observed.sandboxes)
+    out[sandbox.id] = sandbox.ready ? cri::SANDBOX_READY : cri::SANDBOX_NOTREADY;
+  for (const ObservedContainer& container : observed.containers) {
+    switch (container.state) {
+      case RunState::kCreated:
+        out[container.id] = cri::CONTAINER_CREATED;
+        break;
+      case RunState::kRunning:
+        out[container.id] = cri::CONTAINER_RUNNING;
+        break;
+      case RunState::kExited:
+        out[container.id] = cri::CONTAINER_EXITED;
+        break;
+      case RunState::kUnknown:
+        out[container.id] = cri::CONTAINER_UNKNOWN;
+        break;
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 PodReconciler::PodReconciler(EventLoop* loop, CriClient* cri, PodReconcilerOptions options,
@@ -93,6 +122,7 @@ void PodReconciler::Connected(const std::string& version) {
   connect_delay_ = kConnectDelayFirst;
   runtime_up_ = true;
   stalled_ = false;
+  relists_ = 0;
   runtime_version_ = version;
   auto on_event = [this](const RuntimeEvent& event) {
     loop_->Post([this, event] { OnRuntimeEvent(event); });
@@ -127,25 +157,48 @@ void PodReconciler::ArmRelist() {
 void PodReconciler::Relist() {
   ArmRelist();
   if (!runtime_up_) return;
-  auto done = [this](const absl::StatusOr<std::vector<cri::PodSandbox>>& list) {
+  auto sandboxes = std::make_shared<std::vector<cri::PodSandbox>>();
+  auto listed_containers = [this,
+                            sandboxes](const absl::StatusOr<std::vector<cri::Container>>& list) {
     if (!list.ok()) return Stalled(list.status());
-    if (std::exchange(stalled_, false)) hooks_.runtime(runtime_version_);
-    for (const cri::PodSandbox& sandbox : *list) {
-      auto uid = sandbox.labels().find(kPodUidLabel);
-      if (uid == sandbox.labels().end()) continue;  // made by somebody else
-      Ensure(uid->second, sandbox.metadata().namespace_(), sandbox.metadata().name());
-      owners_[sandbox.id()] = uid->second;
-    }
-    std::vector<std::string> uids;
-    for (const auto& [uid, tracked] : pods_) uids.push_back(uid);
-    for (const std::string& uid : uids) Kick(uid);
-    MeasureDisks();
-    if (may_remove_) {
-      SweepOnce();
-      RemoveVolumes();
-    }
+    Relisted(*sandboxes, *list);
   };
-  cri_->ListSandboxes("", Posted(done));
+  auto listed_sandboxes = [this, sandboxes, listed_containers](
+                              const absl::StatusOr<std::vector<cri::PodSandbox>>& list) {
+    if (!list.ok()) return Stalled(list.status());
+    *sandboxes = *list;
+    cri_->ListContainers("", Posted(listed_containers));
+  };
+  cri_->ListSandboxes("", Posted(listed_sandboxes));
+}
+
+// Looks closer at the pods of which the lists say something new, and now and then at all.
+void PodReconciler::Relisted(const std::vector<cri::PodSandbox>& sandboxes,
+                             const std::vector<cri::Container>& containers) {
+  if (std::exchange(stalled_, false)) hooks_.runtime(runtime_version_);
+  std::map<std::string, RuntimeView> views;  // by uid
+  for (const cri::PodSandbox& sandbox : sandboxes) {
+    auto uid = sandbox.labels().find(kPodUidLabel);
+    if (uid == sandbox.labels().end()) continue;  // made by somebody else
+    Ensure(uid->second, sandbox.metadata().namespace_(), sandbox.metadata().name());
+    owners_[sandbox.id()] = uid->second;
+    views[uid->second][sandbox.id()] = sandbox.state();
+  }
+  for (const cri::Container& container : containers) {
+    if (auto uid = container.labels().find(kPodUidLabel); uid != container.labels().end())
+      views[uid->second][container.id()] = container.state();
+  }
+  const bool all = relists_++ % kRelistsOfAll == 0;
+  std::vector<std::string> uids;
+  for (const auto& [uid, t] : pods_) {
+    if (all || !t->observed_once || ViewOf(t->observed) != views[uid]) uids.push_back(uid);
+  }
+  for (const std::string& uid : uids) Kick(uid);
+  MeasureDisks();
+  if (may_remove_) {
+    SweepOnce();
+    RemoveVolumes();
+  }
 }
 
 void PodReconciler::OnRuntimeEvent(const RuntimeEvent& event) {
@@ -154,7 +207,8 @@ void PodReconciler::OnRuntimeEvent(const RuntimeEvent& event) {
   if (owner == owners_.end()) return;
   Tracked* t = Find(owner->second);
   if (t == nullptr) return;
-  t->exits[event.container_id] = loop_->Now();
+  t->exits[event.container_id] = {
+      .told_at = loop_->Now(), .exit_code = event.exit_code, .exited_at = event.exited_at};
   t->recheck_delay = kExitRecheckFirst;
   Kick(t->uid);
 }

@@ -113,6 +113,8 @@ class PodReconciler {
   void Connected(const std::string& version);
   void Disconnected(absl::Status why);
   void Relist();
+  void Relisted(const std::vector<cri::PodSandbox>& sandboxes,
+                const std::vector<cri::Container>& containers);
   void ArmRelist();
   void Stalled(const absl::Status& why);
   void OnRuntimeEvent(const RuntimeEvent& event);
@@ -128,6 +130,7 @@ class PodReconciler {
   void AddLastWords(Tracked& t);
   void ObservationDone(const std::string& uid, std::shared_ptr<Observation> seen);
   void ObservationFailed(const std::string& uid, const absl::Status& status);
+  static void ShowEnds(Tracked& t);
   void NoteExits(Tracked& t, const ObservedPod& before);
   void Recheck(Tracked& t);
   void Step(Tracked& t);
@@ -212,6 +215,7 @@ class PodReconciler {
   bool listed_ = false;  // since the runtime came up
   absl::Duration connect_delay_;
   TimerId relist_timer_ = 0;
+  int relists_ = 0;  // since the runtime came up
   std::map<std::string, std::unique_ptr<Tracked>> pods_;  // by uid
   std::map<std::string, std::string> owners_;             // container or sandbox id -> uid
 

@@ -42,7 +42,12 @@ struct PodReconciler::Tracked {
   std::set<std::string> in_flight;             // keys of other actions
   std::set<std::string> killing_told;
   absl::Time stopping_since = absl::InfiniteFuture();
-  std::map<std::string, absl::Time> exits;  // id -> when its exit was told
+  struct Exit {
+    absl::Time told_at;
+    int exit_code = 0;
+    absl::Time exited_at;
+  };
+  std::map<std::string, Exit> exits;  // by id: told, and not seen yet
   absl::Duration recheck_delay = kExitRecheckFirst;
   TimerId recheck_timer = 0;
   TimerId timer = 0;

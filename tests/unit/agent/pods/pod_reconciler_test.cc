@@ -237,6 +237,40 @@ TEST_F(PodReconcilerTest, RunsAKilledContainerAgainWithinATenthOfASecond) {
   EXPECT_EQ(cri.CountCalls("RunSandbox"), 1);
 }
 
+TEST_F(PodReconcilerTest, DoesNotWaitUntilTheRuntimeShowsAnEndThatItHasToldOf) {
+  pods->Start();
+  Want({MakePod()});
+  ASSERT_TRUE(Eventually([&] { return Ready(); }));
+  cri.exit_lag = absl::Milliseconds(400);
+  const std::string first = cri.Find("web", "app")->status.id();
+
+  cri.Kill(first, 137, /*oom=*/true);
+
+  ASSERT_TRUE(Eventually([&] { return cri.Find("web", "app")->status.id() != first && Ready(); },
+                         absl::Milliseconds(100)));
+  EXPECT_EQ(cri.containers.at(first).status.state(), agent::cri::CONTAINER_RUNNING);
+  const auto last = [&] {
+    return reports["uid-web"].status().container_statuses(0).last_state().terminated();
+  };
+  EXPECT_EQ(last().exit_code(), 137);
+  // What only the runtime knows comes after.
+  EXPECT_TRUE(Eventually([&] { return last().reason() == "OOMKilled"; }));
+  EXPECT_EQ(cri.CountCalls("StartContainer"), 2);
+}
+
+TEST_F(PodReconcilerTest, WaitsForTheSandboxWhereTheShimIsGone) {
+  pods->Start();
+  Want({MakePod()});
+  ASSERT_TRUE(Eventually([&] { return Ready(); }));
+  cri.exit_lag = absl::Milliseconds(300);
+
+  cri.Kill(cri.Find("web", "app")->status.id(), 255);
+
+  EXPECT_FALSE(
+      Eventually([&] { return cri.CountCalls("StartContainer") == 2; }, absl::Milliseconds(200)));
+  EXPECT_TRUE(Eventually([&] { return cri.CountCalls("StartContainer") == 2; }));
+}
+
 TEST_F(PodReconcilerTest, BacksOffACrashLoop) {
   cri.exits_at_once["app"] = 1;
   pods->Start();
