@@ -4,7 +4,9 @@
 //   pod_to_serving      `meshctl apply` of one pod until its Service's address answers, beside the
 //                       bare calls of the runtime (sandbox in the node's network, container, start)
 //                       until the container answers
-//   replicas_to_serving `meshctl apply` of ten replicas until all ten have answered
+//   replicas_to_serving `meshctl apply` of ten replicas until all ten have answered, beside the
+//   bare
+//                       calls for as many on both nodes at the same time
 //   killed_to_serving   SIGKILL of a container's process until its successor answers
 //   agent_memory, agent_idle_cpu   of the agent of a node with so many pods
 //
@@ -19,6 +21,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <future>
@@ -44,7 +47,7 @@ using testing::LocalCluster;
 constexpr absl::Duration kPatience = absl::Seconds(60);
 constexpr absl::Duration kIdleFor = absl::Seconds(30);
 constexpr int kReplicas = 10;
-constexpr int kNodePort = 9000;  // of the bare container, in the node's network
+constexpr int kNodePort = 9000;  // of the first bare container, in the node's network
 
 [[noreturn]] void Die(const std::string& what) {
   std::fprintf(stderr, "pods_bench: error: %s\n", what.c_str());
@@ -124,7 +127,8 @@ class Bench {
  public:
   Bench(int rounds, int pods) : rounds_(rounds), pods_(pods), cluster_(2) {
     if (!cluster_.running()) Die("no cluster");
-    cri_ = agent::NewGrpcCriClient(cluster_.layout().ContainerdSocket("n1"));
+    for (const char* node : {"n1", "n2"})
+      cri_.push_back(agent::NewGrpcCriClient(cluster_.layout().ContainerdSocket(node)));
     cluster_.Apply(testing::ClientManifest("asker", "n1"));
     if (!cluster_.WaitForPods("app=asker", 1)) Die("the pod that asks does not start");
     asker_ = cluster_.PodPid("asker");
@@ -139,11 +143,14 @@ class Bench {
   }
 
  private:
-  double Bare(int round) {
+  // A pod by the bare calls, in the network of the node, until it answers; its sandbox.
+  std::string StartBare(int node, int port) {
+    agent::CriClient& cri = *cri_[static_cast<size_t>(node)];
+    const std::string name = fmt::format("bare-{}-{}", port, ++bare_);
     agent::cri::PodSandboxConfig sandbox;
-    sandbox.mutable_metadata()->set_name(fmt::format("bare-{}", round));
+    sandbox.mutable_metadata()->set_name(name);
     sandbox.mutable_metadata()->set_namespace_("bare");
-    sandbox.mutable_metadata()->set_uid(fmt::format("bare-{}", round));
+    sandbox.mutable_metadata()->set_uid(name);
     sandbox.mutable_linux()->mutable_security_context()->mutable_namespace_options()->set_network(
         agent::cri::NODE);
     agent::cri::CreateContainerRequest request;
@@ -151,20 +158,45 @@ class Bench {
     request.mutable_config()->mutable_metadata()->set_name("echo");
     request.mutable_config()->mutable_image()->set_image("localhost/mesh-load:v1");
     for (const std::string& word :
-         {std::string("serve"), std::to_string(kNodePort), std::string("bare")})
+         {std::string("serve"), std::to_string(port), std::string("bare")})
       request.mutable_config()->add_args(word);
 
-    const absl::Time start = absl::Now();
-    const auto id =
-        Wait<std::string>("sandbox", [&](auto done) { cri_->RunSandbox(sandbox, done); });
+    auto id = Wait<std::string>("sandbox", [&](auto done) { cri.RunSandbox(sandbox, done); });
     request.set_pod_sandbox_id(id);
     const auto container =
-        Wait<std::string>("container", [&](auto done) { cri_->CreateContainer(request, done); });
-    WaitDone("start", [&](auto done) { cri_->StartContainer(container, done); });
-    const absl::Time served = AwaitAnswers(cluster_.Pid("n1", "agent"), "127.0.0.1", kNodePort, 1);
-    WaitDone("stop", [&](auto done) { cri_->StopSandbox(id, done); });
-    WaitDone("remove", [&](auto done) { cri_->RemoveSandbox(id, done); });
-    return Milliseconds(served - start);
+        Wait<std::string>("container", [&](auto done) { cri.CreateContainer(request, done); });
+    WaitDone("start", [&](auto done) { cri.StartContainer(container, done); });
+    AwaitAnswers(cluster_.Pid(fmt::format("n{}", node + 1), "agent"), "127.0.0.1", port, 1);
+    return id;
+  }
+
+  void EndBare(int node, const std::string& id) {
+    agent::CriClient& cri = *cri_[static_cast<size_t>(node)];
+    WaitDone("stop", [&](auto done) { cri.StopSandbox(id, done); });
+    WaitDone("remove", [&](auto done) { cri.RemoveSandbox(id, done); });
+  }
+
+  double Bare() {
+    const absl::Time start = absl::Now();
+    const std::string id = StartBare(0, kNodePort);
+    const double took = Milliseconds(absl::Now() - start);
+    EndBare(0, id);
+    return took;
+  }
+
+  // kReplicas at the same time, half of them on each node.
+  double BareReplicas() {
+    const absl::Time start = absl::Now();
+    std::vector<std::future<std::string>> started;
+    for (int i = 0; i < kReplicas; ++i) {
+      started.push_back(
+          std::async(std::launch::async, [this, i] { return StartBare(i % 2, kNodePort + i); }));
+    }
+    std::vector<std::string> ids;
+    for (auto& one : started) ids.push_back(one.get());
+    const double took = Milliseconds(absl::Now() - start);
+    for (int i = 0; i < kReplicas; ++i) EndBare(i % 2, ids[static_cast<size_t>(i)]);
+    return took;
   }
 
   void PodToServing() {
@@ -172,7 +204,7 @@ class Bench {
     const std::string ip = cluster_.ClusterIp("one");
     std::vector<double> pods, bare;
     for (int i = 0; i < rounds_; ++i) {
-      bare.push_back(Bare(i));
+      bare.push_back(Bare());
       const std::string name = fmt::format("one-{}", i);
       const std::string pod = fmt::format(R"(apiVersion: v1
 kind: Pod
@@ -208,8 +240,9 @@ spec:
   }
 
   void Replicas() {
-    std::vector<double> took;
+    std::vector<double> took, bare;
     for (int i = 0; i < rounds_; ++i) {
+      bare.push_back(BareReplicas());
       const std::string name = fmt::format("ten-{}", i);
       cluster_.Apply(testing::EchoManifest(name, 0));
       const std::string ip = cluster_.ClusterIp(name);
@@ -220,9 +253,15 @@ spec:
       cluster_.Apply(testing::EchoManifest(name, 0));
       if (!cluster_.WaitForPods("app=" + name, 0)) Die("pods do not end");
     }
-    std::printf("%d replicas on two nodes: %.0f ms\n", kReplicas, bench::Median(took));
-    figures_.push_back(
-        {.name = "replicas_10_to_serving_p50", .value = bench::Median(took), .unit = "ms"});
+    const double served = bench::Median(took), reference = bench::Median(bare);
+    std::printf("%d replicas on two nodes: %.0f ms, bare calls of the runtime: %.0f ms\n",
+                kReplicas, served, reference);
+    figures_.push_back({.name = "replicas_10_to_serving_p50",
+                        .value = served,
+                        .unit = "ms",
+                        .reference = "bare_cri_10_p50",
+                        .ratio = served / reference});
+    figures_.push_back({.name = "bare_cri_10_p50", .value = reference, .unit = "ms"});
   }
 
   // Each round another container: the second death of one waits for its back-off.
@@ -258,10 +297,9 @@ spec:
   }
 
   agent::CriClient& CriOf(const std::string& uid) {
-    if (!other_) other_ = agent::NewGrpcCriClient(cluster_.layout().ContainerdSocket("n2"));
     const auto here = Wait<std::vector<agent::cri::Container>>(
-        "containers", [&](auto done) { cri_->ListContainers(uid, done); });
-    return here.empty() ? *other_ : *cri_;
+        "containers", [&](auto done) { cri_[0]->ListContainers(uid, done); });
+    return here.empty() ? *cri_[1] : *cri_[0];
   }
 
   void Idle() {
@@ -308,7 +346,8 @@ spec:
 
   const int rounds_, pods_;
   LocalCluster cluster_;
-  std::unique_ptr<agent::CriClient> cri_, other_;
+  std::vector<std::unique_ptr<agent::CriClient>> cri_;  // by node
+  std::atomic<int> bare_ = 0;
   pid_t asker_ = 0;
   std::vector<bench::Figure> figures_;
 };
