@@ -24,6 +24,9 @@ v1::Probe AsProbe(const v1::LifecycleHandler& hook) {
   return out;
 }
 
+// After the runtime has broken off what it ran.
+constexpr absl::Duration kBrokenOffAgain = absl::Seconds(1);
+
 std::string Describe(const v1::LifecycleHandler& hook, const HandlerTarget& target) {
   if (hook.has_sleep()) return fmt::format("sleep {}s", hook.sleep().seconds());
   return Describe(AsProbe(hook), target);
@@ -179,7 +182,9 @@ void PodHooks::Started(const std::string& uid, const std::string& id, const Hand
   loop_->Cancel(entry->slow_timer);
   entry->trouble.clear();
   if (answer.gone) {
-    entry->start = Entry::Phase::kWaits;  // the next look at the pod knows more
+    // Again, unless the next look at the pod knows more.
+    entry->start = Entry::Phase::kWaits;
+    entry->slow_timer = loop_->RunAfter(kBrokenOffAgain, [this, uid] { callbacks_.changed(uid); });
     return;
   }
   if (Succeeded(answer)) {

@@ -243,6 +243,13 @@ void PodReconciler::Recheck(Tracked& t) {
     return true;
   });
   if (t.exits.empty()) return;
+  // Nobody waits for what is shown already.
+  const bool waits = std::any_of(t.exits.begin(), t.exits.end(), [&](const auto& exit) {
+    const auto& all = t.observed.containers;
+    return std::none_of(all.begin(), all.end(),
+                        [&](const auto& c) { return c.id == exit.first && c.just_ended; });
+  });
+  if (!waits) t.recheck_delay = std::max(t.recheck_delay, kShownRecheck);
   loop_->Cancel(t.recheck_timer);
   t.recheck_timer = loop_->RunAfter(t.recheck_delay, [this, uid = t.uid] { Kick(uid); });
   t.recheck_delay = std::min(t.recheck_delay * 2, kExitRecheckMax);

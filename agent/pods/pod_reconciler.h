@@ -215,7 +215,7 @@ class PodReconciler {
   bool listed_ = false;  // since the runtime came up
   absl::Duration connect_delay_;
   TimerId relist_timer_ = 0;
-  int relists_ = 0;  // since the runtime came up
+  int relists_ = 0;                                       // since the runtime came up
   std::map<std::string, std::unique_ptr<Tracked>> pods_;  // by uid
   std::map<std::string, std::string> owners_;             // container or sandbox id -> uid
 

@@ -18,6 +18,7 @@ namespace mesh::agent {
 // The event of an exit comes before the runtime's own books show it: look again that soon, and less
 // and less often, for so long (the relist is behind it).
 inline constexpr absl::Duration kExitRecheckFirst = absl::Milliseconds(2);
+inline constexpr absl::Duration kShownRecheck = absl::Milliseconds(100);
 inline constexpr absl::Duration kExitRecheckMax = absl::Milliseconds(250);
 inline constexpr absl::Duration kExitRecheckFor = absl::Seconds(10);
 

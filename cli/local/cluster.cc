@@ -363,7 +363,7 @@ absl::Status Up(const Layout& layout, const UpOptions& given, const ReadyNodes& 
   ASSIGN_OR_RETURN(UpOptions options, Resolve(given, KernelHasIpv6()));
   ASSIGN_OR_RETURN(const Build build, FindBuild());
   RETURN_IF_ERROR(CheckRequirements(ReadMachineFacts(build.Files())));
-  if (options.runtime.empty()) options.runtime = FindProgram("runc") ? "runc" : "crun";
+  if (options.runtime.empty()) options.runtime = FindProgram("crun") ? "crun" : "runc";
   if (!FindProgram(options.runtime)) {
     return absl::FailedPreconditionError(
         fmt::format("runtime \"{}\" is not installed", options.runtime));

@@ -69,7 +69,7 @@ Command UpCommand() {
         app.add_option("--nodes", o.nodes, "How many nodes (default 3)");
         app.add_flag("--wait,!--no-wait", o.wait, "Return when every node is Ready (default true)");
         app.add_option("--timeout", flags->timeout, "How long to wait (default 60s)");
-        app.add_option("--runtime", o.runtime, "runc or crun (default: runc when it is installed)");
+        app.add_option("--runtime", o.runtime, "runc or crun (default: crun when it is installed)");
         app.add_option("--ip-family", flags->family,
                        "ipv4 or dual: also IPv6 (default dual where the kernel has IPv6)")
             ->check(CLI::IsMember({"ipv4", "dual"}));
